@@ -1,0 +1,43 @@
+"""The name of every AnnData slot that the package reads or writes."""
+
+from __future__ import annotations
+
+SETUP = "scperturbrl"
+SPLIT = "split"
+EVALUATION = "evaluation"
+PATHWAY_RESPONSE = "pathway_response"
+PATHWAY_NETWORK = "pathway_network"
+
+EFFECT = "perturbation_effect"
+STATISTIC = "perturbation_statistic"
+PADJ = "perturbation_padj"
+CONTROL_MEAN = "control_mean"
+
+OBSERVED = "observed"
+GENERATOR = "generator"
+GENERATOR_RL = "generator_rl"
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+ORIGIN = "origin"
+GENERATED = "generated"
+
+
+def score(key: str) -> str:
+    """Slot in ``obsm`` with the raw verifier scores of result `key` (cells x verifiers)."""
+    return f"score_{key}"
+
+
+def reward(key: str) -> str:
+    """Column in ``obs`` with the combined calibrated reward of result `key`."""
+    return f"{key}_reward"
+
+
+def source(key: str) -> str:
+    """Column in ``obs`` with the name of the control cell that a generated cell started from."""
+    return f"{key}_source"
+
+
+def pca(key: str) -> str:
+    """Slot in ``obsm`` with the generated cells of result `key` in the observed PCA."""
+    return f"X_pca_{key}"

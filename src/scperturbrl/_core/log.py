@@ -1,0 +1,49 @@
+"""Logging through scanpy, so that ``sc.settings.verbosity`` governs this package too."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+_PACKAGE = str(Path(__file__).parents[1])
+
+
+def start(message: str) -> datetime:
+    """Log the start of a verb; returns the time to hand to :func:`finish`."""
+    from scanpy import logging
+
+    return logging.info(message)
+
+
+def finish(started: datetime, written: Iterable[str]) -> None:
+    """Log the end of a verb and, at hint level, the slots that it wrote."""
+    from scanpy import logging
+
+    logging.info("    finished", time=started, deep="wrote " + ", ".join(written))
+
+
+def note(message: str) -> None:
+    """Log something that the user may want to know."""
+    from scanpy import logging
+
+    logging.info(message)
+
+
+def warn(message: str) -> None:
+    """Warn, pointing at the line outside this package that led here."""
+    warnings.warn(message, UserWarning, stacklevel=_caller_level())
+
+
+def _caller_level() -> int:
+    import sys
+
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+        level += 1
+    return level

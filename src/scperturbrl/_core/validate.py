@@ -1,0 +1,125 @@
+"""Checks of user input, with errors that name the column, the value and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from anndata import AnnData
+
+_ALIASES = {
+    "perturbation": ("target_gene", "condition", "gene", "drug", "guide_identity", "perturbation", "treatment", "cytokine"),
+    "covariate": ("cell_type", "celltype", "cell_line", "patient_id", "donor", "batch"),
+    "dose": ("dose", "dose_value", "dosage"),
+}
+
+
+def near_matches(name: str, candidates: Iterable[str]) -> str:
+    """Phrase that lists the candidates closest to `name`, or all of a short list."""
+    options = [str(candidate) for candidate in candidates]
+    close = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
+    by_case = [option for option in options if option.casefold() == name.casefold()]
+    found = list(dict.fromkeys(by_case + close))
+    if found:
+        return f" Did you mean {', '.join(map(repr, found))}?"
+    return f" Available: {', '.join(map(repr, options[:15]))}{', ...' if len(options) > 15 else ''}."
+
+
+def check_obs_column(adata: AnnData, key: str, *, role: str) -> None:
+    """Raise unless ``obs[key]`` exists and has no missing values.
+
+    Raises
+    ------
+    KeyError
+        If the column is absent; names near matches and columns usually used for `role`.
+    ValueError
+        If the column has missing values; names how many.
+    """
+    if key not in adata.obs:
+        usual = [alias for alias in _ALIASES.get(role, ()) if alias in adata.obs]
+        hint = near_matches(key, usual or adata.obs.columns)
+        msg = f"`obs` has no column {key!r} (wanted as the {role} column).{hint}"
+        raise KeyError(msg)
+    n_missing = int(adata.obs[key].isna().sum())
+    if n_missing:
+        msg = f"`obs[{key!r}]` has {n_missing} missing values. Fill or drop these cells first."
+        raise ValueError(msg)
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise ``ValueError`` unless `value` is one of `choices`."""
+    if value not in choices:
+        msg = f"`{name}` is {value!r}; it must be one of {', '.join(map(repr, choices))}."
+        raise ValueError(msg)
+
+
+def check_positive(**values: float) -> None:
+    """Raise ``ValueError`` naming the first keyword whose value is not above zero."""
+    for name, value in values.items():
+        if not value > 0:
+            msg = f"`{name}` is {value!r}; it must be above 0."
+            raise ValueError(msg)
+
+
+def check_fraction(**values: float) -> None:
+    """Raise ``ValueError`` naming the first keyword whose value is outside [0, 1)."""
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            msg = f"`{name}` is {value!r}; it must be at least 0 and below 1."
+            raise ValueError(msg)
+
+
+def check_in_memory(adata: AnnData) -> None:
+    """Raise ``ValueError`` for an AnnData that is backed by a file."""
+    if adata.isbacked:
+        msg = "`adata` is backed by a file; load it with `adata = adata.to_memory()` first."
+        raise ValueError(msg)
+
+
+def check_unique_names(adata: AnnData) -> None:
+    """Raise ``ValueError`` if cells or genes share a name."""
+    for axis, names in (("var", adata.var_names), ("obs", adata.obs_names)):
+        if not names.is_unique:
+            twice = names[names.duplicated()][0]
+            msg = f"`{axis}_names` are not unique ({twice!r} occurs more than once). Call `adata.{axis}_names_make_unique()`."
+            raise ValueError(msg)
+
+
+def check_log_normalised(values: Any, *, where: str) -> None:
+    """Raise ``ValueError`` unless the matrix can be log1p-normalised expression.
+
+    Counts (whole numbers), unlogged normalised values (above 25, more than 7e10 counts per cell), scaled values
+    (negative) and non-finite values are told apart, each with its remedy.
+    """
+    stored = values.data if sparse.issparse(values) else np.asarray(values)
+    if stored.dtype.kind not in "fiu":
+        msg = f"{where} has dtype {stored.dtype}; expression must be numeric. Convert it with `.astype('float32')`."
+        raise TypeError(msg)
+    if stored.size == 0 or not stored.any():
+        msg = f"{where} contains no expression: every value is zero."
+        raise ValueError(msg)
+    if not np.isfinite(stored).all():
+        msg = f"{where} contains NaN or infinite values. Remove those cells or genes first."
+        raise ValueError(msg)
+    fix = "sc.pp.normalize_total(adata, target_sum=1e4)\nsc.pp.log1p(adata)"
+    if stored.min() < 0:
+        msg = f"{where} contains negative values, so it looks scaled. Pass the log-normalised values, made by\n{fix}"
+        raise ValueError(msg)
+    if np.array_equal(stored, np.rint(stored)):
+        msg = f"{where} contains whole numbers only, so it looks like raw counts. Log-normalise it first:\n{fix}"
+        raise ValueError(msg)
+    if stored.max() > 25:
+        msg = f"{where} goes up to {stored.max():.4g}, too high for log1p values. Run `sc.pp.log1p(adata)` first."
+        raise ValueError(msg)
+
+
+def name_hash(names: Iterable[str]) -> str:
+    """Hash of an ordered list of names, to notice that genes or cells changed."""
+    return hashlib.sha256("\n".join(map(str, names)).encode()).hexdigest()[:16]

@@ -1,0 +1,58 @@
+"""Counts behind log-normalised expression."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+_TOLERANCE = 0.02
+
+
+def count_unit(expression: Any, *, chunk: int = 4096) -> np.ndarray:
+    """Normalised value of one count in every cell, read off the data.
+
+    A log-normalised cell is ``log1p(unit * count)`` with one unit for the whole cell (target sum over library size), so the
+    smallest value of a cell is one unit, or a few where no gene has a single count. The largest unit of which all
+    values are whole multiples is taken; smallest / 1, 2, 3, 4 are tried.
+
+    Parameters
+    ----------
+    expression
+        ``(n_cells, n_genes)`` log1p-normalised, sparse or dense.
+    chunk
+        Rows looked at together.
+
+    Returns
+    -------
+    ``(n_cells,)``; NaN for a cell whose values are no multiples of anything (corrected or imputed data) and for an
+    empty cell.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> counts = np.array([[1, 0, 3], [2, 4, 5]])
+    >>> count_unit(np.log1p(counts * [[10.0], [0.5]])).round(6).tolist()
+    [10.0, 0.5]
+    """
+    units = np.full(expression.shape[0], np.nan)
+    for start in range(0, expression.shape[0], chunk):
+        rows = expression[start : start + chunk]
+        values = np.expm1(np.asarray(rows.toarray() if sparse.issparse(rows) else rows, dtype=np.float64))
+        smallest = np.where(values > 0, values, np.inf).min(1)
+        unit = np.full(len(values), np.nan)
+        for divisor in (4, 3, 2, 1):
+            with np.errstate(invalid="ignore", divide="ignore"):
+                multiples = values / (smallest / divisor)[:, None]
+            # rounding of float32 logs grows with the multiple
+            off = np.abs(multiples - np.rint(multiples)) > _TOLERANCE + 1e-5 * multiples
+            fits = np.isfinite(smallest) & (off.mean(1) < 0.001 + 0.5 / values.shape[1])
+            unit[fits] = smallest[fits] / divisor
+        units[start : start + chunk] = unit
+    return units
+
+
+def counts_of(block: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Whole counts ``(n, G)`` of log-normalised cells ``(n, G)`` whose single count is worth `unit` ``(n,)``."""
+    return np.rint(np.expm1(block) / unit[:, None]).astype(np.float32)

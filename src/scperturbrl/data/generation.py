@@ -1,0 +1,104 @@
+"""Which control cells go in, which conditions come out: the bridge to :meth:`Generator.generate`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from scperturbrl._core import keys
+from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.conditions import condition_record, parse_perturbation
+from scperturbrl.data.training_set import Controls, control_units
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scperturbrl.data.cells import Cells
+    from scperturbrl.data.registry import Setup
+    from scperturbrl.data.stored_generator import StoredGenerator
+
+
+def draw_controls(cells: Cells, groups: Sequence[str], batches: Sequence[str] | None, *, seed: int) -> np.ndarray:
+    """Rows of control cells, one for each wanted cell, drawn within its group (and batch) without needless repeats."""
+    controls = Controls.of(cells)
+    labels = list(zip(groups, batches if batches is not None else [""] * len(groups), strict=True))
+    chosen = np.empty(len(labels), dtype=int)
+    codes, unique = pd.factorize(pd.Series(labels))
+    for number, pair in enumerate(unique):
+        start, count = controls.run(*pair)
+        wanted = np.flatnonzero(codes == number)
+        rng = numpy_rng(seed, number)
+        rounds = [rng.permutation(count) for _ in range(-(-len(wanted) // count))]
+        chosen[wanted] = controls.rows[start + np.concatenate(rounds)[: len(wanted)]]
+    return chosen
+
+
+def generate_cells(
+    stored: StoredGenerator,
+    cells: Cells,
+    table: pd.DataFrame,
+    codes: np.ndarray,
+    controls: np.ndarray,
+    *,
+    seed: int,
+    device: torch.device,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Generate one cell for every row of `codes` (into `table`) from the control cells at `controls`.
+
+    Returns
+    -------
+    Log-normalised cells and counts, both ``(n, G)`` float32.
+    """
+    generator = stored.generator.to(device)
+    unit = torch.as_tensor(control_units(cells, controls), dtype=torch.float32)
+    values, counts = generator.generate(
+        torch.as_tensor(cells.block(controls)),
+        unit,
+        stored.vocabulary.batch(table).to(device),
+        torch.as_tensor(codes),
+        seed=seed,
+    )
+    generator.cpu()
+    return values.numpy(), counts.numpy()
+
+
+def wanted_conditions(
+    conditions: Sequence[str] | pd.DataFrame | None, cells: Cells, setup: Setup, covariates: dict[str, str] | None, dose: float | None
+) -> pd.DataFrame:
+    """Condition table of what a user asks for: names of known conditions, perturbation labels, or None for the test ones.
+
+    Raises
+    ------
+    ValueError
+        If a covariate is needed and not given.
+    """
+    if conditions is None:
+        return cells.table.loc[cells.conditions(keys.TEST)]
+    records = []
+    for name in [conditions] if isinstance(conditions, str) else conditions:
+        if name in cells.table.index and covariates is None and dose is None:
+            records.append({"condition": name, **cells.table.loc[name, list(cells.table.columns[:-1])].to_dict()})
+            continue
+        parts = parse_perturbation(str(name), control=setup.control, sep=setup.perturbation_sep)
+        for values in _covariate_combinations(cells, setup, covariates):
+            records.append(condition_record(parts, dose=float(dose or 0), covariates=list(values), setup=setup))
+    return pd.DataFrame(records).drop_duplicates("condition").set_index("condition")
+
+
+def _covariate_combinations(cells: Cells, setup: Setup, given: dict[str, str] | None) -> list[tuple[str, ...]]:
+    """Covariates to predict for: those that control cells have and that agree with `given`."""
+    given = given or {}
+    for key in given:
+        if key not in setup.covariate_keys:
+            msg = f"`covariates` names {key!r}, which is not a declared covariate ({list(setup.covariate_keys)})."
+            raise ValueError(msg)
+    found = cells.table.loc[cells.table["is_control"], "covariates"]
+    wanted = [given.get(key) for key in setup.covariate_keys]
+    chosen = [row for row in found if all(w is None or w == v for w, v in zip(wanted, row, strict=True))]
+    if not chosen:
+        msg = f"No control cells have the covariates {given}; available: {sorted(set(found))[:10]}."
+        raise ValueError(msg)
+    return chosen

@@ -1,0 +1,146 @@
+"""The reference in the AnnData: how it is written, and how verifiers get it back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from scperturbrl._core import keys
+from scperturbrl.data.calibration import cross_fit_calibration
+from scperturbrl.data.network import network_matrix
+from scperturbrl.data.reference import ReferenceTable, draw_bank, fit_reference
+from scperturbrl.verifiers.calibration import Calibration
+from scperturbrl.verifiers.registry import DEFAULT, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from scperturbrl.data.cells import Cells
+    from scperturbrl.verifiers.base import Reference, Verifier
+
+_CALIBRATION_FIELDS = ("control_median", "real_median", "auroc", "weight")
+
+
+def pathway_matrix(adata: AnnData) -> tuple[np.ndarray, list[str]]:
+    """Weights ``(n_genes, P)`` and names of the stored pathway network; P is 0 without one."""
+    if keys.PATHWAY_NETWORK not in adata.uns:
+        return np.zeros((adata.n_vars, 0), dtype=np.float32), []
+    return network_matrix(adata.uns[keys.PATHWAY_NETWORK], adata.var_names)
+
+
+def write_reference(adata: AnnData, cells: Cells, conditions: Sequence[str], params: dict[str, Any]) -> None:
+    """Fit the reference of the training cells and write it; see :func:`scperturbrl.pp.reference`."""
+    network, pathways = pathway_matrix(adata)
+    use = cells.is_training()
+    table = fit_reference(cells, use, conditions=conditions, network=network)
+    if params["method"] == "wilcoxon":
+        table = _with_wilcoxon(table, adata, cells, use)
+    verifiers = resolve(DEFAULT)
+    calibration = cross_fit_calibration(
+        cells, use, conditions=conditions, network=network, verifiers=verifiers, bank_size=params["bank_size"], seed=params["seed"]
+    )
+    by_condition = lambda values: pd.DataFrame(values.T, index=adata.var_names, columns=list(conditions))
+    adata.varm[keys.EFFECT] = by_condition(table.effect)
+    adata.varm[keys.STATISTIC] = by_condition(table.statistic)
+    adata.varm[keys.PADJ] = by_condition(table.padj)
+    groups = cells.table["group"].iloc[cells.rows(conditions)].str.replace("/", "∕")
+    adata.varm[keys.CONTROL_MEAN] = by_condition(table.control_mean).T.groupby(groups.to_numpy()).first().T
+    adata.uns[keys.PATHWAY_RESPONSE] = pd.DataFrame(table.pathway_response, index=list(conditions), columns=pathways)
+    adata.uns[keys.SETUP]["reference"] = {
+        "params": params,
+        "n_cells": pd.Series(table.n_cells, index=list(conditions)).rename("n_cells").to_frame(),
+        "group": groups.to_numpy().astype(str),
+        "mean_effect": table.mean_effect,
+        "pathway_statistic": table.pathway_statistic,
+        "pathway_scale": table.pathway_scale,
+        "calibration": _calibration_frame(calibration, conditions, [verifier.name for verifier in verifiers]),
+    }
+
+
+def read_reference(adata: AnnData, cells: Cells) -> tuple[ReferenceTable, Reference]:
+    """Read the stored reference as a table and as tensors.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    record = adata.uns.get(keys.SETUP, {}).get("reference")
+    if record is None or keys.EFFECT not in adata.varm:
+        msg = "`adata` has no reference. Call `scperturbrl.pp.reference(adata, network=...)` first."
+        raise ValueError(msg)
+    conditions = [str(name) for name in adata.varm[keys.EFFECT].columns]
+    rows = cells.rows(conditions)
+    by_gene = lambda name: adata.varm[name].to_numpy(dtype=np.float32).T
+    groups = [str(group) for group in record["group"]]
+    table = ReferenceTable(
+        conditions=conditions,
+        control_mean=adata.varm[keys.CONTROL_MEAN][groups].to_numpy(dtype=np.float32).T,
+        mean_effect=np.asarray(record["mean_effect"]),
+        effect=by_gene(keys.EFFECT),
+        statistic=by_gene(keys.STATISTIC),
+        padj=by_gene(keys.PADJ),
+        n_cells=record["n_cells"]["n_cells"].to_numpy(),
+        targets=np.array([np.isin(cells.genes, cells.table["parts"].iloc[row]) for row in rows]),
+        pathway_response=adata.uns[keys.PATHWAY_RESPONSE].to_numpy(dtype=np.float32),
+        pathway_statistic=np.asarray(record["pathway_statistic"]),
+        pathway_scale=np.asarray(record["pathway_scale"]),
+    )
+    return table, bank_and_tensors(table, cells, cells.is_training(), pathway_matrix(adata)[0], record["params"])
+
+
+def bank_and_tensors(
+    table: ReferenceTable, cells: Cells, use: np.ndarray, network: np.ndarray, params: dict[str, Any]
+) -> Reference:
+    """Draw the bank of real cells for `table` and bring both to tensors."""
+    bank = draw_bank(
+        cells,
+        use,
+        conditions=table.conditions,
+        ranked=table.ranked_genes(),
+        size=int(params["bank_size"]),
+        seed=int(params["seed"]),
+    )
+    return table.to_tensors(bank, network)
+
+
+def read_calibration(adata: AnnData, cells: Cells, conditions: Sequence[str], verifiers: Sequence[Verifier]) -> Calibration:
+    """Calibration of `verifiers`: the stored one for the defaults, otherwise fitted on the training cells now."""
+    record = adata.uns[keys.SETUP]["reference"]
+    frame = record["calibration"]
+    if list(verifiers) == resolve(DEFAULT):
+        shape = (len(conditions), len(verifiers))
+        return Calibration(**{name: torch.as_tensor(frame[name].to_numpy().reshape(shape)) for name in _CALIBRATION_FIELDS})
+    params = record["params"]
+    return cross_fit_calibration(
+        cells,
+        cells.is_training(),
+        conditions=conditions,
+        network=pathway_matrix(adata)[0],
+        verifiers=verifiers,
+        bank_size=int(params["bank_size"]),
+        seed=int(params["seed"]),
+    )
+
+
+def _calibration_frame(calibration: Calibration, conditions: Sequence[str], verifiers: Sequence[str]) -> pd.DataFrame:
+    index = pd.MultiIndex.from_product([list(conditions), list(verifiers)], names=["condition", "verifier"])
+    values = {name: getattr(calibration, name).numpy().ravel() for name in _CALIBRATION_FIELDS}
+    frame = pd.DataFrame(values, index=index).reset_index()
+    frame.index = frame.index.astype(str)
+    return frame
+
+
+def _with_wilcoxon(table: ReferenceTable, adata: AnnData, cells: Cells, use: np.ndarray) -> ReferenceTable:
+    """Replace the statistic by the rank-sum z score of scanpy, condition by condition against its control group."""
+    from dataclasses import replace
+
+    from scperturbrl.data.wilcoxon import wilcoxon_statistic
+
+    statistic, padj = wilcoxon_statistic(cells, use, table.conditions)
+    return replace(table, statistic=statistic, padj=padj)

@@ -1,0 +1,141 @@
+"""Training cells as tensors: space, count units, latent cells and their control cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scperturbrl._core import keys
+from scperturbrl.data.counts import count_unit, counts_of
+from scperturbrl.flow.denoise import condition_means
+from scperturbrl.flow.fit import LatentCells
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from scperturbrl.data.cells import Cells
+    from scperturbrl.flow.space import PCASpace
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Training control cells sorted so that those of one group (and batch) lie side by side.
+
+    Attributes
+    ----------
+    rows
+        ``(m,)`` their rows in the AnnData.
+    runs
+        ``(group, batch)`` to start and length of its run; batch "" is the whole group.
+    """
+
+    rows: np.ndarray
+    runs: dict[tuple[str, str], tuple[int, int]]
+
+    @classmethod
+    def of(cls, cells: Cells) -> Controls:
+        """Collect the control cells of `cells` that may be learnt from."""
+        table = cells.table
+        usable = np.flatnonzero(table["is_control"].to_numpy()[cells.codes] & cells.is_training())
+        group = table["group"].to_numpy()[cells.codes[usable]]
+        batch = cells.batch[usable] if cells.batch is not None else np.full(len(usable), "")
+        order = np.lexsort((batch, group))
+        rows, group, batch = usable[order], group[order], batch[order]
+        runs = {}
+        for name in np.unique(group):
+            inside = np.flatnonzero(group == name)
+            runs[str(name), ""] = (int(inside[0]), len(inside))
+            for label in np.unique(batch[inside]):
+                own = inside[batch[inside] == label]
+                runs[str(name), str(label)] = (int(own[0]), len(own))
+        return cls(rows, runs)
+
+    def run(self, group: str, batch: str = "") -> tuple[int, int]:
+        """Start and length of the run for cells of `group` and, if it has control cells, of `batch`.
+
+        Raises
+        ------
+        ValueError
+            If the group has no control cells.
+        """
+        if (group, "") not in self.runs:
+            options = sorted({name for name, _ in self.runs})
+            msg = f"There are no control cells with covariates {group!r}; there are some of {options}."
+            raise ValueError(msg)
+        return self.runs.get((group, batch), self.runs[group, ""])
+
+
+def count_blocks(cells: Cells, rows: np.ndarray, unit: np.ndarray) -> Callable[[Tensor], Tensor]:
+    """Function from indices into `rows` to counts ``(b, G)``, made dense block by block."""
+
+    def block(index: Tensor) -> Tensor:
+        chosen = rows[index.numpy()]
+        return torch.as_tensor(counts_of(cells.block(chosen), unit[index.numpy()]))
+
+    return block
+
+
+def encode_rows(cells: Cells, rows: np.ndarray, space: PCASpace, *, chunk: int = 4096) -> Tensor:
+    """Coordinates ``(n, d)`` of the cells at `rows`, made dense chunk by chunk."""
+    parts = [space.encode(torch.as_tensor(cells.block(rows[i : i + chunk]))) for i in range(0, len(rows), chunk)]
+    return torch.cat(parts) if parts else torch.zeros(0, space.dim)
+
+
+def latent_cells(
+    cells: Cells, label: str, space: PCASpace, factor: Tensor, controls: Controls
+) -> LatentCells | None:
+    """Cells of one side of the split in the flow's space, denoised, with their control runs; None if there are none.
+
+    A condition is drawn with probability proportional to the square root of its number of cells.
+    """
+    is_control = cells.table["is_control"].to_numpy()[cells.codes]
+    rows = np.flatnonzero((cells.split == label) & ((label == keys.TRAIN) | ~is_control))
+    if not len(rows):
+        return None
+    codes = cells.codes[rows]
+    latent = torch.as_tensor(_denoised(cells, rows, space, factor))
+    groups = cells.table["group"].to_numpy()[codes]
+    batches = cells.batch[rows] if cells.batch is not None else np.full(len(rows), "")
+    found = {pair: controls.run(*pair) for pair in set(zip(groups.tolist(), batches.tolist(), strict=True))}
+    runs = np.array([found[pair] for pair in zip(groups.tolist(), batches.tolist(), strict=True)])
+    weight = 1 / np.sqrt(np.bincount(codes)[codes])
+    return LatentCells(
+        latent=latent,
+        codes=torch.as_tensor(codes),
+        control=encode_rows(cells, controls.rows, space),
+        control_start=torch.as_tensor(runs[:, 0]),
+        control_count=torch.as_tensor(runs[:, 1]),
+        weight=torch.as_tensor(weight, dtype=torch.float32),
+    )
+
+
+def _denoised(cells: Cells, rows: np.ndarray, space: PCASpace, factor: Tensor) -> Tensor:
+    latent, codes = encode_rows(cells, rows, space), torch.as_tensor(cells.codes[rows])
+    centre = condition_means(latent, codes)[codes]
+    return centre + factor * (latent - centre)
+
+
+def control_units(cells: Cells, rows: np.ndarray) -> np.ndarray:
+    """Value of one count in each cell at `rows`; the median of the others where it cannot be read off.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read off for most of them: the data are not log-normalised counts.
+    """
+    unit = np.concatenate([count_unit(cells.expression[rows[i : i + 4096]]) for i in range(0, len(rows), 4096)])
+    missing = np.isnan(unit)
+    if missing.mean() > 0.5:
+        msg = (
+            "The expression is not log1p of normalised counts: in most cells no count unit fits the values (batch-corrected, "
+            "imputed or rounded data?). Point `layer` of `pp.setup_anndata` at values made by `sc.pp.normalize_total` and "
+            "`sc.pp.log1p` from counts."
+        )
+        raise ValueError(msg)
+    unit[missing] = np.median(unit[~missing])
+    return unit

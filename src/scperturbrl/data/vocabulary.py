@@ -1,0 +1,102 @@
+"""What a generator knows of perturbations and covariates, and conditions as its tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from scperturbrl._core.validate import near_matches
+from scperturbrl.flow.condition_encoder import ConditionBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Names behind tokens and covariate indices, and what is known of perturbations that training never saw.
+
+    Attributes
+    ----------
+    tokens
+        Perturbations of the training conditions; token i + 1 is the i-th.
+    covariate_values
+        Known values of each covariate; index i + 1 is the i-th.
+    embeddings
+        Features of perturbations, one row each: the user's table, or the loadings of all measured genes.
+    """
+
+    tokens: tuple[str, ...]
+    covariate_values: tuple[tuple[str, ...], ...]
+    embeddings: pd.DataFrame
+
+    def known(self, part: str) -> bool:
+        """Whether the perturbation can be encoded at all."""
+        return part in self.tokens or part in self.embeddings.index
+
+    def batch(self, table: pd.DataFrame) -> ConditionBatch:
+        """Conditions of a condition table as tensors.
+
+        Raises
+        ------
+        KeyError
+            If a perturbation was neither trained on nor has features; it is named.
+        """
+        self._check(table)
+        n, length = len(table), max(1, max((len(parts) for parts in table["parts"]), default=1))
+        tokens, present = torch.zeros(n, length, dtype=torch.long), torch.zeros(n, length)
+        features = torch.zeros(n, length, self.embeddings.shape[1])
+        position = {name: i for i, name in enumerate(self.tokens)}
+        for row, parts in enumerate(table["parts"]):
+            for slot, part in enumerate(parts):
+                tokens[row, slot], present[row, slot] = position.get(part, -1) + 1, 1
+                if part in self.embeddings.index:
+                    features[row, slot] = torch.as_tensor(self.embeddings.loc[part].to_numpy(np.float32))
+        return ConditionBatch(
+            tokens=tokens,
+            features=features,
+            present=present,
+            dose=torch.as_tensor(table["dose"].to_numpy(np.float32)),
+            covariates=self._covariates(table["covariates"]),
+        )
+
+    def _covariates(self, rows: Iterable[Sequence[str]]) -> torch.Tensor:
+        index = [{value: i + 1 for i, value in enumerate(values)} for values in self.covariate_values]
+        codes = [[known.get(value, 0) for known, value in zip(index, row, strict=True)] for row in rows]
+        return torch.as_tensor(codes, dtype=torch.long).reshape(len(codes), len(index))
+
+    def _check(self, table: pd.DataFrame) -> None:
+        for parts in table["parts"]:
+            for part in parts:
+                if not self.known(part):
+                    options = [*self.tokens, *map(str, self.embeddings.index)]
+                    msg = (
+                        f"Nothing is known of the perturbation {part!r}: it was not trained on, is no measured gene and has "
+                        f"no row in `embeddings`, so any prediction would be random.{near_matches(part, options)}"
+                    )
+                    raise KeyError(msg)
+
+    def to_uns(self) -> dict[str, Any]:
+        """Plain values that AnnData can write; embeddings that are gene loadings are not stored twice."""
+        values = {f"covariate_{i}": np.array(v, dtype=str) for i, v in enumerate(self.covariate_values)}
+        return {"tokens": np.array(self.tokens, dtype=str), **values}
+
+
+def gene_embeddings(components: np.ndarray, genes: Iterable[str]) -> pd.DataFrame:
+    """Features of every measured gene: its loadings ``(G, d)`` on the training cells' components, unit mean square."""
+    scale = np.sqrt(np.mean(np.square(components)))
+    return pd.DataFrame(components / max(scale, 1e-12), index=pd.Index(genes).astype(str))
+
+
+def training_vocabulary(
+    table: pd.DataFrame, training: Sequence[bool], covariate_keys: Sequence[str], embeddings: pd.DataFrame
+) -> Vocabulary:
+    """Vocabulary of the training conditions of `table`, control conditions included."""
+    rows = table[np.asarray(training)]
+    tokens = sorted({part for parts in rows["parts"] for part in parts})
+    values = [tuple(sorted(rows["covariates"].str[i].unique())) for i in range(len(covariate_keys))]
+    return Vocabulary(tuple(tokens), tuple(values), embeddings)

@@ -1,0 +1,1 @@
+"""The generator: space, observation, condition encoder, velocity, path, sampler. Tensors only."""

@@ -1,0 +1,85 @@
+"""From a set of perturbations, a dose and covariates to one code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ConditionBatch:
+    """C conditions as tensors.
+
+    Attributes
+    ----------
+    tokens
+        ``(C, L)`` learned embedding of each part; 0 for a part without one and for padding.
+    features
+        ``(C, L, F)`` what is known of each part before training, such as its gene's loadings.
+    present
+        ``(C, L)`` which parts are real; a control condition has none.
+    dose
+        ``(C,)`` dose, 0 for none.
+    covariates
+        ``(C, K)`` index of each covariate value; 0 for one that training never saw.
+    """
+
+    tokens: Tensor
+    features: Tensor
+    present: Tensor
+    dose: Tensor
+    covariates: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def select(self, index: Tensor) -> ConditionBatch:
+        """The conditions at `index`."""
+        return ConditionBatch(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+    def to(self, device: torch.device | str) -> ConditionBatch:
+        """The same on `device`."""
+        return ConditionBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+    def without_tokens(self, keep: Tensor) -> ConditionBatch:
+        """Forget the learned embedding where `keep` ``(C, L)`` is false."""
+        return replace(self, tokens=self.tokens * keep)
+
+
+class ConditionEncoder(nn.Module):
+    """Set encoder: one code a part, summed, then mixed with the covariates.
+
+    The sum makes the code of a combination the sum of the codes of its parts plus what the mixing adds, so that
+    additivity is the default and departures from it are learnt.
+
+    Parameters
+    ----------
+    n_tokens
+        Number of perturbations with a learned embedding.
+    n_features
+        Length F of the features; may be 0.
+    n_covariate_values
+        Number of known values of each covariate.
+    width
+        Length of the code.
+    """
+
+    def __init__(self, n_tokens: int, n_features: int, n_covariate_values: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(n_tokens + 1, width, padding_idx=0)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        with torch.no_grad():
+            self.embedding.weight[0] = 0
+        self.part = nn.Sequential(nn.Linear(n_features + width + 1, width), nn.SiLU(), nn.Linear(width, width))
+        self.covariates = nn.ModuleList(nn.Embedding(n + 1, width, padding_idx=0) for n in n_covariate_values)
+        self.mix = nn.Sequential(nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, batch: ConditionBatch) -> tuple[Tensor, Tensor]:
+        """Return the code ``(C, width)`` and the plain sum of the parts ``(C, width)``."""
+        dose = torch.log1p(batch.dose)[:, None, None].expand(*batch.tokens.shape, 1)
+        parts = self.part(torch.cat([batch.features, self.embedding(batch.tokens), dose], dim=-1))
+        total = (parts * batch.present[..., None]).sum(1)
+        context = sum((table(batch.covariates[:, k]) for k, table in enumerate(self.covariates)), torch.zeros_like(total))
+        return total + context + self.mix(total + context), total

@@ -1,0 +1,185 @@
+"""Training of the velocity by flow matching."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from scperturbrl._core.progress import progress_bar, step_boundary_interrupt
+from scperturbrl._core.random import torch_rng
+from scperturbrl.flow.ema import WeightAverage, restore, snapshot
+from scperturbrl.flow.loss import flow_matching_loss
+
+if TYPE_CHECKING:
+    from scperturbrl.flow.condition_encoder import ConditionBatch
+    from scperturbrl.flow.generator import Generator
+
+
+@dataclass(frozen=True)
+class LatentCells:
+    """Cells in the flow's space with their conditions and the control cells they may be paired with.
+
+    Attributes
+    ----------
+    latent
+        ``(n, d)`` target cells (with count noise taken out, see :mod:`scperturbrl.flow.denoise`).
+    codes
+        ``(n,)`` condition of each, an index into the condition batch.
+    control
+        ``(m, d)`` control cells.
+    control_start, control_count
+        ``(n,)`` the run of `control` that each cell may be paired with (same covariates and batch).
+    weight
+        ``(n,)`` probability of being drawn, up to a factor.
+    """
+
+    latent: Tensor
+    codes: Tensor
+    control: Tensor
+    control_start: Tensor
+    control_count: Tensor
+    weight: Tensor
+
+    def draw(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw `n` cells: latent cells, control cells and condition codes."""
+        index = torch.multinomial(self.weight, n, replacement=True, generator=rng)
+        return self.pair(index, rng)
+
+    def pair(self, index: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Pair the cells at `index` with random control cells."""
+        share = torch.rand(len(index), generator=rng)
+        partner = self.control_start[index] + (share * self.control_count[index]).long()
+        return self.latent[index], self.control[partner], self.codes[index]
+
+
+@dataclass
+class FitSettings:
+    """Settings of :func:`fit_flow`; see :func:`scperturbrl.tl.fit_generator` for their meaning."""
+
+    n_steps: int = 2000
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    ema_decay: float = 0.999
+    gradient_clip: float = 1.0
+    token_dropout: float = 0.1
+    validate_every: int = 100
+    patience: int = 8
+    max_seconds: float | None = None
+    keep_best: bool = True
+    seed: int = 0
+    progress: bool | None = None
+
+
+@dataclass
+class FitResult:
+    """What training gave besides the weights: one row of `history` a validation, and why it ended."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_step: int = 0
+    stopped: str = "all steps done"
+    seconds: float = 0.0
+
+
+def fit_flow(
+    generator: Generator,
+    train: LatentCells,
+    validation: LatentCells | None,
+    conditions: ConditionBatch,
+    settings: FitSettings,
+) -> FitResult:
+    """Train encoder and velocity; the weights end as the averaged weights of the best validation.
+
+    Parameters
+    ----------
+    generator
+        Model to train in place.
+    train, validation
+        Cells. Without validation cells training runs through.
+    conditions
+        Conditions that the codes point to.
+    settings
+        Settings.
+    """
+    parameters = generator.network_parameters()
+    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _learning_rate_factor(step, settings))
+    average = WeightAverage(parameters, settings.ema_decay)
+    rng = torch_rng(settings.seed, 0)
+    result, best, best_loss, running = FitResult(), snapshot(parameters), math.inf, 0.0
+    start = time.perf_counter()
+    with step_boundary_interrupt() as interrupt, progress_bar("fitting the generator", settings.n_steps, show=settings.progress) as show:
+        for step in range(1, settings.n_steps + 1):
+            loss = _training_step(generator, train, conditions, settings, optimiser, rng)
+            schedule.step()
+            average.update()
+            running += (loss - running) / (1 + (step - 1) % settings.validate_every)
+            last = step == settings.n_steps
+            out_of_time = settings.max_seconds is not None and time.perf_counter() - start > settings.max_seconds
+            if step % settings.validate_every == 0 or last or out_of_time or interrupt.requested:
+                average.swap()
+                value = validation_loss(generator, validation, conditions, settings) if validation else math.nan
+                result.history.append({"step": step, "loss": running, "validation_loss": value})
+                show(step, f"loss {running:.3f}, validation {value:.3f}")
+                if not (settings.keep_best and value >= best_loss):
+                    best, best_loss, result.best_step = snapshot(parameters), value, step
+                average.swap()
+                stale = (step - result.best_step) / settings.validate_every
+                if out_of_time or interrupt.requested or stale >= settings.patience:
+                    result.stopped = "out of time" if out_of_time else "interrupted" if interrupt.requested else "no improvement"
+                    break
+    restore(parameters, best)
+    result.seconds = time.perf_counter() - start
+    return result
+
+
+def _training_step(
+    generator: Generator,
+    train: LatentCells,
+    conditions: ConditionBatch,
+    settings: FitSettings,
+    optimiser: torch.optim.Optimizer,
+    rng: torch.Generator,
+) -> float:
+    cells, control, index = train.draw(settings.batch_size, rng)
+    # a perturbation that has features must also be predictable from them alone, as an unseen one will be
+    known = conditions.features.abs().sum(-1) > 0
+    keep = (torch.rand(conditions.tokens.shape, generator=rng) >= settings.token_dropout) | ~known.cpu()
+    device = generator.device
+    batch = conditions.without_tokens(keep.to(device))
+    loss = flow_matching_loss(generator, cells.to(device), control.to(device), batch, index.to(device), _device_rng(rng, device)).mean()
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(generator.network_parameters(), settings.gradient_clip)
+    optimiser.step()
+    return float(loss.detach())
+
+
+@torch.no_grad()
+def validation_loss(generator: Generator, cells: LatentCells, conditions: ConditionBatch, settings: FitSettings) -> float:
+    """Flow-matching loss on up to 2,048 cells, with the same noise, times and pairs at every call."""
+    rng = torch_rng(settings.seed, 1)
+    index = torch.randperm(len(cells.latent), generator=rng)[:2048]
+    latent, control, codes = cells.pair(index, rng)
+    device = generator.device
+    losses = flow_matching_loss(
+        generator, latent.to(device), control.to(device), conditions, codes.to(device), _device_rng(rng, device)
+    )
+    return float(losses.mean())
+
+
+def _device_rng(rng: torch.Generator, device: torch.device) -> torch.Generator:
+    if device.type == "cpu":
+        return rng
+    seed = int(torch.randint(2**62, (1,), generator=rng))
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+def _learning_rate_factor(step: int, settings: FitSettings) -> float:
+    warm_up = min(1.0, (step + 1) / 50)
+    return warm_up * (0.02 + 0.98 * (1 + math.cos(math.pi * min(1.0, step / settings.n_steps))) / 2)

@@ -1,0 +1,193 @@
+"""The generator: space, condition encoder, velocity and observation layer as one object."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
+from scperturbrl.flow.observation import NegativeBinomialObservation
+from scperturbrl.flow.sampler import integrate
+from scperturbrl.flow.space import PCASpace
+from scperturbrl.flow.velocity_mlp import VelocityMLP
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+# cells are drawn in blocks of this size, each with its own random stream, so results do not depend on memory settings
+BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes that define a generator; everything needed to build it before its weights are loaded.
+
+    Attributes
+    ----------
+    n_genes, n_latent
+        Genes G and principal components d.
+    n_tokens, n_features
+        Perturbations with a learned embedding, and length of the features of a perturbation.
+    n_covariate_values
+        Known values of each covariate.
+    width, n_blocks
+        Of the velocity network.
+    n_steps, solver
+        Of the sampler.
+    """
+
+    n_genes: int
+    n_latent: int
+    n_tokens: int
+    n_features: int
+    n_covariate_values: tuple[int, ...]
+    width: int = 256
+    n_blocks: int = 2
+    n_steps: int = 5
+    solver: str = "midpoint"
+
+
+class Generator(nn.Module):
+    """Conditional flow-matching generator of perturbed cells.
+
+    A Gaussian noise becomes a latent cell by following a velocity that knows a control cell and the condition; the
+    observation layer turns the latent cell into counts at the control cell's library size.
+
+    Parameters
+    ----------
+    architecture
+        Sizes.
+
+    Examples
+    --------
+    >>> from scperturbrl.flow.generator import Architecture, Generator
+    >>> generator = Generator(Architecture(n_genes=5, n_latent=2, n_tokens=3, n_features=0, n_covariate_values=()))
+    >>> generator.architecture.n_latent
+    2
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        a = self.architecture = architecture
+        self.space = PCASpace(torch.zeros(a.n_genes), torch.zeros(a.n_genes, a.n_latent), 1.0)
+        self.encoder = ConditionEncoder(a.n_tokens, a.n_features, a.n_covariate_values, a.width)
+        self.velocity = VelocityMLP(a.n_latent, a.width, a.n_blocks)
+        self.observation = NegativeBinomialObservation(a.n_genes, a.n_latent, a.n_tokens)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self.space.mean.device
+
+    def network_parameters(self) -> list[nn.Parameter]:
+        """Parameters that training changes: those of encoder and velocity."""
+        return [*self.encoder.parameters(), *self.velocity.parameters()]
+
+    def sample_latent(
+        self,
+        control: Tensor,
+        conditions: ConditionBatch,
+        index: Tensor,
+        rng: torch.Generator,
+        *,
+        grad_steps: int = 0,
+    ) -> Tensor:
+        """Draw latent cells ``(n, d)`` for control cells ``(n, d)`` and the conditions at `index` ``(n,)``."""
+        noise = torch.randn(control.shape, generator=rng, device=control.device)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and grad_steps > 0):
+            code, total = self.encoder(conditions)
+            code, total = code[index], total[index]
+        field = lambda x, t: self.velocity(x, t, control, code, total)
+        a = self.architecture
+        return integrate(field, noise, n_steps=a.n_steps, solver=a.solver, grad_steps=grad_steps)
+
+    def log_rate(self, latent: Tensor, conditions: ConditionBatch, index: Tensor) -> Tensor:
+        """Log rate ``(n, G)`` of latent cells, in normalised units."""
+        return self.observation.log_rate(latent, self.observation.condition_residual(conditions.tokens)[index])
+
+    @torch.no_grad()
+    def generate(
+        self, control: Tensor, unit: Tensor, conditions: ConditionBatch, index: Tensor, *, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """Generate cells; the same seed gives the same cells, and a cell does not depend on those after it.
+
+        Parameters
+        ----------
+        control
+            ``(n, G)`` log-normalised control cells.
+        unit
+            ``(n,)`` normalised value of one count in each.
+        conditions, index
+            Conditions, and ``(n,)`` the one wanted for each cell.
+        seed
+            Seed.
+
+        Returns
+        -------
+        Log-normalised cells ``(n, G)`` and their counts ``(n, G)``, on the CPU.
+        """
+        from scperturbrl._core.random import torch_rng
+
+        cells, counts = [], []
+        for number, rows in enumerate(torch.arange(len(control)).split(BLOCK)):
+            rng = torch_rng(seed, number, device=self.device)
+            latent_control = self.space.encode(control[rows].to(self.device))
+            own = index[rows].to(self.device)
+            latent = self.sample_latent(latent_control, conditions, own, rng)
+            drawn = self.observation.sample(self.log_rate(latent, conditions, own), unit[rows].to(self.device), rng)
+            cells.append(drawn[0].cpu())
+            counts.append(drawn[1].cpu())
+        return torch.cat(cells), torch.cat(counts)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Weights as a flat dictionary of float32 arrays."""
+        return {name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()}
+
+    @classmethod
+    def from_arrays(cls, architecture: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Generator:
+        """Build a generator from what :meth:`to_arrays` and ``dataclasses.asdict(architecture)`` gave.
+
+        Raises
+        ------
+        ValueError
+            If a weight is missing, unknown, of another shape or not finite; the first one is named.
+        """
+        values = {name: architecture[name] for name in Architecture.__dataclass_fields__}
+        values["n_covariate_values"] = tuple(int(n) for n in values["n_covariate_values"])
+        values = {name: int(v) if name.startswith(("n_", "width")) and name != "n_covariate_values" else v for name, v in values.items()}
+        generator = cls(Architecture(**values))
+        generator.load_state_dict(_checked(generator.state_dict(), weights))
+        return generator.eval()
+
+    def architecture_dict(self) -> dict[str, Any]:
+        """Architecture as plain values."""
+        return {**asdict(self.architecture), "n_covariate_values": list(self.architecture.n_covariate_values)}
+
+
+def _checked(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    import numpy as np
+
+    unknown = set(weights) - set(expected)
+    if unknown:
+        msg = f"Unknown weights {sorted(unknown)[:3]}: these are not the weights of this generator."
+        raise ValueError(msg)
+    state = {}
+    for name, own in expected.items():
+        if name not in weights:
+            msg = f"The weight {name!r} is missing."
+            raise ValueError(msg)
+        value = torch.as_tensor(np.array(weights[name], dtype=np.float32))
+        if tuple(value.shape) != tuple(own.shape):
+            msg = f"The weight {name!r} has shape {tuple(value.shape)}; expected {tuple(own.shape)}."
+            raise ValueError(msg)
+        # an infinite bound is how an unfitted observation layer says "no bound"
+        if torch.isnan(value).any() or (torch.isinf(value).any() and name != "observation.max_log_rate"):
+            msg = f"The weight {name!r} holds values that are not finite."
+            raise ValueError(msg)
+        state[name] = value
+    return state

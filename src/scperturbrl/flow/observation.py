@@ -1,0 +1,79 @@
+"""The observation layer: what turns a latent state into a cell with counts, zeros and variance."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+MAX_DISPERSION = 1e4
+
+
+class NegativeBinomialObservation(nn.Module):
+    """Negative-binomial counts around a log-linear rate.
+
+    The rate of gene g is ``exp(intercept_g + latent @ loading_g + residual_g)`` in normalised units (what `expm1` of the
+    data is measured in). A cell whose single count is worth ``unit`` in these units has counts with mean
+    ``rate / unit`` and inverse dispersion ``theta_g``, and is shown as ``log1p(unit * count)``.
+
+    Parameters
+    ----------
+    n_genes, n_latent
+        Sizes G and d.
+    n_tokens
+        Number of known perturbations, each with a residual of its own.
+    """
+
+    def __init__(self, n_genes: int, n_latent: int, n_tokens: int) -> None:
+        super().__init__()
+        self.register_buffer("intercept", torch.zeros(n_genes))
+        self.register_buffer("loading", torch.zeros(n_latent, n_genes))
+        self.register_buffer("residual", torch.zeros(n_tokens + 1, n_genes))
+        self.register_buffer("log_theta", torch.zeros(n_genes))
+        self.register_buffer("max_log_rate", torch.full((n_genes,), torch.inf))
+
+    def condition_residual(self, tokens: Tensor) -> Tensor:
+        """Sum of the residuals of the parts ``(C, L)`` of each condition; ``(C, G)``. Token 0 adds nothing."""
+        return self.residual[tokens].sum(1)
+
+    def log_rate(self, latent: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Log rate ``(n, G)``, held below the largest value seen in training."""
+        value = torch.addmm(self.intercept, latent, self.loading)
+        if residual is not None:
+            value = value + residual
+        return torch.minimum(value, self.max_log_rate)
+
+    def sample(
+        self, log_rate: Tensor, unit: Tensor, rng: torch.Generator, *, differentiable: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Draw cells.
+
+        With ``differentiable=True`` the cells carry a gradient with respect to the rate. For a Poisson count K with
+        mean m, ``d E[f(K)] / dm = E[f(K + 1) - f(K)]`` (the Stein-Chen identity); a negative binomial is a Poisson whose
+        mean is multiplied by a gamma variable that does not depend on m. So the difference that one more count makes
+        is an unbiased derivative of the expected value of a cell.
+
+        Parameters
+        ----------
+        log_rate
+            ``(n, G)``.
+        unit
+            ``(n,)`` normalised value of one count.
+        rng
+            Random generator on the same device.
+        differentiable
+            Whether to attach that gradient.
+
+        Returns
+        -------
+        Log-normalised cells ``(n, G)`` and their counts ``(n, G)``.
+        """
+        mean = torch.exp(log_rate.detach() - unit.log()[:, None])
+        theta = self.log_theta.exp()
+        noise = torch._standard_gamma(theta.expand_as(mean).contiguous(), generator=rng) / theta
+        counts = torch.poisson(mean * noise, generator=rng)
+        cells = torch.log1p(unit[:, None] * counts)
+        if differentiable:
+            step = torch.log1p(unit[:, None] * (counts + 1)) - cells
+            # the bracket is zero in value: it only carries the derivative of the mean count
+            cells = cells + step * noise * mean * (log_rate - log_rate.detach())
+        return cells, counts

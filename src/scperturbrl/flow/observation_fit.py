@@ -1,0 +1,156 @@
+"""Fitting the observation layer to counts of training cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from scperturbrl.flow.observation import MAX_DISPERSION, NegativeBinomialObservation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    CountBlock = Callable[[Tensor], Tensor]
+
+BATCH = 512
+
+
+def fit_log_rate(
+    observation: NegativeBinomialObservation,
+    counts: CountBlock,
+    unit: Tensor,
+    latent: Tensor,
+    *,
+    n_steps: int,
+    rng: torch.Generator,
+    learning_rate: float = 0.02,
+    ridge: float = 1e-4,
+) -> None:
+    """Fit intercept and loadings by Poisson likelihood, which is consistent for the mean whatever the dispersion.
+
+    Parameters
+    ----------
+    observation
+        Layer to fit, in place; a fit that is already there is the starting point.
+    counts
+        Function from indices of training cells to their counts ``(b, G)``.
+    unit
+        ``(n,)`` normalised value of one count, of every training cell.
+    latent
+        ``(n, d)`` coordinates of the training cells.
+    n_steps
+        Minibatches of 512 cells.
+    rng
+        Random generator of the minibatches, on the CPU.
+    learning_rate, ridge
+        Of Adam with linear decay; and the weight of the squared loadings.
+    """
+    intercept = observation.intercept.clone().requires_grad_()
+    loading = observation.loading.clone().requires_grad_()
+    optimiser = torch.optim.Adam([intercept, loading], lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / max(n_steps, 1))
+    for _ in range(n_steps):
+        index = torch.randint(len(latent), (min(BATCH, len(latent)),), generator=rng)
+        log_mean = torch.addmm(intercept, latent[index], loading) - unit[index].log()[:, None]
+        loss = (log_mean.exp() - counts(index) * log_mean).mean() + ridge * loading.square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    observation.intercept.copy_(intercept.detach())
+    observation.loading.copy_(loading.detach())
+
+
+@torch.no_grad()
+def fit_dispersion(
+    observation: NegativeBinomialObservation,
+    counts: CountBlock,
+    unit: Tensor,
+    latent: Tensor,
+    codes: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Set the level of every gene and its dispersion by moments; return counts seen and expected per condition.
+
+    The intercept is moved so that expected and seen totals agree, then ``1 / theta_g`` is the ratio of the excess of
+    squared residuals over Poisson to the squared means, shrunk towards the median of all genes where counts are few.
+
+    Returns
+    -------
+    Counts seen and counts expected, each ``(n_conditions, G)``.
+    """
+    n_conditions = int(codes.max()) + 1
+    seen = torch.zeros(n_conditions, observation.intercept.numel())
+    expected = torch.zeros_like(seen)
+    excess, squares = torch.zeros(seen.shape[1]), torch.zeros(seen.shape[1])
+    for final in (False, True):
+        seen.zero_(), expected.zero_()
+        for index in torch.arange(len(latent)).split(BATCH):
+            mean = torch.exp(observation.log_rate(latent[index]) - unit[index].log()[:, None])
+            block = counts(index)
+            seen.index_add_(0, codes[index], block)
+            expected.index_add_(0, codes[index], mean)
+            if final:
+                excess += ((block - mean).square() - mean).sum(0)
+                squares += mean.square().sum(0)
+        if not final:
+            observation.intercept += torch.log((seen.sum(0) + 0.5) / (expected.sum(0) + 0.5))
+    _set_theta(observation, excess, squares)
+    return seen, expected
+
+
+def _set_theta(observation: NegativeBinomialObservation, excess: Tensor, squares: Tensor) -> None:
+    informative = squares > 1
+    raw = excess / squares.clamp_min(1e-8)
+    common = raw[informative].clamp_min(0).median() if informative.any() else torch.tensor(0.1)
+    prior = 5.0
+    inverse = (excess + prior * common) / (squares + prior)
+    observation.log_theta.copy_(torch.log(1 / inverse.clamp(1 / MAX_DISPERSION, 1e2)))
+
+
+@torch.no_grad()
+def fit_residual(
+    observation: NegativeBinomialObservation, seen: Tensor, expected: Tensor, tokens: Tensor, *, ridges: Tensor | None = None
+) -> None:
+    """Regress what the latent misses of each condition on its parts.
+
+    The target is the log ratio of seen to expected counts of a training condition. Ridge over the parts, with the
+    penalty and then a factor per gene chosen by leaving one condition out: a gene whose residual does not
+    predict left-out conditions keeps none.
+
+    Parameters
+    ----------
+    observation
+        Layer whose residual is set, in place.
+    seen, expected
+        ``(C, G)`` counts of C training conditions.
+    tokens
+        ``(C, L)`` parts of each, 0 for none.
+    ridges
+        Penalties to try.
+    """
+    n_tokens = observation.residual.shape[0]
+    design = torch.zeros(len(tokens), n_tokens).scatter_add_(1, tokens, torch.ones_like(tokens, dtype=torch.float32))[:, 1:]
+    used = design.sum(0) > 0
+    design = design[:, used]
+    target = torch.log((seen + 1) / (expected + 1))
+    if len(design) < 3 or not used.any():
+        return
+    weight = (expected + 1) / (expected + 1).mean(1, keepdim=True)
+    best_error, best = torch.tensor(torch.inf), None
+    for ridge in ridges if ridges is not None else torch.logspace(-1, 2, 7):
+        inverse = torch.linalg.inv(design.T @ design + ridge * torch.eye(design.shape[1]))
+        hat = design @ inverse @ design.T
+        left_out = target - (target - hat @ target) / (1 - hat.diagonal())[:, None]
+        error = (weight * (target - left_out).square()).sum()
+        if error < best_error:
+            best_error, best = error, (inverse @ design.T @ target, left_out)
+    if best is None:
+        return
+    coefficients, left_out = best
+    # least-squares slope of the truth on its left-out prediction, clipped to [0, 1]
+    slope = (left_out * target).sum(0) / left_out.square().sum(0).clamp_min(1e-8)
+    residual = torch.zeros(n_tokens - 1, target.shape[1])
+    residual[used] = coefficients * slope.clamp(0, 1)
+    observation.residual[1:] = residual

@@ -1,0 +1,33 @@
+"""Population metrics, baselines and ceilings, on plain arrays."""
+
+from __future__ import annotations
+
+from scperturbrl._core.lazy import lazy_exports as _lazy_exports
+
+_MODULES = {
+    "baselines": [
+        "AdditiveEffect",
+        "MatchingEffect",
+        "additive_effect",
+        "control_effect",
+        "matching_mean_effect",
+        "nearest_effect",
+        "perturbed_mean_effect",
+    ],
+    "ceiling": ["scaled_score", "split_half"],
+    "compute": ["compute_metrics"],
+    "differential": ["WelchTest", "de_overlap", "de_spearman", "direction_match", "top_genes", "welch_t"],
+    "discrimination": ["discrimination_score"],
+    "distribution": ["classifier_auroc", "energy_distance", "mean_pairwise_distance", "mmd_rbf"],
+    "diversity": ["spread_ratio", "variance_ratio", "zero_fraction", "zero_fraction_error"],
+    "pair": ["ConditionPair"],
+    "population": ["l2", "mae", "mse", "pearson_delta", "spearman_delta"],
+    "registry": ["METRICS", "Metric"],
+    "ridge": ["RidgeEffect", "ridge_effect"],
+}
+
+__getattr__, __dir__, __all__ = _lazy_exports(
+    __name__,
+    {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names},
+    submodules=_MODULES,
+)

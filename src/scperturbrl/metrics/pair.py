@@ -1,0 +1,117 @@
+"""A prediction beside the real cells that it is judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from scperturbrl.metrics._arrays import difference, mean_profile
+from scperturbrl.metrics.differential import top_genes, welch_t
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionPair:
+    """Predicted and observed cells of one condition, all over the same G genes, log-normalised expression.
+
+    What does not depend on the prediction can be computed once and handed over; otherwise it is computed here.
+
+    Attributes
+    ----------
+    predicted
+        ``(n, G)`` predicted cells. n may be 0 with `predicted_mean`: metrics of cells are then NaN.
+    observed
+        ``(m, G)`` real perturbed cells.
+    control
+        ``(c, G)`` real control cells of the same covariates.
+    predicted_mean
+        ``(G,)`` replaces the mean of `predicted`, for a baseline that knows its mean exactly.
+    control_mean
+        ``(G,)`` mean of all control cells.
+    observed_statistic
+        ``(G,)`` test statistic of observed against control cells. Welch's t by default.
+    top_genes
+        Indices of the observed differentially expressed genes. The largest absolute statistics by default.
+    target_genes
+        Indices of the genes that the condition targets. Left out of the metrics of differential expression:
+        agreeing on them proves nothing.
+    systema_reference
+        ``(G,)`` mean of the perturbed centroids of the training conditions; without it that metric is NaN.
+    projection
+        ``(G, d)`` linear map, such as the loadings of a PCA, to the space of the distances between cells. Those do not
+        change when both populations are shifted, so no centre is needed. Gene space by default.
+
+    Raises
+    ------
+    ValueError
+        Something is no dense array or its shape does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scperturbrl.metrics import ConditionPair
+    >>> cells = np.random.default_rng(0).gamma(1.0, size=(3, 20, 6))
+    >>> pair = ConditionPair(cells[0], cells[1], cells[2])
+    >>> pair.observed_effect.shape
+    (6,)
+    """
+
+    predicted: np.ndarray
+    observed: np.ndarray
+    control: np.ndarray
+    predicted_mean: np.ndarray | None = None
+    control_mean: np.ndarray | None = None
+    observed_statistic: np.ndarray | None = None
+    top_genes: np.ndarray | None = None
+    target_genes: np.ndarray | None = None
+    systema_reference: np.ndarray | None = None
+    projection: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("predicted", "observed", "control"):
+            self._check(name, ndim=2, axis=1)
+        for name in ("predicted_mean", "control_mean", "observed_statistic", "systema_reference"):
+            self._check(name, ndim=1, axis=0)
+        self._check("projection", ndim=2, axis=0)
+
+    def _check(self, name: str, *, ndim: int, axis: int) -> None:
+        value, n_genes = getattr(self, name), np.shape(self.observed)[-1]
+        if value is None:
+            return
+        if not isinstance(value, np.ndarray) or value.ndim != ndim or value.shape[axis] != n_genes:
+            msg = (
+                f"`{name}` is a {type(value).__name__} of shape {np.shape(value)}; expected a dense array with {ndim} "
+                f"axes and, on axis {axis}, the {n_genes} genes of `observed`."
+            )
+            raise ValueError(msg)
+
+    @cached_property
+    def profiles(self) -> tuple[np.ndarray, np.ndarray]:
+        """Predicted and observed mean profile, each ``(G,)``."""
+        predicted = mean_profile(self.predicted) if self.predicted_mean is None else self.predicted_mean
+        return predicted, mean_profile(self.observed)
+
+    @cached_property
+    def control_profile(self) -> np.ndarray:
+        """Mean profile ``(G,)`` of the control cells."""
+        return mean_profile(self.control) if self.control_mean is None else self.control_mean
+
+    @cached_property
+    def predicted_effect(self) -> np.ndarray:
+        """Predicted mean minus control mean, ``(G,)``."""
+        return difference(self.profiles[0], self.control_profile)
+
+    @cached_property
+    def observed_effect(self) -> np.ndarray:
+        """Observed mean minus control mean, ``(G,)``."""
+        return difference(self.profiles[1], self.control_profile)
+
+    def strongest_genes(self, k: int) -> np.ndarray:
+        """Observed differentially expressed genes without the targets: `top_genes` or the `k` with the largest |t|."""
+        if self.top_genes is not None:
+            return self.top_genes[~np.isin(self.top_genes, [] if self.target_genes is None else self.target_genes)]
+        statistic = self.observed_statistic
+        if statistic is None:
+            statistic = welch_t(self.observed, self.control).statistic
+        return top_genes(statistic, k=k, exclude=self.target_genes)

@@ -1,0 +1,142 @@
+"""The metrics that are computed per condition, and how to read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a reader must know of a metric.
+
+    Attributes
+    ----------
+    name
+        Identifier, the key in the result of :func:`scperturbrl.metrics.compute_metrics`.
+    label
+        Sentence-case name for plots.
+    best_value
+        Value of a perfect prediction.
+    higher_is_better
+        None where the ideal lies within the range, so that both directions are worse.
+    description
+        One sentence: what is compared.
+    source
+        Where the definition comes from.
+    joint
+        Whether all conditions are needed at once, so that a single pair has no value.
+
+    Examples
+    --------
+    >>> from scperturbrl.metrics import METRICS
+    >>> METRICS["variance_ratio"].error(0.25)
+    0.75
+    """
+
+    name: str
+    label: str
+    best_value: float
+    higher_is_better: bool | None
+    description: str
+    source: str
+    joint: bool = False
+
+    def error(self, value: float) -> float:
+        """Return how far `value` falls short of the best; lower is better for every metric."""
+        if self.higher_is_better is None:
+            return abs(value - self.best_value)
+        return self.best_value - value if self.higher_is_better else value - self.best_value
+
+
+def _distance(name: str, label: str, description: str, source: str) -> Metric:
+    return Metric(name, label, best_value=0.0, higher_is_better=False, description=description, source=source)
+
+
+def _agreement(name: str, label: str, description: str, source: str, *, joint: bool = False) -> Metric:
+    return Metric(name, label, 1.0, higher_is_better=True, description=description, source=source, joint=joint)
+
+
+def _ratio(name: str, label: str, description: str, source: str) -> Metric:
+    return Metric(name, label, best_value=1.0, higher_is_better=None, description=description, source=source)
+
+
+_ALL = (
+    _distance("l2", "L2", "Euclidean distance of the mean profiles.", "scDFM, ICLR 2026"),
+    _distance("mse", "MSE", "Mean squared difference of the mean profiles.", "cell-eval"),
+    _distance("mae", "MAE", "Mean absolute difference of the mean profiles.", "cell-eval"),
+    _agreement(
+        "pearson_delta",
+        "Pearson delta",
+        "Correlation of the changes from the control mean over all genes.",
+        "cell-eval",
+    ),
+    _agreement(
+        "pearson_delta_top",
+        "Pearson delta, top genes",
+        "Correlation of the changes from the control mean over the strongest observed differentially expressed genes.",
+        "GEARS, Nature Biotechnology 2024",
+    ),
+    _agreement(
+        "pearson_delta_systema",
+        "Pearson delta, Systema",
+        "Correlation of the changes from the mean of the perturbed centroids, which leaves out what all share.",
+        "Systema, Nature Biotechnology 2025",
+    ),
+    _agreement(
+        "de_spearman",
+        "DE Spearman",
+        "Rank correlation of the effects over the strongest observed differentially expressed genes.",
+        "cell-eval, de_spearman_lfc_sig",
+    ),
+    _agreement(
+        "de_overlap",
+        "DE overlap",
+        "Share of the observed genes with the largest effects that are among the predicted ones.",
+        "cell-eval, overlap_at_k",
+    ),
+    _agreement(
+        "direction_match",
+        "Direction match",
+        "Share of the strongest observed differentially expressed genes that move in the right direction.",
+        "cell-eval, de_direction_match",
+    ),
+    _agreement(
+        "discrimination",
+        "Discrimination score",
+        "Share of the other conditions that are farther from the prediction than the true one; 0.5 is chance.",
+        "Virtual Cell Challenge; Systema, Nature Biotechnology 2025",
+        joint=True,
+    ),
+    _distance(
+        "energy_distance",
+        "Energy distance",
+        "Unbiased energy distance of predicted and observed cells; negative values are noise around 0.",
+        "Szekely and Rizzo 2013",
+    ),
+    _distance(
+        "mmd",
+        "MMD",
+        "Unbiased squared maximum mean discrepancy with a mixture of Gaussian kernels.",
+        "Gretton et al. 2012; scDFM, ICLR 2026",
+    ),
+    _ratio(
+        "variance_ratio",
+        "Variance ratio",
+        "Median over genes of predicted over observed variance; below 1 the cells have collapsed towards their mean.",
+        "scperturbrl",
+    ),
+    _distance(
+        "zero_fraction_error",
+        "Zero fraction error",
+        "Mean absolute difference of the share of cells that do not express a gene.",
+        "scperturbrl",
+    ),
+)
+
+METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in _ALL})
+"""Every metric by name, in the order of a report."""

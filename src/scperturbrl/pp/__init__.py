@@ -1,0 +1,13 @@
+"""Make an AnnData ready: declare, hold out, summarise the training cells."""
+
+from scperturbrl._core.lazy import lazy_exports as _lazy_exports
+
+__getattr__, __dir__, __all__ = _lazy_exports(
+    __name__,
+    {
+        "pathway_network": "scperturbrl.pp._network",
+        "reference": "scperturbrl.pp._reference",
+        "setup_anndata": "scperturbrl.pp._setup_anndata",
+        "split": "scperturbrl.pp._split",
+    },
+)

@@ -1,0 +1,92 @@
+"""Pathway networks: a resource by name, or a table of the user's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from scperturbrl._core import keys, log
+from scperturbrl._core.validate import check_choice
+from scperturbrl.data.network import check_network
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def pathway_network(
+    adata: AnnData,
+    network: str | pd.DataFrame = "progeny",
+    *,
+    organism: str = "human",
+    min_targets: int = 5,
+) -> pd.DataFrame:
+    """Fit a pathway or transcription-factor network to the genes of the data.
+
+    Parameters
+    ----------
+    adata
+        Annotated data; its ``var_names`` are matched with the targets.
+    network
+        ``"progeny"``, ``"hallmark"`` or ``"collectri"``, loaded by decoupler (``decoupler.op``, needs the internet
+        once), or a table with columns ``source``, ``target`` and optionally ``weight``.
+    organism
+        Organism of a named resource.
+    min_targets
+        A set with fewer targets among the genes is left out: a correlation over two or three genes says nothing.
+
+    Returns
+    -------
+    Table with one row a kept set: index ``source``, columns ``n_targets`` (all), ``n_in_data`` and ``kept``; sets that
+    were left out stay in the table with ``kept=False``. Writes the kept rows of the network to
+    ``uns["pathway_network"]`` (columns source, target, weight).
+
+    Raises
+    ------
+    ValueError
+        If `network` is an unknown name, or if no set has `min_targets` targets in the data.
+    ConnectionError
+        If a named resource could not be loaded.
+
+    Examples
+    --------
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> sets = spr.pp.pathway_network(adata, adata.uns["pathway_network"])
+    >>> bool(sets["kept"].all())
+    True
+    """
+    table = check_network(_load(network, organism) if isinstance(network, str) else network)
+    inside = table[table["target"].isin(adata.var_names)]
+    sets = table.groupby("source").size().rename("n_targets").to_frame()
+    sets["n_in_data"] = inside.groupby("source").size().reindex(sets.index, fill_value=0)
+    sets["kept"] = sets["n_in_data"] >= min_targets
+    if not sets["kept"].any():
+        best = sets["n_in_data"].idxmax()
+        msg = (
+            f"No set of the network has {min_targets} targets among the {adata.n_vars} genes (most: {best!r} with "
+            f"{sets.loc[best, 'n_in_data']}). Check that `var_names` are gene symbols, or use a larger network."
+        )
+        raise ValueError(msg)
+    if not sets["kept"].all():
+        dropped = [f"{name} ({n})" for name, n in sets.loc[~sets["kept"], "n_in_data"].items()]
+        shown = ", ".join(dropped[:20]) + (", ..." if len(dropped) > 20 else "")
+        log.warn(f"Left out {len(dropped)} of {len(sets)} sets with fewer than {min_targets} targets in the data: {shown}.")
+    kept = sets.index[sets["kept"]]
+    adata.uns[keys.PATHWAY_NETWORK] = inside[inside["source"].isin(kept)].reset_index(drop=True)
+    log.note(f"pathway network: {len(kept)} sets, {int(sets.loc[kept, 'n_in_data'].median())} targets each (median)")
+    return sets.sort_values("n_in_data", ascending=False)
+
+
+def _load(name: str, organism: str) -> pd.DataFrame:
+    check_choice("network", name, ["progeny", "hallmark", "collectri"])
+    import decoupler as dc
+
+    loaders = {"progeny": lambda: dc.op.progeny(organism=organism, top=100)}
+    loaders |= {"hallmark": lambda: dc.op.hallmark(organism=organism)}
+    loaders |= {"collectri": lambda: dc.op.collectri(organism=organism)}
+    try:
+        return pd.DataFrame(loaders[name]())
+    except (OSError, ValueError, RuntimeError) as error:
+        msg = f"decoupler could not load {name!r} ({error}). Without internet, pass a table with source, target and weight."
+        raise ConnectionError(msg) from error

@@ -1,0 +1,105 @@
+"""Summarise what the training cells say of every condition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scperturbrl._core import keys, log
+from scperturbrl._core.random import Seed, resolve_seed
+from scperturbrl._core.validate import check_choice
+from scperturbrl.data.cells import Cells
+from scperturbrl.data.registry import Setup
+from scperturbrl.data.stored_reference import write_reference
+from scperturbrl.pp._network import pathway_network
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def reference(
+    adata: AnnData,
+    *,
+    network: str | pd.DataFrame | None = None,
+    method: str = "welch",
+    min_cells: int = 10,
+    bank_size: int = 128,
+    min_targets: int = 5,
+    seed: Seed = 0,
+) -> None:
+    """Compute, from training cells only, what later judges and calibrates generated cells.
+
+    For every perturbed training condition, against the training control cells with the same covariates: the mean
+    effect shrunk by its sampling noise, a test statistic per gene, the pathway response, and for each of the four
+    default verifiers the scores of typical control and typical real perturbed cells (cross-fitted: no cell is
+    scored against a reference that it helped to define).
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.pp.setup_anndata` and :func:`~scperturbrl.pp.split`.
+    network
+        Pathway network for :func:`~scperturbrl.pp.pathway_network`: a resource name or a table with columns source,
+        target and weight. By default the one already in ``uns["pathway_network"]``; without any, the pathway
+        verifier has nothing to say.
+    method
+        Test per gene: ``"welch"`` (Welch's t) or ``"wilcoxon"`` (rank sum, by :func:`scanpy.tl.rank_genes_groups`).
+    min_cells
+        Conditions with fewer training cells get no reference; they are named in a warning.
+    bank_size
+        Real cells kept for comparison per condition. They are drawn with `seed` and not stored twice.
+    min_targets
+        Passed to :func:`~scperturbrl.pp.pathway_network`.
+    seed
+        Seed or NumPy generator of the bank and of the calibration folds.
+
+    Returns
+    -------
+    Nothing. Writes
+
+    - ``varm["perturbation_effect"]``, ``varm["perturbation_statistic"]``, ``varm["perturbation_padj"]``: genes x
+      conditions; effects in log-normalised units,
+    - ``varm["control_mean"]``: genes x control groups,
+    - ``uns["pathway_response"]``: conditions x pathways, correlation of effect and pathway weights, in [-1, 1],
+    - ``uns["pathway_network"]`` if `network` is given,
+    - ``uns["scperturbrl"]["reference"]``: settings, cell numbers and calibration.
+
+    Raises
+    ------
+    ValueError
+        If the data are not set up or split, or no condition has `min_cells` cells.
+
+    Examples
+    --------
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> spr.pp.setup_anndata(adata)
+    >>> spr.pp.split(adata)
+    >>> spr.pp.reference(adata)
+    >>> adata.varm["perturbation_effect"].shape[0] == adata.n_vars
+    True
+    """
+    check_choice("method", method, ["welch", "wilcoxon"])
+    started = log.start("summarising the training cells of every condition")
+    setup = Setup.of(adata)
+    cells = Cells.of(adata, setup)
+    if network is not None:
+        pathway_network(adata, network, min_targets=min_targets)
+    conditions = cells.conditions(keys.TRAIN, min_cells=min_cells)
+    _report_left_out(cells, conditions, min_cells)
+    params = {"method": method, "bank_size": bank_size, "min_cells": min_cells, "seed": resolve_seed(seed)}
+    write_reference(adata, cells, conditions, params)
+    log.finish(started, [f"varm[{name!r}]" for name in (keys.EFFECT, keys.STATISTIC, keys.PADJ, keys.CONTROL_MEAN)])
+
+
+def _report_left_out(cells: Cells, conditions: list[str], min_cells: int) -> None:
+    if not conditions:
+        largest = int(np.bincount(cells.codes[cells.is_training()]).max(initial=0))
+        msg = f"No perturbed training condition has {min_cells} cells (most: {largest}). Lower `min_cells`."
+        raise ValueError(msg)
+    left_out = [name for name in cells.conditions(keys.TRAIN) if name not in set(conditions)]
+    if left_out:
+        msg = f"{len(left_out)} training conditions have fewer than {min_cells} cells and get no reference: {left_out[:10]}."
+        log.warn(msg)

@@ -1,0 +1,129 @@
+"""Declare what the columns of an AnnData mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from scperturbrl import __version__
+from scperturbrl._core import keys, log
+from scperturbrl._core.validate import (
+    check_in_memory,
+    check_log_normalised,
+    check_obs_column,
+    check_unique_names,
+    name_hash,
+    near_matches,
+)
+from scperturbrl.data.conditions import parse_perturbation
+from scperturbrl.data.registry import Setup, expression
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+
+def setup_anndata(
+    adata: AnnData,
+    *,
+    perturbation_key: str = "perturbation",
+    control: str = "control",
+    covariate_keys: Sequence[str] = (),
+    dose_key: str | None = None,
+    batch_key: str | None = None,
+    layer: str | None = None,
+    perturbation_sep: str = "+",
+) -> None:
+    """Declare perturbations, controls and covariates, and check that expression is log-normalised.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, cells x genes, with log1p-normalised expression (``sc.pp.normalize_total``,
+        ``sc.pp.log1p``; any target sum, natural logarithm).
+    perturbation_key
+        Column of ``obs`` with one label a cell: a gene, drug or cytokine, or several joined by `perturbation_sep`.
+        ``A+B`` and ``B+A`` are the same; a part that is the control (``A+ctrl``) is ignored.
+    control
+        Label of unperturbed cells.
+    covariate_keys
+        Columns of ``obs`` that define the context of a cell, such as ``["cell_type"]``. A perturbed cell is only
+        ever compared with control cells of the same context.
+    dose_key
+        Numeric column of ``obs`` with the dose, if there is one. Control cells may hold any value.
+    batch_key
+        Column of ``obs`` with the batch. Control cells are then paired within a batch where it has some.
+    layer
+        Layer with the expression; ``X`` by default.
+    perturbation_sep
+        What joins the parts of a combination.
+
+    Returns
+    -------
+    Nothing. Writes ``uns["scperturbrl"]`` and removes an older split or reference from it.
+
+    Raises
+    ------
+    KeyError
+        If a column or layer is absent; the message lists near matches.
+    ValueError
+        If the control label does not occur, names are not unique, or expression is not log-normalised.
+
+    Examples
+    --------
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> spr.pp.setup_anndata(adata, perturbation_key="perturbation", control="control")
+    >>> adata.uns["scperturbrl"]["setup"]["control"]
+    'control'
+    """
+    check_in_memory(adata)
+    check_unique_names(adata)
+    check_obs_column(adata, perturbation_key, role="perturbation")
+    covariate_keys = [covariate_keys] if isinstance(covariate_keys, str) else list(covariate_keys)
+    for key in [*covariate_keys, *([batch_key] if batch_key else [])]:
+        check_obs_column(adata, key, role="covariate")
+    _check_control(adata, perturbation_key, control, perturbation_sep)
+    if dose_key is not None:
+        _check_dose(adata, dose_key)
+    check_log_normalised(expression(adata, layer), where="`X`" if layer is None else f"`layers[{layer!r}]`")
+    if adata.is_view:
+        log.note("`adata` is a view; it is made an actual object to write to it.")
+        adata._init_as_actual(adata.copy())
+    setup = Setup(
+        perturbation_key=perturbation_key,
+        control=control,
+        covariate_keys=tuple(covariate_keys),
+        dose_key=dose_key,
+        batch_key=batch_key,
+        layer=layer,
+        perturbation_sep=perturbation_sep,
+        log_state="log1p",
+        gene_hash=name_hash(adata.var_names),
+        version=__version__,
+    )
+    adata.uns[keys.SETUP] = {"setup": setup.to_uns()}
+
+
+def _check_control(adata: AnnData, key: str, control: str, sep: str) -> None:
+    labels = [str(label) for label in adata.obs[key].unique()]
+    if control not in labels:
+        usual = [x for x in ("control", "ctrl", "non-targeting", "DMSO", "unstimulated", "vehicle") if x in labels]
+        msg = f"No cell has the control label {control!r} in `obs[{key!r}]`.{near_matches(control, usual or labels)}"
+        raise ValueError(msg)
+    if not any(parse_perturbation(label, control=control, sep=sep) for label in labels):
+        msg = f"Every cell of `obs[{key!r}]` is a control ({control!r}); there is nothing to learn from."
+        raise ValueError(msg)
+
+
+def _check_dose(adata: AnnData, key: str) -> None:
+    check_obs_column(adata, key, role="dose")
+    if not pd.api.types.is_numeric_dtype(adata.obs[key].dtype):
+        example = adata.obs[key].iloc[0]
+        msg = f"`obs[{key!r}]` is not numeric (first value {example!r}). Convert the dose to numbers of one unit."
+        raise ValueError(msg)
+    if (adata.obs[key] < 0).any():
+        msg = f"`obs[{key!r}]` has negative doses."
+        raise ValueError(msg)

@@ -1,0 +1,17 @@
+"""The verbs: fit, post-train, generate, predict, score, evaluate, save."""
+
+from scperturbrl._core.lazy import lazy_exports as _lazy_exports
+
+__getattr__, __dir__, __all__ = _lazy_exports(
+    __name__,
+    {
+        "evaluate": "scperturbrl.tl._evaluate",
+        "fit_generator": "scperturbrl.tl._fit_generator",
+        "generate": "scperturbrl.tl._generate",
+        "load_generator": "scperturbrl.tl._io",
+        "predict": "scperturbrl.tl._predict",
+        "rl_finetune": "scperturbrl.tl._rl_finetune",
+        "save_generator": "scperturbrl.tl._io",
+        "score": "scperturbrl.tl._score",
+    },
+)

@@ -1,0 +1,111 @@
+"""Generate a cell for every row of the AnnData."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from scperturbrl._core import keys, log
+from scperturbrl._core.device import resolve_device
+from scperturbrl._core.random import Seed, resolve_seed
+from scperturbrl.data.cells import Cells
+from scperturbrl.data.generation import draw_controls, generate_cells
+from scperturbrl.data.registry import Setup
+from scperturbrl.data.stored_generator import read_generator
+
+if TYPE_CHECKING:
+    import torch
+    from anndata import AnnData
+
+
+def generate(
+    adata: AnnData,
+    *,
+    key: str = keys.GENERATOR,
+    key_added: str | None = None,
+    device: str | torch.device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Generate, for every perturbed cell, a cell of the same condition from a random control cell.
+
+    Row i of the layer is a cell *of the condition* of row i, not a prediction of that very cell: nothing of it went
+    in. It therefore has coordinates of its own, in ``obsm["X_pca_<key>"]``.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a generator.
+    key
+        Which generator.
+    key_added
+        Name of the results; `key` by default.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+    seed
+        Seed or NumPy generator. The same seed pairs the same control cells and noise for every generator, so that two of
+        them can be compared cell by cell.
+
+    Returns
+    -------
+    Nothing. Writes
+
+    - ``layers[key_added]``: log-normalised generated cells (CSR float32); control rows hold the control cell itself,
+    - ``obs[key_added + "_source"]``: name of the control cell that each started from,
+    - ``obsm["X_pca_" + key_added]``: the generated cells on the components of the observed data.
+
+    Raises
+    ------
+    KeyError
+        If there is no such generator.
+    ValueError
+        If a covariate combination has no control cells.
+
+    Examples
+    --------
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> spr.pp.setup_anndata(adata)
+    >>> spr.pp.split(adata)
+    >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
+    >>> spr.tl.generate(adata)
+    >>> adata.layers["generator"].shape == adata.shape
+    True
+    """
+    started = log.start("generating cells")
+    seed = resolve_seed(seed)
+    cells = Cells.of(adata, Setup.of(adata))
+    stored = read_generator(adata, key)
+    key_added = key_added or key
+    perturbed = np.flatnonzero(~cells.table["is_control"].to_numpy()[cells.codes])
+    groups = cells.table["group"].to_numpy()[cells.codes[perturbed]].tolist()
+    batches = None if cells.batch is None else cells.batch[perturbed].tolist()
+    controls = draw_controls(cells, groups, batches, seed=seed)
+    values, _ = generate_cells(
+        stored, cells, cells.table, cells.codes[perturbed], controls, seed=seed, device=resolve_device(device)
+    )
+    layer, source = _fill(cells, perturbed, values, controls)
+    adata.layers[key_added] = layer
+    adata.obs[keys.source(key_added)] = source
+    adata.obsm[keys.pca(key_added)] = project(cells, layer)
+    log.finish(started, [f"layers[{key_added!r}]", f"obs[{keys.source(key_added)!r}]", f"obsm[{keys.pca(key_added)!r}]"])
+
+
+def _fill(cells: Cells, perturbed: np.ndarray, values: np.ndarray, controls: np.ndarray) -> tuple[sparse.csr_matrix, np.ndarray]:
+    n = len(cells.codes)
+    order = np.arange(n)
+    order[perturbed] = n + np.arange(len(perturbed))
+    layer = sparse.vstack([sparse.csr_matrix(cells.expression), sparse.csr_matrix(values)], format="csr")[order]
+    source = cells.names.to_numpy().astype(object)
+    source[perturbed] = cells.names.to_numpy()[controls]
+    return layer.astype(np.float32), source
+
+
+def project(cells: Cells, matrix: sparse.csr_matrix, *, n_components: int = 50) -> np.ndarray:
+    """Coordinates of `matrix` on the principal components of all observed cells (for pictures only)."""
+    from sklearn.decomposition import PCA
+
+    n = min(n_components, *(size - 1 for size in cells.expression.shape))
+    pca = PCA(n_components=n, svd_solver="covariance_eigh").fit(cells.expression)
+    return np.asarray(pca.transform(matrix), dtype=np.float32)

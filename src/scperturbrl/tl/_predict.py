@@ -1,0 +1,129 @@
+"""Predict cells of conditions that may never have been measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scperturbrl._core import keys, log
+from scperturbrl._core.device import resolve_device
+from scperturbrl._core.random import Seed, resolve_seed
+from scperturbrl._core.serialize import to_uns, versions
+from scperturbrl._core.validate import check_choice, check_positive
+from scperturbrl.data.cells import Cells
+from scperturbrl.data.generation import draw_controls, generate_cells, wanted_conditions
+from scperturbrl.data.registry import Setup
+from scperturbrl.data.stored_generator import condition_frame, read_generator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import torch
+    from anndata import AnnData
+
+
+def predict(
+    adata: AnnData,
+    conditions: Sequence[str] | str | None = None,
+    *,
+    n_cells: int = 200,
+    key: str = keys.GENERATOR,
+    covariates: Mapping[str, str] | None = None,
+    dose: float | None = None,
+    output: str = "log",
+    device: str | torch.device = "auto",
+    seed: Seed = 0,
+) -> AnnData:
+    """Generate new cells of the conditions asked for.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a generator and the control cells to start from.
+    conditions
+        Perturbation labels (``"A"``, ``"A+B"``) or names of conditions of `adata`; the test conditions by default. A
+        label is predicted for every covariate combination that has control cells, unless `covariates` narrows it.
+    n_cells
+        Cells per condition.
+    key
+        Which generator.
+    covariates
+        Covariate values to predict for, such as ``{"cell_type": "B"}``.
+    dose
+        Dose of the perturbation, in the unit of the dose column.
+    output
+        What ``X`` holds: ``"log"`` (log1p-normalised) or ``"counts"`` (whole counts at the control cells' depth).
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+    seed
+        Seed or NumPy generator.
+
+    Returns
+    -------
+    A new AnnData of ``n_cells`` cells per condition with the genes of `adata`, its perturbation, covariate and dose columns,
+    ``obs["origin"] == "generated"``, ``obs["<key>_source"]`` (the control cell each started from) and
+    ``obs["condition"]``. ``uns["prediction"]`` tells how it was made and lists the conditions with ``parts_seen``,
+    the number of their perturbations that training saw. ``anndata.concat([adata, new])`` joins it to `adata`.
+
+    Raises
+    ------
+    KeyError
+        If a perturbation was not trained on and nothing else is known of it: such a prediction would be random.
+    ValueError
+        If there are no control cells with the covariates.
+
+    Examples
+    --------
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> spr.pp.setup_anndata(adata)
+    >>> spr.pp.split(adata)
+    >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
+    >>> spr.tl.predict(adata, n_cells=10).obs["origin"].unique().tolist()
+    ['generated']
+    """
+    check_positive(n_cells=n_cells)
+    check_choice("output", output, ["log", "counts"])
+    started = log.start("predicting cells")
+    seed = resolve_seed(seed)
+    setup = Setup.of(adata)
+    cells = Cells.of(adata, setup)
+    stored = read_generator(adata, key)
+    table = wanted_conditions(conditions, cells, setup, dict(covariates) if covariates else None, dose)
+    if not len(table):
+        msg = "There is nothing to predict: no test conditions. Name some in `conditions`."
+        raise ValueError(msg)
+    codes = np.repeat(np.arange(len(table)), n_cells)
+    controls = draw_controls(cells, table["group"].to_numpy()[codes].tolist(), None, seed=seed)
+    values, counts = generate_cells(stored, cells, table, codes, controls, seed=seed, device=resolve_device(device))
+    new = ad.AnnData(
+        sparse.csr_matrix(values if output == "log" else counts),
+        obs=_observations(adata, setup, table, codes, controls, key),
+        var=pd.DataFrame(index=adata.var_names),
+    )
+    table = table.assign(n_cells=n_cells)
+    new.uns["prediction"] = {
+        "params": to_uns({"key": key, "seed": seed, "output": output, "n_cells": n_cells, "versions": versions()}),
+        "conditions": condition_frame(table, {}, stored.vocabulary).drop(columns=keys.SPLIT),
+    }
+    log.finish(started, ["a new AnnData"])
+    return new
+
+
+def _observations(
+    adata: AnnData, setup: Setup, table: pd.DataFrame, codes: np.ndarray, controls: np.ndarray, key: str
+) -> pd.DataFrame:
+    rows = table.iloc[codes]
+    columns = {setup.perturbation_key: pd.Categorical(rows["perturbation"])}
+    for i, name in enumerate(setup.covariate_keys):
+        columns[name] = pd.Categorical(rows["covariates"].str[i])
+    if setup.dose_key:
+        columns[setup.dose_key] = rows["dose"].to_numpy(float)
+    columns["condition"] = pd.Categorical(rows.index)
+    columns[keys.ORIGIN] = pd.Categorical([keys.GENERATED] * len(rows))
+    columns[keys.source(key)] = adata.obs_names.to_numpy()[controls]
+    return pd.DataFrame(columns, index=[f"{keys.GENERATED}-{i}" for i in range(len(rows))])

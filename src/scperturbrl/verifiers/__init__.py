@@ -1,0 +1,34 @@
+"""Verifiers: functions that score generated cells against what training cells say of a condition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scperturbrl._core.lazy import lazy_exports as _lazy_exports
+
+if TYPE_CHECKING:
+    from scperturbrl.verifiers._de_spearman import de_spearman
+    from scperturbrl.verifiers._pathway_activity import pathway_activity, standardise_network, ulm_correlation, ulm_t
+    from scperturbrl.verifiers._pearson_topk import pearson_topk
+    from scperturbrl.verifiers._rmse_topk import rmse_topk
+    from scperturbrl.verifiers.base import Reference, Verifier
+    from scperturbrl.verifiers.calibration import Calibration, calibrate, combine, fit_calibration
+    from scperturbrl.verifiers.registry import DEFAULT, get, names, register, resolve, show
+
+__getattr__, __dir__, __all__ = _lazy_exports(
+    __name__,
+    {
+        name: f"scperturbrl.verifiers.{module}"
+        for module, exported in {
+            "base": ["Reference", "Verifier"],
+            "calibration": ["Calibration", "calibrate", "combine", "fit_calibration"],
+            "registry": ["DEFAULT", "get", "names", "register", "resolve", "show"],
+            # The underscore keeps a module from taking the name of the function that it defines.
+            "_pearson_topk": ["pearson_topk"],
+            "_rmse_topk": ["rmse_topk"],
+            "_de_spearman": ["de_spearman"],
+            "_pathway_activity": ["pathway_activity", "standardise_network", "ulm_correlation", "ulm_t"],
+        }.items()
+        for name in exported
+    },
+)

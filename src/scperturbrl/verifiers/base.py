@@ -1,0 +1,134 @@
+"""What a verifier is, and what it may know of a condition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What real cells say of C conditions, as tensors.
+
+    The cells behind it are training cells, except where an evaluation builds a reference of held-out cells.
+
+    Attributes
+    ----------
+    conditions
+        Names of the C conditions.
+    control_mean
+        ``(C, G)`` mean log-normalised expression of the control cells of the condition's covariates.
+    effect
+        ``(C, G)`` shrunk mean effect: expression of perturbed minus control cells, in log-normalised units.
+    ranked_genes
+        ``(C, R)`` indices of the R genes with the largest absolute test statistic, largest first.
+        The genes that the condition itself targets are left out: agreeing on them proves nothing.
+    n_significant
+        ``(C,)`` how many of `ranked_genes` pass the false discovery rate.
+    bank
+        ``(C, M, K)`` real perturbed cells at the first K of `ranked_genes`, log-normalised. K <= R.
+        Rows of NaN fill the bank of a condition with fewer than M cells.
+    network
+        ``(G, P)`` pathway weights, each column centred and scaled to unit norm. P is 0 without a network.
+    pathway_response
+        ``(C, P)`` correlation of the condition's effect with each column of `network`, in [-1, 1].
+    pathway_weight
+        ``(C, P)`` absolute response where it is significant, 0 elsewhere.
+    pathway_scale
+        ``(C, P)`` standard deviation of the same correlation over single control cells.
+    """
+
+    conditions: tuple[str, ...]
+    control_mean: Tensor
+    effect: Tensor
+    ranked_genes: Tensor
+    n_significant: Tensor
+    bank: Tensor
+    network: Tensor
+    pathway_response: Tensor
+    pathway_weight: Tensor
+    pathway_scale: Tensor
+
+    def __len__(self) -> int:
+        return len(self.conditions)
+
+    def to(self, device: torch.device | str) -> Reference:
+        """Return the reference with every tensor on `device`."""
+        return replace(self, **{name: value.to(device) for name, value in self._tensors().items()})
+
+    def select(self, index: Tensor) -> Reference:
+        """Return the reference of the conditions at `index`, a 1-d tensor of integers that may repeat."""
+        chosen = {name: value[index] for name, value in self._tensors().items() if name != "network"}
+        return replace(self, conditions=tuple(self.conditions[i] for i in index.tolist()), **chosen)
+
+    def _tensors(self) -> dict[str, Any]:
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """A function from cells to scores, and what a reader must know to trust it.
+
+    Attributes
+    ----------
+    name
+        Identifier, a Python name; the column in ``obsm["score_<key>"]``.
+    score
+        ``score(cells, reference)`` with log-normalised `cells` of shape ``(C, n, G)``, n cells for each of the
+        C conditions of `reference`, returns raw scores ``(C, n)``. Higher is better; NaN means that the
+        reference cannot judge the condition.
+    label
+        Sentence-case name for plots.
+    description
+        One sentence: what it measures and against what.
+    range
+        Smallest and largest possible raw score.
+    needs
+        Fields of :class:`Reference` that it reads.
+    differentiable
+        Whether gradients with respect to `cells` are defined.
+    source
+        Where the formula comes from.
+    params
+        Settings that distinguish two instances of the same verifier; plain values.
+
+    Examples
+    --------
+    >>> def smallest_change(cells, reference):
+    ...     return -(cells - reference.control_mean.unsqueeze(1)).abs().mean(-1)
+    >>> verifier = Verifier(
+    ...     name="smallest_change",
+    ...     score=smallest_change,
+    ...     label="Smallest change",
+    ...     description="Minus the mean absolute effect of the cell.",
+    ...     range=(-float("inf"), 0.0),
+    ...     needs=("control_mean",),
+    ... )
+    >>> verifier.differentiable
+    True
+    """
+
+    name: str
+    score: Callable[[Tensor, Reference], Tensor]
+    label: str
+    description: str
+    range: tuple[float, float]
+    needs: tuple[str, ...] = ()
+    differentiable: bool = True
+    source: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, cells: Tensor, reference: Reference) -> Tensor:
+        """Score `cells` ``(C, n, G)`` against `reference`; returns ``(C, n)``."""
+        if cells.ndim != 3 or cells.shape[0] != len(reference):
+            msg = f"`cells` has shape {tuple(cells.shape)}; expected ({len(reference)}, n, n_genes), one row per condition."
+            raise ValueError(msg)
+        return self.score(cells, reference)

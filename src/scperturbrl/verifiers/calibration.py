@@ -1,0 +1,152 @@
+"""Putting verifiers on one scale: 0 is a control cell, 1 a typical real perturbed cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from scperturbrl._core.stats import auroc
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What real and control cells score, for C conditions and V verifiers.
+
+    Attributes
+    ----------
+    control_median
+        ``(C, V)`` median raw score of control cells.
+    real_median
+        ``(C, V)`` median raw score of real perturbed cells.
+    auroc
+        ``(C, V)`` chance that a real perturbed cell scores above a control cell.
+    weight
+        ``(C, V)`` 1 where the verifier can tell the two apart, 0 where its answer would be noise.
+    """
+
+    control_median: Tensor
+    real_median: Tensor
+    auroc: Tensor
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return self.weight.shape[0]
+
+    def to(self, device: torch.device | str) -> Calibration:
+        """Return the calibration with every tensor on `device`."""
+        return Calibration(*(getattr(self, item.name).to(device) for item in fields(self)))
+
+    def select(self, index: Tensor) -> Calibration:
+        """Return the calibration of the conditions at `index`, a 1-d tensor of integers that may repeat."""
+        return Calibration(*(getattr(self, item.name)[index] for item in fields(self)))
+
+
+def fit_calibration(real: Tensor, control: Tensor, *, min_auroc: float = 0.55) -> Calibration:
+    """Learn the scale of each verifier in each condition from cells whose answer is known.
+
+    Parameters
+    ----------
+    real
+        ``(C, n, V)`` raw scores of real perturbed cells of the condition. NaN is padding.
+    control
+        ``(C, m, V)`` raw scores of control cells, judged as if they were of the condition. NaN is padding.
+    min_auroc
+        Smallest chance of ranking a real cell above a control cell with which a verifier keeps its weight.
+
+    Returns
+    -------
+    The calibration. The weight is 0 where the AUROC is below `min_auroc`, where either side has no finite score, and
+    where the median real cell does not score above the median control cell.
+
+    Examples
+    --------
+    >>> real, control = torch.tensor([[[0.4], [0.5], [0.9]]]), torch.tensor([[[0.0], [0.1], [0.45]]])
+    >>> calibration = fit_calibration(real, control)
+    >>> calibration.control_median, calibration.real_median
+    (tensor([[0.1000]]), tensor([[0.5000]]))
+    """
+    if real.ndim != 3 or control.ndim != 3 or (real.shape[0], real.shape[2]) != (control.shape[0], control.shape[2]):
+        msg = (
+            f"`real` has shape {tuple(real.shape)} and `control` {tuple(control.shape)}; "
+            "expected (C, n, V) and (C, m, V) with the same C and V."
+        )
+        raise ValueError(msg)
+    real, control = real.detach().mT, control.detach().mT
+    real_median, control_median, area = _median(real), _median(control), auroc(real, control)
+    # A comparison with NaN is False, so a side without scores gets no weight.
+    weight = (area >= min_auroc) & ((real_median - control_median) > 0)
+    return Calibration(control_median, real_median, area, weight.to(real.dtype))
+
+
+def calibrate(scores: Tensor, calibration: Calibration) -> Tensor:
+    """Rescale raw scores so that 0 is like a control cell and 1 like a typical real perturbed cell.
+
+    There is no credit beyond real cells: results are clipped to [-1, 1].
+
+    Parameters
+    ----------
+    scores
+        ``(C, n, V)`` raw scores.
+    calibration
+        Of the same conditions and verifiers.
+
+    Returns
+    -------
+    ``(C, n, V)``; NaN where the median real cell does not score above the median control cell, so that no scale
+    exists. Clipped scores have no gradient.
+
+    Examples
+    --------
+    >>> calibration = fit_calibration(torch.tensor([[[0.4], [0.5], [0.9]]]), torch.tensor([[[0.0], [0.1], [0.45]]]))
+    >>> calibrate(torch.tensor([[[0.1], [0.3], [0.5], [0.9]]]), calibration).squeeze()
+    tensor([0.0000, 0.5000, 1.0000, 1.0000])
+    """
+    gap = (calibration.real_median - calibration.control_median).unsqueeze(1)
+    scaled = gap > 0
+    position = (scores - calibration.control_median.unsqueeze(1)) / gap.masked_fill(~scaled, 1)
+    return position.clamp(-1, 1).masked_fill(~scaled, torch.nan)
+
+
+def combine(calibrated: Tensor, calibration: Calibration, weights: Tensor) -> Tensor:
+    """Average calibrated scores over the verifiers that can judge each condition.
+
+    Parameters
+    ----------
+    calibrated
+        ``(C, n, V)`` from :func:`calibrate`.
+    calibration
+        Of the same conditions and verifiers.
+    weights
+        ``(V,)`` importance of each verifier, not negative; only ratios matter.
+
+    Returns
+    -------
+    ``(C, n)`` weighted means; NaN for a condition that no verifier can judge, and for a cell that one of the
+    condition's verifiers cannot score.
+
+    Examples
+    --------
+    >>> ones = torch.ones(1, 2)
+    >>> calibration = Calibration(0 * ones, ones, ones, weight=torch.tensor([[1.0, 0.0]]))
+    >>> combine(torch.tensor([[[0.8, -0.4]]]), calibration, torch.tensor([1.0, 3.0]))
+    tensor([[0.8000]])
+    """
+    if weights.shape != calibrated.shape[-1:] or (weights < 0).any():
+        msg = f"`weights` is {weights.tolist()}; expected {calibrated.shape[-1]} numbers, none below 0."
+        raise ValueError(msg)
+    weight = (calibration.weight * weights).unsqueeze(1)
+    # Multiplying by 0 would let NaN of a verifier without weight through.
+    counted = calibrated.masked_fill(weight <= 0, 0)
+    return (counted @ weight.mT).squeeze(-1) / weight.sum(-1)
+
+
+def _median(x: Tensor) -> Tensor:
+    """Median over the last dimension without NaN; unlike `torch.nanmedian`, the mean of the middle two if even."""
+    if x.shape[-1] == 0:
+        return x.new_full(x.shape[:-1], torch.nan)
+    values = x.sort(dim=-1).values
+    count = (~x.isnan()).sum(-1, keepdim=True)
+    middle = torch.cat([(count - 1).clamp_min(0) // 2, count // 2], dim=-1)
+    return values.gather(-1, middle).mean(-1)

@@ -1,0 +1,170 @@
+"""The verifiers by name: how users find them, and add their own."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from scperturbrl.verifiers._de_spearman import de_spearman
+from scperturbrl.verifiers._pathway_activity import pathway_activity
+from scperturbrl.verifiers._pearson_topk import pearson_topk
+from scperturbrl.verifiers._rmse_topk import rmse_topk
+from scperturbrl.verifiers.base import Verifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import pandas as pd
+
+    Item = TypeVar("Item", bound=Verifier | Callable[..., Verifier])
+
+DEFAULT: tuple[str, ...] = ("pearson_topk", "rmse_topk", "de_spearman", "pathway_activity")
+"""The four that post-training uses unless told otherwise."""
+
+_FACTORIES: dict[str, Callable[..., Verifier]] = {}
+
+
+def register(item: Item, *, overwrite: bool = False) -> Item:
+    """Make a verifier known by its name.
+
+    Parameters
+    ----------
+    item
+        A :class:`~scperturbrl.verifiers.Verifier`, or a function that returns one and can be called without
+        arguments. Works as a decorator.
+    overwrite
+        Replace a verifier of the same name instead of refusing.
+
+    Returns
+    -------
+    `item`, unchanged.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+    TypeError
+        If `item` is neither.
+
+    Examples
+    --------
+    >>> from scperturbrl import verifiers
+    >>> brightness = verifiers.Verifier(
+    ...     name="brightness",
+    ...     score=lambda cells, reference: cells.mean(-1),
+    ...     label="Brightness",
+    ...     description="Mean log-normalised expression of the cell.",
+    ...     range=(0.0, float("inf")),
+    ... )
+    >>> _ = verifiers.register(brightness, overwrite=True)
+    >>> verifiers.get("brightness").label
+    'Brightness'
+    """
+    factory = _constant(item) if isinstance(item, Verifier) else item
+    example = factory() if callable(factory) else None
+    if not isinstance(example, Verifier):
+        msg = f"{item!r} is neither a Verifier nor a function that returns one."
+        raise TypeError(msg)
+    if example.name in _FACTORIES and not overwrite:
+        msg = f"A verifier named {example.name!r} exists; choose another name, or pass overwrite=True to replace it."
+        raise ValueError(msg)
+    _FACTORIES[example.name] = factory
+    return item
+
+
+def get(name: str, **params: Any) -> Verifier:
+    """Build the verifier called `name`.
+
+    Parameters
+    ----------
+    name
+        One of :func:`names`.
+    **params
+        Settings for its factory, such as `n_genes`.
+
+    Raises
+    ------
+    KeyError
+        If there is none of that name; the message lists similar ones.
+
+    Examples
+    --------
+    >>> from scperturbrl import verifiers
+    >>> verifiers.get("pearson_topk", n_genes=20).params["n_genes"]
+    20
+    """
+    if name not in _FACTORIES:
+        near = difflib.get_close_matches(name, _FACTORIES, cutoff=0.5) or names()
+        msg = f"No verifier is named {name!r}; did you mean {' or '.join(map(repr, near))}? `show()` lists all."
+        raise KeyError(msg)
+    return _FACTORIES[name](**params)
+
+
+def resolve(verifiers: str | Verifier | Iterable[str | Verifier] = DEFAULT) -> list[Verifier]:
+    """Turn names and verifiers into verifiers, in the order given.
+
+    Parameters
+    ----------
+    verifiers
+        Names, :class:`~scperturbrl.verifiers.Verifier` objects, or a mix; a single one too.
+
+    Raises
+    ------
+    ValueError
+        If two share a name, which is what their results are stored under.
+
+    Examples
+    --------
+    >>> from scperturbrl import verifiers
+    >>> [verifier.name for verifier in verifiers.resolve(["rmse_topk", verifiers.de_spearman(soft=True)])]
+    ['rmse_topk', 'de_spearman']
+    """
+    chosen = [verifiers] if isinstance(verifiers, str | Verifier) else verifiers
+    resolved = [item if isinstance(item, Verifier) else get(item) for item in chosen]
+    found = [verifier.name for verifier in resolved]
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        msg = f"Verifiers share the name {', '.join(twice)}; rename one with dataclasses.replace(verifier, name=...)."
+        raise ValueError(msg)
+    return resolved
+
+
+def names() -> list[str]:
+    """Names of all verifiers, in the order of registration.
+
+    Examples
+    --------
+    >>> from scperturbrl import verifiers
+    >>> verifiers.names()[:2]
+    ['pearson_topk', 'rmse_topk']
+    """
+    return list(_FACTORIES)
+
+
+def show() -> pd.DataFrame:
+    """List all verifiers with their default settings.
+
+    Returns
+    -------
+    One row per verifier with its name, label, range, the reference fields it needs, whether it is differentiable,
+    and what it measures.
+
+    Examples
+    --------
+    >>> from scperturbrl import verifiers
+    >>> verifiers.show()["label"].tolist()[:2]
+    ['Pearson top-k similarity', 'RMSE top-k proximity']
+    """
+    import pandas as pd
+
+    columns = ["name", "label", "range", "needs", "differentiable", "description"]
+    rows = [[getattr(factory(), column) for column in columns] for factory in _FACTORIES.values()]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _constant(verifier: Verifier) -> Callable[[], Verifier]:
+    return lambda: verifier
+
+
+for _factory in (pearson_topk, rmse_topk, de_spearman, pathway_activity):
+    register(_factory)
