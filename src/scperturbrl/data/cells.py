@@ -93,7 +93,7 @@ class Cells:
         """``(n_cells,)`` whether the cell may be learnt from."""
         return self.split == keys.TRAIN
 
-    def block(self, index: np.ndarray) -> np.ndarray:
-        """Dense float32 expression of the cells at `index`."""
-        rows = self.expression[index]
+    def block(self, index: np.ndarray, matrix: Any = None) -> np.ndarray:
+        """Dense float32 rows at `index` of the expression, or of another matrix over the same cells."""
+        rows = (self.expression if matrix is None else matrix)[index]
         return np.asarray(rows.toarray() if sparse.issparse(rows) else rows, dtype=np.float32)

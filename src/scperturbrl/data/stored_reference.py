@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from scperturbrl._core import keys
-from scperturbrl.data.calibration import cross_fit_calibration
+from scperturbrl.data.cross_fit import CrossFit
 from scperturbrl.data.network import network_matrix
 from scperturbrl.data.reference import ReferenceTable, draw_bank, fit_reference
 from scperturbrl.verifiers.calibration import Calibration
@@ -41,9 +41,7 @@ def write_reference(adata: AnnData, cells: Cells, conditions: Sequence[str], par
     if params["method"] == "wilcoxon":
         table = _with_wilcoxon(table, adata, cells, use)
     verifiers = resolve(DEFAULT)
-    calibration = cross_fit_calibration(
-        cells, use, conditions=conditions, network=network, verifiers=verifiers, bank_size=params["bank_size"], seed=params["seed"]
-    )
+    calibration = cross_fit(adata, cells, use, conditions, verifiers, params).calibration()
     by_condition = lambda values: pd.DataFrame(values.T, index=adata.var_names, columns=list(conditions))
     adata.varm[keys.EFFECT] = by_condition(table.effect)
     adata.varm[keys.STATISTIC] = by_condition(table.statistic)
@@ -113,19 +111,34 @@ def read_calibration(adata: AnnData, cells: Cells, conditions: Sequence[str], ve
     """Calibration of `verifiers`: the stored one for the defaults, otherwise fitted on the training cells now."""
     record = adata.uns[keys.SETUP]["reference"]
     frame = record["calibration"]
-    if list(verifiers) == resolve(DEFAULT):
+    if _specification(verifiers) == _specification(resolve(DEFAULT)):
         shape = (len(conditions), len(verifiers))
         return Calibration(**{name: torch.as_tensor(frame[name].to_numpy().reshape(shape)) for name in _CALIBRATION_FIELDS})
-    params = record["params"]
-    return cross_fit_calibration(
+    return cross_fit(adata, cells, cells.is_training(), conditions, verifiers, record["params"]).calibration()
+
+
+def cross_fit(
+    adata: AnnData,
+    cells: Cells,
+    use: np.ndarray,
+    conditions: Sequence[str],
+    verifiers: Sequence[Verifier],
+    params: dict[str, Any],
+) -> CrossFit:
+    """Cross-fitted references with the settings of the stored reference."""
+    return CrossFit(
         cells,
-        cells.is_training(),
+        use,
         conditions=conditions,
         network=pathway_matrix(adata)[0],
         verifiers=verifiers,
         bank_size=int(params["bank_size"]),
         seed=int(params["seed"]),
     )
+
+
+def _specification(verifiers: Sequence[Verifier]) -> list[tuple[str, dict[str, Any]]]:
+    return [(verifier.name, dict(verifier.params)) for verifier in verifiers]
 
 
 def _calibration_frame(calibration: Calibration, conditions: Sequence[str], verifiers: Sequence[str]) -> pd.DataFrame:

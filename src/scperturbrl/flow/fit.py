@@ -108,15 +108,14 @@ def fit_flow(
     """
     parameters = generator.network_parameters()
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _learning_rate_factor(step, settings))
     average = WeightAverage(parameters, settings.ema_decay)
     rng = torch_rng(settings.seed, 0)
     result, best, best_loss, running = FitResult(), snapshot(parameters), math.inf, 0.0
     start = time.perf_counter()
     with step_boundary_interrupt() as interrupt, progress_bar("fitting the generator", settings.n_steps, show=settings.progress) as show:
         for step in range(1, settings.n_steps + 1):
+            optimiser.param_groups[0]["lr"] = settings.learning_rate * _decay(step, time.perf_counter() - start, settings)
             loss = _training_step(generator, train, conditions, settings, optimiser, rng)
-            schedule.step()
             average.update()
             running += (loss - running) / (1 + (step - 1) % settings.validate_every)
             last = step == settings.n_steps
@@ -180,6 +179,9 @@ def _device_rng(rng: torch.Generator, device: torch.device) -> torch.Generator:
     return torch.Generator(device=device).manual_seed(seed)
 
 
-def _learning_rate_factor(step: int, settings: FitSettings) -> float:
-    warm_up = min(1.0, (step + 1) / 50)
-    return warm_up * (0.02 + 0.98 * (1 + math.cos(math.pi * min(1.0, step / settings.n_steps))) / 2)
+def _decay(step: int, seconds: float, settings: FitSettings) -> float:
+    """Factor of the learning rate: short warm-up, then cosine down to 2 % over the steps or the time that is given."""
+    done = step / settings.n_steps
+    if settings.max_seconds is not None:
+        done = max(done, min(1.0, seconds / settings.max_seconds))
+    return min(1.0, step / 50) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)

@@ -1,0 +1,76 @@
+"""Predicted populations of one condition: baselines made of training conditions, and the replicate ceiling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scperturbrl._core import keys
+from scperturbrl.data.reference import fit_reference
+from scperturbrl.metrics.baselines import additive_effect, matching_mean_effect, perturbed_mean_effect
+from scperturbrl.metrics.ridge import ridge_effect
+
+if TYPE_CHECKING:
+    from scperturbrl.data.cells import Cells
+
+BASELINES = ("control", "perturbed_mean", "matching_mean", "additive", "additive_ridge")
+
+
+@dataclass(frozen=True)
+class TrainingEffects:
+    """Mean effects of the training conditions, the only thing that baselines may see.
+
+    Attributes
+    ----------
+    conditions
+        Names of the C conditions.
+    effects
+        ``(C, G)`` mean effects, not shrunk.
+    groups
+        Control group of each.
+    """
+
+    conditions: list[str]
+    effects: np.ndarray
+    groups: np.ndarray
+
+    @classmethod
+    def of(cls, cells: Cells) -> TrainingEffects:
+        """Compute them from the training cells of `cells`."""
+        conditions = cells.conditions(keys.TRAIN, min_cells=2)
+        empty = np.zeros((len(cells.genes), 0), dtype=np.float32)
+        table = fit_reference(cells, cells.is_training(), conditions=conditions, network=empty)
+        return cls(conditions, table.mean_effect, cells.table.loc[conditions, "group"].to_numpy())
+
+    def predict(self, cells: Cells, condition: str, baseline: str) -> np.ndarray:
+        """Effect ``(G,)`` that `baseline` predicts for `condition`.
+
+        Training conditions of the same covariates are used where they cover every part of the condition, otherwise those
+        of all covariates, the effects of one perturbation being averaged over them.
+        """
+        parts = cells.table.loc[condition, "parts"]
+        if baseline == "control":
+            return np.zeros(self.effects.shape[1], dtype=np.float32)
+        chosen = self._same_context(cells, condition, parts)
+        labels = cells.table.loc[self.conditions, "perturbation"].to_numpy()[chosen]
+        effects = self.effects[chosen]
+        if baseline == "perturbed_mean":
+            return perturbed_mean_effect(effects, n_queries=1)[0]
+        if baseline == "matching_mean":
+            return matching_mean_effect(labels.tolist(), effects, labels_query=[cells.table.loc[condition, "perturbation"]]).effect[0]
+        unique = np.unique(labels)
+        means = np.stack([effects[labels == label].mean(0) for label in unique])
+        of_label = dict(zip(cells.table["perturbation"], cells.table["parts"], strict=True))
+        vocabulary = sorted({part for label in unique for part in of_label[label]} | set(parts))
+        design = np.array([[part in of_label[label] for part in vocabulary] for label in unique], dtype=float)
+        query = np.array([[part in parts for part in vocabulary]], dtype=float)
+        if baseline == "additive":
+            return additive_effect(design, means, design_query=query).effect[0]
+        return ridge_effect(design, means, design_query=query).effect[0]
+
+    def _same_context(self, cells: Cells, condition: str, parts: tuple[str, ...]) -> np.ndarray:
+        same = self.groups == cells.table.loc[condition, "group"]
+        covered = {part for name in np.asarray(self.conditions)[same] for part in cells.table.loc[name, "parts"]}
+        return same if set(parts) <= covered else np.ones(len(same), dtype=bool)

@@ -1,0 +1,1 @@
+"""Post-training: rollout, reward, advantage, update, guard. Tensors only."""

@@ -1,0 +1,242 @@
+"""The loop: roll out, score, update, interleave the energy distance, check."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from scperturbrl._core.progress import progress_bar, step_boundary_interrupt
+from scperturbrl._core.random import torch_rng
+from scperturbrl.flow.ema import WeightAverage, restore
+from scperturbrl.flow.path import sample_path
+from scperturbrl.rl.advantage import group_advantage
+from scperturbrl.rl.guard import Guard, GuardLimits
+from scperturbrl.rl.nft import anchor_loss, nft_loss, optimality
+from scperturbrl.rl.pooled_energy import energy_distance
+from scperturbrl.rl.reward import Scores
+from scperturbrl.rl.rollout import ControlPool, Rollout, roll_out
+from scperturbrl.rl.vitals import VitalSigns
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scperturbrl.flow.condition_encoder import ConditionBatch
+    from scperturbrl.flow.generator import Generator
+    from scperturbrl.rl.guard import Vitals
+    from scperturbrl.rl.reward import Reward
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """Settings of :func:`finetune`; see :func:`scperturbrl.tl.rl_finetune` for their meaning."""
+
+    n_iterations: int = 60
+    n_conditions: int = 16
+    group_size: int = 16
+    draws: int = 2
+    inner_steps: int = 4
+    learning_rate: float = 3e-4
+    beta: float = 1.0
+    anchor: float = 3.0
+    old_lerp: float = 0.3
+    ema_decay: float = 0.9
+    energy_steps: int = 1
+    energy_group_size: int = 32
+    energy_learning_rate: float = 1e-4
+    energy_anchor: float = 0.3
+    gradient_clip: float = 1.0
+    check_every: int = 10
+    guard: bool = True
+    limits: GuardLimits = field(default_factory=GuardLimits)
+    seed: int = 0
+    progress: bool | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """C conditions to work on, in the order of the reward's reference.
+
+    Attributes
+    ----------
+    conditions
+        The conditions as tensors.
+    pool
+        Control cells for them.
+    real
+        ``(C, m, d)`` real cells in the flow's space, rows of NaN as padding.
+    """
+
+    conditions: ConditionBatch
+    pool: ControlPool
+    real: Tensor
+
+    def to(self, device: torch.device | str) -> Task:
+        """The same on `device`."""
+        return Task(self.conditions.to(device), self.pool.to(device), self.real.to(device))
+
+
+@dataclass
+class FinetuneResult:
+    """What happened: one row of `history` a check, alarms of the guard, and why it ended."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
+    kept_iteration: int = 0
+    stopped: str = "all iterations done"
+    seconds: float = 0.0
+
+
+class Finetuner:
+    """State of one post-training run.
+
+    Parameters
+    ----------
+    generator
+        Model to post-train in place; a frozen copy of it stays behind as the pretrained generator.
+    task
+        Conditions, control cells and real cells.
+    reward
+        What to reward.
+    settings
+        Settings.
+    """
+
+    def __init__(self, generator: Generator, task: Task, reward: Reward, settings: FinetuneSettings) -> None:
+        self.generator, self.task, self.reward, self.settings = generator, task, reward, settings
+        self.pretrained = copy.deepcopy(generator).requires_grad_(requires_grad=False)
+        self.old = copy.deepcopy(self.pretrained)
+        self.parameters = generator.network_parameters()
+        self.optimiser = torch.optim.Adam(self.parameters, lr=settings.learning_rate)
+        self.energy_optimiser = torch.optim.Adam(self.parameters, lr=settings.energy_learning_rate)
+        self.average = WeightAverage(self.parameters, settings.ema_decay)
+        self.rng = torch_rng(settings.seed, 3, device=generator.device)
+        self.usable = torch.nonzero(reward.informative()).flatten()
+
+    def iterate(self, iteration: int) -> tuple[Scores, float]:
+        """One round; returns the scores of its rollout and the mean squared distance to the pretrained velocity."""
+        self._decay_learning_rate(iteration)
+        settings = self.settings
+        with torch.no_grad():
+            rollout = self._roll_out(self.old, settings.group_size, draws=settings.draws)
+            scores = self._score(rollout)
+        advantage = group_advantage(scores.rewarded, self.reward.verifier_weight[rollout.index])
+        drift = [self._reward_step(rollout, advantage.reshape(-1)) for _ in range(settings.inner_steps)]
+        self._move_old_policy()
+        for _ in range(settings.energy_steps):
+            self._energy_step()
+        self.average.update()
+        return scores, sum(drift) / max(len(drift), 1)
+
+    def _roll_out(self, model: Generator, group_size: int, *, draws: int = 1, grad_steps: int = 0) -> Rollout:
+        order = torch.randperm(len(self.usable), generator=self.rng, device=self.rng.device)
+        index = self.usable[order[: self.settings.n_conditions]]
+        options = {"group_size": group_size, "draws": draws, "rng": self.rng, "grad_steps": grad_steps}
+        return roll_out(model, self.task.pool, self.task.conditions, index, **options)
+
+    def _score(self, rollout: Rollout) -> Scores:
+        """Scores averaged over the draws of counts."""
+        each = [self.reward(cells, rollout.index) for cells in rollout.cells]
+        return Scores(*(torch.stack(parts).mean(0) for parts in zip(*each, strict=True)))
+
+    def _reward_step(self, rollout: Rollout, advantage: Tensor) -> float:
+        sample = sample_path(rollout.latent, self.rng)
+        point = (sample.x_t, sample.t, rollout.control)
+        velocity = self._velocity(self.generator, *point, rollout.rows)
+        with torch.no_grad():
+            old = self._velocity(self.old, *point, rollout.rows)
+            pretrained = self._velocity(self.pretrained, *point, rollout.rows)
+        distance = anchor_loss(velocity, pretrained)
+        loss = nft_loss(velocity, old, sample.velocity, optimality(advantage), beta=self.settings.beta)
+        self._step(self.optimiser, (loss + self.settings.anchor * distance).mean())
+        return float(distance.mean().detach())
+
+    def _energy_step(self) -> None:
+        """Descend the pooled energy distance of decoded cells through the last step of the sampler."""
+        rollout = self._roll_out(self.generator, self.settings.energy_group_size, grad_steps=1)
+        shown = self.generator.space.encode(rollout.cells[0])
+        loss = energy_distance(shown, self.task.real[rollout.index]).mean()
+        sample = sample_path(rollout.latent.detach(), self.rng)
+        point = (sample.x_t, sample.t, rollout.control)
+        with torch.no_grad():
+            pretrained = self._velocity(self.pretrained, *point, rollout.rows)
+        distance = anchor_loss(self._velocity(self.generator, *point, rollout.rows), pretrained).mean()
+        self._step(self.energy_optimiser, loss + self.settings.energy_anchor * distance)
+
+    def _velocity(self, model: Generator, x: Tensor, t: Tensor, control: Tensor, rows: Tensor) -> Tensor:
+        code, total = model.encoder(self.task.conditions)
+        return model.velocity(x, t, control, code[rows], total[rows])
+
+    def _step(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
+        optimiser.step()
+
+    @torch.no_grad()
+    def _move_old_policy(self) -> None:
+        old, new = self.old.network_parameters(), self.parameters
+        torch._foreach_lerp_(old, [p.detach() for p in new], self.settings.old_lerp)
+
+    def _decay_learning_rate(self, iteration: int) -> None:
+        share = 1 - (iteration - 1) / self.settings.n_iterations
+        self.optimiser.param_groups[0]["lr"] = self.settings.learning_rate * share
+        self.energy_optimiser.param_groups[0]["lr"] = self.settings.energy_learning_rate * share
+
+
+def finetune(
+    generator: Generator, task: Task, reward: Reward, settings: FinetuneSettings, validation: Task | None = None
+) -> FinetuneResult:
+    """Post-train `generator` in place; it ends with the averaged weights of the last state that the guard accepted.
+
+    Parameters
+    ----------
+    generator
+        The pretrained generator.
+    task, reward
+        Training conditions and what to reward on them.
+    settings
+        Settings.
+    validation
+        Conditions whose energy distance the guard watches.
+    """
+    tuner = Finetuner(generator, task, reward, settings)
+    signs = VitalSigns(tuner.pretrained, task, validation, reward, seed=settings.seed)
+    guard, result = Guard(settings.limits, active=settings.guard), FinetuneResult()
+    start = time.perf_counter()
+    guard.check(0, signs.measure(generator), tuner.parameters)
+    with step_boundary_interrupt() as interrupt, progress_bar("post-training", settings.n_iterations, show=settings.progress) as show:
+        for iteration in range(1, settings.n_iterations + 1):
+            scores, drift = tuner.iterate(iteration)
+            last = iteration == settings.n_iterations or interrupt.requested
+            if iteration % settings.check_every and not last:
+                continue
+            tuner.average.swap()
+            vitals = signs.measure(generator)
+            may_go_on = guard.check(iteration, vitals, tuner.parameters)
+            tuner.average.swap()
+            result.history.append(_row(iteration, scores, drift, vitals, reward))
+            show(iteration, f"reward {vitals.reward:.3f}, energy distance {vitals.energy:.3f}")
+            if interrupt.requested or not may_go_on:
+                result.stopped = "interrupted" if interrupt.requested else f"guard: {guard.alarms[-1]}"
+                break
+    if settings.guard:
+        restore(tuner.parameters, guard.good)
+    else:
+        tuner.average.swap()
+    result.alarms, result.kept_iteration = guard.alarms, guard.good_iteration
+    result.seconds = time.perf_counter() - start
+    return result
+
+
+def _row(iteration: int, scores: Scores, drift: float, vitals: Vitals, reward: Reward) -> dict[str, float]:
+    """One row of the history: rollout rewards with their spread, every verifier, and the vitals."""
+    finite = scores.reward[torch.isfinite(scores.reward)]
+    row = {"iteration": iteration, "reward": float(finite.mean()), "reward_sd": float(finite.std()), "distance": drift}
+    for column, verifier in enumerate(reward.verifiers):
+        values = scores.raw[..., column]
+        row[verifier.name] = float(values[torch.isfinite(values)].mean())
+    return row | {f"check_{name}": value for name, value in asdict(vitals).items()}

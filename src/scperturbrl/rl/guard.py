@@ -1,0 +1,102 @@
+"""Watching post-training for hacking, with the state to go back to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from scperturbrl.flow.ema import snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """State of the generator at a check, measured with the same noise every time.
+
+    Attributes
+    ----------
+    energy, validation_energy
+        Mean energy distance of generated to real cells over training and over validation conditions, as a share of
+        the distance between real and control cells. The second is NaN without validation conditions.
+    spread
+        Standard deviation of generated cells within a condition relative to the pretrained generator's.
+    drift
+        Squared distance of the velocity to that of the pretrained generator, relative to its squared norm.
+    reward
+        Mean calibrated reward; 1 is a typical real cell.
+    """
+
+    energy: float
+    validation_energy: float
+    spread: float
+    drift: float
+    reward: float
+
+
+@dataclass(frozen=True)
+class GuardLimits:
+    """What the guard tolerates, relative to the pretrained generator.
+
+    Attributes
+    ----------
+    energy
+        Rise of either energy distance, as a share of the distance between real and control cells.
+    spread
+        Largest relative change of the spread, either way.
+    drift
+        Largest relative drift of the velocity.
+    """
+
+    energy: float = 0.02
+    spread: float = 0.1
+    drift: float = 0.1
+
+
+@dataclass
+class Guard:
+    """Compares vitals with those of the pretrained generator and keeps the last good weights.
+
+    Parameters
+    ----------
+    limits
+        What is tolerated.
+    active
+        An inactive guard reports but never stops.
+    """
+
+    limits: GuardLimits = field(default_factory=GuardLimits)
+    active: bool = True
+    start: Vitals | None = None
+    good: list[Tensor] = field(default_factory=list)
+    good_iteration: int = 0
+    alarms: list[str] = field(default_factory=list)
+
+    def check(self, iteration: int, vitals: Vitals, parameters: Sequence[nn.Parameter]) -> bool:
+        """Record `vitals`; returns whether post-training may go on. The first call defines the standard."""
+        if self.start is None:
+            self.start = vitals
+        found = self._alarms(vitals)
+        if not found:
+            self.good, self.good_iteration = snapshot(parameters), iteration
+            return True
+        self.alarms += [f"iteration {iteration}: {text}" for text in found]
+        return not self.active
+
+    def _alarms(self, vitals: Vitals) -> list[str]:
+        start, limits = self.start, self.limits
+        if start is None:
+            return []
+        found = []
+        for name in ("energy", "validation_energy"):
+            rise = getattr(vitals, name) - getattr(start, name)
+            if rise > limits.energy:
+                found.append(f"{name} rose by {rise:.3f} of the effect's own distance (limit {limits.energy:g})")
+        if abs(vitals.spread - 1) > limits.spread:
+            found.append(f"spread is {vitals.spread:.2f} of the pretrained generator's (limit 1 +- {limits.spread:g})")
+        if vitals.drift > limits.drift:
+            found.append(f"velocity drifted by {vitals.drift:.3f} (limit {limits.drift:g})")
+        return found

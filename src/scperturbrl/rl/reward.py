@@ -1,0 +1,65 @@
+"""From generated cells to rewards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from scperturbrl.verifiers.calibration import Calibration, calibrate, combine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scperturbrl.verifiers.base import Reference, Verifier
+
+
+class Scores(NamedTuple):
+    """Raw and rewarded scores ``(C, n, V)``, and the combined reward ``(C, n)``."""
+
+    raw: Tensor
+    rewarded: Tensor
+    reward: Tensor
+
+
+@dataclass(frozen=True)
+class Reward:
+    """Verifiers with the reference and the calibration they judge by.
+
+    Attributes
+    ----------
+    verifiers
+        V verifiers.
+    reference, calibration
+        Of the C conditions that can be rewarded.
+    weights
+        ``(V,)`` importance of each verifier.
+    calibrated
+        Whether scores are calibrated and saturate at a typical real cell, or count as they are. The latter
+        reproduces the published rewards and is known to be hackable.
+    """
+
+    verifiers: Sequence[Verifier]
+    reference: Reference
+    calibration: Calibration
+    weights: Tensor
+    calibrated: bool = True
+
+    @property
+    def verifier_weight(self) -> Tensor:
+        """``(C, V)`` weight of each verifier in each condition; 0 where it cannot tell real from control cells."""
+        return self.calibration.weight * self.weights
+
+    def informative(self) -> Tensor:
+        """``(C,)`` whether any verifier can judge the condition."""
+        return self.verifier_weight.sum(1) > 0
+
+    def __call__(self, cells: Tensor, index: Tensor) -> Scores:
+        """Score cells ``(C', n, G)`` of the conditions at `index` ``(C',)``."""
+        reference, calibration = self.reference.select(index), self.calibration.select(index)
+        raw = torch.stack([verifier(cells, reference) for verifier in self.verifiers], dim=-1)
+        position = calibrate(raw, calibration)
+        rewarded = position if self.calibrated else raw
+        return Scores(raw, rewarded, combine(position, calibration, self.weights))

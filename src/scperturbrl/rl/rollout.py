@@ -1,0 +1,110 @@
+"""Groups of generated cells, one group a condition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from scperturbrl.flow.condition_encoder import ConditionBatch
+    from scperturbrl.flow.generator import Generator
+
+
+@dataclass(frozen=True)
+class ControlPool:
+    """Control cells to start from, with the run that belongs to each condition.
+
+    Attributes
+    ----------
+    latent
+        ``(m, d)`` coordinates.
+    unit
+        ``(m,)`` normalised value of one count.
+    start, count
+        ``(C,)`` the run of each condition.
+    """
+
+    latent: Tensor
+    unit: Tensor
+    start: Tensor
+    count: Tensor
+
+    def draw(self, index: Tensor, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Coordinates ``(C' * n, d)`` and units ``(C' * n,)`` of n random control cells for each condition in `index`."""
+        share = torch.rand(len(index), n, generator=rng, device=index.device)
+        rows = (self.start[index, None] + (share * self.count[index, None]).long()).reshape(-1)
+        return self.latent[rows], self.unit[rows]
+
+    def to(self, device: torch.device | str) -> ControlPool:
+        """The same on `device`."""
+        return ControlPool(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Generated cells of C conditions, n each.
+
+    Attributes
+    ----------
+    index
+        ``(C,)`` the conditions.
+    control, latent
+        ``(C * n, d)`` what went in and what came out.
+    cells
+        ``(draws, C, n, G)`` log-normalised cells: the same latent cells with fresh counts.
+    """
+
+    index: Tensor
+    control: Tensor
+    latent: Tensor
+    cells: Tensor
+
+    @property
+    def rows(self) -> Tensor:
+        """``(C * n,)`` condition of each cell."""
+        return self.index.repeat_interleave(len(self.latent) // len(self.index))
+
+
+def roll_out(
+    generator: Generator,
+    pool: ControlPool,
+    conditions: ConditionBatch,
+    index: Tensor,
+    *,
+    group_size: int,
+    draws: int,
+    rng: torch.Generator,
+    grad_steps: int = 0,
+) -> Rollout:
+    """Generate a group of cells for each condition with the sampler that evaluation uses.
+
+    Parameters
+    ----------
+    generator
+        Model that generates.
+    pool
+        Control cells.
+    conditions
+        All conditions.
+    index
+        ``(C,)`` which of them.
+    group_size
+        Cells per condition n.
+    draws
+        How often counts are drawn for each latent cell. The reward of a latent cell is the average over them, which
+        takes out noise that no update of the latent could change.
+    rng
+        Random generator on the device of the model.
+    grad_steps
+        Sampler steps that keep a gradient; the cells then carry one too.
+    """
+    control, unit = pool.draw(index, group_size, rng)
+    rows = index.repeat_interleave(group_size)
+    latent = generator.sample_latent(control, conditions, rows, rng, grad_steps=grad_steps)
+    log_rate = generator.log_rate(latent, conditions, rows)
+    drawn = [generator.observation.sample(log_rate, unit, rng, differentiable=grad_steps > 0)[0] for _ in range(draws)]
+    cells = torch.stack(drawn).view(draws, len(index), group_size, -1)
+    return Rollout(index, control, latent, cells)
