@@ -16,6 +16,8 @@ from scperturbrl.flow.ema import WeightAverage, restore, snapshot
 from scperturbrl.flow.loss import flow_matching_loss
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scperturbrl.flow.condition_encoder import ConditionBatch
     from scperturbrl.flow.generator import Generator
 
@@ -69,7 +71,7 @@ class FitSettings:
     gradient_clip: float = 1.0
     token_dropout: float = 0.1
     validate_every: int = 100
-    patience: int = 8
+    patience: int = 10
     max_seconds: float | None = None
     keep_best: bool = True
     seed: int = 0
@@ -92,8 +94,12 @@ def fit_flow(
     validation: LatentCells | None,
     conditions: ConditionBatch,
     settings: FitSettings,
+    distance: Callable[[Generator], float] | None = None,
 ) -> FitResult:
     """Train encoder and velocity; the weights end as the averaged weights of the best validation.
+
+    The best is the one whose generated cells are closest to the real validation cells: the flow-matching loss of an
+    unseen condition rises long before, or after, its generated population gets worse.
 
     Parameters
     ----------
@@ -105,36 +111,74 @@ def fit_flow(
         Conditions that the codes point to.
     settings
         Settings.
+    distance
+        Distance of generated to real validation cells.
     """
     parameters = generator.network_parameters()
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     average = WeightAverage(parameters, settings.ema_decay)
     rng = torch_rng(settings.seed, 0)
-    result, best, best_loss, running = FitResult(), snapshot(parameters), math.inf, 0.0
+    result, best, running = FitResult(), _Best(settings, distance is not None), 0.0
     start = time.perf_counter()
     with step_boundary_interrupt() as interrupt, progress_bar("fitting the generator", settings.n_steps, show=settings.progress) as show:
         for step in range(1, settings.n_steps + 1):
-            optimiser.param_groups[0]["lr"] = settings.learning_rate * _decay(step, time.perf_counter() - start, settings)
+            seconds = time.perf_counter() - start
+            optimiser.param_groups[0]["lr"] = settings.learning_rate * _decay(step, seconds, settings)
             loss = _training_step(generator, train, conditions, settings, optimiser, rng)
             average.update()
             running += (loss - running) / (1 + (step - 1) % settings.validate_every)
-            last = step == settings.n_steps
-            out_of_time = settings.max_seconds is not None and time.perf_counter() - start > settings.max_seconds
-            if step % settings.validate_every == 0 or last or out_of_time or interrupt.requested:
+            end = _reason_to_end(step, seconds, settings, interrupted=interrupt.requested)
+            if step % settings.validate_every == 0 or end:
                 average.swap()
-                value = validation_loss(generator, validation, conditions, settings) if validation else math.nan
-                result.history.append({"step": step, "loss": running, "validation_loss": value})
-                show(step, f"loss {running:.3f}, validation {value:.3f}")
-                if not (settings.keep_best and value >= best_loss):
-                    best, best_loss, result.best_step = snapshot(parameters), value, step
+                row = _validate(generator, validation, conditions, settings, distance)
+                best.offer(step, row["validation_energy"], parameters)
                 average.swap()
-                stale = (step - result.best_step) / settings.validate_every
-                if out_of_time or interrupt.requested or stale >= settings.patience:
-                    result.stopped = "out of time" if out_of_time else "interrupted" if interrupt.requested else "no improvement"
-                    break
-    restore(parameters, best)
-    result.seconds = time.perf_counter() - start
+                result.history.append({"step": step, "loss": running, **row})
+                show(step, f"loss {running:.3f}, validation energy distance {row['validation_energy']:.3f}")
+            end = end or best.reason_to_end(step)
+            if end:
+                result.stopped = end
+                break
+    restore(parameters, best.weights)
+    result.best_step, result.seconds = best.step, time.perf_counter() - start
     return result
+
+
+class _Best:
+    """The best weights so far; the last ones where nothing is compared."""
+
+    def __init__(self, settings: FitSettings, compares: bool) -> None:
+        self.settings, self.compares = settings, compares and settings.keep_best
+        self.value, self.step, self.weights = math.inf, 0, list[Tensor]()
+
+    def offer(self, step: int, value: float, parameters: list[torch.nn.Parameter]) -> None:
+        if not (self.compares and value >= self.value):
+            self.value, self.step, self.weights = value, step, snapshot(parameters)
+
+    def reason_to_end(self, step: int) -> str:
+        waited = (step - self.step) / self.settings.validate_every
+        return "no improvement" if self.compares and waited >= self.settings.patience else ""
+
+
+def _reason_to_end(step: int, seconds: float, settings: FitSettings, *, interrupted: bool) -> str:
+    if interrupted:
+        return "interrupted"
+    if settings.max_seconds is not None and seconds > settings.max_seconds:
+        return "out of time"
+    return "all steps done" if step == settings.n_steps else ""
+
+
+def _validate(
+    generator: Generator,
+    cells: LatentCells | None,
+    conditions: ConditionBatch,
+    settings: FitSettings,
+    distance: Callable[[Generator], float] | None,
+) -> dict[str, float]:
+    return {
+        "validation_loss": validation_loss(generator, cells, conditions, settings) if cells else math.nan,
+        "validation_energy": distance(generator) if distance else math.nan,
+    }
 
 
 def _training_step(

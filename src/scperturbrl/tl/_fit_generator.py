@@ -22,10 +22,12 @@ from scperturbrl.data.stored_generator import (
 )
 from scperturbrl.data.training_set import Controls, control_units, count_blocks, encode_rows, latent_cells
 from scperturbrl.data.vocabulary import gene_embeddings, training_vocabulary
+from scperturbrl.data.task import build_task
 from scperturbrl.flow.denoise import fit_observation
 from scperturbrl.flow.fit import FitResult, FitSettings, fit_flow
 from scperturbrl.flow.generator import Architecture, Generator
 from scperturbrl.flow.space import PCASpace
+from scperturbrl.rl.yardstick import Yardstick
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -52,8 +54,9 @@ def fit_generator(
 
     A noise vector is carried to a latent cell (principal components of the training cells, count noise taken out) by a
     learnt velocity that knows a control cell of the same covariates and the condition. A negative-binomial
-    layer fitted to the training counts turns it into a cell with real zeros and variance. Training stops early
-    by the flow-matching loss of the validation conditions and keeps the averaged weights of the best step.
+    layer fitted to the training counts turns it into a cell with real zeros and variance. Training is
+    watched by the energy distance between generated and real cells of the validation conditions; it stops when that no
+    longer falls and keeps the averaged weights of the best step.
 
     Parameters
     ----------
@@ -86,7 +89,7 @@ def fit_generator(
     Returns
     -------
     Nothing. Writes ``uns[key_added]`` with ``params``, ``weights`` (flat dict of arrays), ``space`` (sizes, names),
-    ``history`` (step, loss, validation_loss) and ``conditions``.
+    ``history`` (step, loss, validation_loss, validation_energy) and ``conditions``.
 
     Raises
     ------
@@ -204,15 +207,19 @@ def _fit_observation(
 
 
 def _train(stored: StoredGenerator, cells: Cells, settings: FitSettings, device: torch.device) -> FitResult:
-    generator = stored.generator.to(device)
+    generator = stored.generator
     factor = torch.as_tensor(np.asarray(stored.params["denoise"]), dtype=torch.float32)
-    space = generator.space.cpu()
+    space = generator.space
     controls = Controls.of(cells)
     train = latent_cells(cells, keys.TRAIN, space, factor, controls)
     validation = latent_cells(cells, keys.VALIDATION, space, factor, controls)
-    generator.to(device)
     conditions = stored.vocabulary.batch(cells.table).to(device)
-    result = fit_flow(generator.train(), train, validation, conditions, settings)
+    watched = cells.conditions(keys.VALIDATION, min_cells=10)
+    distance = None
+    if watched:
+        yardstick = Yardstick(build_task(stored, cells, watched, keys.VALIDATION, seed=settings.seed).to(device))
+        distance = lambda model: yardstick.measure(model, seed=settings.seed)
+    result = fit_flow(generator.to(device), train, validation, conditions, settings, distance)
     generator.eval().cpu()
     return result
 

@@ -1,0 +1,23 @@
+"""Results as tidy tables, the ones that the plots are drawn from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scperturbrl._core.lazy import lazy_exports as _lazy_exports
+
+if TYPE_CHECKING:
+    from scperturbrl.get._embedding import embedding
+    from scperturbrl.get._evaluation import evaluation
+    from scperturbrl.get._training_history import training_history
+    from scperturbrl.get._verifier_scores import verifier_scores
+
+__getattr__, __dir__, __all__ = _lazy_exports(
+    __name__,
+    {
+        "embedding": "scperturbrl.get._embedding",
+        "evaluation": "scperturbrl.get._evaluation",
+        "training_history": "scperturbrl.get._training_history",
+        "verifier_scores": "scperturbrl.get._verifier_scores",
+    },
+)

@@ -1,0 +1,112 @@
+"""The evaluation, summarised over conditions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from scperturbrl._core import keys
+from scperturbrl.get._labels import SCORE_PREFIX
+from scperturbrl.get._slots import chosen, missing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+ROLES = ("rewarded", "related", "held-out")
+KINDS = ("generator", "prediction", "baseline", "ceiling")
+
+
+def evaluation(
+    adata: AnnData,
+    *,
+    metrics: str | Sequence[str] | None = None,
+    models: str | Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Summarise ``uns["evaluation"]`` over conditions.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.tl.evaluate`.
+    metrics
+        Names of metrics, in this order; all by default, grouped by role.
+    models
+        Names of models, in this order; all by default: generators, other predictions, baselines, the ceiling.
+
+    Returns
+    -------
+    One row per model and metric:
+
+    ``model``, ``kind``, ``metric``, ``role``
+        As in ``uns["evaluation"]``.
+    ``median``, ``q25``, ``q75``
+        Quantiles of the raw metric over conditions.
+    ``scaled_median``, ``scaled_q25``, ``scaled_q75``
+        The same where 0 is the mean-response baseline and 1 the replicate ceiling; never clipped.
+    ``n_conditions``
+        Conditions with a raw value.
+
+    Raises
+    ------
+    KeyError
+        If nothing was evaluated.
+    ValueError
+        If a metric or a model does not occur.
+
+    Examples
+    --------
+    >>> import pandas as pd, scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> row = {"model": "generator", "kind": "generator", "metric": "mse", "role": "held-out", "n_cells": 30}
+    >>> adata.uns["evaluation"] = pd.DataFrame(
+    ...     [
+    ...         {**row, "condition": "A", "value": 0.5, "scaled": 0.0},
+    ...         {**row, "condition": "B", "value": 0.3, "scaled": 0.4},
+    ...     ]
+    ... )
+    >>> spr.get.evaluation(adata)[["model", "metric", "median", "scaled_median", "n_conditions"]]
+           model metric  median  scaled_median  n_conditions
+    0  generator    mse     0.4            0.2             2
+    """
+    if keys.EVALUATION not in adata.uns:
+        raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
+    frame = adata.uns[keys.EVALUATION].astype({"model": str, "kind": str, "metric": str, "role": str})
+    metric_order = chosen("metrics", metrics, _metric_order(frame))
+    model_order = chosen("models", models, _model_order(frame))
+    frame = frame[frame["metric"].isin(metric_order) & frame["model"].isin(model_order)]
+    grouped = frame.groupby(["model", "kind", "metric", "role"], observed=True, sort=False)
+    summary = pd.concat(
+        [
+            _quantiles(grouped["value"], ""),
+            _quantiles(grouped["scaled"], "scaled_"),
+            grouped["value"].count().rename("n_conditions"),
+        ],
+        axis=1,
+    ).reset_index()
+    rank = pd.DataFrame(
+        {"metric": summary["metric"].map(metric_order.index), "model": summary["model"].map(model_order.index)}
+    )
+    return summary.loc[rank.sort_values(["metric", "model"]).index].reset_index(drop=True)
+
+
+def _quantiles(grouped: pd.core.groupby.SeriesGroupBy, prefix: str) -> pd.DataFrame:
+    # unstacking one quantile at a time keeps groups that are all NaN
+    named = {"median": 0.5, "q25": 0.25, "q75": 0.75}
+    return pd.DataFrame({prefix + name: grouped.quantile(share) for name, share in named.items()})
+
+
+def _metric_order(frame: pd.DataFrame) -> list[str]:
+    """Metrics by role, verifier scores first within a role, then as they came."""
+    first = frame.drop_duplicates("metric")
+    role = first["role"].map({name: i for i, name in enumerate(ROLES)}).fillna(len(ROLES))
+    order = pd.DataFrame({"role": role, "own": ~first["metric"].str.startswith(SCORE_PREFIX)})
+    return first.loc[order.sort_values(["role", "own"], kind="stable").index, "metric"].tolist()
+
+
+def _model_order(frame: pd.DataFrame) -> list[str]:
+    first = frame.drop_duplicates("model")
+    kind = first["kind"].map({name: i for i, name in enumerate(KINDS)}).fillna(len(KINDS))
+    return first.loc[kind.sort_values(kind="stable").index, "model"].tolist()

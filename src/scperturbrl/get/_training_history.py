@@ -1,0 +1,114 @@
+"""History of fitting or post-training, one row a value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scperturbrl._core import keys
+from scperturbrl.get._slots import missing
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+FIT = {"loss": {"loss": "training", "validation_loss": "validation"}}
+
+POST_TRAINING = {
+    "reward": {"reward": "rollout", "check_reward": "check"},
+    "verifiers": {},
+    "energy": {"check_energy": "training", "check_validation_energy": "validation"},
+    "spread": {"check_spread": "check"},
+    "distance": {"distance": "rollout"},
+    "drift": {"check_drift": "check"},
+}
+
+_SPREAD_OF = {"reward": "reward_sd"}
+
+
+def training_history(adata: AnnData, *, key: str = keys.GENERATOR_RL) -> pd.DataFrame:
+    """Collect the history of a generator in long form.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.tl.fit_generator` or :func:`~scperturbrl.tl.rl_finetune`.
+    key
+        Which generator.
+
+    Returns
+    -------
+    One row per step and series:
+
+    ``step``
+        Optimiser step (fitting) or iteration (post-training).
+    ``panel``
+        Fitting: ``"loss"``. Post-training: ``"reward"``, ``"verifiers"``, ``"energy"``, ``"spread"``, ``"distance"``,
+        ``"drift"``.
+    ``series``
+        ``"training"`` or ``"validation"``; ``"rollout"`` (cells of this round, from the generator as it is) or
+        ``"check"`` (the same conditions and noise every time, from the averaged weights); or the verifier.
+    ``value``
+        Loss; calibrated reward; raw verifier score; energy distance to real cells as a share of the effect's own;
+        spread (1 = pretrained); squared distance to the pretrained velocity (``"drift"``: relative to its squared norm).
+    ``sd``
+        Standard deviation over the cells of the round, for the rollout's reward; else NaN.
+
+    Raises
+    ------
+    KeyError
+        If there is no such generator.
+
+    Examples
+    --------
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> spr.pp.setup_anndata(adata)
+    >>> spr.pp.split(adata)
+    >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
+    >>> spr.get.training_history(adata, key="generator")["series"].unique().tolist()
+    ['training', 'validation']
+    """
+    history, _ = read_history(adata, key)
+    step, panels = ("step", FIT) if "step" in history else ("iteration", _panels(history))
+    parts = [
+        pd.DataFrame(
+            {
+                "step": history[step].astype(int),
+                "panel": panel,
+                "series": label,
+                "value": history[column].astype(float),
+                "sd": history[_SPREAD_OF[column]].astype(float) if column in _SPREAD_OF else np.nan,
+            }
+        )
+        for panel, series in panels.items()
+        for column, label in series.items()
+        if column in history
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def read_history(adata: AnnData, key: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read ``uns[key]["history"]`` and ``uns[key]["params"]``.
+
+    Raises
+    ------
+    KeyError
+        If there is no such generator, or it has no history.
+    """
+    record = adata.uns.get(key)
+    if not isinstance(record, dict) or "history" not in record:
+        verb = "tl.rl_finetune(adata)" if key == keys.GENERATOR_RL else f"tl.fit_generator(adata, key_added={key!r})"
+        raise KeyError(missing("uns", key, verb, {name: None for name in adata.uns if name != key}))
+    history = record["history"]
+    if not len(history):
+        msg = f"`uns[{key!r}]` has an empty history: training stopped before its first check."
+        raise KeyError(msg)
+    return history, dict(record["params"])
+
+
+def _panels(history: pd.DataFrame) -> dict[str, dict[str, str]]:
+    known = {column for series in POST_TRAINING.values() for column in series} | {"iteration", *_SPREAD_OF.values()}
+    verifiers = {name: name for name in history.columns if name not in known}
+    return POST_TRAINING | {"verifiers": verifiers}

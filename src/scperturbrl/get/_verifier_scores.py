@@ -1,0 +1,102 @@
+"""Verifier scores of generated and of real cells, one row a score."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scperturbrl._core import keys
+from scperturbrl.get._slots import CellGroups, chosen, read_scores, select_perturbations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+
+def verifier_scores(
+    adata: AnnData,
+    *,
+    key: str = keys.GENERATOR_RL,
+    groupby: str | None = None,
+    verifiers: str | Sequence[str] | None = None,
+    perturbations: str | Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Collect the raw verifier scores of generated cells, and of the real cells where they were scored.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.tl.score`.
+    key
+        Whose scores: a generator's key, or ``"observed"`` for the real cells alone.
+    groupby
+        Column of ``obs`` that gives the groups; the perturbation column by default.
+    verifiers
+        Names of the verifiers; all that were scored by default.
+    perturbations
+        Perturbation labels to keep, in this order; all but the control by default.
+
+    Returns
+    -------
+    One row per cell and verifier:
+
+    ``cell``
+        Its name.
+    ``group``
+        Its value of `groupby`, ordered categories.
+    ``origin``
+        ``"generated"`` or ``"observed"``; the latter only if ``obsm["score_observed"]`` exists.
+    ``verifier``
+        Its name, ordered categories.
+    ``score``
+        Raw score; NaN where the verifier has no reference for the condition.
+
+    Raises
+    ------
+    KeyError
+        If the scores or the column do not exist.
+    ValueError
+        If a verifier or a perturbation does not occur.
+
+    Examples
+    --------
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> spr.pp.setup_anndata(adata)
+    >>> spr.pp.split(adata)
+    >>> spr.pp.reference(adata)
+    >>> spr.tl.score(adata)
+    >>> frame = spr.get.verifier_scores(adata, key="observed", verifiers="rmse_topk")
+    >>> list(frame.columns)
+    ['cell', 'group', 'origin', 'verifier', 'score']
+    """
+    scores = read_scores(adata, key)
+    names = chosen("verifiers", verifiers, list(scores.columns))
+    groups = CellGroups.of(adata, groupby)
+    mask, wanted = select_perturbations(adata, perturbations)
+    tables = {keys.OBSERVED if key == keys.OBSERVED else keys.GENERATED: scores}
+    if keys.score(keys.OBSERVED) in adata.obsm:
+        tables[keys.OBSERVED] = read_scores(adata, keys.OBSERVED)
+    rows = np.flatnonzero(mask)
+    labels = np.asarray(groups.labels).astype(str)[rows]
+    order = wanted if groupby is None else [name for name in groups.labels.categories if name in set(labels)]
+    parts = [
+        pd.DataFrame(
+            {
+                "cell": adata.obs_names.to_numpy()[rows],
+                "group": labels,
+                "origin": origin,
+                "verifier": name,
+                "score": table[name].to_numpy(dtype=float)[rows] if name in table else np.nan,
+            }
+        )
+        for origin, table in tables.items()
+        for name in names
+    ]
+    frame = pd.concat(parts, ignore_index=True)
+    frame["group"] = pd.Categorical(frame["group"], categories=order, ordered=True)
+    frame["verifier"] = pd.Categorical(frame["verifier"], categories=names, ordered=True)
+    return frame

@@ -1,0 +1,252 @@
+"""Generated cells among the observed ones, each at its own coordinates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.lines import Line2D
+
+from scperturbrl._core import keys
+from scperturbrl.get._embedding import PCA
+from scperturbrl.get._embedding import embedding as embedding_frame
+from scperturbrl.get._labels import model_label, readable, verifier_label
+from scperturbrl.pl._palette import group_colors
+from scperturbrl.pl._style import (
+    LIGHT,
+    MIDDLE,
+    figure_of,
+    finish,
+    given_axes,
+    house_style,
+    inch,
+    new_axes,
+    outside_legend,
+    side_legend,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LEGEND_ROWS = 20
+
+
+def embedding(
+    adata: AnnData,
+    *,
+    key: str = keys.GENERATOR_RL,
+    basis: str = PCA,
+    color: str | None = None,
+    perturbations: str | Sequence[str] | None = None,
+    dimensions: tuple[int, int] = (0, 1),
+    cmap: str = "viridis",
+    vmin: float | None = None,
+    vmax: float | None = None,
+    palette: str | Sequence[str] | Mapping[str, str] | None = None,
+    size: float | None = None,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Axes | list[Axes] | Figure | None:
+    """Plot generated cells over the observed ones.
+
+    A generated cell stands at the coordinates of its own expression. It is not a prediction of the observed cell in its
+    row, so colouring observed cells by the reward of generated ones would mislead.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.tl.generate` (and :func:`~scperturbrl.tl.score`, to colour by reward).
+    key
+        Which generated cells.
+    basis
+        ``"pca"``, or a name B for which ``obsm["X_B"]`` and ``obsm["X_B_<key>"]`` exist.
+    color
+        The reward by default, a verifier, or a column of ``obs``.
+    perturbations
+        Labels whose generated cells are shown; all by default. Their real cells are then shown in a darker grey.
+    dimensions
+        The two dimensions, counted from 0.
+    cmap, vmin, vmax
+        Colour map of numbers and its limits; by default 0 to 1 for the reward, else the 1st and 99th percentile.
+    palette
+        Colours of categories, a list or mapping; by default those in ``uns["<color>_colors"]``, which are set if absent.
+    size
+        Area of a point in square points; smaller with more cells by default.
+    ax
+        Axes to draw on; a new figure by default.
+    figsize
+        Size of the new figure in inches.
+    show
+        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
+    return_fig
+        Return the figure instead of the axes.
+
+    Returns
+    -------
+    The axes, the figure if `return_fig`, or None if the plot was shown. The numbers are those of
+    :func:`scperturbrl.get.embedding`.
+
+    Raises
+    ------
+    KeyError
+        If coordinates, scores or the column do not exist.
+    ValueError
+        If a perturbation, a dimension or a colour is not valid.
+
+    Examples
+    --------
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> spr.pp.setup_anndata(adata)
+    >>> spr.pp.split(adata)
+    >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
+    >>> spr.tl.generate(adata)
+    >>> ax = spr.pl.embedding(adata, key="generator", color="perturbation", show=False)
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('PC1', 'PC2')
+    """
+    frame = embedding_frame(
+        adata, key=key, basis=basis, color=color, perturbations=perturbations, dimensions=dimensions
+    )
+    # in a fixed random order, so that no perturbation lies on top of the others
+    frame = frame.sample(frac=1, random_state=0)
+    generated = frame[frame["origin"] == keys.GENERATED]
+    observed = frame[frame["origin"] == keys.OBSERVED]
+    colors = None if _is_number(adata, color) else _colors(adata, str(color), generated, palette)
+    size = size or float(np.clip(40000 / len(frame), 4, 28))
+    own = ax is None
+    with house_style():
+        axes = given_axes(ax, 1) or new_axes(1, figsize=figsize or _figsize(colors or {}))
+        panel = axes[0]
+        handles = _draw_observed(panel, observed, generated if perturbations is not None else None, size)
+        label = _color_label(adata, color)
+        if colors is None:
+            limits = _limits(generated["value"], color, vmin, vmax)
+            handles += _draw_numbers(panel, generated, size, cmap=cmap, limits=limits, label=label)
+        else:
+            handles += _draw_categories(panel, generated, size, colors)
+        _dress(panel, basis, dimensions, title=model_label(key))
+        _add_legend(panel, handles, title=None if colors is None else label, own=own)
+    return finish(axes, own=own, show=show, return_fig=return_fig)
+
+
+def _is_number(adata: AnnData, color: str | None) -> bool:
+    if color is None or color not in adata.obs:
+        return True
+    values = adata.obs[color]
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def _color_label(adata: AnnData, color: str | None) -> str:
+    if color is None:
+        return "Reward (0 = control cell, 1 = real cell)"
+    return readable(color) if color in adata.obs else f"{verifier_label(color)} (raw score)"
+
+
+def _colors(
+    adata: AnnData, color: str, generated: pd.DataFrame, palette: str | Sequence[str] | Mapping[str, str] | None
+) -> dict[str, str]:
+    values = adata.obs[color]
+    found = set(generated["value"].astype(str))
+    order = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else sorted(found)
+    return group_colors(adata, color, [str(name) for name in order if str(name) in found], palette)
+
+
+def _figsize(colors: Mapping[str, str]) -> tuple[float, float]:
+    columns = -(-len(colors) // LEGEND_ROWS)
+    return inch(5.2 + columns * (0.35 + 0.08 * max(map(len, colors), default=0))), inch(4.6)
+
+
+def _draw_observed(ax: Axes, observed: pd.DataFrame, generated: pd.DataFrame | None, size: float) -> list[Line2D]:
+    """Observed cells in light grey; those of the perturbations of `generated`, if given, in a darker one."""
+    same = observed["perturbation"].isin([] if generated is None else generated["perturbation"].unique())
+    handles = []
+    for part, color, label in (
+        (observed[~same], LIGHT, "Observed cells"),
+        (observed[same], MIDDLE, "Observed, same perturbations"),
+    ):
+        if len(part):
+            ax.scatter(
+                part["x"], part["y"], s=size, c=color, linewidths=0, rasterized=True, zorder=1, gid=keys.OBSERVED
+            )
+            handles.append(_dot(color, label))
+    return handles
+
+
+def _limits(values: pd.Series, color: str | None, vmin: float | None, vmax: float | None) -> tuple[float, float]:
+    finite = values.astype(float).to_numpy()
+    finite = finite[np.isfinite(finite)]
+    low, high = (0.0, 1.0) if color is None or not len(finite) else np.quantile(finite, [0.01, 0.99]).tolist()
+    return low if vmin is None else vmin, high if vmax is None else vmax
+
+
+def _draw_numbers(
+    ax: Axes, frame: pd.DataFrame, size: float, *, cmap: str, limits: tuple[float, float], label: str
+) -> list[Line2D]:
+    values = frame["value"].astype(float).to_numpy()
+    known = np.isfinite(values)
+    options: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True, "gid": keys.GENERATED}
+    handles = []
+    if not known.all():
+        handles.append(_dot(MIDDLE, "Generated, not scored", hollow=True))
+        ax.scatter(
+            frame["x"][~known],
+            frame["y"][~known],
+            c="none",
+            edgecolors=MIDDLE,
+            zorder=2,
+            **(options | {"linewidths": 0.6}),
+        )
+    shown = frame[known]
+    low, high = limits
+    points = ax.scatter(shown["x"], shown["y"], c=values[known], cmap=cmap, vmin=low, vmax=high, zorder=3, **options)
+    beyond = (bool((values < low).any()), bool((values > high).any()))
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
+    figure_of(ax).colorbar(points, ax=ax, label=label, extend=extend, shrink=0.8, pad=0.02, aspect=25)
+    return handles
+
+
+def _draw_categories(ax: Axes, frame: pd.DataFrame, size: float, colors: Mapping[str, str]) -> list[Line2D]:
+    values = frame["value"].astype(str)
+    ax.scatter(
+        frame["x"],
+        frame["y"],
+        c=[colors[value] for value in values],
+        s=size,
+        linewidths=0,
+        rasterized=True,
+        zorder=3,
+        gid=keys.GENERATED,
+    )
+    return [_dot(color, name) for name, color in colors.items()]
+
+
+def _dot(color: str, label: str, *, hollow: bool = False) -> Line2D:
+    face = "none" if hollow else color
+    return Line2D(
+        [], [], linestyle="", marker="o", markersize=6, markerfacecolor=face, markeredgecolor=color, label=label
+    )
+
+
+def _dress(ax: Axes, basis: str, dimensions: tuple[int, int], *, title: str) -> None:
+    name = "PC" if basis == PCA else basis.upper()
+    ax.set(xlabel=f"{name}{dimensions[0] + 1}", ylabel=f"{name}{dimensions[1] + 1}", xticks=[], yticks=[], title=title)
+
+
+def _add_legend(ax: Axes, handles: list[Line2D], *, title: str | None, own: bool) -> None:
+    if title is None and own:
+        outside_legend(figure_of(ax), handles)
+    elif title is None:
+        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+    else:
+        many = len(handles) > LEGEND_ROWS
+        columns = -(-len(handles) // LEGEND_ROWS)
+        options = {"handletextpad": 0.2, "columnspacing": 0.8, "fontsize": "small" if many else "medium"}
+        side_legend(ax, handles, title=title, ncols=columns, **options)

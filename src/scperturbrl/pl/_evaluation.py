@@ -1,0 +1,263 @@
+"""Models, baselines and the replicate ceiling, metric by metric."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from scperturbrl.get._evaluation import ROLES
+from scperturbrl.get._evaluation import evaluation as evaluation_frame
+from scperturbrl.get._labels import metric_label, model_label, readable
+from scperturbrl.pl._style import (
+    BLACK,
+    BLUE,
+    DARK,
+    GREEN,
+    MIDDLE,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    figure_of,
+    finish,
+    given_axes,
+    house_style,
+    inch,
+    outside_legend,
+    side_legend,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_STRIPE = "#F4F4F4"
+
+_ROLE_TITLES = {"rewarded": "Rewarded", "related": "Related to the reward", "held-out": "Held out"}
+
+
+class Look(NamedTuple):
+    """Colour and marker of a model; a hollow one is a baseline."""
+
+    color: str
+    marker: str
+    hollow: bool = False
+
+
+_LOOKS = {
+    "generator": [Look(color, "o") for color in (BLUE, VERMILLION, GREEN, PURPLE)],
+    "prediction": [Look(color, "D") for color in (SKY, ORANGE, PURPLE, GREEN)],
+    "baseline": [Look(DARK, marker, hollow=True) for marker in ("s", "^", "v", "D", "P", "X", "p", "h")],
+    "ceiling": [Look(BLACK, "*")],
+}
+
+
+def evaluation(
+    adata: AnnData,
+    *,
+    metrics: str | Sequence[str] | None = None,
+    models: str | Sequence[str] | None = None,
+    limits: tuple[float, float] = (-1.0, 2.0),
+    palette: Mapping[str, str] | None = None,
+    ax: Axes | Sequence[Axes] | None = None,
+    figsize: tuple[float, float] | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Axes | list[Axes] | Figure | None:
+    """Plot where every model stands between the mean-response baseline (0) and the replicate ceiling (1).
+
+    One panel a role, because a rewarded metric proves little: what was rewarded, what the reward pulls along, and what
+    was held out. Markers are medians over conditions, bars their interquartile range. Medians outside of
+    `limits` are drawn as an arrow at the edge with their value.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.tl.evaluate`.
+    metrics
+        Names of metrics, in this order within their role; all by default.
+    models
+        Names of models, in this order; all by default.
+    limits
+        Range of the scaled scores to show.
+    palette
+        Colours of models by name, for those that should differ from the default.
+    ax
+        Axes to draw on, one a role; a new figure by default.
+    figsize
+        Size of the new figure in inches; grows with metrics and models by default.
+    show
+        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
+    return_fig
+        Return the figure instead of the axes.
+
+    Returns
+    -------
+    The axes (a list if there are several), the figure if `return_fig`, or None if the plot was shown. The numbers,
+    raw ones too, are those of :func:`scperturbrl.get.evaluation`.
+
+    Raises
+    ------
+    KeyError
+        If nothing was evaluated.
+    ValueError
+        If a metric or a model does not occur, or the number of axes is wrong.
+
+    Examples
+    --------
+    >>> import pandas as pd, scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> row = {"model": "generator", "kind": "generator", "metric": "mse", "role": "held-out", "n_cells": 30}
+    >>> adata.uns["evaluation"] = pd.DataFrame(
+    ...     [
+    ...         {**row, "condition": "A", "value": 0.5, "scaled": 0.0},
+    ...         {**row, "condition": "B", "value": 0.3, "scaled": 0.4},
+    ...     ]
+    ... )
+    >>> ax = spr.pl.evaluation(adata, show=False)
+    >>> ax.get_title(), [label.get_text() for label in ax.get_yticklabels()]
+    ('Held out', ['MSE'])
+    """
+    if not limits[0] < limits[1]:
+        msg = f"`limits` is {limits}; the first must be below the second."
+        raise ValueError(msg)
+    frame = evaluation_frame(adata, metrics=metrics, models=models)
+    looks = _looks(frame, palette or {})
+    found = set(frame["role"])
+    roles = [role for role in ROLES if role in found] + sorted(found - set(ROLES))
+    own = ax is None
+    with house_style():
+        axes = given_axes(ax, len(roles)) or _new_axes(frame, roles, looks, figsize)
+        for panel, role in zip(axes, roles, strict=True):
+            _draw_panel(panel, frame[frame["role"] == role], looks, limits)
+            panel.set_title(_ROLE_TITLES.get(role, readable(role)), pad=inch(18))
+            panel.set_xlabel("Scaled score")
+        _add_legend(axes, looks, own=own)
+    return finish(axes, own=own, show=show, return_fig=return_fig)
+
+
+def _looks(frame: pd.DataFrame, palette: Mapping[str, str]) -> dict[str, Look]:
+    """Look of each model, in the order of the lanes."""
+    looks: dict[str, Look] = {}
+    used: dict[str, int] = {}
+    order = list(dict.fromkeys(frame["model"]))
+    kinds = dict(zip(frame["model"], frame["kind"], strict=True))
+    for model in order:
+        options = _LOOKS.get(kinds[model], _LOOKS["prediction"])
+        number = used.setdefault(kinds[model], 0)
+        used[kinds[model]] += 1
+        look = options[number % len(options)]
+        looks[model] = look._replace(color=palette.get(model, look.color))
+    return looks
+
+
+def _new_axes(
+    frame: pd.DataFrame, roles: list[str], looks: Mapping[str, Look], figsize: tuple[float, float] | None
+) -> list[Axes]:
+    """One panel a role side by side, each as high as its number of metrics asks for."""
+    import matplotlib.pyplot as plt
+
+    rows = frame.groupby("role")["metric"].nunique()
+    label = 0.085 * max(len(line) for name in frame["metric"].unique() for line in _row_label(name).split("\n"))
+    size = (inch(0.2 + len(roles) * (2.4 + label)), inch(1.5 + rows.max() * (0.16 + 0.075 * len(looks))))
+    figure = plt.figure(figsize=figsize or size, layout="constrained")
+    columns = figure.add_gridspec(1, len(roles))
+    axes = []
+    for column, role in enumerate(roles):
+        spare = rows.max() - rows[role]
+        heights = [rows[role], spare] if spare else [rows[role]]
+        inner = columns[0, column].subgridspec(len(heights), 1, height_ratios=heights)
+        axes.append(figure.add_subplot(inner[0]))
+    return axes
+
+
+def _row_label(metric: str) -> str:
+    return textwrap.fill(metric_label(metric), 19)
+
+
+def _draw_panel(ax: Axes, frame: pd.DataFrame, looks: Mapping[str, Look], limits: tuple[float, float]) -> None:
+    names = list(dict.fromkeys(frame["metric"]))
+    lanes = dict(zip(looks, np.linspace(-0.38, 0.38, len(looks)) if len(looks) > 1 else [0.0], strict=True))
+    for row in range(0, len(names), 2):
+        ax.axhspan(row - 0.5, row + 0.5, color=_STRIPE, linewidth=0, zorder=0)
+    for anchor, label in ((0, "baseline"), (1, "replicate")):
+        if limits[0] <= anchor <= limits[1]:
+            ax.axvline(anchor, color=MIDDLE, linewidth=1, zorder=1, gid=label)
+            _note(ax, label, (anchor, 1), ("data", "axes fraction"), (0, 2), va="bottom")
+    for row in frame.itertuples():
+        _draw_model(ax, names.index(row.metric) + lanes[row.model], row, looks[row.model], limits)
+    for i, name in enumerate(names):
+        if frame.loc[frame["metric"] == name, "scaled_median"].isna().all():
+            _note(ax, "no scaled values", (0.5, i), ("axes fraction", "data"), (0, 0))
+    ax.set_yticks(range(len(names)), [_row_label(name) for name in names])
+    ax.tick_params(axis="y", length=0)
+    ax.set(xlim=limits, ylim=(len(names) - 0.5, -0.5))
+
+
+def _note(
+    ax: Axes,
+    text: str,
+    where: tuple[float, float],
+    coordinates: tuple[str, str],
+    offset: tuple[float, float],
+    *,
+    size: str = "small",
+    color: str = DARK,
+    ha: str = "center",
+    va: str = "center",
+) -> None:
+    ax.annotate(
+        text,
+        where,
+        xycoords=coordinates,
+        xytext=offset,
+        textcoords="offset points",
+        fontsize=size,
+        color=color,
+        ha=ha,
+        va=va,
+        zorder=5,
+    )
+
+
+def _draw_model(ax: Axes, y: float, row: Any, look: Look, limits: tuple[float, float]) -> None:
+    median, low, high = row.scaled_median, row.scaled_q25, row.scaled_q75
+    if np.isnan(median):
+        return
+    face = "white" if look.hollow else look.color
+    line: dict[str, Any] = {"color": look.color, "markerfacecolor": face}
+    ax.plot(np.clip([low, high], *limits), [y, y], color=look.color, linewidth=1.2, alpha=0.6, zorder=2, gid="range")
+    if limits[0] <= median <= limits[1]:
+        ax.plot(median, y, look.marker, markersize=8 if look.marker == "*" else 4.5, zorder=4, gid="median", **line)
+        return
+    below = median < limits[0]
+    edge, marker, shift, side = (limits[0], "<", 6, "left") if below else (limits[1], ">", -6, "right")
+    ax.plot(edge, y, marker, markersize=5, clip_on=False, zorder=5, gid="clipped", **line)
+    _note(ax, f"{median:.2g}", (edge, y), ("data", "data"), (shift, 0), size="x-small", color=look.color, ha=side)
+
+
+def _add_legend(axes: list[Axes], looks: Mapping[str, Look], *, own: bool) -> None:
+    handles = [
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker=look.marker,
+            color=look.color,
+            markerfacecolor="white" if look.hollow else look.color,
+            markersize=9 if look.marker == "*" else 6,
+            label=model_label(name),
+        )
+        for name, look in looks.items()
+    ]
+    if own:
+        outside_legend(figure_of(axes[0]), handles)
+    else:
+        side_legend(axes[-1], handles)

@@ -1,0 +1,141 @@
+"""What all plots share: colours, a white ground, figures that grow with the font, and how a plot is handed over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
+    from matplotlib.artist import Artist
+
+# Okabe and Ito, distinguishable with every common colour vision
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, YELLOW, BLACK = "#E69F00", "#56B4E9", "#F0E442", "#000000"
+LINES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+LIGHT, MIDDLE, DARK = "#DADADA", "#9A9A9A", "#404040"
+
+_RC: dict[Any, Any] = {
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "axes.edgecolor": DARK,
+    "axes.labelcolor": BLACK,
+    "axes.grid": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": True,
+    "axes.spines.bottom": True,
+    "axes.linewidth": 0.8,
+    "text.color": BLACK,
+    "xtick.color": DARK,
+    "ytick.color": DARK,
+    "xtick.labelcolor": BLACK,
+    "ytick.labelcolor": BLACK,
+    "xtick.bottom": True,
+    "ytick.left": True,
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+}
+
+
+def house_style() -> AbstractContextManager[None]:
+    """Context in which plots look the same whatever style is in force; font sizes stay the user's."""
+    return mpl.rc_context(_RC)
+
+
+def inch(size: float) -> float:
+    """`size` in inches at a font of 10 points, larger with a larger font."""
+    return size * max(float(mpl.rcParams["font.size"]), 6.0) / 10
+
+
+def given_axes(ax: Axes | Sequence[Axes] | None, count: int) -> list[Axes] | None:
+    """Return the axes that the user brought, one for each of `count` panels, or None.
+
+    Raises
+    ------
+    ValueError
+        If their number is another.
+    """
+    if ax is None:
+        return None
+    axes = [ax] if isinstance(ax, Axes) else list(getattr(ax, "flat", ax))
+    if len(axes) != count:
+        msg = f"`ax` holds {len(axes)} axes; this plot has {count} panels and needs one for each."
+        raise ValueError(msg)
+    return axes
+
+
+def new_axes(count: int, *, figsize: tuple[float, float], columns: int | None = None, **options: Any) -> list[Axes]:
+    """Make a figure with `count` panels, in rows of `columns`."""
+    import matplotlib.pyplot as plt
+
+    columns = columns or count
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=figsize, squeeze=False, layout="constrained", **options)
+    for spare in axes.flat[count:]:
+        figure.delaxes(spare)
+    return list(axes.flat[:count])
+
+
+def figure_of(ax: Axes) -> Figure:
+    """Figure that the axes are in, the outermost one."""
+    figure = ax.get_figure(root=True)
+    if not isinstance(figure, Figure):
+        msg = "`ax` is not in a figure."
+        raise ValueError(msg)
+    return figure
+
+
+def outside_legend(figure: Figure, handles: Sequence[Artist], *, fontsize: str = "medium") -> None:
+    """Legend beneath the panels, in as many columns as the figure is wide."""
+    if not handles:
+        return
+    widest = max(len(str(handle.get_label())) for handle in handles)
+    columns = int(figure.get_size_inches()[0] / inch(0.6 + 0.075 * widest))
+    columns = min(max(columns, 1), len(handles))
+    # the same number of rows with columns as even as can be
+    columns = -(-len(handles) // -(-len(handles) // columns))
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, fontsize=fontsize)
+
+
+def side_legend(ax: Axes, handles: Sequence[Artist], **options: Any) -> None:
+    """Legend to the right of `ax`."""
+    if handles:
+        ax.legend(handles=list(handles), loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, **options)
+
+
+def finish(axes: list[Axes], *, own: bool, show: bool | None, return_fig: bool) -> Axes | list[Axes] | Figure | None:
+    """Hand a plot over: the figure, or the axes, or nothing if it was shown.
+
+    Parameters
+    ----------
+    axes
+        Panels.
+    own
+        Whether the figure was made here. Somebody else's figure is never shown.
+    show
+        Whether to show; as in ``scanpy.settings.autoshow`` if None.
+    return_fig
+        Return the figure, and do not show it.
+    """
+    if return_fig:
+        return figure_of(axes[0])
+    if own and (_autoshow() if show is None else show):
+        import matplotlib.pyplot as plt
+
+        plt.show()
+        return None
+    return axes[0] if len(axes) == 1 else axes
+
+
+def _autoshow() -> bool:
+    from scanpy import settings
+
+    return bool(settings.autoshow)

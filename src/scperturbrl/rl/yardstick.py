@@ -1,0 +1,61 @@
+"""How far generated cells are from real ones, in units of the effect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from scperturbrl._core.random import torch_rng
+from scperturbrl.rl.pooled_energy import energy_distance, padded_own_distance
+from scperturbrl.rl.rollout import Rollout, roll_out
+
+if TYPE_CHECKING:
+    from scperturbrl.flow.generator import Generator
+    from scperturbrl.rl.finetune import Task
+
+N_CONDITIONS = 24
+N_CELLS = 64
+N_CONTROLS = 256
+
+
+class Yardstick:
+    """Up to 24 conditions of a task, and how far their real cells are from each other and from control cells.
+
+    Parameters
+    ----------
+    task
+        Conditions, control cells and real cells.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        count = len(task.conditions)
+        spaced = torch.linspace(0, count - 1, min(count, N_CONDITIONS), device=task.real.device)
+        self.index = spaced.round().long().unique()
+        self.real = task.real[self.index]
+        self.own = padded_own_distance(self.real)
+        effect = [self._effect(i, int(row)) for i, row in enumerate(self.index)]
+        self.effect = max(sum(effect) / len(effect), 1e-3)
+
+    def _effect(self, i: int, row: int) -> float:
+        start = int(self.task.pool.start[row])
+        control = self.task.pool.latent[start : start + min(int(self.task.pool.count[row]), N_CONTROLS)]
+        return float(energy_distance(control[None], self.real[i : i + 1], self.own[i : i + 1]))
+
+    @torch.no_grad()
+    def roll_out(self, model: Generator, *, seed: int) -> Rollout:
+        """Generate with the same control cells and noise for equal seeds."""
+        rng = torch_rng(seed, 4, device=model.device)
+        task = self.task
+        return roll_out(model, task.pool, task.conditions, self.index, group_size=N_CELLS, draws=1, rng=rng)
+
+    @torch.no_grad()
+    def energy(self, model: Generator, rollout: Rollout) -> float:
+        """Mean energy distance of the cells of a rollout to the real ones, as a share of that of control cells."""
+        shown = model.space.encode(rollout.cells[0])
+        return float(energy_distance(shown, self.real, self.own).mean()) / self.effect
+
+    def measure(self, model: Generator, *, seed: int) -> float:
+        """:meth:`energy` of fresh cells."""
+        return self.energy(model, self.roll_out(model, seed=seed))
