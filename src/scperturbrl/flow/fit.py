@@ -152,8 +152,11 @@ class _Best:
         self.value, self.step, self.weights = math.inf, 0, list[Tensor]()
 
     def offer(self, step: int, value: float, parameters: list[torch.nn.Parameter]) -> None:
-        if not (self.compares and value >= self.value):
-            self.value, self.step, self.weights = value, step, snapshot(parameters)
+        # early weights can match means before they have learnt any spread, so the first quarter does not count
+        too_early = self.compares and step < self.settings.n_steps / 4
+        if too_early or not (self.compares and value >= self.value):
+            self.value = math.inf if too_early else value
+            self.step, self.weights = step, snapshot(parameters)
 
     def reason_to_end(self, step: int) -> str:
         waited = (step - self.step) / self.settings.validate_every

@@ -142,23 +142,20 @@ def color_values(adata: AnnData, key: str, color: str | None) -> dict[str, Any]:
 
 def _coordinates(adata: AnnData, key: str, basis: str) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates of the observed and of the generated cells, ``(n_obs, d)`` each."""
-    slot = keys.pca(key) if basis == PCA else f"X_{basis}_{key}"
-    if slot not in adata.obsm:
-        verb = (
-            f"tl.generate(adata, key={key!r})" if basis == PCA else f"tl.generate` and project its layer into `{basis}"
-        )
-        raise KeyError(missing("obsm", slot, verb, adata.obsm))
-    generated = np.asarray(adata.obsm[slot])
     if basis == PCA:
-        return _components(adata, key, generated)
-    if f"X_{basis}" not in adata.obsm:
-        msg = f"`obsm` has no 'X_{basis}'. Compute it for the observed cells, or use `basis={PCA!r}`."
-        raise KeyError(msg)
-    return np.asarray(adata.obsm[f"X_{basis}"]), generated
+        if keys.pca(key) not in adata.obsm:
+            raise KeyError(missing("obsm", keys.pca(key), f"tl.generate(adata, key={key!r})", adata.obsm))
+        return _components(adata, key, np.asarray(adata.obsm[keys.pca(key)]))
+    observed, generated = f"X_{basis}", f"X_{basis}_{key}"
+    for slot, whose in ((observed, "observed"), (generated, "generated")):
+        if slot not in adata.obsm:
+            msg = f"`obsm` has no {slot!r}. Write the coordinates of the {whose} cells there, or use `basis={PCA!r}`."
+            raise KeyError(msg)
+    return np.asarray(adata.obsm[observed]), np.asarray(adata.obsm[generated])
 
 
 def _components(adata: AnnData, key: str, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from scperturbrl.tl._generate import project
+    from scperturbrl.data.projection import project
 
     cells = Cells.of(adata, Setup.of(adata))
     observed = project(cells, cells.expression)

@@ -13,7 +13,10 @@ from scperturbrl.get._slots import missing
 if TYPE_CHECKING:
     from anndata import AnnData
 
-FIT = {"loss": {"loss": "training", "validation_loss": "validation"}}
+FIT = {
+    "loss": {"loss": "training", "validation_loss": "validation"},
+    "energy": {"validation_energy": "validation"},
+}
 
 POST_TRAINING = {
     "reward": {"reward": "rollout", "check_reward": "check"},
@@ -44,7 +47,7 @@ def training_history(adata: AnnData, *, key: str = keys.GENERATOR_RL) -> pd.Data
     ``step``
         Optimiser step (fitting) or iteration (post-training).
     ``panel``
-        Fitting: ``"loss"``. Post-training: ``"reward"``, ``"verifiers"``, ``"energy"``, ``"spread"``, ``"distance"``,
+        Fitting: ``"loss"``, ``"energy"``. Post-training: ``"reward"``, ``"verifiers"``, ``"energy"``, ``"spread"``, ``"distance"``,
         ``"drift"``.
     ``series``
         ``"training"`` or ``"validation"``; ``"rollout"`` (cells of this round, from the generator as it is) or

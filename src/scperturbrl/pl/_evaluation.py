@@ -6,7 +6,9 @@ import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from scperturbrl.get._evaluation import ROLES
 from scperturbrl.get._evaluation import evaluation as evaluation_frame
@@ -26,6 +28,7 @@ from scperturbrl.pl._style import (
     given_axes,
     house_style,
     inch,
+    legend_height,
     outside_legend,
     side_legend,
 )
@@ -166,8 +169,12 @@ def _new_axes(
 
     rows = frame.groupby("role")["metric"].nunique()
     label = 0.085 * max(len(line) for name in frame["metric"].unique() for line in _row_label(name).split("\n"))
-    size = (inch(0.2 + len(roles) * (2.4 + label)), inch(1.5 + rows.max() * (0.16 + 0.075 * len(looks))))
-    figure = plt.figure(figsize=figsize or size, layout="constrained")
+    width = inch(0.2 + len(roles) * (2.4 + label))
+    lanes = inch(1.4 + rows.max() * (0.16 + 0.075 * max(len(looks), 3)))
+    height = lanes + legend_height([model_label(name) for name in looks], width)
+    # room for the last tick label, which stands out over the end of the axis
+    layout = ConstrainedLayoutEngine(w_pad=inch(0.1))
+    figure = plt.figure(figsize=figsize or (width, height), layout=layout)
     columns = figure.add_gridspec(1, len(roles))
     axes = []
     for column, role in enumerate(roles):
@@ -184,21 +191,53 @@ def _row_label(metric: str) -> str:
 
 def _draw_panel(ax: Axes, frame: pd.DataFrame, looks: Mapping[str, Look], limits: tuple[float, float]) -> None:
     names = list(dict.fromkeys(frame["metric"]))
-    lanes = dict(zip(looks, np.linspace(-0.38, 0.38, len(looks)) if len(looks) > 1 else [0.0], strict=True))
     for row in range(0, len(names), 2):
         ax.axhspan(row - 0.5, row + 0.5, color=_STRIPE, linewidth=0, zorder=0)
     for anchor, label in ((0, "baseline"), (1, "replicate")):
         if limits[0] <= anchor <= limits[1]:
             ax.axvline(anchor, color=MIDDLE, linewidth=1, zorder=1, gid=label)
             _note(ax, label, (anchor, 1), ("data", "axes fraction"), (0, 2), va="bottom")
-    for row in frame.itertuples():
-        _draw_model(ax, names.index(row.metric) + lanes[row.model], row, looks[row.model], limits)
     for i, name in enumerate(names):
-        if frame.loc[frame["metric"] == name, "scaled_median"].isna().all():
+        defined = frame[(frame["metric"] == name) & frame["scaled_median"].notna()]
+        if len(defined):
+            _draw_metric(ax, i, defined, looks, limits)
+        else:
             _note(ax, "no scaled values", (0.5, i), ("axes fraction", "data"), (0, 0))
     ax.set_yticks(range(len(names)), [_row_label(name) for name in names])
     ax.tick_params(axis="y", length=0)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
     ax.set(xlim=limits, ylim=(len(names) - 0.5, -0.5))
+
+
+def _draw_metric(
+    ax: Axes, row: int, frame: pd.DataFrame, looks: Mapping[str, Look], limits: tuple[float, float]
+) -> None:
+    """One lane a model: interquartile range and median, or an arrow where the median is out of sight."""
+    lanes = dict(zip(looks, np.linspace(-0.38, 0.38, len(looks)) if len(looks) > 1 else [0.0], strict=True))
+    clipped = {False: 0, True: 0}
+    for model in frame.itertuples():
+        y, look = row + lanes[model.model], looks[model.model]
+        low, high = np.clip([model.scaled_q25, model.scaled_q75], *limits)
+        ax.plot([low, high], [y, y], color=look.color, linewidth=1.2, alpha=0.6, zorder=2, gid="range")
+        if limits[0] <= model.scaled_median <= limits[1]:
+            ax.plot(model.scaled_median, y, look.marker, zorder=4, gid="median", **_fill(look))
+            continue
+        below = bool(model.scaled_median < limits[0])
+        # neighbouring lanes are closer than a line of text is high
+        shift = 6 + 26 * (clipped[below] % 2)
+        clipped[below] += 1
+        ax.plot(
+            limits[0] if below else limits[1],
+            y,
+            "<" if below else ">",
+            clip_on=False,
+            zorder=5,
+            gid="clipped",
+            **_fill(look),
+        )
+        place = {"size": "x-small", "color": look.color, "ha": "left" if below else "right"}
+        text = f"{model.scaled_median:.1f}" if abs(model.scaled_median) < 100 else f"{model.scaled_median:.0f}"
+        _note(ax, text, (high if below else low, y), ("data", "data"), (shift if below else -shift, 0), **place)
 
 
 def _note(
@@ -227,20 +266,12 @@ def _note(
     )
 
 
-def _draw_model(ax: Axes, y: float, row: Any, look: Look, limits: tuple[float, float]) -> None:
-    median, low, high = row.scaled_median, row.scaled_q25, row.scaled_q75
-    if np.isnan(median):
-        return
-    face = "white" if look.hollow else look.color
-    line: dict[str, Any] = {"color": look.color, "markerfacecolor": face}
-    ax.plot(np.clip([low, high], *limits), [y, y], color=look.color, linewidth=1.2, alpha=0.6, zorder=2, gid="range")
-    if limits[0] <= median <= limits[1]:
-        ax.plot(median, y, look.marker, markersize=8 if look.marker == "*" else 4.5, zorder=4, gid="median", **line)
-        return
-    below = median < limits[0]
-    edge, marker, shift, side = (limits[0], "<", 6, "left") if below else (limits[1], ">", -6, "right")
-    ax.plot(edge, y, marker, markersize=5, clip_on=False, zorder=5, gid="clipped", **line)
-    _note(ax, f"{median:.2g}", (edge, y), ("data", "data"), (shift, 0), size="x-small", color=look.color, ha=side)
+def _fill(look: Look) -> dict[str, Any]:
+    return {
+        "color": look.color,
+        "markerfacecolor": "white" if look.hollow else look.color,
+        "markersize": 8 if look.marker == "*" else 4.5,
+    }
 
 
 def _add_legend(axes: list[Axes], looks: Mapping[str, Look], *, own: bool) -> None:

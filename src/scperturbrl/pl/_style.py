@@ -93,16 +93,23 @@ def figure_of(ax: Axes) -> Figure:
     return figure
 
 
-def outside_legend(figure: Figure, handles: Sequence[Artist], *, fontsize: str = "medium") -> None:
+def legend_columns(labels: Sequence[str], width: float) -> int:
+    """Columns of a legend beneath a figure of `width` inches, with its rows as even as can be."""
+    fitting = int(width / inch(0.6 + 0.075 * max(map(len, labels))))
+    columns = min(max(fitting, 1), len(labels))
+    return -(-len(labels) // -(-len(labels) // columns))
+
+
+def legend_height(labels: Sequence[str], width: float) -> float:
+    """Inches that such a legend is high."""
+    return inch(0.2) * -(-len(labels) // legend_columns(labels, width))
+
+
+def outside_legend(figure: Figure, handles: Sequence[Artist]) -> None:
     """Legend beneath the panels, in as many columns as the figure is wide."""
-    if not handles:
-        return
-    widest = max(len(str(handle.get_label())) for handle in handles)
-    columns = int(figure.get_size_inches()[0] / inch(0.6 + 0.075 * widest))
-    columns = min(max(columns, 1), len(handles))
-    # the same number of rows with columns as even as can be
-    columns = -(-len(handles) // -(-len(handles) // columns))
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, fontsize=fontsize)
+    if handles:
+        columns = legend_columns([str(handle.get_label()) for handle in handles], figure.get_size_inches()[0])
+        figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)
 
 
 def side_legend(ax: Axes, handles: Sequence[Artist], **options: Any) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -61,7 +62,7 @@ def training_history(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the history of a generator.
 
-    After fitting: training and validation loss. After post-training: the reward (mean over the cells of a round with
+    After fitting: training and validation loss, and the energy distance to the validation cells. After post-training: the reward (mean over the cells of a round with
     their standard deviation, and at the checks), the verifiers, and what must not suffer for it: the energy
     distance to real cells, the spread of the cells, and the distance to the pretrained generator. A dashed line marks
     the state that was kept; alarms of the guard are marked and named.
@@ -102,21 +103,22 @@ def training_history(
     >>> spr.pp.setup_anndata(adata)
     >>> spr.pp.split(adata)
     >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
-    >>> ax = spr.pl.training_history(adata, key="generator", show=False)
+    >>> ax = spr.pl.training_history(adata, key="generator", panels="loss", show=False)
     >>> ax.get_ylabel()
     'Flow-matching loss'
     """
     frame = history_frame(adata, key=key)
-    params = read_history(adata, key)[1]
-    names = chosen("panels", panels, list(frame["panel"].unique()))
+    outcome = _outcome(*read_history(adata, key))
+    # without validation conditions there is nothing to see in a panel of theirs
+    names = chosen("panels", panels, list(frame.loc[frame["value"].notna(), "panel"].unique()))
     own = ax is None
     with house_style():
         axes = given_axes(ax, len(names)) or _new_axes(len(names), figsize)
         for panel, name in zip(axes, names, strict=True):
             _draw_panel(panel, frame[frame["panel"] == name], name)
-            panel.set(title=_TITLES[name][0], ylabel=_TITLES[name][1], xlabel="Step" if name == "loss" else "Iteration")
-            _mark(panel, name, params)
-        _explain(axes, key, params, own=own)
+            panel.set(title=_TITLES[name][0], ylabel=_TITLES[name][1], xlabel=outcome.unit)
+            _mark(panel, name, outcome)
+        _explain(axes, key, outcome, own=own)
     return finish(axes, own=own, show=show, return_fig=return_fig)
 
 
@@ -131,7 +133,7 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, name: str) -> None:
         ax.axhline(_IDEALS[name], color=MIDDLE, linewidth=0.8, zorder=1)
     series = {label: part for label, part in frame.groupby("series", sort=False) if part["value"].notna().any()}
     for i, (label, part) in enumerate(series.items()):
-        color = LINES[i % len(LINES)]
+        color = VERMILLION if label == "validation" else LINES[i % len(LINES)]
         style = "-" if i < len(LINES) else "--"
         marker = "o" if len(part) <= 30 else ""
         shown = _series_label(name, str(label))
@@ -143,7 +145,8 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, name: str) -> None:
             if len(part) == 1:
                 ax.vlines(part["step"], low, high, color=color, alpha=0.4, zorder=2)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    if len(series) > 1:
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    if len(series) > 1 or "validation" in series:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, fontsize="small", columnspacing=1)
 
 
@@ -155,48 +158,60 @@ def _series_label(panel: str, series: str) -> str:
     return readable(series)
 
 
-def _mark(ax: Axes, name: str, params: dict[str, Any]) -> None:
+class Outcome(NamedTuple):
+    """How training ended: which state was kept, and what the guard had to say."""
+
+    unit: str
+    kept: int | None = None
+    alarms: tuple[tuple[int, str], ...] = ()
+    limits: dict[str, float] = {}
+
+
+def _outcome(history: pd.DataFrame, params: dict[str, Any]) -> Outcome:
+    # a generator inherits the params of its parent, so that only the history tells how it was made itself
+    if "iteration" not in history:
+        return Outcome("Step", int(params["best_step"]) if params.get("keep_best") else None)
+    alarms = []
+    for alarm in params.get("alarms", []):
+        where, _, text = str(alarm).partition(": ")
+        alarms.append((int(where.split()[-1]), text.replace("_", " ")))
+    return Outcome("Iteration", int(params["kept_iteration"]), tuple(alarms), dict(params.get("limits", {})))
+
+
+def _mark(ax: Axes, name: str, outcome: Outcome) -> None:
     """Mark the kept state, the alarms and the limits of the guard."""
-    kept = _kept(params)
-    if kept is not None:
-        ax.axvline(kept, color=DARK, linestyle="--", linewidth=1, zorder=1, gid="kept")
-    for iteration in {where for where, _ in _alarms(params)}:
+    if outcome.kept is not None:
+        ax.axvline(outcome.kept, color=DARK, linestyle="--", linewidth=1, zorder=1, gid="kept")
+    for iteration in dict(outcome.alarms):
         ax.axvline(iteration, color=VERMILLION, linestyle=":", linewidth=1.5, zorder=1, gid="alarm")
-    limit = dict(params.get("limits", {})).get(name)
+    limit = outcome.limits.get(name)
     if limit is not None and name in ("spread", "drift"):
         for height in (1 - limit, 1 + limit) if name == "spread" else (limit,):
             ax.axhline(height, color=MIDDLE, linestyle=":", linewidth=1, zorder=1, gid="limit")
 
 
-def _kept(params: dict[str, Any]) -> int | None:
-    if "kept_iteration" in params:
-        return int(params["kept_iteration"])
-    return int(params["best_step"]) if params.get("keep_best") else None
+def _subject(alarm: str) -> str:
+    """What an alarm is about, the words before its verb."""
+    return re.split(r" rose | is | drifted ", alarm, maxsplit=1)[0]
 
 
-def _alarms(params: dict[str, Any]) -> list[tuple[int, str]]:
-    """Iteration and text of the alarms, which read ``iteration <n>: <text>``."""
-    found = []
-    for alarm in params.get("alarms", []):
-        where, _, text = str(alarm).partition(": ")
-        found.append((int(where.split()[-1]), text))
-    return found
-
-
-def _explain(axes: list[Axes], key: str, params: dict[str, Any], *, own: bool) -> None:
-    kept, alarms = _kept(params), _alarms(params)
-    unit = "iteration" if "kept_iteration" in params else "step"
-    handles = [] if kept is None else [Line2D([], [], color=DARK, linestyle="--", label=f"Kept state, {unit} {kept}")]
-    if alarms:
-        names = ", ".join(dict.fromkeys(text.split()[0].replace("_", " ") for _, text in alarms))
+def _explain(axes: list[Axes], key: str, outcome: Outcome, *, own: bool) -> None:
+    handles = []
+    if outcome.kept is not None:
+        label = f"Kept state, {outcome.unit.lower()} {outcome.kept}"
+        handles.append(Line2D([], [], color=DARK, linestyle="--", label=label))
+    if outcome.alarms:
+        names = ", ".join(dict.fromkeys(_subject(text) for _, text in outcome.alarms))
         handles.append(Line2D([], [], color=VERMILLION, linestyle=":", label=f"Alarm: {names}"))
+    if any(line.get_gid() == "limit" for ax in axes for line in ax.lines):
+        handles.append(Line2D([], [], color=MIDDLE, linestyle=":", label="Limit of the guard"))
     if not own:
         _keep_legend(axes[-1])
         side_legend(axes[-1], handles)
         return
     figure = figure_of(axes[0])
     outside_legend(figure, handles)
-    figure.suptitle(_headline(key, alarms, width=int(figure.get_size_inches()[0] / inch(0.085))))
+    figure.suptitle(_headline(key, outcome.alarms, width=int(figure.get_size_inches()[0] / inch(0.097))))
 
 
 def _keep_legend(ax: Axes) -> None:
@@ -206,10 +221,12 @@ def _keep_legend(ax: Axes) -> None:
         ax.add_artist(legend)
 
 
-def _headline(key: str, alarms: list[tuple[int, str]], *, width: int) -> str:
+def _headline(key: str, alarms: Sequence[tuple[int, str]], *, width: int) -> str:
     lines = [model_label(key)]
-    for iteration, text in alarms[:3]:
-        lines += textwrap.wrap(f"Alarm at iteration {iteration}: {text}", width)
-    if len(alarms) > 3:
-        lines.append(f"and {len(alarms) - 3} more alarms")
+    by_subject: dict[str, list[tuple[int, str]]] = {}
+    for alarm in alarms:
+        by_subject.setdefault(_subject(alarm[1]), []).append(alarm)
+    for (iteration, text), *later in by_subject.values():
+        more = f", and at {len(later)} later check{'s' if len(later) > 1 else ''}" if later else ""
+        lines += textwrap.wrap(f"Alarm: {text} at iteration {iteration}{more}", width)
     return "\n".join(lines)

@@ -25,6 +25,7 @@ from scperturbrl.pl._style import (
     given_axes,
     house_style,
     inch,
+    legend_height,
     new_axes,
     outside_legend,
     side_legend,
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+_LEGEND = ("{} (dot: median)", "Real cells (interquartile range)", "Real cells (median)")
 
 
 def verifier_scores(
@@ -79,8 +83,8 @@ def verifier_scores(
     figsize
         Size of the new figure in inches; grows with the number of rows by default.
     palette
-        One colour, a colour a group (list or mapping), or the name of a column of ``obs`` colours: ``"obs"`` takes those
-        of ``uns["<groupby>_colors"]``. One blue by default, because the rows are labelled.
+        One colour, a list or mapping with a colour a group, or ``"obs"`` for those of ``uns["<groupby>_colors"]``. One
+        blue by default, because the rows are labelled.
     show
         Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
     return_fig
@@ -131,7 +135,8 @@ def verifier_scores(
 def _figsize(n_panels: int, groups: list[str]) -> tuple[float, float]:
     row = 0.42 if len(groups) <= 12 else 0.27 if len(groups) <= 40 else 0.2
     label = 0.07 * max(map(len, groups))
-    return inch(0.5 + label + 2.2 * n_panels), inch(1.3 + row * len(groups))
+    width = inch(0.5 + label + 2.2 * n_panels)
+    return width, inch(1.0 + row * len(groups)) + legend_height(_LEGEND, width)
 
 
 def _draw_panel(
@@ -172,10 +177,10 @@ def _add_legend(axes: list[Axes], frame: pd.DataFrame, colors: Mapping[str, str]
     handles: list[Patch | Line2D] = []
     if key != keys.OBSERVED:
         one = distinct.pop() if len(distinct) == 1 else MIDDLE
-        handles.append(Patch(color=one, alpha=0.6, label=f"{model_label(key)} (dot: median)"))
+        handles.append(Patch(color=one, alpha=0.6, label=_LEGEND[0].format(model_label(key))))
     if (frame["origin"] == keys.OBSERVED).any():
-        handles.append(Patch(color=LIGHT, label="Real cells (interquartile range)"))
-        handles.append(Line2D([], [], color=DARK, label="Real cells (median)"))
+        handles.append(Patch(color=LIGHT, label=_LEGEND[1]))
+        handles.append(Line2D([], [], color=DARK, label=_LEGEND[2]))
     if own:
         outside_legend(figure_of(axes[0]), handles)
     else:

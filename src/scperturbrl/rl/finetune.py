@@ -39,14 +39,14 @@ class FinetuneSettings:
     group_size: int = 16
     draws: int = 2
     inner_steps: int = 4
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
     beta: float = 1.0
-    anchor: float = 3.0
+    anchor: float = 0.5
     old_lerp: float = 0.3
     ema_decay: float = 0.9
-    energy_steps: int = 1
+    energy_steps: int = 2
     energy_group_size: int = 32
-    energy_learning_rate: float = 1e-4
+    energy_learning_rate: float = 2e-4
     energy_anchor: float = 0.3
     gradient_clip: float = 1.0
     check_every: int = 10
@@ -131,6 +131,14 @@ class Finetuner:
         self.average.update()
         return scores, sum(drift) / max(len(drift), 1)
 
+    @torch.no_grad()
+    def first_scores(self) -> Scores:
+        """Scores of a round of the pretrained generator, with random numbers of their own."""
+        state = self.rng.get_state()
+        scores = self._score(self._roll_out(self.old, self.settings.group_size, draws=self.settings.draws))
+        self.rng.set_state(state)
+        return scores
+
     def _roll_out(self, model: Generator, group_size: int, *, draws: int = 1, grad_steps: int = 0) -> Rollout:
         order = torch.randperm(len(self.usable), generator=self.rng, device=self.rng.device)
         index = self.usable[order[: self.settings.n_conditions]]
@@ -207,7 +215,9 @@ def finetune(
     signs = VitalSigns(tuner.pretrained, task, validation, reward, seed=settings.seed)
     guard, result = Guard(settings.limits, active=settings.guard), FinetuneResult()
     start = time.perf_counter()
-    guard.check(0, signs.measure(generator), tuner.parameters)
+    vitals = signs.measure(generator)
+    guard.check(0, vitals, tuner.parameters)
+    result.history.append(_row(0, tuner.first_scores(), 0.0, vitals, reward))
     with step_boundary_interrupt() as interrupt, progress_bar("post-training", settings.n_iterations, show=settings.progress) as show:
         for iteration in range(1, settings.n_iterations + 1):
             scores, drift = tuner.iterate(iteration)

@@ -30,6 +30,8 @@ from scperturbrl.flow.space import PCASpace
 from scperturbrl.rl.yardstick import Yardstick
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anndata import AnnData
 
 
@@ -55,8 +57,8 @@ def fit_generator(
     A noise vector is carried to a latent cell (principal components of the training cells, count noise taken out) by a
     learnt velocity that knows a control cell of the same covariates and the condition. A negative-binomial
     layer fitted to the training counts turns it into a cell with real zeros and variance. Training is
-    watched by the energy distance between generated and real cells of the validation conditions; it stops when that no
-    longer falls and keeps the averaged weights of the best step.
+    watched by the energy distance between generated and real cells, of validation and of training conditions alike; it
+    stops when that no longer falls and keeps the averaged weights of the best step.
 
     Parameters
     ----------
@@ -214,14 +216,27 @@ def _train(stored: StoredGenerator, cells: Cells, settings: FitSettings, device:
     train = latent_cells(cells, keys.TRAIN, space, factor, controls)
     validation = latent_cells(cells, keys.VALIDATION, space, factor, controls)
     conditions = stored.vocabulary.batch(cells.table).to(device)
-    watched = cells.conditions(keys.VALIDATION, min_cells=10)
-    distance = None
-    if watched:
-        yardstick = Yardstick(build_task(stored, cells, watched, keys.VALIDATION, seed=settings.seed).to(device))
-        distance = lambda model: yardstick.measure(model, seed=settings.seed)
-    result = fit_flow(generator.to(device), train, validation, conditions, settings, distance)
+    generator.to(device)
+    distance = _distance(stored, cells, settings.seed, device)
+    result = fit_flow(generator.train(), train, validation, conditions, settings, distance)
     generator.eval().cpu()
     return result
+
+
+def _distance(
+    stored: StoredGenerator, cells: Cells, seed: int, device: torch.device
+) -> Callable[[Generator], float] | None:
+    """Energy distance to the real cells of validation and of training conditions, both as a share of their effects'.
+
+    Validation conditions alone, often a single one, can be closest to a generator that has hardly been trained.
+    """
+    sides = [(label, cells.conditions(label, min_cells=10)) for label in (keys.VALIDATION, keys.TRAIN)]
+    if not all(conditions for _, conditions in sides):
+        return None
+    stored.generator.cpu()
+    yardsticks = [Yardstick(build_task(stored, cells, names, label, seed=seed).to(device)) for label, names in sides]
+    stored.generator.to(device)
+    return lambda model: sum(yardstick.measure(model, seed=seed) for yardstick in yardsticks) / 2
 
 
 def _plain(settings: FitSettings) -> dict[str, Any]:

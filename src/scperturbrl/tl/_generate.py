@@ -12,6 +12,7 @@ from scperturbrl._core.device import resolve_device
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.generation import draw_controls, generate_cells
+from scperturbrl.data.projection import project
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import read_generator
 
@@ -100,12 +101,3 @@ def _fill(cells: Cells, perturbed: np.ndarray, values: np.ndarray, controls: np.
     source = cells.names.to_numpy().astype(object)
     source[perturbed] = cells.names.to_numpy()[controls]
     return layer.astype(np.float32), source
-
-
-def project(cells: Cells, matrix: sparse.csr_matrix, *, n_components: int = 50) -> np.ndarray:
-    """Coordinates of `matrix` on the principal components of all observed cells (for pictures only)."""
-    from sklearn.decomposition import PCA
-
-    n = min(n_components, *(size - 1 for size in cells.expression.shape))
-    pca = PCA(n_components=n, svd_solver="covariance_eigh").fit(cells.expression)
-    return np.asarray(pca.transform(matrix), dtype=np.float32)

@@ -41,9 +41,9 @@ def rl_finetune(
     n_iterations: int = 60,
     n_conditions: int = 16,
     group_size: int = 16,
-    learning_rate: float = 3e-4,
-    anchor: float = 3.0,
-    energy_steps: int = 1,
+    learning_rate: float = 5e-4,
+    anchor: float = 0.5,
+    energy_steps: int = 2,
     guard: bool = True,
     device: str | torch.device = "auto",
     seed: Seed = 0,
@@ -55,8 +55,8 @@ def rl_finetune(
     the velocity towards cells that score above their group and away from those below (DiffusionNFT), held near the
     pretrained generator by an anchor. It then descends the energy distance between generated and real training
     cells, which is what a reward per cell cannot see. A guard watches that distance on training and on validation conditions,
-    the spread of the cells and the drift of the velocity; when one of them leaves its limits the run stops and the last
-    good state is kept.
+    the spread of the cells and the drift of the velocity; when one of them leaves its limits twice in a row the run stops
+    and the last good state is kept.
 
     Parameters
     ----------
@@ -80,8 +80,8 @@ def rl_finetune(
     learning_rate
         Of the reward updates, decaying linearly.
     anchor
-        Weight of the squared distance to the pretrained velocity. It decides how reward is traded for distance: 1 is
-        strong post-training, 10 cautious.
+        Weight of the squared distance to the pretrained velocity. It decides how reward is traded for distance: 0.3
+        is strong post-training, 3 cautious.
     energy_steps
         Steps down the energy distance in each round; 0 leaves it out.
     guard
@@ -157,7 +157,7 @@ def rl_finetune(
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
     if result.stopped.startswith("guard"):
-        log.warn(f"Post-training stopped at {result.stopped}. The state of iteration {result.kept_iteration} was kept.")
+        log.warn(f"Post-training was stopped by its {result.stopped}. The state of iteration {result.kept_iteration} was kept.")
     log.finish(started, [f"uns[{key_added!r}]"])
 
 

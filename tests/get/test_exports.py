@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import scperturbrl as spr
+
+HEAVY = ("torch", "scanpy", "pertpy", "scvi", "decoupler")
+
+
+def test_every_export_is_a_function_of_its_name():
+    for package in (spr.get, spr.pl):
+        assert sorted(dir(package)) == ["embedding", "evaluation", "training_history", "verifier_scores"]
+        assert all(getattr(package, name).__name__ == name for name in package.__all__)
+
+
+def test_importing_the_plots_loads_nothing_heavy():
+    code = (
+        "import sys, scperturbrl as spr\n"
+        "[getattr(room, name) for room in (spr.get, spr.pl) for name in dir(room)]\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
