@@ -36,7 +36,7 @@ def write_directory(path: str | os.PathLike[str], record: dict[str, Any], *, ove
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        save_file({name: np.ascontiguousarray(value) for name, value in record["weights"].items()}, folder / _FILES["weights"])
+        save_file({name: np.asarray(value, order="C") for name, value in record["weights"].items()}, folder / _FILES["weights"])
         for name in ("history", "conditions"):
             record[name].to_csv(folder / _FILES[name])
         config = {name: value for name, value in record.items() if name not in _FILES}

@@ -25,7 +25,8 @@ class Vitals:
     spread
         Standard deviation of generated cells within a condition relative to the pretrained generator's.
     drift
-        Squared distance of the velocity to that of the pretrained generator, relative to its squared norm.
+        Squared distance of the velocity to that of the pretrained generator, relative to the mean squared velocity of
+        the path.
     reward
         Mean calibrated reward; 1 is a typical real cell.
     """
@@ -54,7 +55,7 @@ class GuardLimits:
 
     energy: float = 0.03
     spread: float = 0.1
-    drift: float = 0.2
+    drift: float = 0.1
 
 
 @dataclass

@@ -63,7 +63,7 @@ class VitalSigns:
         for each in (model, self.pretrained):
             code, total = each.encoder(self.train.task.conditions)
             velocities.append(each.velocity(sample.x_t, sample.t, rollout.control, code[rollout.rows], total[rollout.rows]))
-        return float((velocities[0] - velocities[1]).square().mean() / velocities[1].square().mean())
+        return float((velocities[0] - velocities[1]).square().mean() / sample.velocity.square().mean())
 
 
 def _spread(model: Generator, rollout: Rollout) -> float:
