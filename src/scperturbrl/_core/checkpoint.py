@@ -36,11 +36,16 @@ def write_directory(path: str | os.PathLike[str], record: dict[str, Any], *, ove
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        save_file({name: np.asarray(value, order="C") for name, value in record["weights"].items()}, folder / _FILES["weights"])
+        save_file(
+            {name: np.asarray(value, order="C") for name, value in record["weights"].items()},
+            folder / _FILES["weights"],
+        )
         for name in ("history", "conditions"):
             record[name].to_csv(folder / _FILES[name])
         config = {name: value for name, value in record.items() if name not in _FILES}
-        (folder / "config.json").write_text(json.dumps({"schema": SCHEMA, **_to_json(config)}, indent=1), encoding="utf-8")
+        (folder / "config.json").write_text(
+            json.dumps({"schema": SCHEMA, **_to_json(config)}, indent=1), encoding="utf-8"
+        )
         for file in folder.iterdir():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
@@ -80,7 +85,11 @@ def read_directory(path: str | os.PathLike[str]) -> dict[str, Any]:
     if config.get("schema") != SCHEMA:
         msg = f"{folder} has schema {config.get('schema')!r}; this version reads schema {SCHEMA}."
         raise ValueError(msg)
-    return {**{name: _from_json(value) for name, value in config.items() if name != "schema"}, "weights": weights, **tables}
+    return {
+        **{name: _from_json(value) for name, value in config.items() if name != "schema"},
+        "weights": weights,
+        **tables,
+    }
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -28,7 +28,11 @@ def to_uns(value: Any) -> Any:
         return {str(key).replace("/", "∕"): to_uns(item) for key, item in value.items()}
     if isinstance(value, (tuple, list, set, frozenset)):
         items = [to_uns(item) for item in value]
-        return items if not any(isinstance(item, (dict, list)) for item in items) else {str(i): x for i, x in enumerate(items)}
+        return (
+            items
+            if not any(isinstance(item, (dict, list)) for item in items)
+            else {str(i): x for i, x in enumerate(items)}
+        )
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().numpy()
     if isinstance(value, enum.Enum):

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _ALIASES = {
-    "perturbation": ("target_gene", "condition", "gene", "drug", "guide_identity", "perturbation", "treatment", "cytokine"),
+    "perturbation": (
+        "target_gene",
+        "condition",
+        "gene",
+        "drug",
+        "guide_identity",
+        "perturbation",
+        "treatment",
+        "cytokine",
+    ),
     "covariate": ("cell_type", "celltype", "cell_line", "patient_id", "donor", "batch"),
     "dose": ("dose", "dose_value", "dosage"),
 }

@@ -57,10 +57,9 @@ class CrossFit:
         self.references = [self._reference(self.folds != fold, network, bank_size, seed) for fold in range(N_FOLDS)]
 
     def _reference(self, inside: np.ndarray, network: np.ndarray, bank_size: int, seed: int) -> Reference:
-        options = {"conditions": self.conditions}
-        table = fit_reference(self.cells, self.use & inside, network=network, **options)
-        ranked = table.ranked_genes()
-        bank = draw_bank(self.cells, self.use & inside, ranked=ranked, size=bank_size, seed=seed, **options)
+        use, names = self.use & inside, self.conditions
+        table = fit_reference(self.cells, use, conditions=names, network=network)
+        bank = draw_bank(self.cells, use, conditions=names, ranked=table.ranked_genes(), size=bank_size, seed=seed)
         return table.to_tensors(bank, network)
 
     def score_cells(self, index: np.ndarray, condition: int) -> torch.Tensor:

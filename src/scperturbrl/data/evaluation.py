@@ -137,10 +137,16 @@ class Evaluation:
     def _scores(self, population: Population, number: int, real: np.ndarray) -> dict[str, float]:
         """Mean raw score of each verifier; real cells are scored against references that they are not part of."""
         ceiling = population.kind == "ceiling"
-        raw = self.fitted.score_cells(real, number) if ceiling else self.fitted.score_block(population.cells[: self.max_cells], number)
+        raw = (
+            self.fitted.score_cells(real, number)
+            if ceiling
+            else self.fitted.score_block(population.cells[: self.max_cells], number)
+        )
         return {keys.score(v.name): float(raw[:, i].nanmean()) for i, v in enumerate(self.fitted.verifiers)}
 
-    def _discrimination(self, effects: dict[str, dict[str, np.ndarray]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _discrimination(
+        self, effects: dict[str, dict[str, np.ndarray]], rows: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
         """Rank the true effect among those of all measured conditions, for every model."""
         names = list(self.cells.table.index[~self.cells.table["is_control"]])
         count = np.bincount(self.cells.codes, minlength=len(self.cells.table))[self.cells.rows(names)]
@@ -159,7 +165,12 @@ class Evaluation:
             full[index] = np.stack(list(predicted.values()))
             score = discrimination_score(full, table[0], metric="cosine", exclude=table[1])[index]
             for condition, value in zip(predicted, score, strict=True):
-                label = {"model": model, "kind": kinds[model], "condition": condition, "n_cells": sizes[model, condition]}
+                label = {
+                    "model": model,
+                    "kind": kinds[model],
+                    "condition": condition,
+                    "n_cells": sizes[model, condition],
+                }
                 found.append({**label, "metric": "discrimination", "value": float(value)})
         return found
 

@@ -66,7 +66,11 @@ def generate_cells(
 
 
 def wanted_conditions(
-    conditions: Sequence[str] | pd.DataFrame | None, cells: Cells, setup: Setup, covariates: dict[str, str] | None, dose: float | None
+    conditions: Sequence[str] | pd.DataFrame | None,
+    cells: Cells,
+    setup: Setup,
+    covariates: dict[str, str] | None,
+    dose: float | None,
 ) -> pd.DataFrame:
     """Condition table of what a user asks for: names of known conditions, perturbation labels, or None for the test ones.
 
@@ -83,8 +87,10 @@ def wanted_conditions(
             records.append({"condition": name, **cells.table.loc[name, list(cells.table.columns[:-1])].to_dict()})
             continue
         parts = parse_perturbation(str(name), control=setup.control, sep=setup.perturbation_sep)
-        for values in _covariate_combinations(cells, setup, covariates):
-            records.append(condition_record(parts, dose=float(dose or 0), covariates=list(values), setup=setup))
+        contexts = _covariate_combinations(cells, setup, covariates)
+        records += [
+            condition_record(parts, dose=float(dose or 0), covariates=list(values), setup=setup) for values in contexts
+        ]
     return pd.DataFrame(records).drop_duplicates("condition").set_index("condition")
 
 

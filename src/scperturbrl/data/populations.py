@@ -59,7 +59,9 @@ class TrainingEffects:
         if baseline == "perturbed_mean":
             return perturbed_mean_effect(effects, n_queries=1)[0]
         if baseline == "matching_mean":
-            return matching_mean_effect(labels.tolist(), effects, labels_query=[cells.table.loc[condition, "perturbation"]]).effect[0]
+            return matching_mean_effect(
+                labels.tolist(), effects, labels_query=[cells.table.loc[condition, "perturbation"]]
+            ).effect[0]
         unique = np.unique(labels)
         means = np.stack([effects[labels == label].mean(0) for label in unique])
         of_label = dict(zip(cells.table["perturbation"], cells.table["parts"], strict=True))

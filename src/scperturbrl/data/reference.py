@@ -10,8 +10,8 @@ import torch
 from scipy import sparse, stats
 
 from scperturbrl._core.random import numpy_rng
-from scperturbrl.verifiers.base import Reference
 from scperturbrl.verifiers._pathway_activity import standardise_network, ulm_correlation
+from scperturbrl.verifiers.base import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from scperturbrl._core import keys
 from scperturbrl._core.serialize import to_uns, versions
@@ -17,6 +16,7 @@ from scperturbrl.flow.generator import Generator
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import pandas as pd
     from anndata import AnnData
 
 

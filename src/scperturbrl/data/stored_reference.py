@@ -107,13 +107,17 @@ def bank_and_tensors(
     return table.to_tensors(bank, network)
 
 
-def read_calibration(adata: AnnData, cells: Cells, conditions: Sequence[str], verifiers: Sequence[Verifier]) -> Calibration:
+def read_calibration(
+    adata: AnnData, cells: Cells, conditions: Sequence[str], verifiers: Sequence[Verifier]
+) -> Calibration:
     """Calibration of `verifiers`: the stored one for the defaults, otherwise fitted on the training cells now."""
     record = adata.uns[keys.SETUP]["reference"]
     frame = record["calibration"]
     if _specification(verifiers) == _specification(resolve(DEFAULT)):
         shape = (len(conditions), len(verifiers))
-        return Calibration(**{name: torch.as_tensor(frame[name].to_numpy().reshape(shape)) for name in _CALIBRATION_FIELDS})
+        return Calibration(
+            **{name: torch.as_tensor(frame[name].to_numpy().reshape(shape)) for name in _CALIBRATION_FIELDS}
+        )
     return cross_fit(adata, cells, cells.is_training(), conditions, verifiers, record["params"]).calibration()
 
 

@@ -86,9 +86,7 @@ def encode_rows(cells: Cells, rows: np.ndarray, space: PCASpace, *, chunk: int =
     return torch.cat(parts) if parts else torch.zeros(0, space.dim)
 
 
-def latent_cells(
-    cells: Cells, label: str, space: PCASpace, factor: Tensor, controls: Controls
-) -> LatentCells | None:
+def latent_cells(cells: Cells, label: str, space: PCASpace, factor: Tensor, controls: Controls) -> LatentCells | None:
     """Cells of one side of the split in the flow's space, denoised, with their control runs; None if there are none.
 
     A condition is drawn with probability proportional to the square root of its number of cells.

@@ -93,10 +93,10 @@ def gene_embeddings(components: np.ndarray, genes: Iterable[str]) -> pd.DataFram
 
 
 def training_vocabulary(
-    table: pd.DataFrame, training: Sequence[bool], covariate_keys: Sequence[str], embeddings: pd.DataFrame
+    table: pd.DataFrame, training: np.ndarray, covariate_keys: Sequence[str], embeddings: pd.DataFrame
 ) -> Vocabulary:
     """Vocabulary of the training conditions of `table`, control conditions included."""
-    rows = table[np.asarray(training)]
+    rows = table[training]
     tokens = sorted({part for parts in rows["parts"] for part in parts})
     values = [tuple(sorted(rows["covariates"].str[i].unique())) for i in range(len(covariate_keys))]
     return Vocabulary(tuple(tokens), tuple(values), embeddings)

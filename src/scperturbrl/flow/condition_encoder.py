@@ -81,5 +81,7 @@ class ConditionEncoder(nn.Module):
         dose = torch.log1p(batch.dose)[:, None, None].expand(*batch.tokens.shape, 1)
         parts = self.part(torch.cat([batch.features, self.embedding(batch.tokens), dose], dim=-1))
         total = (parts * batch.present[..., None]).sum(1)
-        context = sum((table(batch.covariates[:, k]) for k, table in enumerate(self.covariates)), torch.zeros_like(total))
+        context = sum(
+            (table(batch.covariates[:, k]) for k, table in enumerate(self.covariates)), torch.zeros_like(total)
+        )
         return total + context + self.mix(total + context), total

@@ -118,9 +118,12 @@ def fit_flow(
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     average = WeightAverage(parameters, settings.ema_decay)
     rng = torch_rng(settings.seed, 0)
-    result, best, running = FitResult(), _Best(settings, distance is not None), 0.0
+    result, best, running = FitResult(), _Best(settings, compares=distance is not None), 0.0
     start = time.perf_counter()
-    with step_boundary_interrupt() as interrupt, progress_bar("fitting the generator", settings.n_steps, show=settings.progress) as show:
+    with (
+        step_boundary_interrupt() as interrupt,
+        progress_bar("fitting the generator", settings.n_steps, show=settings.progress) as show,
+    ):
         for step in range(1, settings.n_steps + 1):
             seconds = time.perf_counter() - start
             optimiser.param_groups[0]["lr"] = settings.learning_rate * _decay(step, seconds, settings)
@@ -147,7 +150,7 @@ def fit_flow(
 class _Best:
     """The best weights so far; the last ones where nothing is compared."""
 
-    def __init__(self, settings: FitSettings, compares: bool) -> None:
+    def __init__(self, settings: FitSettings, *, compares: bool) -> None:
         self.settings, self.compares = settings, compares and settings.keep_best
         self.value, self.step, self.weights = math.inf, 0, list[Tensor]()
 
@@ -198,7 +201,9 @@ def _training_step(
     keep = (torch.rand(conditions.tokens.shape, generator=rng) >= settings.token_dropout) | ~known.cpu()
     device = generator.device
     batch = conditions.without_tokens(keep.to(device))
-    loss = flow_matching_loss(generator, cells.to(device), control.to(device), batch, index.to(device), _device_rng(rng, device)).mean()
+    loss = flow_matching_loss(
+        generator, cells.to(device), control.to(device), batch, index.to(device), _device_rng(rng, device)
+    ).mean()
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(generator.network_parameters(), settings.gradient_clip)
@@ -207,7 +212,9 @@ def _training_step(
 
 
 @torch.no_grad()
-def validation_loss(generator: Generator, cells: LatentCells, conditions: ConditionBatch, settings: FitSettings) -> float:
+def validation_loss(
+    generator: Generator, cells: LatentCells, conditions: ConditionBatch, settings: FitSettings
+) -> float:
     """Flow-matching loss on up to 2,048 cells, with the same noise, times and pairs at every call."""
     rng = torch_rng(settings.seed, 1)
     index = torch.randperm(len(cells.latent), generator=rng)[:2048]

@@ -159,7 +159,10 @@ class Generator(nn.Module):
         """
         values = {name: architecture[name] for name in Architecture.__dataclass_fields__}
         values["n_covariate_values"] = tuple(int(n) for n in values["n_covariate_values"])
-        values = {name: int(v) if name.startswith(("n_", "width")) and name != "n_covariate_values" else v for name, v in values.items()}
+        values = {
+            name: int(v) if name.startswith(("n_", "width")) and name != "n_covariate_values" else v
+            for name, v in values.items()
+        }
         generator = cls(Architecture(**values))
         generator.load_state_dict(_checked(generator.state_dict(), weights))
         return generator.eval()

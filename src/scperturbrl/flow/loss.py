@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from scperturbrl.flow.path import sample_path
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from scperturbrl.flow.condition_encoder import ConditionBatch
     from scperturbrl.flow.generator import Generator

@@ -23,6 +23,12 @@ class NegativeBinomialObservation(nn.Module):
         Number of known perturbations, each with a residual of its own.
     """
 
+    intercept: Tensor
+    loading: Tensor
+    residual: Tensor
+    log_theta: Tensor
+    max_log_rate: Tensor
+
     def __init__(self, n_genes: int, n_latent: int, n_tokens: int) -> None:
         super().__init__()
         self.register_buffer("intercept", torch.zeros(n_genes))

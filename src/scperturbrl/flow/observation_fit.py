@@ -111,7 +111,12 @@ def _set_theta(observation: NegativeBinomialObservation, excess: Tensor, squares
 
 @torch.no_grad()
 def fit_residual(
-    observation: NegativeBinomialObservation, seen: Tensor, expected: Tensor, tokens: Tensor, *, ridges: Tensor | None = None
+    observation: NegativeBinomialObservation,
+    seen: Tensor,
+    expected: Tensor,
+    tokens: Tensor,
+    *,
+    ridges: Tensor | None = None,
 ) -> None:
     """Regress what the latent misses of each condition on its parts.
 
@@ -131,7 +136,9 @@ def fit_residual(
         Penalties to try.
     """
     n_tokens = observation.residual.shape[0]
-    design = torch.zeros(len(tokens), n_tokens).scatter_add_(1, tokens, torch.ones_like(tokens, dtype=torch.float32))[:, 1:]
+    design = torch.zeros(len(tokens), n_tokens).scatter_add_(1, tokens, torch.ones_like(tokens, dtype=torch.float32))[
+        :, 1:
+    ]
     used = design.sum(0) > 0
     design = design[:, used]
     target = torch.log((seen + 1) / (expected + 1))

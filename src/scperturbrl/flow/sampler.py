@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 SOLVERS = ("euler", "midpoint", "heun", "rk4")
 
 
-def integrate(field: Field, noise: Tensor, *, n_steps: int = 5, solver: str = "midpoint", grad_steps: int = 0) -> Tensor:
+def integrate(
+    field: Field, noise: Tensor, *, n_steps: int = 5, solver: str = "midpoint", grad_steps: int = 0
+) -> Tensor:
     """Carry noise to cells.
 
     Parameters

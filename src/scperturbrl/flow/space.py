@@ -22,6 +22,10 @@ class PCASpace(nn.Module):
         Standard deviation by which coordinates are divided.
     """
 
+    mean: Tensor
+    components: Tensor
+    scale: Tensor
+
     def __init__(self, mean: Tensor, components: Tensor, scale: float | Tensor) -> None:
         super().__init__()
         self.register_buffer("mean", mean.float())

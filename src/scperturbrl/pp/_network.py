@@ -71,7 +71,9 @@ def pathway_network(
     if not sets["kept"].all():
         dropped = [f"{name} ({n})" for name, n in sets.loc[~sets["kept"], "n_in_data"].items()]
         shown = ", ".join(dropped[:20]) + (", ..." if len(dropped) > 20 else "")
-        log.warn(f"Left out {len(dropped)} of {len(sets)} sets with fewer than {min_targets} targets in the data: {shown}.")
+        log.warn(
+            f"Left out {len(dropped)} of {len(sets)} sets with fewer than {min_targets} targets in the data: {shown}."
+        )
     kept = sets.index[sets["kept"]]
     adata.uns[keys.PATHWAY_NETWORK] = inside[inside["source"].isin(kept)].reset_index(drop=True)
     log.note(f"pathway network: {len(kept)} sets, {int(sets.loc[kept, 'n_in_data'].median())} targets each (median)")

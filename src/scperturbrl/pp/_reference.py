@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.random import Seed, resolve_seed
@@ -16,6 +15,7 @@ from scperturbrl.data.stored_reference import write_reference
 from scperturbrl.pp._network import pathway_network
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 

@@ -142,8 +142,17 @@ class Finetuner:
     def _roll_out(self, model: Generator, group_size: int, *, draws: int = 1, grad_steps: int = 0) -> Rollout:
         order = torch.randperm(len(self.usable), generator=self.rng, device=self.rng.device)
         index = self.usable[order[: self.settings.n_conditions]]
-        options = {"group_size": group_size, "draws": draws, "rng": self.rng, "grad_steps": grad_steps}
-        return roll_out(model, self.task.pool, self.task.conditions, index, **options)
+        task = self.task
+        return roll_out(
+            model,
+            task.pool,
+            task.conditions,
+            index,
+            group_size=group_size,
+            draws=draws,
+            rng=self.rng,
+            grad_steps=grad_steps,
+        )
 
     def _score(self, rollout: Rollout) -> Scores:
         """Scores averaged over the draws of counts."""
@@ -186,8 +195,8 @@ class Finetuner:
 
     @torch.no_grad()
     def _move_old_policy(self) -> None:
-        old, new = self.old.network_parameters(), self.parameters
-        torch._foreach_lerp_(old, [p.detach() for p in new], self.settings.old_lerp)
+        old = [p.detach() for p in self.old.network_parameters()]
+        torch._foreach_lerp_(old, [p.detach() for p in self.parameters], self.settings.old_lerp)
 
     def _decay_learning_rate(self, iteration: int) -> None:
         share = 1 - (iteration - 1) / self.settings.n_iterations
@@ -218,7 +227,10 @@ def finetune(
     vitals = signs.measure(generator)
     guard.check(0, vitals, tuner.parameters)
     result.history.append(_row(0, tuner.first_scores(), 0.0, vitals, reward))
-    with step_boundary_interrupt() as interrupt, progress_bar("post-training", settings.n_iterations, show=settings.progress) as show:
+    with (
+        step_boundary_interrupt() as interrupt,
+        progress_bar("post-training", settings.n_iterations, show=settings.progress) as show,
+    ):
         for iteration in range(1, settings.n_iterations + 1):
             scores, drift = tuner.iterate(iteration)
             last = iteration == settings.n_iterations or interrupt.requested

@@ -49,4 +49,3 @@ def nft_loss(velocity: Tensor, old: Tensor, target: Tensor, weight: Tensor, *, b
 def anchor_loss(velocity: Tensor, pretrained: Tensor) -> Tensor:
     """Squared distance ``(n,)`` to the velocity of the pretrained generator."""
     return (velocity - pretrained).square().mean(-1)
-

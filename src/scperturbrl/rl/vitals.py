@@ -34,7 +34,9 @@ class VitalSigns:
         Seed.
     """
 
-    def __init__(self, pretrained: Generator, task: Task, validation: Task | None, reward: Reward, *, seed: int) -> None:
+    def __init__(
+        self, pretrained: Generator, task: Task, validation: Task | None, reward: Reward, *, seed: int
+    ) -> None:
         self.pretrained, self.seed, self.reward = pretrained, seed, reward
         self.train, self.validation = Yardstick(task), None if validation is None else Yardstick(validation)
         with torch.no_grad():
@@ -62,7 +64,9 @@ class VitalSigns:
         velocities = []
         for each in (model, self.pretrained):
             code, total = each.encoder(self.train.task.conditions)
-            velocities.append(each.velocity(sample.x_t, sample.t, rollout.control, code[rollout.rows], total[rollout.rows]))
+            velocities.append(
+                each.velocity(sample.x_t, sample.t, rollout.control, code[rollout.rows], total[rollout.rows])
+            )
         return float((velocities[0] - velocities[1]).square().mean() / sample.velocity.square().mean())
 
 

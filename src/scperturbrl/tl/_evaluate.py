@@ -203,7 +203,7 @@ def _with_scaled(table: pd.DataFrame) -> pd.DataFrame:
     scaled = []
     for metric, value, (baseline, ceiling) in zip(table["metric"], table["value"], anchors, strict=True):
         # the mean response is the Systema reference itself, so its correlation is undefined: it knows nothing
-        baseline = 0.0 if metric == "pearson_delta_systema" else baseline  # noqa: PLW2901
+        baseline = 0.0 if metric == "pearson_delta_systema" else baseline
         error = METRICS[metric].error if metric in METRICS else lambda score: -score
         scaled.append(scaled_score(error(value), baseline=error(baseline), ceiling=error(ceiling)))
     return table.assign(scaled=np.asarray(scaled, dtype=float))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
@@ -20,9 +21,9 @@ from scperturbrl.data.stored_generator import (
     read_generator,
     write_generator,
 )
+from scperturbrl.data.task import build_task
 from scperturbrl.data.training_set import Controls, control_units, count_blocks, encode_rows, latent_cells
 from scperturbrl.data.vocabulary import gene_embeddings, training_vocabulary
-from scperturbrl.data.task import build_task
 from scperturbrl.flow.denoise import fit_observation
 from scperturbrl.flow.fit import FitResult, FitSettings, fit_flow
 from scperturbrl.flow.generator import Architecture, Generator
@@ -192,7 +193,8 @@ def _fit_observation(
 ) -> torch.Tensor:
     unit = control_units(cells, rows)
     observation = generator.observation
-    highest = np.asarray(cells.expression[rows].max(0).todense() if hasattr(cells.expression, "max") else 0).ravel()
+    highest = cells.expression[rows].max(0)
+    highest = np.asarray(highest.todense() if sparse.issparse(highest) else highest).ravel()
     observation.max_log_rate.copy_(torch.log(torch.expm1(torch.as_tensor(highest)).clamp_min(1e-6)))
     position = np.cumsum(training) - 1
     return fit_observation(
@@ -216,6 +218,9 @@ def _train(stored: StoredGenerator, cells: Cells, settings: FitSettings, device:
     train = latent_cells(cells, keys.TRAIN, space, factor, controls)
     validation = latent_cells(cells, keys.VALIDATION, space, factor, controls)
     conditions = stored.vocabulary.batch(cells.table).to(device)
+    if train is None:
+        msg = "There are no training cells. Check `obs['split']`."
+        raise ValueError(msg)
     generator.to(device)
     distance = _distance(stored, cells, settings.seed, device)
     result = fit_flow(generator.train(), train, validation, conditions, settings, distance)

@@ -90,10 +90,14 @@ def generate(
     adata.layers[key_added] = layer
     adata.obs[keys.source(key_added)] = source
     adata.obsm[keys.pca(key_added)] = project(cells, layer)
-    log.finish(started, [f"layers[{key_added!r}]", f"obs[{keys.source(key_added)!r}]", f"obsm[{keys.pca(key_added)!r}]"])
+    log.finish(
+        started, [f"layers[{key_added!r}]", f"obs[{keys.source(key_added)!r}]", f"obsm[{keys.pca(key_added)!r}]"]
+    )
 
 
-def _fill(cells: Cells, perturbed: np.ndarray, values: np.ndarray, controls: np.ndarray) -> tuple[sparse.csr_matrix, np.ndarray]:
+def _fill(
+    cells: Cells, perturbed: np.ndarray, values: np.ndarray, controls: np.ndarray
+) -> tuple[sparse.csr_matrix, np.ndarray]:
     n = len(cells.codes)
     order = np.arange(n)
     order[perturbed] = n + np.arange(len(perturbed))

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def save_generator(adata: AnnData, path: str | os.PathLike[str], *, key: str = keys.GENERATOR, overwrite: bool = False) -> None:
+def save_generator(
+    adata: AnnData, path: str | os.PathLike[str], *, key: str = keys.GENERATOR, overwrite: bool = False
+) -> None:
     """Save a generator to a directory of safetensors, JSON and CSV files.
 
     ``model.safetensors`` holds the weights, ``config.json`` everything else (schema, sizes, gene names, settings, versions)

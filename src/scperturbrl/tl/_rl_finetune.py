@@ -140,7 +140,7 @@ def rl_finetune(
     stored = read_generator(adata, key)
     cells = Cells.of(adata, Setup.of(adata))
     chosen = resolve(verifiers)
-    reward = _reward(adata, cells, chosen, weights, calibrate)
+    reward = _reward(adata, cells, chosen, weights, calibrate=calibrate)
     result = _run(stored, cells, reward, settings, resolve_device(device))
     stored.params |= {
         "parent": key,
@@ -157,12 +157,14 @@ def rl_finetune(
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
     if result.stopped.startswith("guard"):
-        log.warn(f"Post-training was stopped by its {result.stopped}. The state of iteration {result.kept_iteration} was kept.")
+        log.warn(
+            f"Post-training was stopped by its {result.stopped}. The state of iteration {result.kept_iteration} was kept."
+        )
     log.finish(started, [f"uns[{key_added!r}]"])
 
 
 def _reward(
-    adata: AnnData, cells: Cells, verifiers: Sequence[Verifier], weights: Mapping[str, float] | None, calibrate: bool
+    adata: AnnData, cells: Cells, verifiers: Sequence[Verifier], weights: Mapping[str, float] | None, *, calibrate: bool
 ) -> Reward:
     unknown = set(weights or {}) - {verifier.name for verifier in verifiers}
     if unknown:
@@ -192,7 +194,11 @@ def _run(
     watched = cells.conditions(keys.VALIDATION, min_cells=10)
     validation = build_task(stored, cells, watched, keys.VALIDATION, seed=settings.seed).to(device) if watched else None
     placed = Reward(
-        reward.verifiers, reward.reference.to(device), reward.calibration.to(device), reward.weights.to(device), reward.calibrated
+        reward.verifiers,
+        reward.reference.to(device),
+        reward.calibration.to(device),
+        reward.weights.to(device),
+        reward.calibrated,
     )
     result = finetune(stored.generator.to(device), task.to(device), placed, settings, validation)
     stored.generator.cpu().eval()

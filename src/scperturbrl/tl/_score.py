@@ -131,7 +131,11 @@ def _score_conditions(
             else:
                 block = cells.block(index, layer)
                 one = torch.tensor([i])
-                raw = fitted.score_block(block, i) if fitted else score_matrix(torch.as_tensor(block)[None], verifiers, tensors.select(one))[0]
+                raw = (
+                    fitted.score_block(block, i)
+                    if fitted
+                    else score_matrix(torch.as_tensor(block)[None], verifiers, tensors.select(one))[0]
+                )
             scores[index] = raw
             rewards[index] = combined_reward(raw, calibration, i, importance)
     return scores, rewards

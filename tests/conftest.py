@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+from scipy import sparse
+
+import scperturbrl as spr
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    if not SHARED.is_dir():
+        pytest.skip("the real data sets are not here")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def read_shared(shared_data):
+
+    def read(name):
+        path = shared_data / name
+        if not path.exists():
+            pytest.skip(f"{name} is not here")
+        if path.suffix == ".gz":
+            return pd.read_csv(path)
+        return anndata.read_h5ad(path)
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def ready_toy():
+    adata = spr.datasets.toy()
+    spr.pp.setup_anndata(adata)
+    spr.pp.split(adata)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        spr.pp.reference(adata)
+    return adata
+
+
+@pytest.fixture
+def toy(ready_toy):
+    return ready_toy.copy()
+
+
+@pytest.fixture(scope="session")
+def loaded_kang(read_shared):
+    adata = read_shared("kang_2018_pbmc_ifnb.h5ad")
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    return adata
+
+
+@pytest.fixture
+def kang(loaded_kang):
+    return loaded_kang.copy()
+
+
+@pytest.fixture(scope="session")
+def loaded_zhao(read_shared):
+    adata = read_shared("zhao_2021_gbm_panobinostat.h5ad")
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    return adata
+
+
+@pytest.fixture
+def zhao(loaded_zhao):
+    return loaded_zhao.copy()
+
+
+@pytest.fixture(scope="session")
+def loaded_norman(read_shared):
+    adata = read_shared("norman_2019_k562_crispra.h5ad")
+    # 250 genes are no library, so the size over all genes is used
+    scale = 1e4 / adata.obs["size_total"].to_numpy(dtype=np.float64)
+    adata.X = (sparse.diags_array(scale) @ adata.X).tocsr().astype(np.float32)
+    sc.pp.log1p(adata)
+    return adata
+
+
+@pytest.fixture
+def norman(loaded_norman):
+    return loaded_norman.copy()
