@@ -83,7 +83,7 @@ def loaded_norman(read_shared):
     adata = read_shared("norman_2019_k562_crispra.h5ad")
     # 250 genes are no library, so the size over all genes is used
     scale = 1e4 / adata.obs["size_total"].to_numpy(dtype=np.float64)
-    adata.X = (sparse.diags_array(scale) @ adata.X).tocsr().astype(np.float32)
+    adata.X = (sparse.diags(scale) @ adata.X).tocsr().astype(np.float32)
     sc.pp.log1p(adata)
     return adata
 

@@ -38,7 +38,7 @@ class FinetuneSettings:
     n_conditions: int = 16
     group_size: int = 16
     draws: int = 2
-    inner_steps: int = 4
+    reward_steps: int = 4
     learning_rate: float = 5e-4
     beta: float = 1.0
     anchor: float = 0.5
@@ -124,7 +124,7 @@ class Finetuner:
             rollout = self._roll_out(self.old, settings.group_size, draws=settings.draws)
             scores = self._score(rollout)
         advantage = group_advantage(scores.rewarded, self.reward.verifier_weight[rollout.index])
-        drift = [self._reward_step(rollout, advantage.reshape(-1)) for _ in range(settings.inner_steps)]
+        drift = [self._reward_step(rollout, advantage.reshape(-1)) for _ in range(settings.reward_steps)]
         self._move_old_policy()
         for _ in range(settings.energy_steps):
             self._energy_step()

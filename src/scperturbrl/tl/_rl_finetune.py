@@ -43,6 +43,7 @@ def rl_finetune(
     group_size: int = 16,
     learning_rate: float = 5e-4,
     anchor: float = 0.5,
+    reward_steps: int = 4,
     energy_steps: int = 2,
     guard: bool = True,
     device: str | torch.device = "auto",
@@ -82,6 +83,8 @@ def rl_finetune(
     anchor
         Weight of the squared distance to the pretrained velocity. It decides how reward is traded for distance: 0.3
         is strong post-training, 3 cautious.
+    reward_steps
+        Steps on the reward in each round; 0 leaves it out, which shows what the energy distance does alone.
     energy_steps
         Steps down the energy distance in each round; 0 leaves it out.
     guard
@@ -132,6 +135,7 @@ def rl_finetune(
         group_size=group_size,
         learning_rate=learning_rate,
         anchor=anchor,
+        reward_steps=reward_steps,
         energy_steps=energy_steps,
         guard=guard,
         seed=resolve_seed(seed),
