@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import time
 import warnings
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 import scperturbrl as spr
 from benchmarks.suites import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ARMS = {
     "generator_rl": {},
