@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import csv
+import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,47 +15,42 @@ import numpy as np
 import pandas as pd
 
 SCHEMA = 1
-_FILES = {"weights": "model.safetensors", "history": "history.csv", "conditions": "conditions.csv"}
+_TABLES = ("history", "conditions")
+_CONFIG, _WEIGHTS, _SUMS = "config.json", "model.safetensors", "sha256sums.txt"
+_FILES = (_CONFIG, _WEIGHTS, *(f"{name}.csv" for name in _TABLES), _SUMS)
 
 
 def write_directory(path: str | os.PathLike[str], record: dict[str, Any], *, overwrite: bool) -> None:
     """Write `record` (``weights``, ``history``, ``conditions`` and plain values) to the directory `path`.
 
-    Files are written and synced in a temporary directory beside `path`, which is then renamed.
+    Files are written and synced in a temporary directory beside `path`, which is then renamed. A directory that was
+    there is moved aside for that, and back again if it fails.
 
     Raises
     ------
     FileExistsError
-        If `path` exists and `overwrite` is false.
+        If `path` exists and `overwrite` is false, or if it is anything but a directory of this kind or an empty one.
     """
-    from safetensors.numpy import save_file
-
     target = Path(path)
-    if target.exists() and not overwrite:
-        msg = f"{target} exists. Choose another path, or pass `overwrite=True`."
-        raise FileExistsError(msg)
+    _check_target(target, overwrite=overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    token = secrets.token_hex(4)
+    folder, old = (target.parent / f".{target.name}-{token}-{what}" for what in ("new", "old"))
+    folder.mkdir()
     try:
-        save_file(
-            {name: np.asarray(value, order="C") for name, value in record["weights"].items()},
-            folder / _FILES["weights"],
-        )
-        for name in ("history", "conditions"):
-            record[name].to_csv(folder / _FILES[name])
-        config = {name: value for name, value in record.items() if name not in _FILES}
-        (folder / "config.json").write_text(
-            json.dumps({"schema": SCHEMA, **_to_json(config)}, indent=1), encoding="utf-8"
-        )
-        for file in folder.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
+        _write_files(folder, record)
         if target.exists():
-            shutil.rmtree(target)
-        folder.rename(target)
+            target.rename(old)
+        try:
+            folder.rename(target)
+        except BaseException:
+            if old.exists():
+                old.rename(target)
+            raise
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def read_directory(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -67,42 +63,97 @@ def read_directory(path: str | os.PathLike[str]) -> dict[str, Any]:
     ValueError
         If a file is damaged or of an unknown schema.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     folder = Path(path)
-    for name in ("config.json", *_FILES.values()):
+    for name in _FILES:
         if not (folder / name).is_file():
             msg = f"{folder} has no file {name}; it is not a saved generator."
             raise FileNotFoundError(msg)
+    content = {name: (folder / name).read_bytes() for name in _FILES}
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        weights = load((folder / _FILES["weights"]).read_bytes())
-        tables = {name: _read_table(folder / _FILES[name]) for name in ("history", "conditions")}
-    except (ValueError, SafetensorError) as error:
-        msg = f"A file of {folder} is damaged: {error}"
+        config = json.loads(content[_CONFIG])
+    except ValueError as error:
+        msg = f"{folder / _CONFIG} is damaged: {error}"
         raise ValueError(msg) from error
-    if config.get("schema") != SCHEMA:
-        msg = f"{folder} has schema {config.get('schema')!r}; this version reads schema {SCHEMA}."
+    # before the checksums, because another schema may come with other files
+    schema = config.get("schema") if isinstance(config, dict) else None
+    if schema != SCHEMA:
+        msg = f"{folder} has schema {schema!r}; this version reads schema {SCHEMA}."
         raise ValueError(msg)
+    if content.pop(_SUMS) != _checksums(content):
+        msg = f"A file of {folder} is damaged or was edited: `sha256sum -c {_SUMS}` there tells which."
+        raise ValueError(msg)
+    return _read_files(folder, content[_WEIGHTS], config)
+
+
+def _check_target(target: Path, *, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not overwrite:
+        msg = f"{target} exists. Choose another path, or pass `overwrite=True`."
+        raise FileExistsError(msg)
+    # whoever passes the folder that holds all results must not lose them
+    strange = sorted({item.name for item in target.iterdir()} - set(_FILES)) if target.is_dir() else [target.name]
+    if strange:
+        msg = f"{target} holds something else than a saved generator ({strange[:3]}) and is not replaced. Choose another path."
+        raise FileExistsError(msg)
+
+
+def _write_files(folder: Path, record: dict[str, Any]) -> None:
+    from safetensors.numpy import save
+
+    weights = {name: np.asarray(value, order="C") for name, value in record["weights"].items()}
+    (folder / _WEIGHTS).write_bytes(save(weights))
+    for name in _TABLES:
+        record[name].to_csv(folder / f"{name}.csv")
+    config = {name: value for name, value in record.items() if name not in {"weights", *_TABLES}}
+    dtypes = {name: {str(column): str(dtype) for column, dtype in record[name].dtypes.items()} for name in _TABLES}
+    text = json.dumps({"schema": SCHEMA, "dtypes": dtypes, **_to_json(config)}, indent=1)
+    (folder / _CONFIG).write_text(text, encoding="utf-8")
+    (folder / _SUMS).write_bytes(_checksums({name: (folder / name).read_bytes() for name in _FILES if name != _SUMS}))
+    for file in folder.iterdir():
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+
+
+def _read_files(folder: Path, weights: bytes, config: dict[str, Any]) -> dict[str, Any]:
+    from safetensors.numpy import load
+
+    dtypes = config["dtypes"]
     return {
-        **{name: _from_json(value) for name, value in config.items() if name != "schema"},
-        "weights": weights,
-        **tables,
+        **{name: _from_json(value) for name, value in config.items() if name not in {"schema", "dtypes"}},
+        "weights": load(weights),
+        **{name: _read_table(folder / f"{name}.csv", dtypes[name]) for name in _TABLES},
     }
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    table = pd.read_csv(io.BytesIO(path.read_bytes()), index_col=0)
-    table.index = table.index.astype(str)
-    return table
+def _checksums(content: dict[str, bytes]) -> bytes:
+    return "".join(f"{hashlib.sha256(content[name]).hexdigest()}  {name}\n" for name in sorted(content)).encode()
+
+
+def _read_table(path: Path, dtypes: dict[str, str]) -> pd.DataFrame:
+    # not by pandas' reader, which takes a gene or cell type called "NA" for a missing value and "1" for a number
+    with path.open(encoding="utf-8", newline="") as handle:
+        (index_name, *columns), *rows = csv.reader(handle)
+    index = pd.Index([row[0] for row in rows], dtype=object, name=index_name or None)
+    values = {column: [row[i + 1] for row in rows] for i, column in enumerate(columns)}
+    return pd.DataFrame({name: _parsed(texts, dtypes[name], index) for name, texts in values.items()}, index=index)
+
+
+def _parsed(texts: list[str], dtype: str, index: pd.Index) -> pd.Series:
+    kind = pd.api.types.pandas_dtype(dtype).kind
+    if kind == "f":
+        return pd.Series([float(text or "nan") for text in texts], index, dtype=dtype)
+    if kind == "b":
+        return pd.Series([text == "True" for text in texts], index, dtype=dtype)
+    return pd.Series([int(text) for text in texts] if kind in "iu" else texts, index, dtype=dtype)
 
 
 def _to_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _to_json(item) for name, item in value.items()}
     if isinstance(value, pd.DataFrame):
-        return {"__table__": {"index": list(map(str, value.index)), "values": value.to_numpy(float).tolist()}}
+        index, columns = list(map(str, value.index)), list(map(str, value.columns))
+        return {"__table__": {"index": index, "columns": columns, "values": value.to_numpy(float).tolist()}}
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):
@@ -112,7 +163,9 @@ def _to_json(value: Any) -> Any:
 
 def _from_json(value: Any) -> Any:
     if isinstance(value, dict) and "__table__" in value:
-        return pd.DataFrame(np.array(value["__table__"]["values"]), index=value["__table__"]["index"])
+        table = value["__table__"]
+        shape = len(table["index"]), len(table["columns"])
+        return pd.DataFrame(np.array(table["values"]).reshape(shape), index=table["index"], columns=table["columns"])
     if isinstance(value, dict):
         return {name: _from_json(item) for name, item in value.items()}
     return np.array(value) if isinstance(value, list) else value

@@ -11,10 +11,14 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     Raises
     ------
     ValueError
-        If the device asked for is not available.
+        If the device asked for does not exist or is not available.
     """
     if str(device) != "auto":
-        chosen = torch.device(device)
+        try:
+            chosen = torch.device(device)
+        except RuntimeError as error:
+            msg = f"`device` is {device!r}, which PyTorch does not know. Use 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'."
+            raise ValueError(msg) from error
         if chosen.type == "cuda" and not torch.cuda.is_available():
             msg = f"`device` is {str(device)!r}, but this PyTorch sees no CUDA device. Use `device='auto'` or 'cpu'."
             raise ValueError(msg)

@@ -30,12 +30,12 @@ _ALIASES = {
 }
 
 
-def near_matches(name: str, candidates: Iterable[str]) -> str:
-    """Phrase that lists the candidates closest to `name`, or all of a short list."""
-    options = [str(candidate) for candidate in candidates]
+def near_matches(name: str, candidates: Iterable[str], *, usual: Iterable[str] = ()) -> str:
+    """Phrase that lists the candidates closest to `name` and the `usual` ones among them, or all of a short list."""
+    options = list(dict.fromkeys(str(candidate) for candidate in candidates))
     close = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
-    by_case = [option for option in options if option.casefold() == name.casefold()]
-    found = list(dict.fromkeys(by_case + close))
+    folded = {spelling.casefold() for spelling in (name, *usual)}
+    found = list(dict.fromkeys(close + [option for option in options if option.casefold() in folded]))
     if found:
         return f" Did you mean {', '.join(map(repr, found))}?"
     return f" Available: {', '.join(map(repr, options[:15]))}{', ...' if len(options) > 15 else ''}."
@@ -52,8 +52,7 @@ def check_obs_column(adata: AnnData, key: str, *, role: str) -> None:
         If the column has missing values; names how many.
     """
     if key not in adata.obs:
-        usual = [alias for alias in _ALIASES.get(role, ()) if alias in adata.obs]
-        hint = near_matches(key, usual or adata.obs.columns)
+        hint = near_matches(key, adata.obs.columns, usual=_ALIASES.get(role, ()))
         msg = f"`obs` has no column {key!r} (wanted as the {role} column).{hint}"
         raise KeyError(msg)
     n_missing = int(adata.obs[key].isna().sum())
@@ -102,11 +101,21 @@ def check_unique_names(adata: AnnData) -> None:
 
 
 def check_log_normalised(values: Any, *, where: str) -> None:
-    """Raise ``ValueError`` unless the matrix can be log1p-normalised expression.
+    """Raise unless the matrix can be log1p-normalised expression.
 
     Counts (whole numbers), unlogged normalised values (above 25, more than 7e10 counts per cell), scaled values
     (negative) and non-finite values are told apart, each with its remedy.
+
+    Raises
+    ------
+    TypeError
+        If the matrix is absent or not numeric.
+    ValueError
+        If its values are not log-normalised.
     """
+    if values is None:
+        msg = f"{where} is empty (None). Put log-normalised expression there, or name another `layer`."
+        raise TypeError(msg)
     stored = values.data if sparse.issparse(values) else np.asarray(values)
     if stored.dtype.kind not in "fiu":
         msg = f"{where} has dtype {stored.dtype}; expression must be numeric. Convert it with `.astype('float32')`."

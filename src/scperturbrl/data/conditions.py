@@ -21,7 +21,8 @@ _SLASH = "∕"
 def parse_perturbation(label: str, *, control: str, sep: str) -> tuple[str, ...]:
     """Split a label into the sorted parts of a perturbation; the control label gives ``()``.
 
-    ``A+B`` and ``B+A`` are the same, and a part that is the control (``A+ctrl``, ``control+A``) is dropped.
+    ``A+B`` and ``B+A`` are the same, and a part that is the control (``A+ctrl``, ``control+A``) is dropped. The control
+    label itself may contain the separator.
 
     Examples
     --------
@@ -30,6 +31,8 @@ def parse_perturbation(label: str, *, control: str, sep: str) -> tuple[str, ...]
     >>> parse_perturbation("KLF1+CEBPA", control="control", sep="+")
     ('CEBPA', 'KLF1')
     """
+    if str(label) == control:
+        return ()
     parts = {part.strip() for part in str(label).split(sep)} - {""}
     # inside a combination, the usual spellings of "nothing else" are understood as well as the declared label
     ignored = {control, "ctrl", "control"} if len(parts) > 1 else {control}

@@ -128,7 +128,9 @@ def fit_reference(
             mean_p, np.sqrt(var_p), n_p[:, None], mean_c, np.sqrt(var_c), n_c[:, None], equal_var=False
         )
         shrunk = np.where(effect != 0, effect * np.maximum(0, 1 - noise / effect**2), 0)
-    statistic, p = np.nan_to_num(statistic, nan=0, posinf=0, neginf=0), np.nan_to_num(p, nan=1)
+    # without any variance there is no test
+    tested = np.isfinite(statistic)
+    statistic, p = np.where(tested, statistic, 0), np.where(tested, p, 1)
     return ReferenceTable(
         conditions=list(conditions),
         control_mean=mean_c.astype(np.float32),

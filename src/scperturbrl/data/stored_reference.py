@@ -10,7 +10,7 @@ import torch
 
 from scperturbrl._core import keys
 from scperturbrl.data.cross_fit import CrossFit
-from scperturbrl.data.network import network_matrix
+from scperturbrl.data.network import check_network, network_matrix
 from scperturbrl.data.reference import ReferenceTable, draw_bank, fit_reference
 from scperturbrl.verifiers.calibration import Calibration
 from scperturbrl.verifiers.registry import DEFAULT, resolve
@@ -30,7 +30,7 @@ def pathway_matrix(adata: AnnData) -> tuple[np.ndarray, list[str]]:
     """Weights ``(n_genes, P)`` and names of the stored pathway network; P is 0 without one."""
     if keys.PATHWAY_NETWORK not in adata.uns:
         return np.zeros((adata.n_vars, 0), dtype=np.float32), []
-    return network_matrix(adata.uns[keys.PATHWAY_NETWORK], adata.var_names)
+    return network_matrix(check_network(adata.uns[keys.PATHWAY_NETWORK]), adata.var_names)
 
 
 def write_reference(adata: AnnData, cells: Cells, conditions: Sequence[str], params: dict[str, Any]) -> None:
@@ -66,11 +66,15 @@ def read_reference(adata: AnnData, cells: Cells) -> tuple[ReferenceTable, Refere
     Raises
     ------
     ValueError
-        If there is none.
+        If there is none, or if the pathway network changed since.
     """
     record = adata.uns.get(keys.SETUP, {}).get("reference")
     if record is None or keys.EFFECT not in adata.varm:
         msg = "`adata` has no reference. Call `scperturbrl.pp.reference(adata, network=...)` first."
+        raise ValueError(msg)
+    network, pathways = pathway_matrix(adata)
+    if pathways != [str(name) for name in adata.uns[keys.PATHWAY_RESPONSE].columns]:
+        msg = "The pathway network changed since the reference was made. Call `scperturbrl.pp.reference(adata)` again."
         raise ValueError(msg)
     conditions = [str(name) for name in adata.varm[keys.EFFECT].columns]
     rows = cells.rows(conditions)
@@ -89,7 +93,7 @@ def read_reference(adata: AnnData, cells: Cells) -> tuple[ReferenceTable, Refere
         pathway_statistic=np.asarray(record["pathway_statistic"]),
         pathway_scale=np.asarray(record["pathway_scale"]),
     )
-    return table, bank_and_tensors(table, cells, cells.is_training(), pathway_matrix(adata)[0], record["params"])
+    return table, bank_and_tensors(table, cells, cells.is_training(), network, record["params"])
 
 
 def bank_and_tensors(

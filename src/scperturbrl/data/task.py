@@ -9,8 +9,8 @@ import torch
 
 from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.training_set import Controls, control_units, encode_rows
-from scperturbrl.rl.finetune import Task
 from scperturbrl.rl.rollout import ControlPool
+from scperturbrl.rl.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -134,14 +134,16 @@ class Generator(nn.Module):
         from scperturbrl._core.random import torch_rng
 
         cells, counts = [], []
-        for number, rows in enumerate(torch.arange(len(control)).split(BLOCK)):
+        for number, wanted in enumerate(torch.arange(len(control)).split(BLOCK)):
             rng = torch_rng(seed, number, device=self.device)
+            # filled up to whole blocks, because what a random stream gives depends on how much is drawn at once
+            rows = torch.cat([wanted, wanted.new_zeros(BLOCK - len(wanted))])
             latent_control = self.space.encode(control[rows].to(self.device))
             own = index[rows].to(self.device)
             latent = self.sample_latent(latent_control, conditions, own, rng)
             drawn = self.observation.sample(self.log_rate(latent, conditions, own), unit[rows].to(self.device), rng)
-            cells.append(drawn[0].cpu())
-            counts.append(drawn[1].cpu())
+            cells.append(drawn[0][: len(wanted)].cpu())
+            counts.append(drawn[1][: len(wanted)].cpu())
         return torch.cat(cells), torch.cat(counts)
 
     def to_arrays(self) -> dict[str, np.ndarray]:

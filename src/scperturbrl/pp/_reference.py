@@ -8,7 +8,7 @@ import numpy as np
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.validate import check_choice
+from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_reference import write_reference
@@ -82,6 +82,7 @@ def reference(
     True
     """
     check_choice("method", method, ["welch", "wilcoxon"])
+    check_positive(min_cells=min_cells, bank_size=bank_size, min_targets=min_targets)
     started = log.start("summarising the training cells of every condition")
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
@@ -96,7 +97,8 @@ def reference(
 
 def _report_left_out(cells: Cells, conditions: list[str], min_cells: int) -> None:
     if not conditions:
-        largest = int(np.bincount(cells.codes[cells.is_training()]).max(initial=0))
+        perturbed = cells.is_training() & ~cells.table["is_control"].to_numpy()[cells.codes]
+        largest = int(np.bincount(cells.codes[perturbed]).max(initial=0))
         msg = f"No perturbed training condition has {min_cells} cells (most: {largest}). Lower `min_cells`."
         raise ValueError(msg)
     left_out = [name for name in cells.conditions(keys.TRAIN) if name not in set(conditions)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from scperturbrl import __version__
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+
+
+_CONTROLS = ("control", "ctrl", "non-targeting", "NT", "DMSO", "unstimulated", "untreated", "vehicle", "mock", "PBS")
 
 
 def setup_anndata(
@@ -68,8 +72,11 @@ def setup_anndata(
     ------
     KeyError
         If a column or layer is absent; the message lists near matches.
+    TypeError
+        If expression is not numeric.
     ValueError
-        If the control label does not occur, names are not unique, or expression is not log-normalised.
+        If a column has missing values, the control label does not occur, names are not unique, a dose is no number or
+        negative, `adata` is backed, or expression is not log-normalised.
 
     Examples
     --------
@@ -87,7 +94,9 @@ def setup_anndata(
         check_obs_column(adata, key, role="covariate")
     _check_control(adata, perturbation_key, control, perturbation_sep)
     if dose_key is not None:
-        _check_dose(adata, dose_key)
+        labels = adata.obs[perturbation_key].astype(str)
+        is_control = {x: not parse_perturbation(x, control=control, sep=perturbation_sep) for x in labels.unique()}
+        _check_dose(adata, dose_key, ~labels.map(is_control).to_numpy(dtype=bool))
     check_log_normalised(expression(adata, layer), where="`X`" if layer is None else f"`layers[{layer!r}]`")
     if adata.is_view:
         log.note("`adata` is a view; it is made an actual object to write to it.")
@@ -108,22 +117,30 @@ def setup_anndata(
 
 
 def _check_control(adata: AnnData, key: str, control: str, sep: str) -> None:
+    if not sep:
+        msg = "`perturbation_sep` is empty. Name what joins the parts of a combination; it need not occur."
+        raise ValueError(msg)
     labels = [str(label) for label in adata.obs[key].unique()]
     if control not in labels:
-        usual = [x for x in ("control", "ctrl", "non-targeting", "DMSO", "unstimulated", "vehicle") if x in labels]
-        msg = f"No cell has the control label {control!r} in `obs[{key!r}]`.{near_matches(control, usual or labels)}"
+        msg = f"No cell has the control label {control!r} in `obs[{key!r}]`.{near_matches(control, labels, usual=_CONTROLS)}"
+        raise ValueError(msg)
+    empty = [label for label in labels if not label.replace(sep, "").strip()]
+    if empty:
+        msg = f"`obs[{key!r}]` has cells whose label {empty[0]!r} names nothing. Label them {control!r}, or drop them."
         raise ValueError(msg)
     if not any(parse_perturbation(label, control=control, sep=sep) for label in labels):
         msg = f"Every cell of `obs[{key!r}]` is a control ({control!r}); there is nothing to learn from."
         raise ValueError(msg)
 
 
-def _check_dose(adata: AnnData, key: str) -> None:
-    check_obs_column(adata, key, role="dose")
-    if not pd.api.types.is_numeric_dtype(adata.obs[key].dtype):
-        example = adata.obs[key].iloc[0]
-        msg = f"`obs[{key!r}]` is not numeric (first value {example!r}). Convert the dose to numbers of one unit."
+def _check_dose(adata: AnnData, key: str, perturbed: np.ndarray) -> None:
+    """Check the dose of the perturbed cells; what control cells hold does not matter."""
+    check_obs_column(adata[perturbed], key, role="dose")
+    dose = adata.obs[key][perturbed]
+    if not pd.api.types.is_numeric_dtype(dose.dtype):
+        msg = f"`obs[{key!r}]` is not numeric (first value {dose.iloc[0]!r}). Convert the dose to numbers of one unit."
         raise ValueError(msg)
-    if (adata.obs[key] < 0).any():
-        msg = f"`obs[{key!r}]` has negative doses."
+    if not (np.isfinite(dose) & (dose >= 0)).all():
+        strange = dose[~(np.isfinite(dose) & (dose >= 0))].iloc[0]
+        msg = f"`obs[{key!r}]` holds {strange}; a dose must be at least 0 and finite."
         raise ValueError(msg)

@@ -53,8 +53,9 @@ def split(
         Share to hold out if `values` is not given, at least one.
     validation_fraction
         Share of the remaining perturbed conditions to set aside for early stopping and for the guard of
-        post-training; at least one if above 0 and if at least three conditions remain. They are of the kind that
-        is held out (combinations, contexts) where there are any left.
+        post-training; at least one if above 0 and if at least three conditions remain, unless the parts of held-out
+        combinations are all that remains. They are of the kind that is held out (combinations, contexts) where at
+        least two of it are left.
     column
         Column of ``obs`` for ``holdout="column"``.
     seed
@@ -63,7 +64,7 @@ def split(
     Returns
     -------
     Nothing. Writes ``obs["split"]`` (categorical: train, validation, test) and the manifest with its hash to
-    ``uns["scperturbrl"]["split"]``.
+    ``uns["scperturbrl"]["split"]``, and removes a reference, which was made of the training cells of another split.
 
     Raises
     ------
@@ -93,7 +94,8 @@ def split(
         chosen = _choose(pool, values, fraction, numpy_rng(seed, 0), setup=setup, holdout=holdout)
         labels = pd.Series(keys.TRAIN, index=table.index)
         labels[[name for unit in chosen for name in pool[unit]]] = keys.TEST
-        _set_validation(labels, table, pool, chosen, validation_fraction, numpy_rng(seed, 1))
+        needed = _needed_alone(table, labels) if holdout == "combinations" else []
+        _set_validation(labels, table, pool, chosen, validation_fraction, numpy_rng(seed, 1), needed=needed)
         described = f"{holdout}: {', '.join(chosen)}"
     if not ((labels == keys.TRAIN) & ~table["is_control"]).any():
         msg = f"Holding out {described} leaves no perturbed condition to train on. Lower `fraction` or name fewer `values`."
@@ -103,6 +105,8 @@ def split(
     categories = [keys.TRAIN, keys.VALIDATION, keys.TEST]
     adata.obs[keys.SPLIT] = pd.Categorical(labels.to_numpy()[codes], categories=categories).remove_unused_categories()
     adata.uns[keys.SETUP]["split"] = manifest.to_uns()
+    # it was made of the training cells of another split
+    adata.uns[keys.SETUP].pop("reference", None)
     log.note(f"held out {len(manifest.test)} conditions for the test, {len(manifest.validation)} for validation")
 
 
@@ -155,6 +159,12 @@ def _choose(
     return sorted(values)
 
 
+def _needed_alone(table: pd.DataFrame, labels: pd.Series) -> list[str]:
+    """Conditions of one part that a held-out combination has, which must be learnt from."""
+    parts = {part for held_out in table.loc[labels == keys.TEST, "parts"] for part in held_out}
+    return [name for name, own in table["parts"].items() if len(own) == 1 and own[0] in parts]
+
+
 def _set_validation(
     labels: pd.Series,
     table: pd.DataFrame,
@@ -162,7 +172,10 @@ def _set_validation(
     chosen: list[str],
     fraction: float,
     rng: np.random.Generator,
+    *,
+    needed: Sequence[str],
 ) -> None:
+    """Label some of the perturbed training conditions, but none that is `needed` there, as validation, in place."""
     remaining = labels.index[(labels == keys.TRAIN) & ~table["is_control"]]
     if fraction == 0 or len(remaining) < 3:
         return
@@ -173,7 +186,10 @@ def _set_validation(
         if taken and len(taken) + len(pool[unit]) > target:
             break
         taken += pool[unit]
-    labels[taken or [str(rng.choice(remaining))]] = keys.VALIDATION
+    spare = remaining.difference(needed)
+    if not taken and len(spare):
+        taken = [str(rng.choice(spare))]
+    labels[taken] = keys.VALIDATION
 
 
 def _given(adata: AnnData, table: pd.DataFrame, codes: np.ndarray, column: str | None) -> pd.Series:

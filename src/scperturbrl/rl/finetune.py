@@ -18,16 +18,16 @@ from scperturbrl.rl.guard import Guard, GuardLimits
 from scperturbrl.rl.nft import anchor_loss, nft_loss, optimality
 from scperturbrl.rl.pooled_energy import energy_distance
 from scperturbrl.rl.reward import Scores
-from scperturbrl.rl.rollout import ControlPool, Rollout, roll_out
+from scperturbrl.rl.rollout import Rollout, roll_out
 from scperturbrl.rl.vitals import VitalSigns
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scperturbrl.flow.condition_encoder import ConditionBatch
     from scperturbrl.flow.generator import Generator
     from scperturbrl.rl.guard import Vitals
     from scperturbrl.rl.reward import Reward
+    from scperturbrl.rl.task import Task
 
 
 @dataclass(frozen=True)
@@ -54,29 +54,6 @@ class FinetuneSettings:
     limits: GuardLimits = field(default_factory=GuardLimits)
     seed: int = 0
     progress: bool | None = None
-
-
-@dataclass(frozen=True)
-class Task:
-    """C conditions to work on, in the order of the reward's reference.
-
-    Attributes
-    ----------
-    conditions
-        The conditions as tensors.
-    pool
-        Control cells for them.
-    real
-        ``(C, m, d)`` real cells in the flow's space, rows of NaN as padding.
-    """
-
-    conditions: ConditionBatch
-    pool: ControlPool
-    real: Tensor
-
-    def to(self, device: torch.device | str) -> Task:
-        """The same on `device`."""
-        return Task(self.conditions.to(device), self.pool.to(device), self.real.to(device))
 
 
 @dataclass

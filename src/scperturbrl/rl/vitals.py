@@ -14,9 +14,9 @@ from scperturbrl.rl.yardstick import Yardstick
 
 if TYPE_CHECKING:
     from scperturbrl.flow.generator import Generator
-    from scperturbrl.rl.finetune import Task
     from scperturbrl.rl.reward import Reward
     from scperturbrl.rl.rollout import Rollout
+    from scperturbrl.rl.task import Task
 
 
 class VitalSigns:

@@ -12,7 +12,7 @@ from scperturbrl.rl.rollout import Rollout, roll_out
 
 if TYPE_CHECKING:
     from scperturbrl.flow.generator import Generator
-    from scperturbrl.rl.finetune import Task
+    from scperturbrl.rl.task import Task
 
 N_CONDITIONS = 24
 N_CELLS = 64
