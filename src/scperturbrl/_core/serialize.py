@@ -60,8 +60,8 @@ def _is_array(items: list[Any]) -> bool:
 
 
 def _key(key: Any) -> str:
-    """Name of a slot: a slash would become a group, and neither "" nor "." can be one."""
-    name = _text(str(key)).replace("/", "∕")
+    """Name of a slot: a slash (in zarr a backslash too) would become a group, and neither "" nor "." can be one."""
+    name = _text(str(key)).replace("/", "∕").replace("\\", "∖")
     return f"_{name}" if name.strip(".") == "" else name
 
 

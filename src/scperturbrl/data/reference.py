@@ -192,7 +192,7 @@ def _pathway_response(
     for control in set(controls):
         found = np.flatnonzero((cells.codes == control) & use)[:500]
         centre = torch.as_tensor(control_mean[controls.index(control)], dtype=torch.float32)
-        scale[control] = ulm_correlation(torch.as_tensor(cells.block(found)) - centre, weights).std(0).numpy()
+        scale[control] = ulm_correlation(torch.as_tensor(cells.block(found)) - centre, weights).numpy().std(0, ddof=1)
     return {
         "pathway_response": ulm_correlation(torch.as_tensor(effect, dtype=torch.float32), weights).numpy(),
         "pathway_statistic": np.nan_to_num(statistic).astype(np.float32),

@@ -123,6 +123,9 @@ def fit_generator(
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
     torch_device = resolve_device(device)
+    if not cells.is_training().any():
+        msg = "There are no training cells. Check `obs['split']`, or call `scperturbrl.pp.split(adata)` again."
+        raise ValueError(msg)
     if init_from is None:
         sizes = {"n_latent": n_latent, "width": width, "n_blocks": n_blocks}
         stored = _new_generator(cells, setup, sizes, embeddings, seed)
@@ -218,9 +221,7 @@ def _train(stored: StoredGenerator, cells: Cells, settings: FitSettings, device:
     train = latent_cells(cells, keys.TRAIN, space, factor, controls)
     validation = latent_cells(cells, keys.VALIDATION, space, factor, controls)
     conditions = stored.vocabulary.batch(cells.table).to(device)
-    if train is None:
-        msg = "There are no training cells. Check `obs['split']`."
-        raise ValueError(msg)
+    assert train is not None
     generator.to(device)
     distance = _distance(stored, cells, settings.seed, device)
     result = fit_flow(generator.train(), train, validation, conditions, settings, distance)

@@ -42,9 +42,9 @@ def rl_finetune(
     n_conditions: int = 16,
     group_size: int = 16,
     learning_rate: float = 5e-4,
-    anchor: float = 0.5,
+    anchor: float = 1.0,
     reward_steps: int = 4,
-    energy_steps: int = 2,
+    energy_steps: int = 3,
     guard: bool = True,
     device: str | torch.device = "auto",
     seed: Seed = 0,
@@ -54,7 +54,7 @@ def rl_finetune(
 
     Each iteration generates a group of cells for some training conditions, scores every cell with the verifiers, and moves
     the velocity towards cells that score above their group and away from those below (DiffusionNFT), held near the
-    pretrained generator by an anchor. It then descends the energy distance between generated and real training
+    pretrained generator by an anchor; the condition encoder stays as it is. It then descends the energy distance between generated and real training
     cells, which is what a reward per cell cannot see. A guard watches that distance on training and on validation conditions,
     the spread of the cells and the drift of the velocity; when one of them leaves its limits twice in a row the run stops
     and the last good state is kept.

@@ -1,0 +1,198 @@
+"""What the demo tells of its results: one table, and what its numbers say in sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+import scperturbrl as spr
+from scperturbrl._core import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from rich.console import Console
+
+CEILING = "split_half"
+
+
+class Column(NamedTuple):
+    """Header of a metric in the table, its name in a sentence, and the factor that makes its numbers short."""
+
+    header: str
+    name: str
+    factor: float = 1.0
+
+
+VERIFIERS = {
+    "score_pearson_topk": Column("Pearson\ntop-k", "Pearson top-k"),
+    "score_rmse_topk": Column("RMSE\ntop-k", "RMSE top-k"),
+    "score_de_spearman": Column("DE\nSpearm.", "DE Spearman"),
+    "score_pathway_activity": Column("Path-\nway", "pathway activity"),
+}
+SHARED = {
+    "pearson_delta_systema": Column("Systema\nPearson", "Systema Pearson"),
+    "discrimination": Column("Discri-\nmination", "discrimination"),
+    "mse": Column("MSE\nx 1000", "MSE", 1000.0),
+    "energy_distance": Column("Energy\ndist.", "energy distance"),
+    "variance_ratio": Column("Var.\nratio", "variance ratio"),
+}
+COLUMNS = VERIFIERS | SHARED
+
+_NAMES = {
+    keys.GENERATOR: "generator",
+    keys.GENERATOR_RL: "... post-trained",
+    f"{keys.GENERATOR}_longer": "... trained longer",
+    CEILING: "half of real cells",
+}
+
+
+def tell(adata: AnnData, console: Console, generators: Sequence[str]) -> None:
+    """Print the table of ``uns["evaluation"]`` and what it says.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.tl.evaluate`.
+    console
+        Where to print.
+    generators
+        Keys of the first generator, of the one trained on, and of the post-trained one.
+    """
+    results = adata.uns[keys.EVALUATION]
+    results = results[results["metric"].isin(list(COLUMNS))]
+    means = results.pivot_table(index="model", columns="metric", values="value", dropna=False, observed=True)
+    means = means.reindex(columns=list(COLUMNS))
+    order = [*generators, *(name for name in results["model"].unique() if name not in generators)]
+    baselines = results.loc[results["kind"] == "baseline", "model"].unique().tolist()
+    console.print()
+    console.print(_table(means.loc[order], generators, results["condition"].nunique()))
+    parent, longer, tuned = generators
+    sentences = [
+        _guard(adata, tuned),
+        _reward(adata, tuned, parent),
+        *_against_longer(results, means, longer=longer, tuned=tuned),
+        _against_baselines(means, tuned, baselines),
+        _against_ceiling(means, tuned),
+    ]
+    for sentence in filter(None, sentences):
+        console.print(f"- {sentence}", highlight=False, markup=False)
+
+
+def _table(means: pd.DataFrame, generators: Sequence[str], n_conditions: int) -> Table:
+    title = f"Means over {n_conditions} combinations that no training saw (best generator in bold)"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), title_justify="left", pad_edge=False)
+    table.add_column("\nmodel", no_wrap=True)
+    best = _best(means.loc[list(generators)])
+    for name, column in COLUMNS.items():
+        table.add_column(column.header, justify="right", no_wrap=name not in SHARED)
+    for model, row in means.iterrows():
+        cells = [_cell(row[name], column, bold=best[name] == model) for name, column in COLUMNS.items()]
+        table.add_row(_name(str(model)), *cells, style=None if model in generators else "dim")
+    return table
+
+
+def _best(means: pd.DataFrame) -> dict[str, str]:
+    errors = means.apply(lambda column: column.map(_error(str(column.name))))
+    return {name: str(errors[name].idxmin()) if errors[name].notna().any() else "" for name in COLUMNS}
+
+
+def _cell(value: float, column: Column, *, bold: bool) -> str:
+    value *= column.factor
+    text = "-" if np.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    return f"[bold]{text}[/bold]" if bold else text
+
+
+def _name(model: str) -> str:
+    return _NAMES.get(model, model.replace("_", " "))
+
+
+def _error(metric: str) -> Callable[[float], float]:
+    """Return how far a value of `metric` falls short of the best; lower is better."""
+    known = spr.metrics.METRICS.get(metric)
+    return known.error if known else lambda score: -score
+
+
+def _guard(adata: AnnData, tuned: str) -> str:
+    """Whether the guard cut post-training short, and where."""
+    params = adata.uns[tuned]["params"]
+    stopped, kept = str(params["stopped"]), int(params["kept_iteration"])
+    if kept == int(params["n_iterations"]):
+        return ""
+    why = f" ({stopped.removeprefix('guard: ')})" if stopped.startswith("guard") else ""
+    if kept == 0:
+        return f"The guard undid post-training{why}: the post-trained generator is the generator it began with."
+    return f"The guard went back to iteration {kept} of {params['n_iterations']}{why}."
+
+
+def _reward(adata: AnnData, tuned: str, parent: str) -> str:
+    after, before, real = (float(adata.obs[keys.reward(key)].mean()) for key in (tuned, parent, keys.OBSERVED))
+    moved = "raised" if after > before else "lowered" if after < before else "left"
+    text = f"On conditions seen in training, post-training {moved} the reward from {before:.2f} to {after:.2f}"
+    if after <= real:
+        return f"{text}; real cells have {real:.2f}."
+    return f"{text}. Real cells have {real:.2f}, so the reward cannot tell generated cells from good ones any more."
+
+
+def _against_longer(results: pd.DataFrame, means: pd.DataFrame, *, longer: str, tuned: str) -> Iterator[str]:
+    wide = results.pivot_table(index="condition", columns=["metric", "model"], values="value", observed=True)
+    parts, raised = [], 0
+    for name, column in VERIFIERS.items():
+        change = wide[name][tuned] - wide[name][longer]
+        raised += change.mean() > 0
+        parts.append(f"{column.name} {change.mean():+.3f} (up in {int((change > 0).sum())} of {len(change)})")
+    yield (
+        f"On held-out combinations, {raised} of {len(VERIFIERS)} verifier scores are higher after post-training than after "
+        f"training on for as long: {', '.join(parts)}."
+    )
+    before, after = means.loc[longer], means.loc[tuned]
+    words = [f"{column.name} {_verdict(name, before[name], after[name])}" for name, column in SHARED.items()]
+    yield f"What was not scored cell by cell, post-trained against trained longer: {'; '.join(words)}."
+
+
+def _verdict(metric: str, before: float, after: float) -> str:
+    """One of better, worse, the same, with the numbers."""
+    column, error = SHARED[metric], _error(metric)
+    digits = 3 if abs(before) * column.factor < 10 else 1
+    old, new = (f"{value * column.factor:.{digits}f}" for value in (before, after))
+    if old == new:
+        return f"the same ({old})"
+    return f"{'better' if error(after) < error(before) else 'worse'} ({old} to {new})"
+
+
+def _against_baselines(means: pd.DataFrame, tuned: str, baselines: Sequence[str]) -> str:
+    errors = means.loc[[tuned, *baselines]].apply(lambda column: column.map(_error(str(column.name))))
+    # a shifted copy of the control cells has their variance, and that is no prediction
+    asked = [name for name in COLUMNS if name != "variance_ratio" and errors.loc[baselines, name].notna().any()]
+    won, lost = [], []
+    for name in asked:
+        best = errors.loc[baselines, name].idxmin()
+        if errors.loc[tuned, name] < errors.loc[best, name]:
+            won.append(COLUMNS[name].name)
+        else:
+            lost.append(f"{COLUMNS[name].name} ({_name(str(best))})")
+    text = f"Against the best of {len(baselines)} simple baselines it wins in {len(won)} of {len(asked)} metrics"
+    return f"{text} and not in {', '.join(lost)}." if lost else f"{text}."
+
+
+def _against_ceiling(means: pd.DataFrame, tuned: str) -> str:
+    reached = [
+        column.name
+        for name, column in COLUMNS.items()
+        if _error(name)(means.loc[tuned, name]) <= _error(name)(means.loc[CEILING, name])
+    ]
+    text = "Compared with one half of the real cells as a prediction of the other"
+    if not reached:
+        return f"{text}, it falls short in everything."
+    above = [column.name for column in VERIFIERS.values() if column.name in reached]
+    note = (
+        " A verifier score above that of real cells is no merit: it means typical, less noisy cells, not better ones."
+        if above
+        else ""
+    )
+    return f"{text}, it is as good or better in {len(reached)} of {len(COLUMNS)}: {', '.join(reached)}.{note}"
