@@ -91,3 +91,13 @@ def loaded_norman(read_shared):
 @pytest.fixture
 def norman(loaded_norman):
     return loaded_norman.copy()
+
+
+@pytest.fixture(scope="session")
+def kang_reference(loaded_kang, read_shared):
+    adata = loaded_kang.copy()
+    adata.obs["everything"] = "train"
+    spr.pp.setup_anndata(adata, covariate_keys=["cell_type"])
+    spr.pp.split(adata, holdout="column", column="everything")
+    spr.pp.reference(adata, network=read_shared("networks/progeny_human_top100.csv.gz"))
+    return adata

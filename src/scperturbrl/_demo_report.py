@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -32,13 +33,13 @@ class Column(NamedTuple):
 VERIFIERS = {
     "score_pearson_topk": Column("Pearson\ntop-k", "Pearson top-k"),
     "score_rmse_topk": Column("RMSE\ntop-k", "RMSE top-k"),
-    "score_de_spearman": Column("DE\nSpearm.", "DE Spearman"),
+    "score_de_spearman": Column("DE\nrank", "DE Spearman"),
     "score_pathway_activity": Column("Path-\nway", "pathway activity"),
 }
 SHARED = {
     "pearson_delta_systema": Column("Systema\nPearson", "Systema Pearson"),
-    "discrimination": Column("Discri-\nmination", "discrimination"),
-    "mse": Column("MSE\nx 1000", "MSE", 1000.0),
+    "discrimination": Column("Discr.\nscore", "discrimination"),
+    "mse": Column("MSE\nx1000", "MSE", 1000.0),
     "energy_distance": Column("Energy\ndist.", "energy distance"),
     "variance_ratio": Column("Var.\nratio", "variance ratio"),
 }
@@ -46,9 +47,9 @@ COLUMNS = VERIFIERS | SHARED
 
 _NAMES = {
     keys.GENERATOR: "generator",
-    keys.GENERATOR_RL: "... post-trained",
-    f"{keys.GENERATOR}_longer": "... trained longer",
-    CEILING: "half of real cells",
+    keys.GENERATOR_RL: "+ post-training",
+    f"{keys.GENERATOR}_longer": "+ same time",
+    CEILING: "half of real",
 }
 
 
@@ -81,16 +82,17 @@ def tell(adata: AnnData, console: Console, generators: Sequence[str]) -> None:
         _against_ceiling(means, tuned),
     ]
     for sentence in filter(None, sentences):
-        console.print(f"- {sentence}", highlight=False, markup=False)
+        text = textwrap.fill(f"- {sentence}", console.width, subsequent_indent="  ", break_on_hyphens=False)
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(means: pd.DataFrame, generators: Sequence[str], n_conditions: int) -> Table:
     title = f"Means over {n_conditions} combinations that no training saw (best generator in bold)"
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), title_justify="left", pad_edge=False)
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=0, show_edge=False, title_justify="left")
     table.add_column("\nmodel", no_wrap=True)
     best = _best(means.loc[list(generators)])
-    for name, column in COLUMNS.items():
-        table.add_column(column.header, justify="right", no_wrap=name not in SHARED)
+    for column in COLUMNS.values():
+        table.add_column(column.header, justify="right")
     for model, row in means.iterrows():
         cells = [_cell(row[name], column, bold=best[name] == model) for name, column in COLUMNS.items()]
         table.add_row(_name(str(model)), *cells, style=None if model in generators else "dim")
@@ -175,9 +177,9 @@ def _against_baselines(means: pd.DataFrame, tuned: str, baselines: Sequence[str]
         if errors.loc[tuned, name] < errors.loc[best, name]:
             won.append(COLUMNS[name].name)
         else:
-            lost.append(f"{COLUMNS[name].name} ({_name(str(best))})")
+            lost.append(f"{_name(str(best))} in {COLUMNS[name].name}")
     text = f"Against the best of {len(baselines)} simple baselines it wins in {len(won)} of {len(asked)} metrics"
-    return f"{text} and not in {', '.join(lost)}." if lost else f"{text}."
+    return f"{text}; better are: {', '.join(lost)}." if lost else f"{text}."
 
 
 def _against_ceiling(means: pd.DataFrame, tuned: str) -> str:

@@ -19,6 +19,7 @@ from scperturbrl.data.stored_reference import read_calibration, read_reference
 from scperturbrl.data.task import build_task
 from scperturbrl.rl.finetune import FinetuneResult, FinetuneSettings, finetune
 from scperturbrl.rl.reward import Reward
+from scperturbrl.tl._score import importance
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ def rl_finetune(
     'generator'
     """
     check_positive(n_iterations=n_iterations, n_conditions=n_conditions, learning_rate=learning_rate)
-    check_positive(group_size=group_size - 1)
+    _check_at_least(0, anchor=anchor, reward_steps=reward_steps, energy_steps=energy_steps)
+    _check_at_least(2, group_size=group_size)
     started = log.start("post-training the generator")
     settings = FinetuneSettings(
         n_iterations=n_iterations,
@@ -167,16 +169,19 @@ def rl_finetune(
     log.finish(started, [f"uns[{key_added!r}]"])
 
 
+def _check_at_least(lowest: int, **values: float) -> None:
+    for name, value in values.items():
+        if not value >= lowest:
+            msg = f"`{name}` is {value!r}; it must be at least {lowest}."
+            raise ValueError(msg)
+
+
 def _reward(
     adata: AnnData, cells: Cells, verifiers: Sequence[Verifier], weights: Mapping[str, float] | None, *, calibrate: bool
 ) -> Reward:
-    unknown = set(weights or {}) - {verifier.name for verifier in verifiers}
-    if unknown:
-        msg = f"`weights` names {sorted(unknown)}, not among the verifiers {[verifier.name for verifier in verifiers]}."
-        raise KeyError(msg)
+    values = importance(verifiers, weights)
     table, reference = read_reference(adata, cells)
     calibration = read_calibration(adata, cells, table.conditions, verifiers)
-    values = torch.tensor([float((weights or {}).get(verifier.name, 1)) for verifier in verifiers])
     reward = Reward(verifiers, reference, calibration, values, calibrated=calibrate)
     if not reward.informative().any():
         msg = (

@@ -95,7 +95,8 @@ def score(
     chosen = resolve(verifiers)
     values = expression(adata, layer if layer is not None else setup.layer)
     check_log_normalised(values, where=f"`layers[{layer!r}]`" if layer else "the expression")
-    scores, rewards = _score_conditions(adata, cells, values if layer is not None else None, chosen, weights, reference)
+    scored = values if layer is not None else None
+    scores, rewards = _score_conditions(adata, cells, scored, chosen, importance(chosen, weights), reference)
     key = key_added or layer or keys.OBSERVED
     adata.obsm[keys.score(key)] = pd.DataFrame(scores, index=adata.obs_names, columns=[v.name for v in chosen])
     adata.obs[keys.reward(key)] = rewards
@@ -108,12 +109,11 @@ def _score_conditions(
     cells: Cells,
     layer: sparse.csr_matrix | np.ndarray | None,
     verifiers: Sequence[Verifier],
-    weights: Mapping[str, float] | None,
+    weights: torch.Tensor,
     kind: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     table, tensors = read_reference(adata, cells)
     params = adata.uns[keys.SETUP]["reference"]["params"]
-    importance = torch.tensor([float((weights or {}).get(verifier.name, 1)) for verifier in verifiers])
     fitted: CrossFit | None = None
     if kind == "observed":
         conditions, use = _observed_conditions(cells), np.ones(len(cells.codes), dtype=bool)
@@ -137,8 +137,31 @@ def _score_conditions(
                     else score_matrix(torch.as_tensor(block)[None], verifiers, tensors.select(one))[0]
                 )
             scores[index] = raw
-            rewards[index] = combined_reward(raw, calibration, i, importance)
+            rewards[index] = combined_reward(raw, calibration, i, weights)
     return scores, rewards
+
+
+def importance(verifiers: Sequence[Verifier], weights: Mapping[str, float] | None) -> torch.Tensor:
+    """Importance ``(V,)`` of each verifier, 1 where `weights` does not name it.
+
+    Raises
+    ------
+    KeyError
+        If `weights` names anything else.
+    ValueError
+        If one is negative.
+    """
+    given = dict(weights or {})
+    names = [verifier.name for verifier in verifiers]
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        msg = f"`weights` names {unknown}, not among the verifiers {names}."
+        raise KeyError(msg)
+    for name, value in given.items():
+        if not value >= 0:
+            msg = f"`weights[{name!r}]` is {value!r}; it must not be negative. Use 0 to leave a verifier out."
+            raise ValueError(msg)
+    return torch.tensor([float(given.get(name, 1)) for name in names])
 
 
 def combined_reward(raw: torch.Tensor, calibration: Calibration, condition: int, weights: torch.Tensor) -> np.ndarray:

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from scperturbrl._core.random import torch_rng
+from scperturbrl.flow.observation import NegativeBinomialObservation
+from scperturbrl.flow.observation_fit import fit_dispersion, fit_log_rate, fit_residual
+
+N, G, D, C = 4000, 25, 2, 5
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    rng = np.random.default_rng(0)
+    latent, unit = rng.normal(size=(N, D)), rng.lognormal(sigma=0.3, size=N)
+    truth = {
+        "intercept": rng.normal(1, 0.7, G),
+        "loading": rng.normal(0, 0.4, (D, G)),
+        "theta": np.exp(rng.uniform(0, 3, G)),
+    }
+    mean = np.exp(truth["intercept"] + latent @ truth["loading"]) / unit[:, None]
+    counts = torch.tensor(rng.poisson(mean * rng.gamma(truth["theta"], 1 / truth["theta"], mean.shape))).float()
+    codes = torch.tensor(rng.integers(C, size=N))
+    observation = NegativeBinomialObservation(G, D, 1)
+    latent, unit = torch.tensor(latent).float(), torch.tensor(unit).float()
+    block = lambda index: counts[index]
+    fit_log_rate(observation, block, unit, latent, n_steps=800, rng=torch_rng(0))
+    seen, expected = fit_dispersion(observation, block, unit, latent, codes)
+    return truth, observation, counts, codes, seen, expected
+
+
+def test_intercept_and_loadings_are_recovered(fitted):
+    truth, observation, *_ = fitted
+    np.testing.assert_allclose(observation.intercept, truth["intercept"], atol=0.08)
+    np.testing.assert_allclose(observation.loading, truth["loading"], atol=0.1)
+    assert np.corrcoef(observation.loading.ravel(), truth["loading"].ravel())[0, 1] > 0.99
+
+
+def test_dispersion_is_recovered(fitted):
+    truth, observation, *_ = fitted
+    error = observation.log_theta.numpy() - np.log(truth["theta"])
+    assert np.abs(error).max() < 0.6
+    assert np.corrcoef(observation.log_theta, np.log(truth["theta"]))[0, 1] > 0.95
+
+
+def test_seen_and_expected_totals_agree(fitted):
+    _, _, counts, codes, seen, expected = fitted
+    for condition in range(C):
+        np.testing.assert_allclose(seen[condition], counts[codes == condition].sum(0), rtol=1e-5)
+    np.testing.assert_allclose(expected.sum(0), seen.sum(0), rtol=1e-3)
+    np.testing.assert_allclose(expected, seen, rtol=0.2)
+
+
+def test_a_second_fit_goes_on_from_the_first():
+    rng = np.random.default_rng(1)
+    counts = torch.tensor(rng.poisson(3.0, (300, 4))).float()
+    observation = NegativeBinomialObservation(4, 1, 1)
+    observation.intercept.fill_(float(np.log(3.0)))
+    arguments = (lambda index: counts[index], torch.ones(300), torch.zeros(300, 1))
+    fit_log_rate(observation, *arguments, n_steps=1, rng=torch_rng(0), learning_rate=1e-4)
+    np.testing.assert_allclose(observation.intercept, np.log(3.0), atol=1e-3)
+
+
+def test_genes_without_counts_get_the_dispersion_of_the_others():
+    rng = np.random.default_rng(2)
+    rates = np.array([4.0, 4.0, 4.0, 1e-5])
+    counts = torch.tensor(rng.poisson(rates * rng.gamma(2.0, 0.5, (3000, 4)))).float()
+    observation = NegativeBinomialObservation(4, 1, 1)
+    observation.intercept.copy_(torch.tensor(rates).log())
+    codes = torch.zeros(3000, dtype=torch.long)
+    fit_dispersion(observation, lambda index: counts[index], torch.ones(3000), torch.zeros(3000, 1), codes)
+    np.testing.assert_allclose(observation.log_theta.exp(), 2.0, rtol=0.2)
+
+
+TOKENS = torch.tensor([[1, 0], [2, 0], [3, 0], [4, 0], [1, 2], [1, 3], [1, 4], [2, 3], [2, 4], [3, 4], [0, 0]])
+
+
+def counts_with(residual, *, depth=400.0, seed=0):
+    rng = np.random.default_rng(seed)
+    expected = rng.uniform(0.5, 1.5, (1, residual.shape[1])) * depth * np.ones((len(TOKENS), 1))
+    shift = np.vstack([np.zeros(residual.shape[1]), residual])[TOKENS.numpy()].sum(1)
+    return torch.tensor(rng.poisson(expected * np.exp(shift))).float(), torch.tensor(expected).float()
+
+
+def test_an_additive_residual_is_recovered():
+    residual = np.random.default_rng(3).uniform(-0.7, 0.7, (4, 30)) * (np.arange(30) < 10)
+    observation = NegativeBinomialObservation(30, 1, 4)
+    fit_residual(observation, *counts_with(residual), TOKENS)
+    found = observation.residual[1:].numpy()
+    np.testing.assert_allclose(found[:, :10], residual[:, :10], atol=0.12)
+    assert np.abs(found[:, 10:]).mean() < 0.03
+    assert (observation.residual[0] == 0).all()
+
+
+def test_noise_leaves_no_residual():
+    observation = NegativeBinomialObservation(300, 1, 4)
+    seen, expected = counts_with(np.zeros((4, 300)), depth=50.0)
+    fit_residual(observation, seen, expected, TOKENS)
+    noise = torch.log((seen + 1) / (expected + 1)).std()
+    assert observation.residual.square().mean().sqrt() < 0.15 * noise
+
+
+def test_a_perturbation_that_training_lacks_keeps_none():
+    residual = np.full((4, 5), 0.8)
+    observation = NegativeBinomialObservation(5, 1, 4)
+    seen, expected = counts_with(residual)
+    kept = (TOKENS != 4).all(1)
+    fit_residual(observation, seen[kept], expected[kept], TOKENS[kept])
+    assert (observation.residual[4] == 0).all()
+    np.testing.assert_allclose(observation.residual[1:4], 0.8, atol=0.2)
+
+
+@pytest.mark.parametrize("rows", [[0, 1], [10, 10, 10]])
+def test_too_few_conditions_or_none_perturbed_change_nothing(rows):
+    observation = NegativeBinomialObservation(5, 1, 4)
+    seen, expected = counts_with(np.full((4, 5), 0.8))
+    fit_residual(observation, seen[rows], expected[rows], TOKENS[rows])
+    assert (observation.residual == 0).all()
+
+
+def test_penalties_that_fit_nothing_leave_no_residual():
+    observation = NegativeBinomialObservation(5, 1, 4)
+    seen, expected = counts_with(np.full((4, 5), 0.8))
+    fit_residual(observation, seen, expected, TOKENS, ridges=torch.tensor([]))
+    assert (observation.residual == 0).all()

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import torch
+from scipy import stats
+
+from scperturbrl._core.random import torch_rng
+from scperturbrl.flow.path import sample_path
+
+
+def test_identities_of_the_path():
+    cells = torch.randn(500, 3, generator=torch_rng(0)) + 4
+    t, x_t, velocity = sample_path(cells, torch_rng(1))
+    assert t.shape == (500,)
+    noise = cells - velocity
+    torch.testing.assert_close(x_t, (1 - t[:, None]) * noise + t[:, None] * cells)
+    torch.testing.assert_close(x_t + (1 - t[:, None]) * velocity, cells, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(x_t - t[:, None] * velocity, noise, atol=1e-5, rtol=1e-5)
+
+
+def test_times_are_uniform_and_noise_is_normal_and_independent_of_them():
+    cells = torch.zeros(4000, 1)
+    sample = sample_path(cells, torch_rng(2))
+    noise = -sample.velocity.flatten().numpy()
+    assert stats.kstest(sample.t.numpy(), "uniform").pvalue > 1e-3
+    assert stats.kstest(noise, "norm").pvalue > 1e-3
+    assert stats.spearmanr(sample.t.numpy(), noise).pvalue > 1e-3
+
+
+def test_the_same_seed_gives_the_same_path():
+    cells = torch.randn(5, 2)
+    for one, other in zip(sample_path(cells, torch_rng(3)), sample_path(cells, torch_rng(3)), strict=True):
+        assert torch.equal(one, other)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import warnings
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import scperturbrl as spr
+from scperturbrl.data.cells import Cells
+from scperturbrl.data.stored_reference import read_reference
+from scperturbrl.data.wilcoxon import wilcoxon_statistic
+
+
+def test_slots_hold_welch_statistics_of_training_cells(toy):
+    dense = toy.X.toarray().astype(np.float64)
+    training = (toy.obs["split"] == "train").to_numpy()
+    control = dense[training & (toy.obs["perturbation"] == "control")]
+    names = toy.varm["perturbation_effect"].columns
+    assert set(names) == set(toy.obs["perturbation"][training]) - {"control"}
+    for name in names:
+        perturbed = dense[training & (toy.obs["perturbation"] == name)]
+        t, p = stats.ttest_ind(perturbed, control, equal_var=False)
+        np.testing.assert_allclose(toy.varm["perturbation_statistic"][name], t, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            toy.varm["perturbation_padj"][name], stats.false_discovery_control(p), rtol=1e-4, atol=1e-10
+        )
+    np.testing.assert_allclose(toy.varm["control_mean"]["all"], control.mean(0), rtol=1e-5)
+
+
+def test_wilcoxon_replaces_the_statistic_only(toy):
+    effect = toy.varm["perturbation_effect"].copy()
+    spr.pp.reference(toy, method="wilcoxon")
+    cells = Cells.of(toy)
+    statistic, padj = wilcoxon_statistic(cells, cells.is_training(), list(effect.columns))
+    np.testing.assert_array_equal(toy.varm["perturbation_statistic"].to_numpy().T, statistic)
+    np.testing.assert_array_equal(toy.varm["perturbation_padj"].to_numpy().T, padj)
+    pd.testing.assert_frame_equal(toy.varm["perturbation_effect"], effect)
+    assert toy.uns["scperturbrl"]["reference"]["params"]["method"] == "wilcoxon"
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_the_reference_survives_a_file(toy, tmp_path, network):
+    if not network:
+        del toy.uns["pathway_network"]
+        spr.pp.reference(toy)
+    toy.write_h5ad(tmp_path / "a.h5ad")
+    back = anndata.read_h5ad(tmp_path / "a.h5ad")
+    first, second = (read_reference(adata, Cells.of(adata)) for adata in (toy, back))
+    assert first[0].conditions == second[0].conditions
+    for name in (
+        "control_mean",
+        "effect",
+        "ranked_genes",
+        "n_significant",
+        "bank",
+        "network",
+        "pathway_weight",
+        "pathway_scale",
+    ):
+        np.testing.assert_array_equal(getattr(first[1], name).numpy(), getattr(second[1], name).numpy(), err_msg=name)
+    spr.tl.score(back)
+    spr.tl.score(toy)
+    pd.testing.assert_frame_equal(back.obsm["score_observed"], toy.obsm["score_observed"])
+
+
+def test_without_a_network_the_pathway_verifier_is_silent(toy):
+    del toy.uns["pathway_network"]
+    spr.pp.reference(toy)
+    calibration = toy.uns["scperturbrl"]["reference"]["calibration"]
+    pathway = calibration[calibration["verifier"] == "pathway_activity"]
+    assert (pathway["weight"] == 0).all()
+    assert (calibration.loc[calibration["verifier"] == "pearson_topk", "weight"] == 1).all()
+    assert toy.uns["pathway_response"].shape[1] == 0
+
+
+def test_few_cells_are_named_and_left_out(toy):
+    names = toy.varm["perturbation_effect"].columns
+    small = toy[~((toy.obs["perturbation"] == names[0]) & (np.arange(toy.n_obs) % 4 > 0))].copy()
+    with pytest.warns(
+        UserWarning, match=f"1 training conditions have fewer than 10 cells.*'{names[0].replace('+', '.')}'"
+    ):
+        spr.pp.reference(small)
+    assert list(small.varm["perturbation_effect"].columns) == list(names[1:])
+
+
+def test_no_condition_with_enough_cells_is_an_error_that_says_how_many_there_are(toy):
+    with pytest.raises(ValueError, match=r"has 31 cells \(most: 30\)"):
+        spr.pp.reference(toy, min_cells=31)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "t-test"}, "must be one of 'welch', 'wilcoxon'"),
+        ({"min_cells": 0}, "`min_cells` is 0"),
+        ({"bank_size": 0}, "`bank_size` is 0"),
+        ({"min_targets": -1}, "`min_targets` is -1"),
+    ],
+)
+def test_settings_are_checked(toy, options, message):
+    with pytest.raises(ValueError, match=message):
+        spr.pp.reference(toy, **options)
+
+
+def test_the_split_must_come_first():
+    adata = spr.datasets.toy()
+    spr.pp.setup_anndata(adata)
+    with pytest.raises(ValueError, match=r"Call `scperturbrl\.pp\.split\(adata\)` first"):
+        spr.pp.reference(adata)
+
+
+def test_a_network_changed_since_is_noticed(toy):
+    toy.uns["pathway_network"] = toy.uns["pathway_network"].assign(source="only one")
+    with pytest.raises(ValueError, match="network changed since the reference"):
+        read_reference(toy, Cells.of(toy))
+
+
+def test_a_network_without_weights_in_uns_is_understood(toy):
+    toy.uns["pathway_network"] = toy.uns["pathway_network"][["source", "target"]]
+    spr.pp.reference(toy)
+    assert toy.uns["pathway_response"].shape[1] == 4
+
+
+def test_the_seed_and_bank_size_decide_the_bank(toy):
+    cells = Cells.of(toy)
+    banks = []
+    for options in ({"seed": 0}, {"seed": 0}, {"seed": 1}, {"seed": np.random.default_rng(0)}):
+        spr.pp.reference(toy, bank_size=9, **options)
+        banks.append(read_reference(toy, cells)[1].bank.numpy())
+    assert banks[0].shape[1] == 9
+    np.testing.assert_array_equal(banks[0], banks[1])
+    assert not np.array_equal(banks[0], banks[2])
+    assert not np.array_equal(banks[0], banks[3])
+
+
+def test_jak_stat_answers_interferon(kang_reference):
+    response = kang_reference.uns["pathway_response"]
+    assert response.shape == (7, 14)
+    assert (response.abs().idxmax(axis=1) == "JAK-STAT").all()
+    assert (response["JAK-STAT"] > 0.5).all()
+
+
+def test_the_whole_room_works_without_warnings(toy):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        spr.pp.reference(toy, network=toy.uns["pathway_network"], method="wilcoxon")

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from scperturbrl._core.random import torch_rng
+from scperturbrl.flow.ema import snapshot
+from scperturbrl.rl.finetune import FinetuneSettings, Finetuner, finetune
+from scperturbrl.rl.guard import GuardLimits
+from scperturbrl.rl.rollout import roll_out
+from scperturbrl.rl.yardstick import Yardstick
+
+FREE = FinetuneSettings(
+    n_iterations=30,
+    n_conditions=3,
+    group_size=24,
+    draws=1,
+    learning_rate=3e-3,
+    anchor=0.0,
+    energy_steps=0,
+    check_every=10,
+    guard=False,
+    progress=False,
+)
+
+
+def coordinate(model, world):
+    with torch.no_grad():
+        index, pool = torch.arange(3), world.task.pool
+        rollout = roll_out(model, pool, world.task.conditions, index, group_size=300, draws=1, rng=torch_rng(77))
+    return model.space.encode(rollout.cells[0])[..., 0].mean(1).numpy()
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_cells_move_to_where_the_reward_is(world):
+    before = coordinate(world.generator, world)
+    result = finetune(world.generator, world.task, world.reward, FREE)
+    assert (coordinate(world.generator, world) > before + 0.2).all()
+    rewards = [row["check_reward"] for row in result.history]
+    assert rewards[-1] > rewards[0] + 0.1
+    assert result.stopped == "all iterations done"
+    assert result.kept_iteration == 30
+
+
+def test_the_history_has_a_row_a_check(world):
+    result = finetune(world.generator, world.task, world.reward, replace(FREE, n_iterations=25), world.validation)
+    assert [row["iteration"] for row in result.history] == [0, 10, 20, 25]
+    names = ["iteration", "reward", "reward_sd", "distance", "coordinate_0"]
+    vitals = [f"check_{name}" for name in ("energy", "validation_energy", "spread", "drift", "reward")]
+    assert all(list(row) == names + vitals for row in result.history)
+    assert all(np.isfinite(list(row.values())).all() for row in result.history)
+    start = result.history[0]
+    assert start["distance"] == start["check_drift"] == 0
+    assert start["check_spread"] == 1
+    assert result.history[-1]["distance"] > 0
+    assert result.seconds > 0
+
+
+def test_the_same_seed_gives_the_same_weights(world):
+    fits = []
+    for seed in (0, 0, 1):
+        generator = copy.deepcopy(world.generator)
+        settings = replace(FREE, n_iterations=4, energy_steps=1, seed=seed)
+        finetune(generator, world.task, world.reward, settings)
+        fits.append(snapshot(generator.network_parameters()))
+    assert same(fits[0], fits[1])
+    assert not same(fits[0], fits[2])
+
+
+def test_without_differences_in_reward_nothing_changes(world, make_reward, make_verifier):
+    flat = make_reward(make_verifier(score=lambda cells, reference: torch.ones(cells.shape[:2])))
+    before = snapshot(world.generator.network_parameters())
+    finetune(world.generator, world.task, flat, replace(FREE, n_iterations=5))
+    for value, parameter in zip(before, world.generator.network_parameters(), strict=True):
+        torch.testing.assert_close(parameter.detach(), value, atol=1e-5, rtol=1e-4)
+
+
+def test_the_anchor_holds_the_generator(world):
+    drift = {}
+    for anchor in (0.0, 1.0, 1e4):
+        generator = copy.deepcopy(world.generator)
+        result = finetune(generator, world.task, world.reward, replace(FREE, anchor=anchor))
+        drift[anchor] = result.history[-1]["check_drift"]
+    assert drift[0.0] > 3 * drift[1.0]
+    assert drift[0.0] > 50 * drift[1e4]
+
+
+def test_the_energy_distance_repairs_a_generator(world, make_reward, make_verifier):
+    with torch.no_grad():
+        world.generator.velocity.outlet.bias.add_(0.5)
+    flat = make_reward(make_verifier(score=lambda cells, reference: torch.ones(cells.shape[:2])))
+    before = Yardstick(world.task).measure(world.generator, seed=5)
+    settings = replace(FREE, energy_steps=4, energy_learning_rate=3e-3, energy_anchor=0.0)
+    finetune(world.generator, world.task, flat, settings)
+    assert Yardstick(world.task).measure(world.generator, seed=5) < 0.3 * before
+    assert before > 0.2
+
+
+def test_space_and_observation_stay(world):
+    before = world.generator.to_arrays()
+    finetune(world.generator, world.task, world.reward, replace(FREE, n_iterations=3))
+    for name, value in world.generator.to_arrays().items():
+        if name.startswith(("space", "observation")):
+            np.testing.assert_array_equal(value, before[name])
+    assert not np.array_equal(world.generator.to_arrays()["velocity.outlet.weight"], before["velocity.outlet.weight"])
+
+
+def test_conditions_that_cannot_be_judged_are_left_out(world, make_reward, make_verifier):
+    reward = make_reward(make_verifier(), weight=[[1.0], [0.0], [1.0]])
+    tuner = Finetuner(world.generator, world.task, reward, FREE)
+    assert tuner.usable.tolist() == [0, 2]
+    scores, _ = tuner.iterate(1)
+    assert scores.reward.shape == (2, 24)
+
+
+def test_scores_are_averaged_over_draws_of_counts(world):
+    world.generator.observation.log_theta.fill_(1.0)
+    spread = {}
+    for draws in (1, 16):
+        tuner = Finetuner(world.generator, world.task, world.reward, replace(FREE, draws=draws, group_size=200))
+        spread[draws] = tuner.first_scores().raw.var(1).mean().item()
+    assert spread[16] < 0.8 * spread[1]
+
+
+def test_first_scores_leave_the_random_numbers_alone(world):
+    tuner = Finetuner(world.generator, world.task, world.reward, FREE)
+    assert same(tuner.first_scores(), tuner.first_scores())
+
+
+HACK = replace(FREE, learning_rate=5e-4, n_iterations=100, check_every=2)
+
+
+def test_the_guard_stops_and_goes_back(world):
+    limits = GuardLimits(energy=0.3, spread=0.9, drift=9.0)
+    start = Yardstick(world.task).measure(world.generator, seed=0)
+    free = copy.deepcopy(world.generator)
+    unguarded = finetune(free, world.task, world.reward, replace(HACK, limits=limits))
+    assert unguarded.stopped == "all iterations done"
+    assert Yardstick(world.task).measure(free, seed=0) > start + 0.6
+    result = finetune(world.generator, world.task, world.reward, replace(HACK, limits=limits, guard=True))
+    assert result.stopped.startswith("guard: iteration")
+    assert "energy rose" in result.stopped
+    last = result.history[-1]["iteration"]
+    assert 0 < result.kept_iteration < last < 40
+    # the state that was kept is the one that the guard accepted
+    energy = Yardstick(world.task).measure(world.generator, seed=0)
+    kept = next(row for row in result.history if row["iteration"] == result.kept_iteration)
+    assert energy == pytest.approx(kept["check_energy"], abs=1e-6)
+    assert start < energy <= start + 0.3 + 0.1 * max(start, 0)
+    assert kept["check_reward"] > result.history[0]["check_reward"]
+
+
+def test_without_a_guard_the_averaged_last_state_is_kept(world):
+    settings = replace(FREE, n_iterations=10)
+    result = finetune(world.generator, world.task, world.reward, settings)
+    assert Yardstick(world.task).measure(world.generator, seed=0) == result.history[-1]["check_energy"]
+
+
+@pytest.mark.parametrize("guard", [True, False])
+def test_an_interrupt_ends_after_the_iteration(world, monkeypatch, guard):
+    handler, done = signal.getsignal(signal.SIGINT), []
+    timer = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
+    iterate = Finetuner.iterate
+
+    def watched(self, iteration):
+        done.append(iteration)
+        if iteration == 3:
+            timer.start()
+            timer.join()
+        return iterate(self, iteration)
+
+    monkeypatch.setattr(Finetuner, "iterate", watched)
+    settings = replace(FREE, learning_rate=1e-4, guard=guard, limits=GuardLimits(9, 9, 9))
+    result = finetune(world.generator, world.task, world.reward, settings)
+    assert result.stopped == "interrupted"
+    assert done == [1, 2, 3]
+    assert result.history[-1]["iteration"] == result.kept_iteration == 3
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_progress_goes_to_the_error_stream(world, capsys):
+    finetune(world.generator, world.task, world.reward, replace(FREE, n_iterations=2, progress=True))
+    shown = capsys.readouterr()
+    assert "post-training" in shown.err
+    assert shown.out == ""

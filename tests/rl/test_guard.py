@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from scperturbrl.rl.guard import Guard, GuardLimits, Vitals
+
+START = Vitals(energy=0.2, validation_energy=0.4, spread=1.0, drift=0.0, reward=0.5)
+LIMITS = GuardLimits(energy=0.03, spread=0.1, drift=0.1)
+
+
+@pytest.fixture
+def parameter():
+    return nn.Parameter(torch.zeros(2))
+
+
+@pytest.fixture
+def guard(parameter):
+    guard = Guard(LIMITS)
+    assert guard.check(0, START, [parameter])
+    return guard
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        # a tenth of the own distance is allowed on top: 0.03 + 0.02 and 0.03 + 0.04
+        ({"energy": 0.26}, "energy rose by 0.060 of the effect's own distance (limit 0.050)"),
+        ({"validation_energy": 0.48}, "validation_energy rose by 0.080 of the effect's own distance (limit 0.070)"),
+        ({"spread": 1.2}, "spread is 1.20"),
+        ({"spread": 0.8}, "spread is 0.80"),
+        ({"drift": 0.2}, "velocity drifted by 0.200 (limit 0.1)"),
+    ],
+)
+def test_alarms_name_what_is_wrong(guard, parameter, change, words):
+    guard.check(7, replace(START, **change), [parameter])
+    assert len(guard.alarms) == 1
+    assert guard.alarms[0].startswith("iteration 7: ")
+    assert words in guard.alarms[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"energy": 0.24},
+        {"validation_energy": 0.46},
+        {"validation_energy": float("nan")},
+        {"energy": -1.0},
+        {"spread": 1.09},
+        {"spread": 0.91},
+        {"drift": 0.09},
+        {"reward": -1.0},
+    ],
+)
+def test_what_is_within_the_limits_raises_none(guard, parameter, change):
+    assert guard.check(1, replace(START, **change), [parameter])
+    assert guard.alarms == []
+    assert guard.good_iteration == 1
+
+
+def test_a_negative_distance_at_the_start_gives_no_extra_room(parameter):
+    guard = Guard(LIMITS)
+    guard.check(0, replace(START, energy=-0.5), [parameter])
+    guard.check(1, replace(START, energy=-0.46), [parameter])
+    assert "limit 0.030" in guard.alarms[0]
+
+
+def test_patience_counts_checks_in_a_row(guard, parameter):
+    bad = replace(START, energy=1.0, drift=1.0)
+    assert guard.check(1, bad, [parameter])
+    assert guard.check(2, START, [parameter])
+    assert guard.check(3, bad, [parameter])
+    assert not guard.check(4, bad, [parameter])
+    assert len(guard.alarms) == 6
+    assert guard.good_iteration == 2
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_patience_can_be_set(parameter, patience):
+    guard, bad = Guard(LIMITS, patience=patience), replace(START, drift=1.0)
+    guard.check(0, START, [parameter])
+    assert [guard.check(i, bad, [parameter]) for i in range(1, patience + 1)] == [True] * (patience - 1) + [False]
+
+
+def test_the_last_good_weights_are_kept_as_a_copy(guard, parameter):
+    with torch.no_grad():
+        parameter.fill_(1.0)
+        guard.check(1, START, [parameter])
+        parameter.fill_(2.0)
+        guard.check(2, replace(START, drift=1.0), [parameter])
+    assert guard.good[0].tolist() == [1, 1]
+    assert guard.good_iteration == 1
+
+
+def test_an_inactive_guard_reports_but_never_stops(parameter):
+    guard = Guard(LIMITS, active=False)
+    guard.check(0, START, [parameter])
+    assert all(guard.check(i, replace(START, drift=1.0), [parameter]) for i in range(1, 6))
+    assert len(guard.alarms) == 5

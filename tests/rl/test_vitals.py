@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from scperturbrl._core.random import torch_rng
+from scperturbrl.flow.path import sample_path
+from scperturbrl.rl.vitals import VitalSigns
+from scperturbrl.rl.yardstick import Yardstick
+
+
+@pytest.fixture
+def signs(world):
+    pretrained = copy.deepcopy(world.generator).requires_grad_(requires_grad=False)
+    return VitalSigns(pretrained, world.task, world.validation, world.reward, seed=0)
+
+
+def test_the_pretrained_generator_is_the_standard(world, signs):
+    vitals = signs.measure(world.generator)
+    assert vitals.spread == 1
+    assert vitals.drift == 0
+    assert vitals.energy == Yardstick(world.task).measure(world.generator, seed=0)
+    assert vitals.validation_energy == Yardstick(world.validation).measure(world.generator, seed=0)
+
+
+def test_the_same_generator_is_measured_the_same(world, signs):
+    assert signs.measure(world.generator) == signs.measure(copy.deepcopy(world.generator))
+
+
+def test_reward_is_the_mean_calibrated_one(world, signs):
+    rollout = signs.train.roll_out(world.generator, seed=0)
+    coordinate = world.generator.space.encode(rollout.cells[0])[..., 0].numpy()
+    expected = np.clip(coordinate / 2, -1, 1).mean()
+    assert signs.measure(world.generator).reward == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_constant_shift_of_the_velocity_is_its_drift(world, signs):
+    rollout = signs.train.roll_out(world.generator, seed=0)
+    with torch.no_grad():
+        world.generator.velocity.outlet.bias.add_(torch.tensor([0.3, 0.0]))
+    moved = signs.measure(world.generator)
+    # the drift is measured at points of the moved generator's own cells
+    own = signs.train.roll_out(world.generator, seed=0)
+    scale = sample_path(own.latent, torch_rng(0, 5)).velocity.square().mean().item()
+    assert moved.drift == pytest.approx(0.3**2 / 2 / scale, rel=1e-4)
+    assert (own.latent - rollout.latent)[:, 0].mean().item() == pytest.approx(0.3, abs=0.1)
+    assert moved.spread == pytest.approx(1, abs=0.1)
+    assert moved.energy > signs.measure(signs.pretrained).energy
+
+
+def test_spread_is_relative_to_the_pretrained_one(world, signs):
+    rollout = [signs.train.roll_out(signs.pretrained, seed=0)]
+    with torch.no_grad():
+        world.generator.velocity.outlet.weight.mul_(1.15)
+    rollout.append(signs.train.roll_out(world.generator, seed=0))
+    spread = [
+        np.sqrt(world.generator.space.encode(each.cells[0]).numpy().var(1, ddof=1).sum(-1)).mean() for each in rollout
+    ]
+    assert signs.measure(world.generator).spread == pytest.approx(spread[1] / spread[0], rel=1e-4)
+    assert spread[1] != pytest.approx(spread[0], rel=0.02)
+
+
+def test_without_validation_conditions_their_distance_is_unknown(world):
+    signs = VitalSigns(world.generator, world.task, None, world.reward, seed=0)
+    vitals = signs.measure(world.generator)
+    assert math.isnan(vitals.validation_energy)
+    assert math.isfinite(vitals.energy)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import warnings
+
+import matplotlib as mpl
+import pytest
+
+import scperturbrl as spr
+from scperturbrl.verifiers import registry
+
+mpl.use("Agg")
+
+
+def examples():
+    for module in pkgutil.walk_packages(spr.__path__, "scperturbrl."):
+        if not module.name.endswith("__main__"):
+            found = doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(module.name))
+            yield from (
+                pytest.param(test, id=test.name.removeprefix("scperturbrl.")) for test in found if test.examples
+            )
+
+
+@pytest.fixture(autouse=True)
+def no_traces(monkeypatch):
+    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+    yield
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+@pytest.mark.parametrize("test", examples())
+def test_examples_run_and_show_what_they_say(test):
+    with warnings.catch_warnings():
+        # a run of a few steps may set off the guard
+        warnings.simplefilter("ignore", UserWarning)
+        failed, tried = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS).run(test)
+    assert tried
+    assert failed == 0

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import warnings
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+import scperturbrl as spr
+from scperturbrl.flow import fit
+
+SMALL = {"n_steps": 10, "width": 16, "n_latent": 5, "n_blocks": 1, "batch_size": 32}
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_slots_are_as_documented(toy):
+    before = toy.copy()
+    assert spr.tl.fit_generator(toy, **SMALL) is None
+    record = toy.uns["generator"]
+    assert sorted(record) == ["conditions", "history", "params", "space", "weights"]
+    assert set(toy.uns) - set(before.uns) == {"generator"}
+    assert list(record["history"].columns) == ["step", "loss", "validation_loss", "validation_energy"]
+    assert all(value.dtype == np.float32 for value in record["weights"].values())
+    assert record["params"]["parent"] == ""
+    assert record["params"]["n_steps"] == 10
+    assert record["params"]["seed"] == 0
+    assert set(record["params"]["versions"]) >= {"scperturbrl", "torch"}
+    assert list(record["space"]["genes"]) == list(toy.var_names)
+
+
+def test_nothing_else_is_touched(toy):
+    before = toy.copy()
+    spr.tl.fit_generator(toy, key_added="mine", **SMALL)
+    assert (toy.X != before.X).nnz == 0
+    assert list(toy.obs_names) == list(before.obs_names)
+    pd.testing.assert_frame_equal(toy.obs, before.obs)
+    assert "generator" not in toy.uns
+    assert toy.uns["mine"]["params"]["method"] == "fit_generator"
+
+
+def test_the_table_of_conditions_tells_what_was_seen(fitted):
+    table = fitted.uns["generator"]["conditions"]
+    trained = fitted.obs.loc[fitted.obs["split"] == "train", "perturbation"].astype(str).unique()
+    parts = {part for label in trained for part in label.split("+")} - {"control"}
+    assert set(table.index) == set(fitted.obs["perturbation"].astype(str))
+    for name, row in table.iterrows():
+        own = [] if name == "control" else name.split("+")
+        assert row["n_parts"] == len(own)
+        assert row["parts_seen"] == len(parts & set(own))
+        assert row["split"] == fitted.obs.loc[fitted.obs["perturbation"] == name, "split"].iloc[0]
+        assert row["n_cells"] == (fitted.obs["perturbation"] == name).sum()
+
+
+def test_the_same_seed_gives_the_same_weights(toy):
+    for key, seed in (("a", 3), ("b", 3), ("c", 4), ("d", np.random.default_rng(0)), ("e", np.random.default_rng(0))):
+        spr.tl.fit_generator(toy, key_added=key, seed=seed, **SMALL)
+    weights = {key: toy.uns[key]["weights"] for key in "abcde"}
+    assert equal(weights["a"], weights["b"])
+    assert not equal(weights["a"], weights["c"])
+    assert equal(weights["d"], weights["e"])
+    assert toy.uns["d"]["params"]["seed"] == np.random.default_rng(0).integers(2**31 - 1)
+
+
+def test_test_cells_do_not_matter(toy):
+    spoilt = toy.copy()
+    rows = np.flatnonzero(spoilt.obs["split"] == "test")
+    values = spoilt.X.toarray()
+    values[rows] = values[rows[::-1]] * 0.5
+    spoilt.X = type(spoilt.X)(values)
+    for adata in (toy, spoilt):
+        spr.tl.fit_generator(adata, **SMALL)
+    assert equal(toy.uns["generator"]["weights"], spoilt.uns["generator"]["weights"])
+
+
+@pytest.mark.parametrize("end", ["h5ad", "zarr"])
+def test_a_file_brings_back_the_same_generator(fitted, tmp_path, end):
+    path = tmp_path / f"screen.{end}"
+    if end == "h5ad":
+        fitted.write_h5ad(path)
+        again = ad.read_h5ad(path)
+    else:
+        with warnings.catch_warnings():
+            # anndata announces another default format
+            warnings.simplefilter("ignore", UserWarning)
+            fitted.write_zarr(path)
+        again = ad.read_zarr(path)
+    assert equal(fitted.uns["generator"]["weights"], again.uns["generator"]["weights"])
+    for adata in (fitted, again):
+        spr.tl.generate(adata, seed=1)
+    assert (fitted.layers["generator"] != again.layers["generator"]).nnz == 0
+    spr.tl.rl_finetune(again, n_iterations=1, n_conditions=2, group_size=2)
+    assert again.uns["generator_rl"]["params"]["parent"] == "generator"
+
+
+def test_dense_and_sparse_expression_give_the_same_space(toy):
+    dense = toy.copy()
+    dense.X = dense.X.toarray()
+    for adata in (toy, dense):
+        spr.tl.fit_generator(adata, **SMALL)
+    one, other = (adata.uns["generator"]["weights"] for adata in (toy, dense))
+    np.testing.assert_allclose(one["space.mean"], other["space.mean"], atol=1e-4)
+    plane = [weights["space.components"] @ weights["space.components"].T for weights in (one, other)]
+    np.testing.assert_allclose(*plane, atol=1e-3)
+    np.testing.assert_allclose(one["observation.intercept"], other["observation.intercept"], atol=0.1)
+
+
+def test_training_goes_on_from_a_fitted_generator(fitted):
+    spr.tl.fit_generator(fitted, init_from="generator", key_added="longer", n_steps=15, batch_size=32)
+    parent, longer = fitted.uns["generator"], fitted.uns["longer"]
+    assert longer["params"]["parent"] == "generator"
+    assert longer["params"]["best_step"] == 15
+    assert longer["space"]["architecture"] == parent["space"]["architecture"]
+    for name, value in longer["weights"].items():
+        kept = name.startswith(("space", "observation"))
+        assert kept == np.array_equal(value, parent["weights"][name]) or value.size == 0
+
+
+def test_features_of_perturbations_can_be_given(toy):
+    names = sorted({part for label in toy.obs["perturbation"] for part in label.split("+")} - {"control"})
+    rng = np.random.default_rng(0)
+    embeddings = pd.DataFrame(rng.normal(size=(len(names) + 1, 3)), index=[*names, "DRUG"])
+    spr.tl.fit_generator(toy, embeddings=embeddings, **SMALL)
+    space = toy.uns["generator"]["space"]
+    assert space["architecture"]["n_features"] == 3
+    pd.testing.assert_frame_equal(space["embeddings"], embeddings)
+    assert spr.tl.predict(toy, "DRUG", n_cells=3).n_obs == 3
+    with pytest.raises(KeyError, match=toy.var_names[0]):
+        spr.tl.predict(toy, toy.var_names[0], n_cells=3)
+
+
+def test_no_more_components_than_genes_or_cells(toy):
+    spr.tl.fit_generator(toy, **{**SMALL, "n_latent": 500})
+    assert toy.uns["generator"]["space"]["architecture"]["n_latent"] == toy.n_vars - 1
+
+
+def test_time_can_run_out(toy):
+    spr.tl.fit_generator(toy, **{**SMALL, "n_steps": 10**6}, max_minutes=0.005)
+    assert toy.uns["generator"]["params"]["stopped"] == "out of time"
+
+
+def test_without_validation_conditions_training_runs_through(toy):
+    toy.obs["split"] = toy.obs["split"].astype(str).replace("validation", "train")
+    spr.tl.fit_generator(toy, **SMALL)
+    history = toy.uns["generator"]["history"]
+    assert history[["validation_loss", "validation_energy"]].isna().all().all()
+    assert toy.uns["generator"]["params"]["best_step"] == 10
+
+
+def test_an_interrupt_leaves_a_usable_generator(toy, monkeypatch):
+    steps, loss = [], fit.flow_matching_loss
+    timer = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
+
+    def interrupted(*arguments):
+        steps.append(1)
+        if len(steps) == 5:
+            timer.start()
+            timer.join()
+        return loss(*arguments)
+
+    monkeypatch.setattr(fit, "flow_matching_loss", interrupted)
+    spr.tl.fit_generator(toy, **{**SMALL, "n_steps": 10**6})
+    assert toy.uns["generator"]["params"]["stopped"] == "interrupted"
+    assert toy.uns["generator"]["history"]["step"].tolist() == [5]
+    spr.tl.generate(toy)
+    assert np.isfinite(toy.layers["generator"].data).all()
+
+
+def test_settings_survive_json(fitted):
+    params = fitted.uns["generator"]["params"]
+    json.dumps({name: value for name, value in params.items() if not isinstance(value, np.ndarray)})
+
+
+def unset(adata):
+    del adata.uns["scperturbrl"]
+
+
+def unsplit(adata):
+    del adata.obs["split"]
+
+
+def corrected(adata):
+    adata.X = np.random.default_rng(0).gamma(2, size=adata.shape).astype(np.float32)
+
+
+def no_training(adata):
+    adata.obs["split"] = "test"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "error", "message"),
+    [
+        (None, {"n_steps": 0}, ValueError, r"`n_steps` is 0; it must be above 0"),
+        (None, {"learning_rate": -1.0}, ValueError, r"`learning_rate` is -1\.0"),
+        (None, {"max_minutes": 0.0}, ValueError, r"`max_minutes` is 0\.0"),
+        (None, {"n_latent": 0}, ValueError, r"`n_latent` is 0"),
+        (None, {"init_from": "generatr"}, KeyError, r"no generator 'generatr'.*fit_generator"),
+        (None, {"device": "cuda:0"}, ValueError, r"'cuda:0'.*device='auto'"),
+        (unset, {}, ValueError, r"not set up.*pp\.setup_anndata"),
+        (unsplit, {}, ValueError, r"no column 'split'.*pp\.split"),
+        (corrected, {}, ValueError, r"not log1p of normalised counts.*normalize_total"),
+        (no_training, {}, ValueError, r"no training cells.*obs\['split'\].*pp\.split"),
+    ],
+)
+def test_errors_name_value_and_remedy(toy, spoil, options, error, message):
+    import torch
+
+    if "cuda" in str(options) and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    if spoil:
+        spoil(toy)
+    with pytest.raises(error, match=message):
+        spr.tl.fit_generator(toy, **{**SMALL, **options})
+    assert "generator" not in toy.uns

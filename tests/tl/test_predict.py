@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pytest
+
+import scperturbrl as spr
+
+
+def singles(adata):
+    return sorted({part for label in adata.obs["perturbation"] for part in label.split("+")} - {"control"})
+
+
+def test_test_conditions_are_the_default(fitted):
+    new = spr.tl.predict(fitted, n_cells=7)
+    held_out = fitted.obs.loc[fitted.obs["split"] == "test", "perturbation"].unique()
+    assert new.obs["condition"].value_counts().to_dict() == dict.fromkeys(held_out, 7)
+
+
+def test_slots_are_as_documented(fitted):
+    before = fitted.copy()
+    new = spr.tl.predict(fitted, n_cells=7)
+    assert list(new.var_names) == list(fitted.var_names)
+    assert new.X.format == "csr"
+    assert set(new.obs) == {"perturbation", "condition", "origin", "generator_source"}
+    assert (new.obs["origin"] == "generated").all()
+    assert new.obs_names.is_unique
+    sources = fitted.obs.loc[new.obs["generator_source"]]
+    assert (sources["perturbation"] == "control").all()
+    assert (sources["split"] == "train").all()
+    assert new.uns["prediction"]["params"]["key"] == "generator"
+    assert new.uns["prediction"]["params"]["n_cells"] == 7
+    assert set(fitted.uns) == set(before.uns)
+    assert set(fitted.obs) == set(before.obs)
+    assert set(fitted.layers) == set(before.layers)
+
+
+def test_it_can_be_written_and_joined(fitted, tmp_path):
+    new = spr.tl.predict(fitted, n_cells=7)
+    new.write_h5ad(tmp_path / "new.h5ad")
+    joined = ad.concat([fitted, ad.read_h5ad(tmp_path / "new.h5ad")], join="inner")
+    assert joined.n_obs == fitted.n_obs + 7
+    assert joined.n_vars == fitted.n_vars
+
+
+def test_a_combination_nobody_measured(fitted):
+    a, *_, z = singles(fitted)
+    together = f"{z}+{a}"
+    seen = {frozenset(label.split("+")) for label in fitted.obs["perturbation"]}
+    assert frozenset(together.split("+")) not in seen
+    new = spr.tl.predict(fitted, together, n_cells=5)
+    assert (new.obs["perturbation"] == f"{a}+{z}").all()
+    assert new.uns["prediction"]["conditions"]["parts_seen"].tolist() == [2]
+
+
+def test_a_measured_gene_that_was_never_perturbed(fitted):
+    gene = next(name for name in fitted.var_names if name not in singles(fitted))
+    new = spr.tl.predict(fitted, [gene, singles(fitted)[0]], n_cells=5)
+    table = new.uns["prediction"]["conditions"]
+    assert table["parts_seen"].tolist() == [0, 1]
+    assert table["n_cells"].tolist() == [5, 5]
+
+
+def test_the_control_label_gives_control_like_cells(screen):
+    new = spr.tl.predict(screen, ["control"], n_cells=300)
+    control = (screen.obs["perturbation"] == "control").to_numpy()
+    mean = np.asarray(screen.X[control].mean(0)).ravel()
+    error = np.abs(np.asarray(new.X.mean(0)).ravel() - mean).mean()
+    strongest = np.abs(screen.varm["perturbation_effect"].to_numpy()).mean(0).max()
+    assert error < strongest / 2
+
+
+def test_the_effect_of_a_training_condition_is_learnt(screen):
+    condition = screen.varm["perturbation_effect"].columns[0]
+    new = spr.tl.predict(screen, condition, n_cells=300)
+    control = (screen.obs["perturbation"] == "control").to_numpy()
+    effect = np.asarray(new.X.mean(0) - screen.X[control].mean(0)).ravel()
+    assert np.corrcoef(effect, screen.varm["perturbation_effect"][condition])[0, 1] > 0.8
+
+
+def test_counts_are_whole_and_belong_to_the_logs(fitted, dense):
+    counts = spr.tl.predict(fitted, n_cells=20, output="counts", seed=3)
+    logs = spr.tl.predict(fitted, n_cells=20, seed=3)
+    counts, logs = dense(counts.X), dense(logs.X)
+    np.testing.assert_array_equal(counts, np.rint(counts))
+    assert counts.min() == 0
+    unit = np.expm1(logs).sum(1) / counts.sum(1)
+    np.testing.assert_allclose(logs, np.log1p(unit[:, None] * counts), rtol=1e-4, atol=1e-5)
+
+
+def test_counts_have_the_depth_of_the_control_cell(screen, dense):
+    counts = spr.tl.predict(screen, n_cells=300, output="counts")
+    depth = dense(screen[counts.obs["generator_source"]].layers["counts"]).sum(1)
+    made = dense(counts.X).sum(1)
+    assert np.median(made / depth) == pytest.approx(1, abs=0.1)
+    assert np.corrcoef(made, depth)[0, 1] > 0.6
+
+
+def test_fewer_cells_are_the_first_of_more(fitted, dense):
+    few, many = (dense(spr.tl.predict(fitted, n_cells=n, seed=1).X) for n in (10, 40))
+    np.testing.assert_array_equal(few, many[:10])
+    assert not np.array_equal(few, dense(spr.tl.predict(fitted, n_cells=10, seed=2).X))
+
+
+def test_a_label_is_predicted_in_every_context_unless_narrowed(context):
+    label = singles(context)[0]
+    new = spr.tl.predict(context, label, n_cells=4, dose=10.0)
+    assert new.obs["cell_type"].value_counts().to_dict() == {"T": 4, "B": 4}
+    sources = context.obs.loc[new.obs["generator_source"], "cell_type"]
+    np.testing.assert_array_equal(sources, new.obs["cell_type"])
+    one = spr.tl.predict(context, label, n_cells=4, covariates={"cell_type": "B"}, dose=10.0)
+    assert set(one.obs["cell_type"]) == {"B"}
+    assert set(one.obs["dose"]) == {10.0}
+    assert one.obs["condition"].unique().tolist() == [f"{label} | dose=10 | cell_type=B"]
+
+
+def test_the_name_of_a_condition_is_understood(context):
+    name = context.varm["perturbation_effect"].columns[0]
+    new = spr.tl.predict(context, [name], n_cells=3)
+    assert new.obs["condition"].unique().tolist() == [name]
+
+
+def test_doses_that_were_not_measured_can_be_asked_for(context):
+    new = spr.tl.predict(context, singles(context)[0], n_cells=3, dose=3.0, covariates={"cell_type": "T"})
+    assert new.uns["prediction"]["conditions"]["dose"].tolist() == [3.0]
+
+
+def test_the_dose_matters(screen, context, dense):
+    label, options = singles(context)[0], {"covariates": {"cell_type": "T"}, "n_cells": 50}
+    low, high = (dense(spr.tl.predict(context, label, dose=dose, **options).X) for dose in (1.0, 1000.0))
+    assert not np.array_equal(low, high)
+
+
+def no_test(adata):
+    adata.obs["split"] = "train"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "error", "message"),
+    [
+        (None, {"conditions": "NOBODY"}, KeyError, r"Nothing is known of the perturbation 'NOBODY'.*random"),
+        (None, {"conditions": ["GENE01"]}, KeyError, r"'GENE01'.*Did you mean"),
+        (None, {"n_cells": 0}, ValueError, r"`n_cells` is 0"),
+        (None, {"output": "tpm"}, ValueError, r"`output` is 'tpm'.*'log', 'counts'"),
+        (None, {"key": "rl"}, KeyError, r"no generator 'rl'"),
+        (
+            None,
+            {"conditions": "control", "covariates": {"tissue": "x"}},
+            ValueError,
+            r"'tissue'.*not a declared covariate",
+        ),
+        (no_test, {}, ValueError, r"no test conditions.*`conditions`"),
+    ],
+)
+def test_errors_name_value_and_remedy(fitted, spoil, options, error, message):
+    if spoil:
+        spoil(fitted)
+    with pytest.raises(error, match=message):
+        spr.tl.predict(fitted, **options)
+
+
+def test_a_context_without_control_cells_is_named(context):
+    with pytest.raises(ValueError, match=r"No control cells have the covariates \{'cell_type': 'Q'\}.*'T'"):
+        spr.tl.predict(context, singles(context)[0], covariates={"cell_type": "Q"})
