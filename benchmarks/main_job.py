@@ -1,8 +1,8 @@
 """The main job on every data set: does post-training raise the scores, and what does it cost?
 
 Arms: the generator; the same trained on for as long as post-training took (``generator_longer``); post-trained with the
-defaults (``generator_rl``); the energy distance without rewards (``energy_only``); and the raw rewards without
-anchor, energy distance or guard (``unguarded``), which is how rewards get hacked.
+defaults (``generator_rl``); the same without rewards (``energy_only``); and the raw rewards without anchor, energy
+distance or guard (``unguarded``), which is how rewards get hacked.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ARMS = {
     "generator_rl": {},
     "energy_only": {"reward_steps": 0},
-    "unguarded": {"calibrate": False, "anchor": 0.0, "energy_steps": 0, "guard": False},
+    "unguarded": {"calibrate": False, "anchor": 0.0, "data_steps": 0, "energy_steps": 0, "guard": False},
 }
 COLUMNS = {
     "score_pearson_topk": "Pearson top-k",

@@ -63,7 +63,7 @@ class LatentCells:
 class FitSettings:
     """Settings of :func:`fit_flow`; see :func:`scperturbrl.tl.fit_generator` for their meaning."""
 
-    n_steps: int = 2000
+    n_steps: int = 4000
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
@@ -155,8 +155,8 @@ class _Best:
         self.value, self.step, self.weights = math.inf, 0, list[Tensor]()
 
     def offer(self, step: int, value: float, parameters: list[torch.nn.Parameter]) -> None:
-        # early weights can match means before they have learnt any spread, so the first quarter does not count
-        too_early = self.compares and step < self.settings.n_steps / 4
+        # early weights can match means before they have learnt any spread, so the first eighth does not count
+        too_early = self.compares and step < self.settings.n_steps / 8
         if too_early or not (self.compares and value >= self.value):
             self.value = math.inf if too_early else value
             self.step, self.weights = step, snapshot(parameters)

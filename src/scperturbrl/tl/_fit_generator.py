@@ -21,18 +21,15 @@ from scperturbrl.data.stored_generator import (
     read_generator,
     write_generator,
 )
-from scperturbrl.data.task import build_task
-from scperturbrl.data.training_set import Controls, control_units, count_blocks, encode_rows, latent_cells
+from scperturbrl.data.training import train_generator
+from scperturbrl.data.training_set import control_units, count_blocks, encode_rows
 from scperturbrl.data.vocabulary import gene_embeddings, training_vocabulary
 from scperturbrl.flow.denoise import fit_observation
-from scperturbrl.flow.fit import FitResult, FitSettings, fit_flow
+from scperturbrl.flow.fit import FitResult, FitSettings
 from scperturbrl.flow.generator import Architecture, Generator
 from scperturbrl.flow.space import PCASpace
-from scperturbrl.rl.yardstick import Yardstick
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from anndata import AnnData
 
 
@@ -43,7 +40,7 @@ def fit_generator(
     n_latent: int = 50,
     width: int = 256,
     n_blocks: int = 2,
-    n_steps: int = 2000,
+    n_steps: int = 4000,
     batch_size: int = 256,
     learning_rate: float = 1e-3,
     max_minutes: float | None = None,
@@ -72,7 +69,8 @@ def fit_generator(
     width, n_blocks
         Of the velocity network.
     n_steps, batch_size, learning_rate
-        Optimiser steps (AdamW, cosine decay), cells a step, and peak learning rate.
+        Largest number of optimiser steps (AdamW, cosine decay; most runs stop early), cells a step, and peak learning
+        rate.
     max_minutes
         Stop training the velocity after this many minutes.
     embeddings
@@ -140,7 +138,7 @@ def fit_generator(
         progress=progress,
         keep_best=init_from is None,
     )
-    result = _train(stored, cells, settings, torch_device)
+    result = train_generator(stored, cells, settings, torch_device)
     stored.params |= {"parent": init_from or "", "method": "fit_generator", **_plain(settings), **_outcome(result)}
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
@@ -211,38 +209,6 @@ def _fit_observation(
         n_rounds=2,
         seed=seed,
     )
-
-
-def _train(stored: StoredGenerator, cells: Cells, settings: FitSettings, device: torch.device) -> FitResult:
-    generator = stored.generator
-    factor = torch.as_tensor(np.asarray(stored.params["denoise"]), dtype=torch.float32)
-    space = generator.space
-    controls = Controls.of(cells)
-    train = latent_cells(cells, keys.TRAIN, space, factor, controls)
-    validation = latent_cells(cells, keys.VALIDATION, space, factor, controls)
-    conditions = stored.vocabulary.batch(cells.table).to(device)
-    assert train is not None
-    generator.to(device)
-    distance = _distance(stored, cells, settings.seed, device)
-    result = fit_flow(generator.train(), train, validation, conditions, settings, distance)
-    generator.eval().cpu()
-    return result
-
-
-def _distance(
-    stored: StoredGenerator, cells: Cells, seed: int, device: torch.device
-) -> Callable[[Generator], float] | None:
-    """Energy distance to the real cells of validation and of training conditions, both as a share of their effects'.
-
-    Validation conditions alone, often a single one, can be closest to a generator that has hardly been trained.
-    """
-    sides = [(label, cells.conditions(label, min_cells=10)) for label in (keys.VALIDATION, keys.TRAIN)]
-    if not all(conditions for _, conditions in sides):
-        return None
-    stored.generator.cpu()
-    yardsticks = [Yardstick(build_task(stored, cells, names, label, seed=seed).to(device)) for label, names in sides]
-    stored.generator.to(device)
-    return lambda model: sum(yardstick.measure(model, seed=seed) for yardstick in yardsticks) / 2
 
 
 def _plain(settings: FitSettings) -> dict[str, Any]:
