@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: 3)")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the real data sets")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--short", action="store_true", help="fewer rows and columns")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.what == "main":
@@ -28,7 +29,7 @@ def main() -> None:
             for seed in range(arguments.seeds):
                 _measure(suite, seed, arguments.data, arguments.out)
     found = [pd.read_csv(file) for suite in arguments.suites for file in sorted(arguments.out.glob(f"{suite}-*.csv"))]
-    report = main_job.summarise(pd.concat(found))
+    report = main_job.summarise(pd.concat(found), short=arguments.short)
     (arguments.out / "report.md").write_text(report, encoding="utf-8")
     print(report)
 

@@ -38,6 +38,9 @@ COLUMNS = {
 }
 SCALE = {"mse": 1e3, "mmd": 1e3}
 CLAIMED = list(COLUMNS)[:4]
+SHORT_COLUMNS = [*CLAIMED, "discrimination", "mse", "energy_distance", "variance_ratio"]
+SHORT_MODELS = ["split_half", "generator", "generator_longer", "generator_rl", "additive", "additive_ridge"]
+LABELS = {"split_half": "real cells (one half)"}
 
 
 def run(suite: str, seed: int, data: Path) -> pd.DataFrame:
@@ -64,34 +67,38 @@ def run(suite: str, seed: int, data: Path) -> pd.DataFrame:
     return table.assign(seconds=table["model"].map(seconds))
 
 
-def summarise(results: pd.DataFrame) -> str:
-    """Markdown: one table a suite with the mean over conditions, then the median over seeds and the range."""
+def summarise(results: pd.DataFrame, *, short: bool = False) -> str:
+    """Markdown: a table a suite, mean over held-out conditions, then median over seeds with the range behind it.
+
+    The short form leaves out the range and some rows and columns.
+    """
     parts = []
     for suite, rows in results.groupby("suite", sort=False):
-        means = rows.groupby(["model", "seed", "metric"], sort=False)["value"].mean().unstack("metric")[list(COLUMNS)]
-        means = means.mul(pd.Series({name: SCALE.get(name, 1) for name in COLUMNS})).rename(columns=COLUMNS)
+        columns = SHORT_COLUMNS if short else list(COLUMNS)
+        means = rows.groupby(["model", "seed", "metric"], sort=False)["value"].mean().unstack("metric")[columns]
+        means = means.mul(pd.Series({name: SCALE.get(name, 1) for name in columns})).rename(columns=COLUMNS)
+        if short:
+            means = means.loc[SHORT_MODELS]
         n_seeds, n = rows["seed"].nunique(), rows.groupby("seed")["condition"].nunique().tolist()
-        parts += [
-            f"### {suite} ({n_seeds} seeds; {'/'.join(map(str, n))} held-out conditions)\n",
-            _markdown(means),
-            _verdict(rows),
-        ]
+        title = f"**{suite.capitalize()}**, {n_seeds} seeds, {'/'.join(map(str, n))} held-out conditions"
+        parts += [f"{title}\n", _markdown(means, short=short), _verdict(rows)]
     return "\n".join(parts)
 
 
-def _markdown(means: pd.DataFrame) -> str:
+def _markdown(means: pd.DataFrame, *, short: bool) -> str:
     lines = ["| model | " + " | ".join(means.columns) + " |", "|---" * (len(means.columns) + 1) + "|"]
     for model, own in means.groupby("model", sort=False):
-        cells = [_cell(own[column]) for column in means.columns]
-        lines.append(f"| {'real cells (half)' if model == 'split_half' else model} | " + " | ".join(cells) + " |")
+        cells = [_cell(own[column], short=short) for column in means.columns]
+        lines.append(f"| {LABELS.get(str(model), model)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(values: pd.Series) -> str:
+def _cell(values: pd.Series, *, short: bool) -> str:
     if values.isna().all():
         return "-"
     digits = 2 if values.abs().max() >= 10 else 3
-    return f"{values.median():.{digits}f} ({values.min():.{digits}f} to {values.max():.{digits}f})"
+    median = f"{values.median():.{digits}f}"
+    return median if short else f"{median} ({values.min():.{digits}f} to {values.max():.{digits}f})"
 
 
 def _verdict(rows: pd.DataFrame) -> str:

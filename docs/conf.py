@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sphinx.application import Sphinx
+
+# one line for every docstring, about a method that sphinx-autodoc-typehints will have to replace
+warnings.filterwarnings("ignore", message=".*set_application.*")
 
 HERE = Path(__file__).parent
 GENERATED = HERE / "generated"
@@ -52,14 +56,13 @@ myst_heading_anchors = 3
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
 napoleon_google_docstring = False
 napoleon_numpy_docstring = True
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 typehints_defaults = "braces"
 always_use_bars_union = True
-typehints_document_rtype = True
+typehints_document_rtype_none = False
 
 bibtex_bibfiles = ["references.bib"]
 bibtex_reference_style = "author_year"
@@ -86,6 +89,8 @@ def _returns_as_prose(self: NumpyDocstring, section: str) -> list[str]:
     """Keep what a Returns section says as prose; its type comes from the annotation."""
     del section
     text = self._dedent(self._consume_to_next_section())
+    # sphinx-autodoc-typehints puts a colon there, meant for the parser that this replaces
+    text = text[1:] if text and text[0].strip() == ":" else text
     lines = self._format_block(":returns: ", text)
     return [*lines, ""] if lines else []
 
@@ -115,10 +120,10 @@ def _write_tables(app: Sphinx) -> None:
     _write("_verifiers.md", ("Name", "Label", "Range", "Gradient", "Measures"), verifiers)
     direction = {True: "higher", False: "lower", None: f"near {1:g}"}
     metrics = [
-        (f"`{m.name}`", m.label, direction[m.higher_is_better], m.description, m.source)
+        (f"`{m.name}`", direction[m.higher_is_better], m.description, m.source)
         for m in spr.metrics.METRICS.values()
     ]
-    _write("_metrics.md", ("Name", "Label", "Better", "Compares", "Source"), metrics)
+    _write("_metrics.md", ("Name", "Better", "Compares", "Source"), metrics)
     for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
         found = HERE.parent / name
         missing = f"# {name[:-3].capitalize()}\n\n`{name}` is not part of this checkout.\n"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 LIGHT, MIDDLE, DARK = "#E4E4E4", "#9A9A9A", "#404040"
-WIDTH, HEIGHT = 132.0, 72.0
+WIDTH, HEIGHT = 132.0, 70.0
 
 TOP, BOTTOM = (41.0, 25.0), (4.0, 27.0)  # lower edge and height of the two rows
 CONTROL, FLOW, CELL = (2.0, 27.0), (39.0, 50.0), (99.0, 31.0)  # left edge and width
@@ -29,8 +29,8 @@ AFTER = np.array([3, 2, 8, 2, 0, 3, 0, 4, 5, 2, 6, 0, 0, 4])
 def main() -> None:
     """Draw and write the picture."""
     with mpl.rc_context({"font.family": "DejaVu Sans", "svg.fonttype": "path", "svg.hashsalt": "scperturbrl"}):
-        figure = Figure(figsize=(13.2, 7.2))
-        ax = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, HEIGHT))
+        figure = Figure(figsize=(11.0, 5.83))
+        ax = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(2, 2 + HEIGHT))
         ax.axis("off")
         draw_control(ax)
         draw_flow(ax)
@@ -163,7 +163,7 @@ def draw_arrows(ax: Axes) -> None:
     arrow(ax, (GROUP[0], bottom), (UPDATE[0] + UPDATE[1], bottom))
     arrow(ax, (UPDATE[0] + 39, BOTTOM[0] + BOTTOM[1]), (UPDATE[0] + 39, TOP[0]), color=GREEN)
     write(ax, UPDATE[0] + 37.4, 36.0, "new velocity", size=10, ha="right", color=GREEN)
-    write(ax, CELL[0] + 17.1, 36.0, "many per perturbation", size=9.5, ha="left", color=DARK, va="center")
+    write(ax, CELL[0] + 17.1, 36.0, "many per\nperturbation", size=9.5, ha="left", color=DARK, va="center")
     style = {"boxstyle": "round,pad=0.45", "facecolor": "#FFF4DE", "edgecolor": ORANGE}
     text = "Real training cells: fit the flow, define the verifiers"
     ax.text(66.5, 36.0, text, fontsize=10, ha="center", va="center", bbox=style)

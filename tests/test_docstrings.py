@@ -32,7 +32,7 @@ def no_traces(monkeypatch):
     plt.close("all")
 
 
-@pytest.mark.parametrize("test", examples())
+@pytest.mark.parametrize("test", list(examples()))
 def test_examples_run_and_show_what_they_say(test):
     with warnings.catch_warnings():
         # a run of a few steps may set off the guard

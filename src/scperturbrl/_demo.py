@@ -169,7 +169,7 @@ def _write(adata: AnnData, out: Path) -> list[str]:
     # combinations that were held out have no reference, and so no scores to show
     scored = spr.get.verifier_scores(adata, key=keys.GENERATOR_RL).dropna(subset="score")["group"].astype(str)
     options: dict[str, Any] = {"return_fig": True}
-    figures = {
+    figures: dict[str, Any] = {
         "verifier_scores": spr.pl.verifier_scores(adata, perturbations=_spread(scored.unique().tolist()), **options),
         "embedding": spr.pl.embedding(adata, **options),
         "history_generator": spr.pl.training_history(adata, key=keys.GENERATOR, **options),

@@ -140,7 +140,7 @@ def test_jak_stat_answers_interferon(kang_reference):
     response = kang_reference.uns["pathway_response"]
     assert response.shape == (7, 14)
     assert (response.abs().idxmax(axis=1) == "JAK-STAT").all()
-    assert (response["JAK-STAT"] > 0.5).all()
+    assert (response["JAK-STAT"] > 0.4).all()
 
 
 def test_the_whole_room_works_without_warnings(toy):

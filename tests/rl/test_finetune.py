@@ -12,7 +12,7 @@ import torch
 
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.ema import snapshot
-from scperturbrl.rl.finetune import FinetuneSettings, Finetuner, finetune
+from scperturbrl.rl.finetune import Finetuner, FinetuneSettings, finetune
 from scperturbrl.rl.guard import GuardLimits
 from scperturbrl.rl.rollout import roll_out
 from scperturbrl.rl.yardstick import Yardstick
