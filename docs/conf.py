@@ -25,7 +25,7 @@ GENERATED = HERE / "generated"
 
 project = "scperturbrl"
 author = "The scperturbrl developers"
-copyright = f"2026, {author}"  # noqa: A001
+copyright = f"2026, {author}"
 version = release = installed_version("scperturbrl")
 
 extensions = [
@@ -114,14 +114,19 @@ def _write_tables(app: Sphinx) -> None:
     del app
     GENERATED.mkdir(exist_ok=True)
     verifiers = [
-        (f"`{v.name}`", v.label, f"[{v.range[0]:g}, {v.range[1]:g}]", "yes" if v.differentiable else "no", v.description)
+        (
+            f"`{v.name}`",
+            v.label,
+            f"[{v.range[0]:g}, {v.range[1]:g}]",
+            "yes" if v.differentiable else "no",
+            v.description,
+        )
         for v in spr.verifiers.resolve(spr.verifiers.DEFAULT)
     ]
     _write("_verifiers.md", ("Name", "Label", "Range", "Gradient", "Measures"), verifiers)
     direction = {True: "higher", False: "lower", None: f"near {1:g}"}
     metrics = [
-        (f"`{m.name}`", direction[m.higher_is_better], m.description, m.source)
-        for m in spr.metrics.METRICS.values()
+        (f"`{m.name}`", direction[m.higher_is_better], m.description, m.source) for m in spr.metrics.METRICS.values()
     ]
     _write("_metrics.md", ("Name", "Better", "Compares", "Source"), metrics)
     for name in ("CHANGELOG.md", "CONTRIBUTING.md"):

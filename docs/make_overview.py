@@ -135,7 +135,9 @@ def draw_group(ax: Axes) -> None:
         ax.plot([x, x], [mean, y], color=color, linewidth=1.6, alpha=0.6)
         ax.plot(x, y, "o", color=color, markersize=6.5)
     ax.plot([at[0] - 1.6, at[-1] + 1.6], [mean, mean], color=DARK, linewidth=1, linestyle="--")
-    write(ax, GROUP[0] + 15, 7.4, "cells of one perturbation, compared\nwith the mean of their group", size=9, color=DARK)
+    write(
+        ax, GROUP[0] + 15, 7.4, "cells of one perturbation, compared\nwith the mean of their group", size=9, color=DARK
+    )
 
 
 def draw_update(ax: Axes) -> None:

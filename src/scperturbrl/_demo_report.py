@@ -138,7 +138,7 @@ def _reward(adata: AnnData, tuned: str, parent: str) -> str:
     text = f"On conditions seen in training, post-training {moved} the reward from {before:.2f} to {after:.2f}"
     if after <= real:
         return f"{text}; real cells have {real:.2f}."
-    return f"{text}. Real cells have {real:.2f}, so the reward cannot tell generated cells from good ones any more."
+    return f"{text}. Real cells have {real:.2f}; above that, a higher reward is no sign of better cells."
 
 
 def _against_longer(results: pd.DataFrame, means: pd.DataFrame, *, longer: str, tuned: str) -> Iterator[str]:
@@ -171,15 +171,15 @@ def _against_baselines(means: pd.DataFrame, tuned: str, baselines: Sequence[str]
     errors = means.loc[[tuned, *baselines]].apply(lambda column: column.map(_error(str(column.name))))
     # a shifted copy of the control cells has their variance, and that is no prediction
     asked = [name for name in COLUMNS if name != "variance_ratio" and errors.loc[baselines, name].notna().any()]
-    won, lost = [], []
+    lost: dict[str, list[str]] = {}
     for name in asked:
-        best = errors.loc[baselines, name].idxmin()
-        if errors.loc[tuned, name] < errors.loc[best, name]:
-            won.append(COLUMNS[name].name)
-        else:
-            lost.append(f"{_name(str(best))} in {COLUMNS[name].name}")
-    text = f"Against the best of {len(baselines)} simple baselines it wins in {len(won)} of {len(asked)} metrics"
-    return f"{text}; better are: {', '.join(lost)}." if lost else f"{text}."
+        best = str(errors.loc[baselines, name].idxmin())
+        if errors.loc[tuned, name] >= errors.loc[best, name]:
+            lost.setdefault(_name(best), []).append(COLUMNS[name].name)
+    won = len(asked) - sum(map(len, lost.values()))
+    text = f"Against the best of {len(baselines)} simple baselines it wins in {won} of {len(asked)} metrics"
+    where = "; ".join(f"{baseline} is as good or better in {', '.join(names)}" for baseline, names in lost.items())
+    return f"{text}. {where[0].upper()}{where[1:]}." if where else f"{text}."
 
 
 def _against_ceiling(means: pd.DataFrame, tuned: str) -> str:

@@ -129,7 +129,7 @@ def test_a_generator_trained_on_does_not_inherit_the_marks(long_run, drawn):
 
 
 def test_single_check_is_visible(adata):
-    assert len(adata.uns["generator_rl"]["history"]) == 1
+    adata.uns["generator_rl"]["history"] = adata.uns["generator_rl"]["history"].tail(1)
     for ax in spr.pl.training_history(adata, show=False):
         assert all(line.get_marker() == "o" for line in curves(ax).values())
 
