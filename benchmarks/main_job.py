@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ARMS = {
     "generator_rl": {},
     "energy_only": {"reward_steps": 0},
-    "unguarded": {"calibrate": False, "anchor": 0.0, "data_steps": 0, "energy_steps": 0, "guard": False},
+    "unguarded": {"calibrate": False, "anchor": 0.0, "energy_steps": 0, "guard": False},
 }
 COLUMNS = {
     "score_pearson_topk": "Pearson top-k",

@@ -53,7 +53,8 @@ def test_comparison_trained_for_as_long_as_post_training_took(written):
     asked = written.uns["generator_rl"]["params"]["seconds"]
     assert longer["parent"] == "generator"
     assert longer["stopped"] == "out of time"
-    assert asked <= longer["seconds"] < asked + 5
+    assert longer["max_seconds"] == pytest.approx(asked)
+    assert longer["seconds"] >= asked
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -183,7 +184,7 @@ def test_interrupt_during_training_ends_the_demo(tmp_path):
     for _ in range(2):
         assert process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == INTERRUPTED
     assert "Traceback" not in errors
     assert not (tmp_path / "out").exists()

@@ -38,7 +38,7 @@ class Size:
 
 FULL = Size(
     simulation={"n_genes": 500, "n_singles": 12, "n_doubles": 36, "n_cells_per_condition": 80, "n_controls": 600},
-    fit={"n_steps": 1000},
+    fit={"n_steps": 800},
     finetune={"n_iterations": 40},
     n_cells=300,
 )

@@ -41,7 +41,7 @@ class FinetuneSettings:
     reward_steps: int = 4
     learning_rate: float = 5e-4
     beta: float = 1.0
-    anchor: float = 1.0
+    anchor: float = 0.8
     old_lerp: float = 0.3
     ema_decay: float = 0.9
     energy_steps: int = 3

@@ -16,8 +16,6 @@ from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import read_generator, write_generator
 from scperturbrl.data.stored_reference import read_calibration, read_reference
 from scperturbrl.data.task import build_task
-from scperturbrl.data.training import train_generator
-from scperturbrl.flow.fit import FitSettings
 from scperturbrl.rl.finetune import FinetuneResult, FinetuneSettings, finetune
 from scperturbrl.rl.reward import Reward
 from scperturbrl.tl._score import importance
@@ -45,8 +43,7 @@ def rl_finetune(
     n_conditions: int = 16,
     group_size: int = 16,
     learning_rate: float = 5e-4,
-    anchor: float = 1.0,
-    data_steps: int = 600,
+    anchor: float = 0.8,
     reward_steps: int = 4,
     energy_steps: int = 3,
     guard: bool = True,
@@ -56,7 +53,7 @@ def rl_finetune(
 ) -> None:
     """Post-train a generator so that single generated cells agree with known perturbation biology.
 
-    After some more flow matching on the training cells, each iteration generates a group of cells for some training conditions, scores every cell with the verifiers, and moves
+    Each iteration generates a group of cells for some training conditions, scores every cell with the verifiers, and moves
     the velocity towards cells that score above their group and away from those below (DiffusionNFT), held near the
     pretrained generator by an anchor; the condition encoder stays as it is. It then descends the energy distance between generated and real training
     cells, which is what a reward per cell cannot see. A guard watches that distance on training and on validation conditions,
@@ -87,9 +84,6 @@ def rl_finetune(
     anchor
         Weight of the squared distance to the pretrained velocity. It decides how reward is traded for distance: 0.3
         is strong post-training, 3 cautious.
-    data_steps
-        Flow-matching steps on the training cells before the first round, at a decaying learning rate of 3e-4. The state
-        after them is what the anchor and the guard refer to: post-training is no substitute for training.
     reward_steps
         Steps on the reward in each round; 0 leaves it out, which shows what the energy distance does alone.
     energy_steps
@@ -129,7 +123,7 @@ def rl_finetune(
     >>> spr.pp.split(adata)
     >>> spr.pp.reference(adata)
     >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
-    >>> spr.tl.rl_finetune(adata, n_iterations=2, n_conditions=2, data_steps=5)
+    >>> spr.tl.rl_finetune(adata, n_iterations=2, n_conditions=2)
     >>> adata.uns["generator_rl"]["params"]["parent"]
     'generator'
     """
@@ -153,9 +147,7 @@ def rl_finetune(
     cells = Cells.of(adata, Setup.of(adata))
     chosen = resolve(verifiers)
     reward = _reward(adata, cells, chosen, weights, calibrate=calibrate)
-    torch_device = resolve_device(device)
-    data_seconds = _train_on(stored, cells, data_steps, settings, torch_device) if data_steps else 0.0
-    result = _run(stored, cells, reward, settings, torch_device)
+    result = _run(stored, cells, reward, settings, resolve_device(device))
     stored.params |= {
         "parent": key,
         "method": "rl_finetune",
@@ -166,8 +158,7 @@ def rl_finetune(
         "alarms": result.alarms,
         "kept_iteration": result.kept_iteration,
         "stopped": result.stopped,
-        "data_steps": data_steps,
-        "seconds": data_seconds + result.seconds,
+        "seconds": result.seconds,
     }
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
@@ -202,21 +193,6 @@ def _reward(
     if silent:
         log.note(f"no verifier can judge {len(silent)} conditions, which are left out: {silent[:10]}")
     return reward
-
-
-def _train_on(
-    stored: StoredGenerator, cells: Cells, n_steps: int, settings: FinetuneSettings, device: torch.device
-) -> float:
-    """Continue flow matching on the training cells; returns the seconds it took."""
-    fit = FitSettings(
-        n_steps=n_steps,
-        learning_rate=3e-4,
-        validate_every=n_steps,
-        keep_best=False,
-        seed=settings.seed,
-        progress=settings.progress,
-    )
-    return train_generator(stored, cells, fit, device).seconds
 
 
 def _run(
