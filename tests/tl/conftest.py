@@ -71,7 +71,7 @@ def fitted_screen():
     spr.pp.setup_anndata(adata)
     spr.pp.split(adata)
     spr.pp.reference(adata)
-    spr.tl.fit_generator(adata, n_steps=1000, width=64, n_latent=12)
+    spr.tl.fit_generator(adata, n_steps=600, width=64, n_latent=12)
     return adata
 
 
