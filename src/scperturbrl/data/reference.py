@@ -61,7 +61,7 @@ class ReferenceTable:
 
     @property
     def pathway_weight(self) -> np.ndarray:
-        """``(C, P)`` absolute response of the pathways that respond (|t| > 2), else 0."""
+        """``(C, P)`` absolute response of the pathways that respond (absolute t above 2), else 0."""
         return np.where(np.abs(self.pathway_statistic) > 2, np.abs(self.pathway_response), 0).astype(np.float32)
 
     def ranked_genes(self) -> np.ndarray:

@@ -108,7 +108,7 @@ class ConditionPair:
         return difference(self.profiles[1], self.control_profile)
 
     def strongest_genes(self, k: int) -> np.ndarray:
-        """Observed differentially expressed genes without the targets: `top_genes` or the `k` with the largest |t|."""
+        """Observed differentially expressed genes without the targets: `top_genes` or the `k` with the largest absolute t."""
         if self.top_genes is not None:
             return self.top_genes[~np.isin(self.top_genes, [] if self.target_genes is None else self.target_genes)]
         statistic = self.observed_statistic
