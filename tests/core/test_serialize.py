@@ -3,6 +3,7 @@ from __future__ import annotations
 import enum
 import warnings
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import anndata
@@ -145,4 +146,4 @@ def test_tables_pass_unchanged():
 
 def test_versions_are_those_installed():
     assert versions()["numpy"] == np.__version__
-    assert versions()["torch"] == torch.__version__
+    assert versions()["torch"] == version("torch")

@@ -134,7 +134,7 @@ def _read_table(path: Path, dtypes: dict[str, str]) -> pd.DataFrame:
     # not by pandas' reader, which takes a gene or cell type called "NA" for a missing value and "1" for a number
     with path.open(encoding="utf-8", newline="") as handle:
         (index_name, *columns), *rows = csv.reader(handle)
-    index = pd.Index([row[0] for row in rows], dtype=object, name=index_name or None)
+    index = pd.Index([row[0] for row in rows] or np.array([], dtype=object), name=index_name or None)
     values = {column: [row[i + 1] for row in rows] for i, column in enumerate(columns)}
     return pd.DataFrame({name: _parsed(texts, dtypes[name], index) for name, texts in values.items()}, index=index)
 

@@ -70,7 +70,7 @@ def _cell_frame(adata: AnnData, setup: Setup) -> pd.DataFrame:
     labels = adata.obs[setup.perturbation_key].astype(str)
     parsed = {x: parse_perturbation(x, control=setup.control, sep=setup.perturbation_sep) for x in labels.unique()}
     columns = [setup.perturbation_key, *setup.covariate_keys, *([setup.dose_key] if setup.dose_key else [])]
-    rows = adata.obs[columns].astype(str).agg("\x1f".join, axis=1)
+    rows = pd.Series(["\x1f".join(map(str, row)) for row in zip(*(adata.obs[key] for key in columns), strict=True)])
     codes, unique = pd.factorize(rows)
     first = np.unique(codes, return_index=True)[1]
     records = []

@@ -74,7 +74,7 @@ class ReferenceTable:
         """Bring the table, the bank and the network to the form that verifiers read."""
         ranked = self.ranked_genes()
         significant = np.take_along_axis(self.padj, ranked, 1) < 0.05
-        as_tensor = lambda values: torch.as_tensor(np.asarray(values, dtype=np.float32))
+        as_tensor = lambda values: torch.as_tensor(np.array(values, dtype=np.float32))
         return Reference(
             conditions=tuple(self.conditions),
             control_mean=as_tensor(self.control_mean),

@@ -7,6 +7,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from scperturbrl.datasets._names import CONTROL, LABEL_PUBLISHED, PERTURBATION, SEPARATOR
@@ -180,7 +181,7 @@ def _harmonise(
     if perturbation not in adata.obs:
         msg = f"obs has no column {perturbation!r}; it has {list(adata.obs.columns)}. The published file has changed."
         raise KeyError(msg)
-    published = adata.obs[perturbation].astype(str).to_numpy(dtype=object)
+    published = np.array([str(label) for label in adata.obs[perturbation]], dtype=object)
     controls = {control} if isinstance(control, str) else set(control)
     translated = {label: _translate(label, controls, rename) for label in pd.unique(published)}
     if CONTROL not in translated.values():
