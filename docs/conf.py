@@ -41,7 +41,7 @@ extensions = [
 ]
 
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "**.ipynb_checkpoints", "generated/_*.md", "README.md"]
+exclude_patterns = ["_build", "jupyter_execute", "**.ipynb_checkpoints", "generated/_*.md", "README.md"]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 
 # names of this package must resolve; those of others need their inventories, which an offline build does not have

@@ -4,15 +4,23 @@ import warnings
 from pathlib import Path
 
 import anndata
+import numba
 import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+import torch
 from scipy import sparse
 
 import scperturbrl as spr
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+# Tensors are tiny here, and threads that wait for each other cost many times the work. Scanpy's numba functions give
+# PyTorch as many threads as they have themselves, whatever OMP_NUM_THREADS says, so both are told.
+numba.set_num_threads(1)
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

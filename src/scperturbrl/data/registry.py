@@ -73,6 +73,8 @@ def expression(adata: AnnData, layer: str | None) -> Any:
     if layer not in adata.layers:
         from scperturbrl._core.validate import near_matches
 
-        msg = f"`layers` has no {layer!r}.{near_matches(layer, adata.layers.keys())}"
+        # newer AnnData list X among the layers, under None
+        names = [name for name in adata.layers if name is not None]
+        msg = f"`layers` has no {layer!r}.{near_matches(layer, names)}"
         raise KeyError(msg)
     return adata.layers[layer]

@@ -55,12 +55,12 @@ class Vocabulary:
             for slot, part in enumerate(parts):
                 tokens[row, slot], present[row, slot] = position.get(part, -1) + 1, 1
                 if part in self.embeddings.index:
-                    features[row, slot] = torch.as_tensor(self.embeddings.loc[part].to_numpy(np.float32))
+                    features[row, slot] = torch.tensor(self.embeddings.loc[part].to_numpy(np.float32))
         return ConditionBatch(
             tokens=tokens,
             features=features,
             present=present,
-            dose=torch.as_tensor(table["dose"].to_numpy(np.float32)),
+            dose=torch.tensor(table["dose"].to_numpy(np.float32)),
             covariates=self._covariates(table["covariates"]),
         )
 
