@@ -24,6 +24,7 @@ def build_batch(parts, *, features=None, dose=None, covariates=None, length=None
         present=present,
         dose=torch.zeros(n) if dose is None else torch.tensor(dose, dtype=torch.float32),
         covariates=torch.zeros(n, 0, dtype=torch.long) if covariates is None else torch.tensor(covariates),
+        shift=torch.zeros(n, 1),
     )
 
 

@@ -36,6 +36,7 @@ def conditions(tokens):
         present=torch.ones(n, 1),
         dose=torch.zeros(n),
         covariates=torch.zeros(n, 0, dtype=torch.long),
+        shift=torch.zeros(n, 1),
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from scperturbrl._core import keys
 from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.conditions import condition_record, parse_perturbation
+from scperturbrl.data.recentring import recentred
 from scperturbrl.data.training_set import Controls, control_units
 
 if TYPE_CHECKING:
@@ -52,12 +53,13 @@ def generate_cells(
     -------
     Log-normalised cells and counts, both ``(n, G)`` float32.
     """
+    conditions = recentred(stored, cells, table, seed=seed)
     generator = stored.generator.to(device)
     unit = torch.as_tensor(control_units(cells, controls), dtype=torch.float32)
     values, counts = generator.generate(
         torch.as_tensor(cells.block(controls)),
         unit,
-        stored.vocabulary.batch(table).to(device),
+        conditions.to(device),
         torch.as_tensor(codes),
         seed=seed,
     )

@@ -47,6 +47,10 @@ class StoredGenerator:
     conditions: pd.DataFrame
     genes: list[str]
 
+    def training_conditions(self) -> list[str]:
+        """Names of the conditions that it was fitted to."""
+        return list(self.conditions.index[self.conditions[keys.SPLIT] == keys.TRAIN])
+
     def to_uns(self) -> dict[str, Any]:
         """Return plain values that AnnData can write."""
         user_embeddings = bool(self.params["embeddings"] == "user")
@@ -77,6 +81,7 @@ class StoredGenerator:
             tokens=tuple(str(token) for token in space["vocabulary"]["tokens"]),
             covariate_values=tuple(tuple(str(v) for v in space["vocabulary"][name]) for name in names),
             embeddings=embeddings,
+            groups=tuple(str(group) for group in space["vocabulary"]["groups"]),
         )
         return cls(generator, vocabulary, dict(record["params"]), record["history"], record["conditions"], genes)
 

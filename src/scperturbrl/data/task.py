@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.recentring import recentred
 from scperturbrl.data.training_set import Controls, control_units, encode_rows
 from scperturbrl.rl.rollout import ControlPool
 from scperturbrl.rl.task import Task
@@ -38,4 +39,4 @@ def build_task(stored: StoredGenerator, cells: Cells, conditions: Sequence[str],
         found = np.flatnonzero((cells.codes == row) & (cells.split == label))
         chosen = np.sort(numpy_rng(seed, i).choice(found, min(N_REAL, len(found)), replace=False))
         real[i, : len(chosen)] = encode_rows(cells, chosen, space)
-    return Task(stored.vocabulary.batch(cells.table.iloc[rows]), pool, real)
+    return Task(recentred(stored, cells, cells.table.iloc[rows], seed=seed), pool, real)

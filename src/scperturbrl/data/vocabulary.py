@@ -28,11 +28,14 @@ class Vocabulary:
         Known values of each covariate; index i + 1 is the i-th.
     embeddings
         Features of perturbations, one row each: the user's table, or the loadings of all measured genes.
+    groups
+        Control groups with perturbed training cells; group i + 1 of the linear part is the i-th.
     """
 
     tokens: tuple[str, ...]
     covariate_values: tuple[tuple[str, ...], ...]
     embeddings: pd.DataFrame
+    groups: tuple[str, ...] = ()
 
     def known(self, part: str) -> bool:
         """Whether the perturbation can be encoded at all."""
@@ -62,7 +65,13 @@ class Vocabulary:
             present=present,
             dose=torch.tensor(table["dose"].to_numpy(np.float32)),
             covariates=self._covariates(table["covariates"]),
+            shift=torch.zeros(n, 1),
         )
+
+    def group_codes(self, table: pd.DataFrame) -> torch.Tensor:
+        """Group ``(C,)`` of each condition for the linear part; 0 for one without perturbed training cells."""
+        index = {name: i + 1 for i, name in enumerate(self.groups)}
+        return torch.tensor([index.get(name, 0) for name in table["group"]], dtype=torch.long)
 
     def _covariates(self, rows: Iterable[Sequence[str]]) -> torch.Tensor:
         index = [{value: i + 1 for i, value in enumerate(values)} for values in self.covariate_values]
@@ -83,7 +92,8 @@ class Vocabulary:
     def to_uns(self) -> dict[str, Any]:
         """Plain values that AnnData can write; embeddings that are gene loadings are not stored twice."""
         values = {f"covariate_{i}": np.array(v, dtype=str) for i, v in enumerate(self.covariate_values)}
-        return {"tokens": np.array(self.tokens, dtype=str), **values}
+        names = {"tokens": np.array(self.tokens, dtype=str), "groups": np.array(self.groups, dtype=str)}
+        return {**names, **values}
 
 
 def gene_embeddings(components: np.ndarray, genes: Iterable[str]) -> pd.DataFrame:
@@ -99,4 +109,5 @@ def training_vocabulary(
     rows = table[training]
     tokens = sorted({part for parts in rows["parts"] for part in parts})
     values = [tuple(sorted(rows["covariates"].str[i].unique())) for i in range(len(covariate_keys))]
-    return Vocabulary(tuple(tokens), tuple(values), embeddings)
+    groups = sorted(rows.loc[~rows["is_control"], "group"].unique())
+    return Vocabulary(tuple(tokens), tuple(values), embeddings, tuple(groups))

@@ -24,6 +24,9 @@ class ConditionBatch:
         ``(C,)`` dose, 0 for none.
     covariates
         ``(C, K)`` index of each covariate value; 0 for one that training never saw.
+    shift
+        ``(C, d)``, or ``(C, 1)`` zeros: what is added to the latent cells of a condition before they become counts, see
+        :mod:`scperturbrl.flow.linear_part`; 0 for conditions that are left as the flow makes them.
     """
 
     tokens: Tensor
@@ -31,6 +34,7 @@ class ConditionBatch:
     present: Tensor
     dose: Tensor
     covariates: Tensor
+    shift: Tensor
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
+from scperturbrl.flow.linear_part import LinearPart
 from scperturbrl.flow.observation import NegativeBinomialObservation
 from scperturbrl.flow.sampler import integrate
 from scperturbrl.flow.space import PCASpace
@@ -39,6 +40,8 @@ class Architecture:
         Of the velocity network.
     n_steps, solver
         Of the sampler.
+    n_groups
+        Control groups with training conditions, for the linear part.
     """
 
     n_genes: int
@@ -50,6 +53,7 @@ class Architecture:
     n_blocks: int = 2
     n_steps: int = 5
     solver: str = "midpoint"
+    n_groups: int = 0
 
 
 class Generator(nn.Module):
@@ -78,6 +82,7 @@ class Generator(nn.Module):
         self.encoder = ConditionEncoder(a.n_tokens, a.n_features, a.n_covariate_values, a.width)
         self.velocity = VelocityMLP(a.n_latent, a.width, a.n_blocks)
         self.observation = NegativeBinomialObservation(a.n_genes, a.n_latent, a.n_tokens)
+        self.linear = LinearPart(a.n_groups, a.n_tokens, a.n_latent)
 
     @property
     def device(self) -> torch.device:
@@ -107,8 +112,9 @@ class Generator(nn.Module):
         return integrate(field, noise, n_steps=a.n_steps, solver=a.solver, grad_steps=grad_steps)
 
     def log_rate(self, latent: Tensor, conditions: ConditionBatch, index: Tensor) -> Tensor:
-        """Log rate ``(n, G)`` of latent cells, in normalised units."""
-        return self.observation.log_rate(latent, self.observation.condition_residual(conditions.tokens)[index])
+        """Log rate ``(n, G)`` of latent cells, shifted as their conditions say, in normalised units."""
+        shifted = latent + conditions.shift[index]
+        return self.observation.log_rate(shifted, self.observation.condition_residual(conditions.tokens)[index])
 
     @torch.no_grad()
     def generate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,9 @@ from scipy import sparse
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.validate import check_positive
+from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells import Cells
+from scperturbrl.data.recentring import fit_linear_part, fit_recentring
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import (
     StoredGenerator,
@@ -45,6 +46,7 @@ def fit_generator(
     learning_rate: float = 1e-3,
     max_minutes: float | None = None,
     embeddings: pd.DataFrame | None = None,
+    prior: Literal["linear", "none"] = "linear",
     init_from: str | None = None,
     device: str | torch.device = "auto",
     seed: Seed = 0,
@@ -76,6 +78,10 @@ def fit_generator(
     embeddings
         Features of perturbations, one row each (index: names, columns: numbers). By default the loadings of the
         perturbed gene on the components, so that every measured gene can be perturbed.
+    prior
+        ``"linear"`` moves the mean of generated cells of a condition that training never saw towards that of the
+        additive ridge (of a new context: the mean shift), by a share of at most one half that validation conditions choose;
+        spread and shape stay the flow's. ``"none"`` leaves the flow alone.
     init_from
         Key of a fitted generator to train on instead of starting anew; space and observation layer are its own,
         and the last state is kept, not the best. Meant for "the same generator trained on for as long", the baseline of
@@ -114,6 +120,7 @@ def fit_generator(
     >>> sorted(adata.uns["generator"])
     ['conditions', 'history', 'params', 'space', 'weights']
     """
+    check_choice("prior", prior, ["linear", "none"])
     check_positive(n_latent=n_latent, width=width, n_blocks=n_blocks, n_steps=n_steps, batch_size=batch_size)
     check_positive(learning_rate=learning_rate, **({} if max_minutes is None else {"max_minutes": max_minutes}))
     started = log.start("fitting the flow generator")
@@ -126,7 +133,7 @@ def fit_generator(
         raise ValueError(msg)
     if init_from is None:
         sizes = {"n_latent": n_latent, "width": width, "n_blocks": n_blocks}
-        stored = _new_generator(cells, setup, sizes, embeddings, seed)
+        stored = _new_generator(cells, setup, sizes, embeddings, prior, seed)
     else:
         stored = read_generator(adata, init_from)
     settings = FitSettings(
@@ -139,6 +146,8 @@ def fit_generator(
         keep_best=init_from is None,
     )
     result = train_generator(stored, cells, settings, torch_device)
+    if stored.params["prior"] == "linear":
+        fit_recentring(stored, cells, seed=seed)
     stored.params |= {"parent": init_from or "", "method": "fit_generator", **_plain(settings), **_outcome(result)}
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
@@ -146,7 +155,7 @@ def fit_generator(
 
 
 def _new_generator(
-    cells: Cells, setup: Setup, sizes: dict[str, int], embeddings: pd.DataFrame | None, seed: int
+    cells: Cells, setup: Setup, sizes: dict[str, int], embeddings: pd.DataFrame | None, prior: str, seed: int
 ) -> StoredGenerator:
     """Space and observation layer fitted on training cells; encoder and velocity at random."""
     rows = np.flatnonzero(cells.is_training())
@@ -163,6 +172,7 @@ def _new_generator(
                 n_tokens=len(vocabulary.tokens),
                 n_features=features.shape[1],
                 n_covariate_values=tuple(len(values) for values in vocabulary.covariate_values),
+                n_groups=len(vocabulary.groups),
                 width=sizes["width"],
                 n_blocks=sizes["n_blocks"],
             )
@@ -170,14 +180,20 @@ def _new_generator(
     generator.space = space
     factor = _fit_observation(generator, cells, rows, vocabulary.batch(cells.table[training]).tokens, training, seed)
     split = dict(zip(cells.table.index[cells.codes], cells.split, strict=True))
-    return StoredGenerator(
+    stored = StoredGenerator(
         generator=generator,
         vocabulary=vocabulary,
-        params={"embeddings": "loadings" if embeddings is None else "user", "denoise": factor.tolist()},
+        params={
+            "embeddings": "loadings" if embeddings is None else "user",
+            "denoise": factor.tolist(),
+            "prior": prior,
+        },
         history=pd.DataFrame(),
         conditions=condition_frame(cells.table, split, vocabulary),
         genes=[str(gene) for gene in cells.genes],
     )
+    fit_linear_part(stored, cells)
+    return stored
 
 
 def _fit_space(cells: Cells, rows: np.ndarray, n_latent: int, seed: int) -> PCASpace:

@@ -16,6 +16,7 @@ from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.generation import draw_controls, generate_cells, wanted_conditions
+from scperturbrl.data.recentring import linear_weights
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import condition_frame, read_generator
 
@@ -67,7 +68,8 @@ def predict(
     A new AnnData of ``n_cells`` cells per condition with the genes of `adata`, its perturbation, covariate and dose columns,
     ``obs["origin"] == "generated"``, ``obs["<key>_source"]`` (the control cell each started from) and
     ``obs["condition"]``. ``uns["prediction"]`` tells how it was made and lists the conditions with ``parts_seen``,
-    the number of their perturbations that training saw. ``anndata.concat([adata, new])`` joins it to `adata`.
+    the number of their perturbations that training saw, and ``linear_weight``, the share of the additive ridge in their
+    mean (how well that predicted validation conditions is in ``uns[key]["params"]["linear"]``). ``anndata.concat([adata, new])`` joins it to `adata`.
 
     Raises
     ------
@@ -108,7 +110,9 @@ def predict(
     table = table.assign(n_cells=n_cells)
     new.uns["prediction"] = {
         "params": to_uns({"key": key, "seed": seed, "output": output, "n_cells": n_cells, "versions": versions()}),
-        "conditions": condition_frame(table, {}, stored.vocabulary).drop(columns=keys.SPLIT),
+        "conditions": condition_frame(table, {}, stored.vocabulary)
+        .drop(columns=keys.SPLIT)
+        .assign(linear_weight=linear_weights(stored, table)),
     }
     log.finish(started, ["a new AnnData"])
     return new

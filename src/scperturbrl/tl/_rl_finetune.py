@@ -12,6 +12,7 @@ from scperturbrl._core.device import resolve_device
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_positive
 from scperturbrl.data.cells import Cells
+from scperturbrl.data.recentring import fit_recentring
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import read_generator, write_generator
 from scperturbrl.data.stored_reference import read_calibration, read_reference
@@ -148,6 +149,8 @@ def rl_finetune(
     chosen = resolve(verifiers)
     reward = _reward(adata, cells, chosen, weights, calibrate=calibrate)
     result = _run(stored, cells, reward, settings, resolve_device(device))
+    if stored.params["prior"] == "linear":
+        fit_recentring(stored, cells, seed=settings.seed)
     stored.params |= {
         "parent": key,
         "method": "rl_finetune",

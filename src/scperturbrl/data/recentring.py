@@ -1,0 +1,146 @@
+"""Moving the generated means of unseen conditions towards the linear prediction: fit, weight, use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from scperturbrl._core import keys
+from scperturbrl._core.random import torch_rng
+from scperturbrl.data.reference import fit_reference
+from scperturbrl.data.training_set import Controls, encode_rows
+from scperturbrl.flow.linear_part import recentring_weight
+from scperturbrl.metrics.ridge import ridge_effect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scperturbrl.data.cells import Cells
+    from scperturbrl.data.stored_generator import StoredGenerator
+    from scperturbrl.flow.condition_encoder import ConditionBatch
+
+# cells whose mean stands for the flow's mean of a condition, and conditions generated at a time
+N_CELLS, N_AT_ONCE = 512, 8
+MIN_CELLS = 10
+
+
+class Means(NamedTuple):
+    """Latent means ``(C, d)`` of control cells, by the flow and by the linear part, and whether the last is known ``(C,)``."""
+
+    control: Tensor
+    flow: Tensor
+    linear: Tensor
+    known: Tensor
+
+    def select(self, index: Tensor) -> Means:
+        """Those of some conditions."""
+        return Means(*(part[index] for part in self))
+
+
+def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
+    """Fit the additive ridge of every control group, and of all together, to the effects of the training conditions."""
+    generator, linear = stored.generator, stored.generator.linear
+    names = cells.conditions(keys.TRAIN, min_cells=2)
+    empty = np.zeros((len(cells.genes), 0), dtype=np.float32)
+    effects = fit_reference(cells, cells.is_training(), conditions=names, network=empty).mean_effect
+    table = cells.table.loc[names]
+    latent = torch.as_tensor(effects, dtype=torch.float32) @ generator.space.components / generator.space.scale
+    linear.full_dose.fill_(max(float(table["dose"].max()), 1e-6) if (table["dose"] > 0).any() else 1.0)
+    amount = linear.amount(torch.tensor(table["dose"].to_numpy(np.float32))).numpy()
+    design = _design(table["parts"], stored.vocabulary.tokens) * amount[:, None]
+    groups = stored.vocabulary.group_codes(table).numpy()
+    for group in range(len(stored.vocabulary.groups) + 1):
+        chosen = np.flatnonzero(groups == group) if group else np.arange(len(table))
+        if not len(chosen):
+            continue
+        rows, same = np.unique(design[chosen], axis=0, return_inverse=True)
+        mean = pd.DataFrame(latent.numpy()[chosen]).groupby(same.ravel()).mean().to_numpy()
+        seen = (rows != 0).any(0)
+        found = ridge_effect(rows[:, seen], mean, design_query=np.eye(int(seen.sum()))).effect
+        linear.coefficients[group, 1:][torch.as_tensor(seen)] = torch.as_tensor(found, dtype=torch.float32)
+        linear.covered[group, 1:] = torch.as_tensor(seen, dtype=torch.float32)
+
+
+def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int) -> None:
+    """Set the weight of the linear part by the validation conditions, which neither it nor the flow was fitted to."""
+    names = cells.conditions(keys.VALIDATION, min_cells=MIN_CELLS)
+    means = _means(stored, cells, cells.table.loc[names], seed=seed)
+    means, rows = means.select(means.known), np.asarray(cells.rows(names), dtype=int)[means.known.numpy()]
+    real = torch.zeros_like(means.flow)
+    for i, row in enumerate(rows):
+        own = np.flatnonzero((cells.codes == row) & (cells.split == keys.VALIDATION))
+        real[i] = encode_rows(cells, own, stored.generator.space).mean(0)
+    weight = recentring_weight(means.flow, means.linear, real)
+    stored.generator.linear.weight.fill_(weight)
+    explained = {f"{name}_r2": _explained(getattr(means, name), real, means.control) for name in ("linear", "flow")}
+    stored.params["linear"] = {"weight": weight, "n_validation": len(rows), **explained}
+
+
+def recentred(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, *, seed: int) -> ConditionBatch:
+    """Conditions of `table` as tensors; those that training never saw are shifted towards the linear prediction."""
+    batch = stored.vocabulary.batch(table)
+    weight = linear_weights(stored, table)
+    moved = np.flatnonzero(weight)
+    if not len(moved):
+        return batch
+    means = _means(stored, cells, table.iloc[moved], seed=seed)
+    shift = torch.zeros(len(table), means.flow.shape[1])
+    shift[moved] = torch.as_tensor(weight[moved, None], dtype=torch.float32) * (means.linear - means.flow)
+    return replace(batch, shift=shift)
+
+
+def linear_weights(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
+    """Share ``(C,)`` of the linear part in the mean of each condition of `table`; 0 for trained and for unknown ones."""
+    batch, groups = stored.vocabulary.batch(table), stored.vocabulary.group_codes(table)
+    known = stored.generator.linear(batch, groups)[1].numpy()
+    unseen = ~table.index.isin(stored.training_conditions())
+    return float(stored.generator.linear.weight) * (known & unseen)
+
+
+def _means(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, *, seed: int) -> Means:
+    generator = stored.generator
+    batch = stored.vocabulary.batch(table)
+    effect, known = generator.linear(batch, stored.vocabulary.group_codes(table))
+    control, own = _control_latents(stored, cells, table["group"].tolist())
+    flow = torch.zeros_like(effect)
+    with torch.no_grad():
+        for first in range(0, int(known.sum()), N_AT_ONCE):
+            some = torch.nonzero(known).flatten()[first : first + N_AT_ONCE]
+            start = torch.cat([own[int(i)] for i in some])
+            latent = generator.sample_latent(start, batch, some.repeat_interleave(N_CELLS), torch_rng(seed, 6))
+            flow[some] = latent.view(len(some), N_CELLS, -1).mean(1)
+    return Means(control, flow, control + effect, known)
+
+
+def _explained(means: Tensor, real: Tensor, control: Tensor) -> float:
+    """Share of the squared effects that `means` explain; NaN without conditions."""
+    if not len(real):
+        return float("nan")
+    return 1 - float((real - means).square().sum() / (real - control).square().sum())
+
+
+def _control_latents(stored: StoredGenerator, cells: Cells, groups: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
+    """Mean latent control cell ``(C, d)`` of each group, and 512 of them that have that mean."""
+    controls, found = Controls.of(cells), {}
+    for group in dict.fromkeys(groups):
+        start, count = controls.run(group)
+        latent = encode_rows(cells, controls.rows[start : start + count], stored.generator.space)
+        chosen = latent[torch.arange(N_CELLS) * count // N_CELLS]
+        found[group] = latent.mean(0), chosen + latent.mean(0) - chosen.mean(0)
+    mean = [found[group][0] for group in groups]
+    empty = torch.zeros(0, stored.generator.space.dim)
+    return torch.stack(mean) if mean else empty, [found[group][1] for group in groups]
+
+
+def _design(parts: pd.Series, tokens: Sequence[str]) -> np.ndarray:
+    position = {token: i for i, token in enumerate(tokens)}
+    design = np.zeros((len(parts), len(tokens)))
+    for row, own in enumerate(parts):
+        for part in own:
+            design[row, position[part]] += 1
+    return design

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scperturbrl.flow.linear_part import LinearPart, recentring_weight
+
+
+@pytest.fixture
+def linear():
+    part = LinearPart(n_groups=2, n_tokens=3, n_latent=2)
+    part.coefficients[:, 1:] = torch.arange(18.0).view(3, 3, 2)
+    part.covered[0, 1:] = 1
+    part.covered[1, 1:3] = 1
+    part.coefficients[1, 3] = part.coefficients[2] = 0
+    return part
+
+
+def test_effects_of_the_parts_add_up(linear, make_batch):
+    batch = make_batch([[1, 2], [2], [3]])
+    effect, known = linear(batch, torch.tensor([1, 1, 0]))
+    assert known.tolist() == [True] * 3
+    own = linear.coefficients
+    torch.testing.assert_close(effect, torch.stack([own[1, 1] + own[1, 2], own[1, 2], own[0, 3]]))
+
+
+def test_a_group_that_does_not_know_all_parts_uses_the_pooled_effects(linear, make_batch):
+    effect, _ = linear(make_batch([[1, 3], [1]]), torch.tensor([1, 2]))
+    torch.testing.assert_close(
+        effect, torch.stack([linear.coefficients[0, 1] + linear.coefficients[0, 3], linear.coefficients[0, 1]])
+    )
+
+
+def test_a_perturbation_that_was_never_trained_on_has_no_linear_effect(linear, make_batch):
+    effect, known = linear(make_batch([[0], [1, 0], []]), torch.tensor([1, 1, 1]))
+    assert known.tolist() == [False] * 3
+    assert (effect == 0).all()
+
+
+def test_the_amount_of_a_dose_is_logarithmic(linear, make_batch):
+    linear.full_dose.fill_(9.0)
+    effect, _ = linear(make_batch([[1], [1], [1]], dose=[9.0, 2.0, 0.0]), torch.tensor([1, 1, 1]))
+    one = linear.coefficients[1, 1]
+    torch.testing.assert_close(effect, torch.stack([one, one * math.log(3) / math.log(10), one]))
+
+
+def test_without_held_out_conditions_the_weight_is_the_prior():
+    nothing = torch.zeros(0, 3)
+    assert recentring_weight(nothing, nothing, nothing) == 0.25
+
+
+@given(share=st.floats(-2, 3), n=st.integers(1, 20))
+def test_the_weight_is_least_squares_shrunk_towards_the_prior_and_at_most_one_half(share, n):
+    rng = torch.Generator().manual_seed(n)
+    flow, linear = torch.randn(n, 4, generator=rng), torch.randn(n, 4, generator=rng)
+    found = recentring_weight(flow, linear, flow + share * (linear - flow))
+    expected = min((n * min(max(share, 0), 1) + 0.25) / (n + 1), 0.5)
+    assert found == pytest.approx(expected, abs=1e-4)
