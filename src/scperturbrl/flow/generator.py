@@ -88,6 +88,10 @@ class Generator(nn.Module):
         """Parameters that training changes: those of encoder and velocity."""
         return [*self.encoder.parameters(), *self.velocity.parameters()]
 
+    def named_network_parameters(self) -> dict[str, nn.Parameter]:
+        """:meth:`network_parameters` by name, in the same order."""
+        return {name: value for name, value in self.named_parameters() if name.startswith(("encoder.", "velocity."))}
+
     def sample_latent(
         self,
         control: Tensor,
