@@ -18,7 +18,8 @@ PATIENCE = 3
 class FiniteSteps:
     """Takes optimiser steps, leaves out those that are not finite, and knows when to go back and when to stop.
 
-    After three failures in a row the last good state is to be restored, after three more training is to stop.
+    After three failures in a row the last good state is to be restored; after three more before there is another good
+    state, training is to stop.
 
     Parameters
     ----------
@@ -57,12 +58,17 @@ class FiniteSteps:
             # there is no way back from such a step but the last good state
             self.in_a_row = max(self.in_a_row, PATIENCE - 1)
             return self._failed(f"the weight {bad}", worst)
-        self.in_a_row, self.restored = 0, False
+        self.in_a_row = 0
         return float(loss.detach())
 
     def reject(self, what: str, codes: Tensor) -> None:
         """Record that no step could be taken because `what` is not finite for the conditions `codes`."""
         self._failed(what, codes)
+
+    def good(self) -> bool:
+        """Whether the present state may be taken for a good one; if so, earlier failures are forgiven."""
+        self.restored = self.restored and self.in_a_row > 0
+        return self.in_a_row == 0
 
     def must_go_back(self) -> bool:
         """Whether the last good state is to be restored now; says so once."""

@@ -63,7 +63,7 @@ class FitRun:
 
     def keep(self, end: str = "", *, now: bool = False) -> None:
         """Take the present state for a good one, and write it to the file if that is due."""
-        if self.finite.in_a_row:
+        if not self.finite.good():
             return
         self.ended = end if end in _FINAL else ""
         self.good = self.weights.state()

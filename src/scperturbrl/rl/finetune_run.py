@@ -59,7 +59,7 @@ class FinetuneRun:
 
     def keep(self, iteration: int, end: str = "", *, now: bool = False) -> None:
         """Take the present state for a good one, and write it to the file if that is due; `end` is final."""
-        if self.finite.in_a_row:
+        if not self.finite.good():
             return
         self.iteration, self.ended = iteration, end
         self.good = self.weights.state()
