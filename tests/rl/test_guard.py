@@ -47,7 +47,6 @@ def test_alarms_name_what_is_wrong(guard, parameter, change, words):
     [
         {"energy": 0.24},
         {"validation_energy": 0.46},
-        {"validation_energy": float("nan")},
         {"energy": -1.0},
         {"spread": 1.09},
         {"spread": 0.91},
@@ -59,6 +58,21 @@ def test_what_is_within_the_limits_raises_none(guard, parameter, change):
     assert guard.check(1, replace(START, **change), [parameter])
     assert guard.alarms == []
     assert guard.good_iteration == 1
+
+
+def test_without_validation_conditions_there_is_no_distance_to_watch(parameter):
+    guard = Guard(LIMITS)
+    for iteration in range(2):
+        assert guard.check(iteration, replace(START, validation_energy=float("nan")), [parameter])
+    assert guard.alarms == []
+
+
+@pytest.mark.parametrize("name", ["energy", "validation_energy", "spread", "drift"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_alarming(guard, parameter, name, value):
+    guard.check(1, replace(START, **{name: value}), [parameter])
+    assert len(guard.alarms) == 1
+    assert guard.good_iteration == 0
 
 
 def test_a_negative_distance_at_the_start_gives_no_extra_room(parameter):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -60,6 +61,110 @@ def test_a_failed_save_leaves_nothing(fitted, tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         spr.tl.save_generator(fitted, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+def signed(folder):
+    """Make the checksums fit, as somebody who edits a file on purpose would."""
+    names = sorted(path.name for path in folder.iterdir() if path.name != "sha256sums.txt")
+    sums = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (folder / "sha256sums.txt").write_text("".join(sums))
+
+
+def test_where_it_comes_from_is_written_down(fitted, tmp_path):
+    spr.tl.rl_finetune(fitted, n_iterations=1, n_conditions=2, group_size=2, verifiers=["pearson_topk"])
+    spr.tl.save_generator(fitted, tmp_path / "rl", key="generator_rl")
+    config = json.loads((tmp_path / "rl" / "config.json").read_text())
+    params = config["params"]
+    assert config["space"]["genes"] == fitted.var_names.tolist()
+    assert params["gene_hash"] == fitted.uns["scperturbrl"]["setup"]["gene_hash"]
+    assert params["split_hash"] == fitted.uns["scperturbrl"]["split"]["hash"]
+    assert params["log_state"] == "log1p"
+    assert list(params["verifiers"]) == ["pearson_topk"]
+    assert set(params["versions"]) >= {"scperturbrl", "anndata", "torch", "numpy"}
+    spr.tl.fit_generator(fitted, init_from="generator_rl", key_added="next", n_steps=1, batch_size=8)
+    spr.tl.fit_generator(fitted, init_from="generator", key_added="other", n_steps=1, batch_size=8)
+    hashes = [fitted.uns[key]["params"]["parent_hash"] for key in ("generator_rl", "next", "other")]
+    assert hashes[0] == hashes[2] != hashes[1]
+    assert fitted.uns["generator"]["params"]["parent_hash"] == ""
+
+
+def test_another_split_is_told(fitted, saved):
+    spr.pp.split(fitted, seed=5, fraction=0.6)
+    with pytest.warns(UserWarning, match=r"trained on another split.*Do not evaluate"):
+        spr.tl.load_generator(fitted, saved)
+
+
+def places(value, path=()):
+    """Every place in a configuration, as a path of keys."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield (*path, key)
+        yield from places(value[key], (*path, key))
+
+
+@pytest.mark.parametrize("change", ["remove", None, -1, "text", [], {}, 1e300, [[1], "a"]])
+def test_an_edited_configuration_is_refused_clearly_or_does_no_harm(fitted, saved, change):
+    original = (saved / "config.json").read_text()
+    found = [p for p in places(json.loads(original)) if p[0] in {"space", "dtypes"} or p in {("params",), ("schema",)}]
+    tried = [p for p in found if not (len(p) > 2 and isinstance(p[-1], int) and p[-1] > 1)]
+    assert len(tried) > 20
+    for path in tried:
+        config = json.loads(original)
+        *way, last = path
+        parent = config
+        for key in way:
+            parent = parent[key]
+        if change == "remove":
+            del parent[last]
+        else:
+            parent[last] = change
+        (saved / "config.json").write_text(json.dumps(config))
+        signed(saved)
+        try:
+            spr.tl.load_generator(fitted, saved, key_added="loaded")
+        except ValueError as error:
+            assert len(str(error)) > 30, (path, change)  # noqa: PT017
+        fitted.uns.pop("loaded", None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_genes": 10**9}, "shape"),
+        ({"width": 2**40}, "`?width`? = "),
+        ({"width": 10**6}, "shape"),
+        ({"n_latent": "many"}, "n_latent = 'many'"),
+    ],
+)
+def test_absurd_sizes_are_refused_before_memory_is_taken(fitted, saved, change, message):
+    config = json.loads((saved / "config.json").read_text())
+    config["space"]["architecture"] |= change
+    (saved / "config.json").write_text(json.dumps(config))
+    signed(saved)
+    with pytest.raises(ValueError, match=message):
+        spr.tl.load_generator(fitted, saved, key_added="loaded")
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int32])
+def test_weights_of_another_type_are_named(fitted, saved, dtype):
+    weights = load_file(saved / "model.safetensors")
+    weights["space.mean"] = weights["space.mean"].astype(dtype)
+    save_file(weights, saved / "model.safetensors")
+    signed(saved)
+    with pytest.raises(ValueError, match=rf"'space\.mean' has type {np.dtype(dtype)}; expected float32"):
+        spr.tl.load_generator(fitted, saved, key_added="loaded")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "history.csv"])
+def test_any_cut_and_any_flipped_bit_is_refused(fitted, saved, name):
+    content, rng = (saved / name).read_bytes(), np.random.default_rng(0)
+    for position in rng.integers(len(content), size=60).tolist():
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << int(rng.integers(8))
+        for bad in (bytes(flipped), content[:position]):
+            (saved / name).write_bytes(bad)
+            with pytest.raises(ValueError, match="damaged|schema"):
+                spr.tl.load_generator(fitted, saved, key_added="loaded")
+    assert "loaded" not in fitted.uns
 
 
 def spoil_weight(folder):

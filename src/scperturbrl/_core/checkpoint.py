@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scperturbrl._core.run_file import sync_directory
+
 SCHEMA = 1
 _TABLES = ("history", "conditions")
 _CONFIG, _WEIGHTS, _SUMS = "config.json", "model.safetensors", "sha256sums.txt"
@@ -50,6 +52,7 @@ def write_directory(path: str | os.PathLike[str], record: dict[str, Any], *, ove
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    sync_directory(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from scperturbrl._core import keys
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import name_hash, near_matches
+from scperturbrl.data.fingerprint import weights_hash
 from scperturbrl.data.vocabulary import Vocabulary, gene_embeddings
 from scperturbrl.flow.generator import Generator
 
@@ -92,8 +93,15 @@ def default_embeddings(generator: Generator, genes: Iterable[str]) -> pd.DataFra
 
 
 def write_generator(adata: AnnData, key: str, stored: StoredGenerator) -> None:
-    """Write `stored` to ``uns[key]``."""
-    stored.params["versions"] = versions()
+    """Write `stored` to ``uns[key]``, with what its numbers depend on besides its settings."""
+    setup, parent = adata.uns[keys.SETUP], str(stored.params.get("parent") or "")
+    stored.params |= {
+        "versions": versions(),
+        "log_state": str(setup["setup"]["log_state"]),
+        "gene_hash": name_hash(stored.genes),
+        "split_hash": split_hash(adata),
+        "parent_hash": weights_hash(adata.uns[parent]["weights"]) if parent else "",
+    }
     adata.uns[key] = stored.to_uns()
 
 
@@ -125,6 +133,11 @@ def check_genes(expected: list[str], found: pd.Index) -> None:
     what = f"genes are missing, {missing[:5]} among them" if missing else "the genes are in another order"
     msg = f"The generator was fitted on {len(expected)} genes, `adata` has {len(found)}: {what}. Use `adata[:, genes]` with its genes."
     raise ValueError(msg)
+
+
+def split_hash(adata: AnnData) -> str:
+    """Hash of the split that `adata` has, "" without one."""
+    return str(adata.uns.get(keys.SETUP, {}).get("split", {}).get("hash", ""))
 
 
 def is_generator(adata: AnnData, key: str) -> bool:

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from scperturbrl._core import keys
+from scperturbrl._core import keys, log
+from scperturbrl.data.fingerprint import array_hash, cells_identity, weights_hash
+from scperturbrl.data.stored_generator import default_embeddings
 from scperturbrl.data.task import build_task
 from scperturbrl.data.training_set import Controls, latent_cells
+from scperturbrl.flow.finite_steps import skipped_message
 from scperturbrl.flow.fit import FitResult, FitSettings, fit_flow
 from scperturbrl.rl.yardstick import Yardstick
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scperturbrl._core.run_file import RunFile
     from scperturbrl.data.cells import Cells
     from scperturbrl.data.stored_generator import StoredGenerator
     from scperturbrl.flow.generator import Generator
 
 
-def train_generator(stored: StoredGenerator, cells: Cells, settings: FitSettings, device: torch.device) -> FitResult:
+def train_generator(
+    stored: StoredGenerator, cells: Cells, settings: FitSettings, device: torch.device, *, file: RunFile | None = None
+) -> FitResult:
     """Train encoder and velocity of `stored` on the training cells, watched by the validation conditions.
 
     Raises
     ------
     ValueError
-        If there are no training cells.
+        If there are no training cells, or `file` is of another run.
     """
+    state = _read_state(file, stored, cells, settings) if file is not None else None
     generator = stored.generator
     factor = torch.as_tensor(np.asarray(stored.params["denoise"]), dtype=torch.float32)
     space = generator.space
@@ -41,9 +49,43 @@ def train_generator(stored: StoredGenerator, cells: Cells, settings: FitSettings
         raise ValueError(msg)
     generator.to(device)
     distance = _distance(stored, cells, settings.seed, device)
-    result = fit_flow(generator.train(), train, validation, conditions, settings, distance)
+    names = [str(name) for name in cells.table.index]
+    result = fit_flow(
+        generator.train(), train, validation, conditions, settings, distance, names=names, file=file, state=state
+    )
     generator.eval().cpu()
+    if result.skipped:
+        log.warn(skipped_message(result.skipped, result.first_skipped, "training steps"))
     return result
+
+
+def _read_state(file: RunFile, stored: StoredGenerator, cells: Cells, settings: FitSettings) -> dict[str, Any] | None:
+    """State in `file`, with the space and the observation layer that it was trained in put into `stored`."""
+    generator = stored.generator
+    # what may change between a run and its continuation
+    free = {"progress", "max_seconds"}
+    sizes = {name: size for name, size in generator.architecture_dict().items() if isinstance(size, (int, str))}
+    own_features = str(stored.params["embeddings"]) == "user"
+    identity = {
+        **{name: value for name, value in asdict(settings).items() if name not in free},
+        **{name: size for name, size in sizes.items() if name != "n_steps"},
+        **cells_identity(cells),
+        "embeddings": array_hash(stored.vocabulary.embeddings.to_numpy(np.float32)) if own_features else "",
+        "init_from": "" if settings.keep_best else weights_hash(generator.to_arrays()),
+    }
+    state = file.read(identity)
+    if state is None:
+        file.constant = {"model": generator.state_dict(), "denoise": np.asarray(stored.params["denoise"]).tolist()}
+        return None
+    file.constant = {name: state[name] for name in ("model", "denoise")}
+    # on another machine they may come out with other rounding, to which the weights do not belong
+    generator.load_state_dict(state["model"])
+    stored.params["denoise"] = state["denoise"]
+    if not own_features:
+        embeddings = default_embeddings(generator, stored.genes)
+        stored.vocabulary = replace(stored.vocabulary, embeddings=embeddings)
+    log.note(f"going on from step {state['progress']['step']} of {file.path}")
+    return state
 
 
 def _distance(

@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from scperturbrl._core.memory import BatchSize
 from scperturbrl._core.progress import progress_bar, step_boundary_interrupt
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.ema import WeightAverage, restore, snapshot
+from scperturbrl.flow.finite_steps import FiniteSteps
+from scperturbrl.flow.fit_run import FitRun
 from scperturbrl.flow.loss import flow_matching_loss
+from scperturbrl.flow.weight_state import WeightState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
+    from scperturbrl._core.run_file import RunFile
     from scperturbrl.flow.condition_encoder import ConditionBatch
     from scperturbrl.flow.generator import Generator
 
@@ -80,12 +86,17 @@ class FitSettings:
 
 @dataclass
 class FitResult:
-    """What training gave besides the weights: one row of `history` a validation, and why it ended."""
+    """What training gave besides the weights: one row of `history` a validation, and why it ended.
+
+    Steps that were not finite are left out; `skipped` counts them and `first_skipped` says what it was the first time.
+    """
 
     history: list[dict[str, float]] = field(default_factory=list)
     best_step: int = 0
     stopped: str = "all steps done"
     seconds: float = 0.0
+    skipped: int = 0
+    first_skipped: str = ""
 
 
 def fit_flow(
@@ -95,6 +106,10 @@ def fit_flow(
     conditions: ConditionBatch,
     settings: FitSettings,
     distance: Callable[[Generator], float] | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    file: RunFile | None = None,
+    state: dict[str, Any] | None = None,
 ) -> FitResult:
     """Train encoder and velocity; the weights end as the averaged weights of the best validation.
 
@@ -113,37 +128,54 @@ def fit_flow(
         Settings.
     distance
         Distance of generated to real validation cells.
+    names
+        Names of the conditions, for messages.
+    file, state
+        Where the state of the run is written now and then, and one to go on from.
+
+    Raises
+    ------
+    FloatingPointError
+        If no step, or no validation, had finite values.
     """
     parameters = generator.network_parameters()
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     average = WeightAverage(parameters, settings.ema_decay)
     rng = torch_rng(settings.seed, 0)
-    result, best, running = FitResult(), _Best(settings, compares=distance is not None), 0.0
-    start = time.perf_counter()
+    result, best = FitResult(), _Best(settings, compares=distance is not None)
+    finite = FiniteSteps(generator.named_network_parameters(), clip=settings.gradient_clip, conditions=names)
+    run = FitRun(WeightState(parameters, [optimiser], average), rng, best, result, finite, file).resumed(state)
+    batch = BatchSize(settings.batch_size, "cells of a training step")
+    start = time.perf_counter() - result.seconds
     with (
         step_boundary_interrupt() as interrupt,
         progress_bar("fitting the generator", settings.n_steps, show=settings.progress) as show,
     ):
-        for step in range(1, settings.n_steps + 1):
-            seconds = time.perf_counter() - start
-            optimiser.param_groups[0]["lr"] = settings.learning_rate * _decay(step, seconds, settings)
-            loss = _training_step(generator, train, conditions, settings, optimiser, rng)
-            average.update()
-            running += (loss - running) / (1 + (step - 1) % settings.validate_every)
-            end = _reason_to_end(step, seconds, settings, interrupted=interrupt.requested)
-            if step % settings.validate_every == 0 or end:
+        for step in run.remaining(settings.n_steps):
+            result.seconds = time.perf_counter() - start
+            optimiser.param_groups[0]["lr"] = settings.learning_rate * _decay(step, result.seconds, settings)
+            loss = batch(lambda n: _training_step(generator, train, conditions, settings, n, optimiser, rng, finite))
+            run.note_loss(step, loss, settings.validate_every)
+            end = _reason_to_end(step, result.seconds, settings, interrupted=interrupt.requested)
+            regular = step % settings.validate_every == 0 or step == settings.n_steps
+            if end and not regular:
+                # before the validation, which an uninterrupted run would not make here
+                run.keep(now=True)
+            if regular or end:
                 average.swap()
                 row = _validate(generator, validation, conditions, settings, distance)
                 best.offer(step, row["validation_energy"], parameters)
                 average.swap()
-                result.history.append({"step": step, "loss": running, **row})
-                show(step, f"loss {running:.3f}, validation energy distance {row['validation_energy']:.3f}")
-            end = end or best.reason_to_end(step)
+                result.history.append({"step": step, "loss": run.running, **row})
+                show(step, f"loss {run.running:.3f}, validation energy distance {row['validation_energy']:.3f}")
+            end = finite.reason_to_end() or end or best.reason_to_end(step)
+            if regular:
+                run.keep(end, now=bool(end))
             if end:
                 result.stopped = end
                 break
+    run.finish(time.perf_counter() - start)
     restore(parameters, best.weights)
-    result.best_step, result.seconds = best.step, time.perf_counter() - start
     return result
 
 
@@ -157,7 +189,7 @@ class _Best:
     def offer(self, step: int, value: float, parameters: list[torch.nn.Parameter]) -> None:
         # early weights can match means before they have learnt any spread, so the first eighth does not count
         too_early = self.compares and step < self.settings.n_steps / 8
-        if too_early or not (self.compares and value >= self.value):
+        if too_early or not self.compares or value < self.value:
             self.value = math.inf if too_early else value
             self.step, self.weights = step, snapshot(parameters)
 
@@ -192,23 +224,20 @@ def _training_step(
     train: LatentCells,
     conditions: ConditionBatch,
     settings: FitSettings,
+    batch_size: int,
     optimiser: torch.optim.Optimizer,
     rng: torch.Generator,
+    finite: FiniteSteps,
 ) -> float:
-    cells, control, index = train.draw(settings.batch_size, rng)
+    cells, control, index = train.draw(batch_size, rng)
     # a perturbation that has features must also be predictable from them alone, as an unseen one will be
     known = conditions.features.abs().sum(-1) > 0
     keep = (torch.rand(conditions.tokens.shape, generator=rng) >= settings.token_dropout) | ~known.cpu()
     device = generator.device
     batch = conditions.without_tokens(keep.to(device))
-    loss = flow_matching_loss(
-        generator, cells.to(device), control.to(device), batch, index.to(device), _device_rng(rng, device)
-    ).mean()
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(generator.network_parameters(), settings.gradient_clip)
-    optimiser.step()
-    return float(loss.detach())
+    index = index.to(device)
+    losses = flow_matching_loss(generator, cells.to(device), control.to(device), batch, index, _device_rng(rng, device))
+    return finite.step(optimiser, losses, index)
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -93,6 +93,10 @@ class Generator(nn.Module):
         """Parameters that training changes: those of encoder and velocity."""
         return [*self.encoder.parameters(), *self.velocity.parameters()]
 
+    def named_network_parameters(self) -> dict[str, nn.Parameter]:
+        """:meth:`network_parameters` by name, in the same order."""
+        return {name: value for name, value in self.named_parameters() if name.startswith(("encoder.", "velocity."))}
+
     def sample_latent(
         self,
         control: Tensor,
@@ -163,21 +167,48 @@ class Generator(nn.Module):
         Raises
         ------
         ValueError
-            If a weight is missing, unknown, of another shape or not finite; the first one is named.
+            If a weight is missing, unknown, of another type or shape or not finite, or a size is none; the first one is
+            named.
         """
-        values = {name: architecture[name] for name in Architecture.__dataclass_fields__}
-        values["n_covariate_values"] = tuple(int(n) for n in values["n_covariate_values"])
-        values = {
-            name: int(v) if name.startswith(("n_", "width")) and name != "n_covariate_values" else v
-            for name, v in values.items()
-        }
-        generator = cls(Architecture(**values))
-        generator.load_state_dict(_checked(generator.state_dict(), weights))
+        sizes = _architecture(architecture)
+        with torch.device("meta"):
+            # without memory, so that absurd sizes are found before anything is allocated
+            expected = cls(sizes).state_dict()
+        state = _checked(expected, weights)
+        generator = cls(sizes)
+        generator.load_state_dict(state)
         return generator.eval()
 
     def architecture_dict(self) -> dict[str, Any]:
         """Architecture as plain values."""
         return {**asdict(self.architecture), "n_covariate_values": list(self.architecture.n_covariate_values)}
+
+
+def _architecture(values: Mapping[str, Any]) -> Architecture:
+    """Architecture from plain values, as a file gives them back."""
+    plain: dict[str, Any] = {}
+    for name, field in Architecture.__dataclass_fields__.items():
+        if name not in values:
+            # sizes that newer versions added
+            if field.default is MISSING:
+                msg = f"The architecture has no {name!r}; this is not the record of a generator."
+                raise ValueError(msg)
+        elif name == "n_covariate_values":
+            plain[name] = tuple(_size(name, n) for n in values[name])
+        else:
+            plain[name] = str(values[name]) if name == "solver" else _size(name, values[name])
+    return Architecture(**plain)
+
+
+def _size(name: str, value: Any) -> int:
+    try:
+        size = int(value)
+    except (TypeError, ValueError, OverflowError):
+        size = -1
+    if not 0 <= size < 2**31:
+        msg = f"The architecture has {name} = {value!r}; a size is expected."
+        raise ValueError(msg)
+    return size
 
 
 def _checked(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
@@ -192,7 +223,11 @@ def _checked(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) 
         if name not in weights:
             msg = f"The weight {name!r} is missing."
             raise ValueError(msg)
-        value = torch.as_tensor(np.array(weights[name], dtype=np.float32))
+        array = np.asarray(weights[name])
+        if array.dtype != np.float32:
+            msg = f"The weight {name!r} has type {array.dtype}; expected float32."
+            raise ValueError(msg)
+        value = torch.as_tensor(array.copy())
         if tuple(value.shape) != tuple(own.shape):
             msg = f"The weight {name!r} has shape {tuple(value.shape)}; expected {tuple(own.shape)}."
             raise ValueError(msg)

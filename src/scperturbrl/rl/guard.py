@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -99,12 +100,15 @@ class Guard:
             return []
         found = []
         for name in ("energy", "validation_energy"):
+            if math.isnan(getattr(start, name)):
+                continue
             rise = getattr(vitals, name) - getattr(start, name)
             limit = limits.energy + 0.1 * max(getattr(start, name), 0)
-            if rise > limit:
+            # so that what is not finite raises an alarm too
+            if not rise <= limit:
                 found.append(f"{name} rose by {rise:.3f} of the effect's own distance (limit {limit:.3f})")
-        if abs(vitals.spread - 1) > limits.spread:
+        if not abs(vitals.spread - 1) <= limits.spread:
             found.append(f"spread is {vitals.spread:.2f} of the pretrained generator's (limit 1 +- {limits.spread:g})")
-        if vitals.drift > limits.drift:
+        if not vitals.drift <= limits.drift:
             found.append(f"velocity drifted by {vitals.drift:.3f} (limit {limits.drift:g})")
         return found

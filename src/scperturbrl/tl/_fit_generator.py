@@ -12,6 +12,8 @@ from scipy import sparse
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.random import Seed, resolve_seed
+from scperturbrl._core.run_file import RunFile
+from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.recentring import fit_linear_part, fit_recentring
@@ -31,6 +33,8 @@ from scperturbrl.flow.generator import Architecture, Generator
 from scperturbrl.flow.space import PCASpace
 
 if TYPE_CHECKING:
+    import os
+
     from anndata import AnnData
 
 
@@ -48,6 +52,8 @@ def fit_generator(
     embeddings: pd.DataFrame | None = None,
     prior: Literal["linear", "none"] = "linear",
     init_from: str | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     device: str | torch.device = "auto",
     seed: Seed = 0,
     progress: bool | None = None,
@@ -86,10 +92,16 @@ def fit_generator(
         Key of a fitted generator to train on instead of starting anew; space and observation layer are its own,
         and the last state is kept, not the best. Meant for "the same generator trained on for as long", the baseline of
         post-training.
+    checkpoint_dir
+        Directory for the state of the run, which is written there now and then (``fit_generator.safetensors``: weights,
+        optimiser, averages, random numbers, history).
+    resume
+        Go on from the state in `checkpoint_dir`, if there is one. On the CPU a run that was killed and resumed gives, bit
+        for bit, what it would have given uninterrupted.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     seed
-        Seed or NumPy generator. On the CPU the same seed gives the same weights.
+        Seed or NumPy generator. On the CPU the same seed gives the same weights, whatever the number of threads.
     progress
         Whether to show a progress bar; by default in a terminal or notebook.
 
@@ -101,9 +113,18 @@ def fit_generator(
     Raises
     ------
     ValueError
-        If the data are not set up or split, or no count unit can be read off the expression.
+        If the data are not set up or split, no count unit can be read off the expression, or the state in
+        `checkpoint_dir` is damaged or of another run.
     KeyError
         If a perturbation to be predicted cannot be encoded, or `init_from` is no generator.
+    FileExistsError
+        If there is a state in `checkpoint_dir` and `resume` is false.
+    OSError
+        If `checkpoint_dir` cannot be written to, or its disk is full; the last state stays intact.
+    FloatingPointError
+        If training met values that are not finite from the beginning.
+    MemoryError
+        If the memory of the device does not even suffice for one cell at a time.
 
     Notes
     -----
@@ -123,6 +144,7 @@ def fit_generator(
     check_choice("prior", prior, ["linear", "none"])
     check_positive(n_latent=n_latent, width=width, n_blocks=n_blocks, n_steps=n_steps, batch_size=batch_size)
     check_positive(learning_rate=learning_rate, **({} if max_minutes is None else {"max_minutes": max_minutes}))
+    file = RunFile.of(checkpoint_dir, "fit_generator", resume=resume)
     started = log.start("fitting the flow generator")
     seed = resolve_seed(seed)
     setup = Setup.of(adata)
@@ -131,11 +153,7 @@ def fit_generator(
     if not cells.is_training().any():
         msg = "There are no training cells. Check `obs['split']`, or call `scperturbrl.pp.split(adata)` again."
         raise ValueError(msg)
-    if init_from is None:
-        sizes = {"n_latent": n_latent, "width": width, "n_blocks": n_blocks}
-        stored = _new_generator(cells, setup, sizes, embeddings, prior, seed)
-    else:
-        stored = read_generator(adata, init_from)
+    sizes = {"n_latent": n_latent, "width": width, "n_blocks": n_blocks}
     settings = FitSettings(
         n_steps=n_steps,
         batch_size=batch_size,
@@ -145,9 +163,14 @@ def fit_generator(
         progress=progress,
         keep_best=init_from is None,
     )
-    result = train_generator(stored, cells, settings, torch_device)
-    if stored.params["prior"] == "linear":
-        fit_recentring(stored, cells, seed=seed)
+    with one_thread(torch_device):
+        if init_from is None:
+            stored = _new_generator(cells, setup, sizes, embeddings, prior, seed)
+        else:
+            stored = read_generator(adata, init_from)
+        result = train_generator(stored, cells, settings, torch_device, file=file)
+        if stored.params["prior"] == "linear":
+            fit_recentring(stored, cells, seed=seed)
     stored.params |= {"parent": init_from or "", "method": "fit_generator", **_plain(settings), **_outcome(result)}
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
@@ -232,4 +255,9 @@ def _plain(settings: FitSettings) -> dict[str, Any]:
 
 
 def _outcome(result: FitResult) -> dict[str, Any]:
-    return {"best_step": result.best_step, "stopped": result.stopped, "seconds": result.seconds}
+    return {
+        "best_step": result.best_step,
+        "stopped": result.stopped,
+        "seconds": result.seconds,
+        "skipped_steps": result.skipped,
+    }

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.checkpoint import read_directory, write_directory
-from scperturbrl.data.stored_generator import StoredGenerator, check_genes, read_generator
+from scperturbrl._core.validate import name_hash
+from scperturbrl.data.stored_generator import StoredGenerator, check_genes, read_generator, split_hash
 
 if TYPE_CHECKING:
     import os
@@ -19,8 +20,9 @@ def save_generator(
 ) -> None:
     """Save a generator to a directory of safetensors, JSON and CSV files.
 
-    ``model.safetensors`` holds the weights, ``config.json`` everything else (schema, sizes, gene names, settings, versions)
-    and ``history.csv``, ``conditions.csv`` the tables. The directory appears whole or not at all.
+    ``model.safetensors`` holds the weights, ``config.json`` everything else (schema, versions, sizes, settings, verifiers, gene
+    names and their hash, log state, hashes of the split and of the parent generator), ``history.csv`` and
+    ``conditions.csv`` the tables, ``sha256sums.txt`` the checksums. The directory appears whole or not at all.
 
     Parameters
     ----------
@@ -61,7 +63,8 @@ def save_generator(
 def load_generator(adata: AnnData, path: str | os.PathLike[str], *, key_added: str = keys.GENERATOR) -> None:
     """Load a generator that :func:`save_generator` wrote into ``uns[key_added]``.
 
-    Nothing in the files is executed. Weights are checked for names, shapes and finiteness.
+    Nothing in the files is executed. Checksums are compared, and weights checked for names, types, shapes and
+    finiteness. A warning tells if the generator was trained on another split than that of `adata`.
 
     Parameters
     ----------
@@ -77,14 +80,38 @@ def load_generator(adata: AnnData, path: str | os.PathLike[str], *, key_added: s
     FileNotFoundError
         If the directory or one of its files is missing.
     ValueError
-        If a file is damaged, of a schema that this version does not know, or was fitted on other genes.
+        If a file is damaged or of a schema that this version does not know, or if the generator was fitted on other genes
+        or on expression of another log state.
 
     Examples
     --------
     See :func:`save_generator`.
     """
-    record = read_directory(path)
-    stored = StoredGenerator.from_uns(record)
+    try:
+        stored = StoredGenerator.from_uns(read_directory(path))
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+        msg = f"{path} is not the record of a generator: {type(error).__name__} {error}"
+        raise ValueError(msg) from error
     check_genes(stored.genes, adata.var_names)
+    _check_provenance(adata, stored, path)
     adata.uns[key_added] = stored.to_uns()
     log.note(f"loaded {path} to uns[{key_added!r}]")
+
+
+def _check_provenance(adata: AnnData, stored: StoredGenerator, path: str | os.PathLike[str]) -> None:
+    """Compare what is recorded of genes, log state and split, where it is recorded."""
+    params = stored.params
+    if params.get("gene_hash", name_hash(stored.genes)) != name_hash(stored.genes):
+        msg = f"The gene names of {path} do not fit their hash."
+        raise ValueError(msg)
+    own = adata.uns.get(keys.SETUP, {}).get("setup", {}).get("log_state")
+    theirs = params.get("log_state", own)
+    if own is not None and str(own) != str(theirs):
+        msg = f"The generator was fitted on expression of log state {str(theirs)!r}, `adata` has {str(own)!r}."
+        raise ValueError(msg)
+    split, theirs = split_hash(adata), str(params.get("split_hash", ""))
+    if split and theirs and split != theirs:
+        log.warn(
+            f"The generator in {path} was trained on another split than `adata` has, so test conditions may be among those it "
+            "learnt from. Do not evaluate it on them."
+        )

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.random import Seed, resolve_seed
+from scperturbrl._core.run_file import RunFile
+from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_positive
 from scperturbrl.data.cells import Cells
+from scperturbrl.data.fingerprint import cells_identity, reward_identity, weights_hash
 from scperturbrl.data.recentring import fit_recentring
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import read_generator, write_generator
 from scperturbrl.data.stored_reference import read_calibration, read_reference
 from scperturbrl.data.task import build_task
+from scperturbrl.flow.finite_steps import skipped_message
 from scperturbrl.rl.finetune import FinetuneResult, FinetuneSettings, finetune
 from scperturbrl.rl.reward import Reward
 from scperturbrl.tl._score import importance
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
 
     import torch
@@ -48,6 +53,8 @@ def rl_finetune(
     reward_steps: int = 4,
     energy_steps: int = 3,
     guard: bool = True,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     device: str | torch.device = "auto",
     seed: Seed = 0,
     progress: bool | None = None,
@@ -84,17 +91,23 @@ def rl_finetune(
         Of the reward updates, decaying linearly.
     anchor
         Weight of the squared distance to the pretrained velocity. It decides how reward is traded for distance: 0.3
-        is strong post-training, 3 cautious.
+        is strong post-training, 3 cautious, infinity leaves the generator as it is.
     reward_steps
         Steps on the reward in each round; 0 leaves it out, which shows what the energy distance does alone.
     energy_steps
         Steps down the energy distance in each round; 0 leaves it out.
     guard
         Whether the guard may stop the run and go back. Without it the last state is kept whatever happened.
+    checkpoint_dir
+        Directory for the state of the run, which is written there now and then (``rl_finetune.safetensors``: weights,
+        optimisers, averages, old policy, random numbers, guard, history).
+    resume
+        Go on from the state in `checkpoint_dir`, if there is one. On the CPU a run that was killed and resumed gives, bit
+        for bit, what it would have given uninterrupted.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     seed
-        Seed or NumPy generator. On the CPU the same seed gives the same weights.
+        Seed or NumPy generator. On the CPU the same seed gives the same weights, whatever the number of threads.
     progress
         Whether to show a progress bar; by default in a terminal or notebook.
 
@@ -110,7 +123,14 @@ def rl_finetune(
     KeyError
         If `key` is no generator or a verifier is unknown.
     ValueError
-        If there is no reference, or no verifier can tell real from control cells in any condition.
+        If there is no reference, no verifier can tell real from control cells in any condition, or the state in
+        `checkpoint_dir` is damaged or of another run.
+    FileExistsError
+        If there is a state in `checkpoint_dir` and `resume` is false.
+    OSError
+        If `checkpoint_dir` cannot be written to, or its disk is full; the last state stays intact.
+    MemoryError
+        If the memory of the device does not even suffice for one condition at a time.
 
     Notes
     -----
@@ -131,6 +151,7 @@ def rl_finetune(
     check_positive(n_iterations=n_iterations, n_conditions=n_conditions, learning_rate=learning_rate)
     _check_at_least(0, anchor=anchor, reward_steps=reward_steps, energy_steps=energy_steps)
     _check_at_least(2, group_size=group_size)
+    file = RunFile.of(checkpoint_dir, "rl_finetune", resume=resume)
     started = log.start("post-training the generator")
     settings = FinetuneSettings(
         n_iterations=n_iterations,
@@ -147,10 +168,12 @@ def rl_finetune(
     stored = read_generator(adata, key)
     cells = Cells.of(adata, Setup.of(adata))
     chosen = resolve(verifiers)
-    reward = _reward(adata, cells, chosen, weights, calibrate=calibrate)
-    result = _run(stored, cells, reward, settings, resolve_device(device))
-    if stored.params["prior"] == "linear":
-        fit_recentring(stored, cells, seed=settings.seed)
+    torch_device = resolve_device(device)
+    with one_thread(torch_device):
+        reward = _reward(adata, cells, chosen, weights, calibrate=calibrate)
+        result = _run(stored, cells, reward, settings, torch_device, file)
+        if stored.params["prior"] == "linear":
+            fit_recentring(stored, cells, seed=settings.seed)
     stored.params |= {
         "parent": key,
         "method": "rl_finetune",
@@ -162,6 +185,7 @@ def rl_finetune(
         "kept_iteration": result.kept_iteration,
         "stopped": result.stopped,
         "seconds": result.seconds,
+        "skipped_steps": result.skipped,
     }
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
@@ -169,6 +193,8 @@ def rl_finetune(
         log.warn(
             f"Post-training was stopped by its {result.stopped}. The state of iteration {result.kept_iteration} was kept."
         )
+    if result.skipped:
+        log.warn(skipped_message(result.skipped, result.first_skipped, "updates"))
     log.finish(started, [f"uns[{key_added!r}]"])
 
 
@@ -199,8 +225,14 @@ def _reward(
 
 
 def _run(
-    stored: StoredGenerator, cells: Cells, reward: Reward, settings: FinetuneSettings, device: torch.device
+    stored: StoredGenerator,
+    cells: Cells,
+    reward: Reward,
+    settings: FinetuneSettings,
+    device: torch.device,
+    file: RunFile | None,
 ) -> FinetuneResult:
+    state = _read_state(file, stored, cells, reward, settings) if file is not None else None
     conditions = list(reward.reference.conditions)
     task = build_task(stored, cells, conditions, keys.TRAIN, seed=settings.seed)
     watched = cells.conditions(keys.VALIDATION, min_cells=10)
@@ -212,6 +244,22 @@ def _run(
         reward.weights.to(device),
         reward.calibrated,
     )
-    result = finetune(stored.generator.to(device), task.to(device), placed, settings, validation)
+    generator = stored.generator.to(device)
+    result = finetune(generator, task.to(device), placed, settings, validation, file=file, state=state)
     stored.generator.cpu().eval()
     return result
+
+
+def _read_state(
+    file: RunFile, stored: StoredGenerator, cells: Cells, reward: Reward, settings: FinetuneSettings
+) -> dict[str, Any] | None:
+    identity = {
+        **{name: value for name, value in asdict(settings).items() if name != "progress"},
+        **cells_identity(cells),
+        **reward_identity(reward),
+        "pretrained generator": weights_hash(stored.generator.to_arrays()),
+    }
+    state = file.read(identity)
+    if state is not None:
+        log.note(f"going on from iteration {state['progress']['iteration']} of {file.path}")
+    return state

@@ -1,0 +1,61 @@
+"""Smaller batches where the memory of a device does not suffice."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from scperturbrl._core import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class BatchSize:
+    """A batch size that is halved when memory runs out.
+
+    Parameters
+    ----------
+    size
+        To begin with.
+    name
+        What it counts, for messages.
+    """
+
+    def __init__(self, size: int, name: str) -> None:
+        self.size, self.name = size, name
+
+    def __call__(self, work: Callable[[int], T]) -> T:
+        """Return ``work(size)``, with ever smaller sizes, and a warning each, while memory runs out.
+
+        Raises
+        ------
+        MemoryError
+            If it does not even suffice for one.
+        """
+        while True:
+            try:
+                return work(self.size)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            # only here is the traceback gone, which holds the tensors of the failed attempt
+            if self.size <= 1:
+                msg = f"Out of memory even with one of {self.name} at a time: {reason}. Use `device='cpu'`, or fewer genes."
+                raise MemoryError(msg)
+            self.size //= 2
+            log.warn(f"Out of memory: {reason}. Going on with {self.size} {self.name} at a time.")
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that there is no memory left, on whatever device."""
+    known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return known or any(words in str(error) for words in ("out of memory", "can't allocate memory"))

@@ -1,0 +1,202 @@
+"""The state of a run that is under way: one file, replaced as a whole, that a killed run goes on from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SCHEMA = 1
+_TENSOR = "__tensor__"
+# writing the state may take this share of the time
+_SHARE = 0.05
+
+
+class RunFile:
+    """Where the state of one run is kept.
+
+    The file is safetensors; its header holds everything that is no tensor, as JSON, and a digest of both.
+
+    Parameters
+    ----------
+    path
+        The file.
+    resume
+        Whether to go on from a state that is there. Without one the run starts at the beginning either way.
+
+    Attributes
+    ----------
+    constant
+        Part of every state that stays the same through a run.
+
+    Raises
+    ------
+    FileExistsError
+        If there is a state and `resume` is false.
+    OSError
+        If its directory cannot be made or written to; checked before any work is done.
+    """
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        self.path, self.resume = path, resume
+        self.identity: dict[str, str] = {}
+        self.constant: dict[str, Any] = {}
+        self._saved, self._cost = -float("inf"), 0.0
+        _probe(path)
+        if path.exists() and not resume:
+            msg = f"{path} holds the state of an earlier run. Pass `resume=True` to go on from it, or another `checkpoint_dir`."
+            raise FileExistsError(msg)
+
+    @classmethod
+    def of(cls, directory: str | os.PathLike[str] | None, verb: str, *, resume: bool) -> RunFile | None:
+        """File of the verb called `verb` in `directory`; None without one.
+
+        Raises
+        ------
+        ValueError
+            If `resume` is true and there is no directory.
+        """
+        if directory is not None:
+            return cls(Path(directory) / f"{verb}.safetensors", resume=resume)
+        if resume:
+            msg = "`resume=True` needs `checkpoint_dir`, the directory that the run to go on with was given."
+            raise ValueError(msg)
+        return None
+
+    def read(self, identity: dict[str, Any]) -> dict[str, Any] | None:
+        """State to go on from, or None to start; `identity` says what the run is and is kept for :meth:`write`.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged or of a run with another identity; the first difference is named.
+        """
+        self.identity = {name: json.dumps(value, default=str) for name, value in identity.items()}
+        if not self.path.exists():
+            return None
+        content = _unpack(self.path)
+        found = content["identity"]
+        for name in sorted(found.keys() | self.identity.keys()):
+            was, now = found.get(name), self.identity.get(name)
+            if was != now:
+                msg = (
+                    f"{self.path} is the state of another run: `{name}` was {was}, now it is {now}. Call it as before, "
+                    "or pass another `checkpoint_dir`."
+                )
+                raise ValueError(msg)
+        return content["state"]
+
+    def is_due(self) -> bool:
+        """Whether enough time went by for writing not to slow the run down."""
+        return time.perf_counter() - self._saved >= self._cost / _SHARE
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Replace the file; `state` is made of dicts, lists, plain values and tensors.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written. What was there before stays as it was.
+        """
+        began = time.perf_counter()
+        # one name, so that what a killed run left behind is written over
+        temporary = self.path.with_name(f".{self.path.name}.new")
+        try:
+            content = _pack({"schema": SCHEMA, "identity": self.identity, "state": state | self.constant})
+            with temporary.open("wb") as handle:
+                handle.write(content)
+                handle.flush()
+                os.fsync(handle.fileno())
+            temporary.replace(self.path)
+            sync_directory(self.path.parent)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            kept = "The state written before is intact" if self.path.exists() else "No state was written before"
+            msg = f"The state of the run could not be written to {self.path}: {error.strerror or error}. {kept}; make room and call it again with `resume=True`."
+            raise OSError(error.errno, msg) from error
+        self._saved = time.perf_counter()
+        self._cost = self._saved - began
+
+
+def sync_directory(folder: Path) -> None:
+    """Make renames in `folder` last through a power cut, where directories can be synced."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _probe(path: Path) -> None:
+    probe = path.with_name(f".{path.name}.probe")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+    except OSError as error:
+        msg = f"`checkpoint_dir` {path.parent} cannot be written to: {error.strerror or error}."
+        raise OSError(error.errno, msg) from error
+    finally:
+        if path.parent.is_dir():
+            probe.unlink(missing_ok=True)
+
+
+def _pack(content: dict[str, Any]) -> bytes:
+    from safetensors.torch import save
+
+    tensors: dict[str, torch.Tensor] = {}
+    text = json.dumps(_taken_out(content, "", tensors))
+    return save(tensors, metadata={"content": text, "digest": _digest(text, tensors)})
+
+
+def _unpack(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        text = metadata.get("content", "")
+        if metadata.get("digest") != _digest(text, tensors):
+            msg = "its digest does not fit"
+            raise ValueError(msg)
+        content = json.loads(text)
+    except (SafetensorError, ValueError, OverflowError, MemoryError) as error:
+        msg = f"{path} is damaged ({error}). Remove it to start the run anew."
+        raise ValueError(msg) from error
+    if content.get("schema") != SCHEMA:
+        msg = f"{path} has schema {content.get('schema')!r}; this version reads schema {SCHEMA}."
+        raise ValueError(msg)
+    return dict(_put_back(content, tensors))
+
+
+def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
+    total = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+    return total.hexdigest()
+
+
+def _taken_out(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """`value` as JSON, its tensors moved to `tensors` and replaced by their names."""
+    if isinstance(value, torch.Tensor):
+        tensors[name] = value.detach().cpu().clone().contiguous()
+        return {_TENSOR: name}
+    if isinstance(value, dict):
+        return {str(key): _taken_out(item, f"{name}.{key}".lstrip("."), tensors) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_taken_out(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
+    return value
+
+
+def _put_back(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, dict):
+        return tensors[value[_TENSOR]] if _TENSOR in value else {k: _put_back(v, tensors) for k, v in value.items()}
+    return [_put_back(item, tensors) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,32 @@
+"""One thread, so that sums are always taken in the same order."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def one_thread(device: torch.device | str = "cpu") -> Iterator[None]:
+    """Compute on one thread while the block runs, if `device` is the CPU.
+
+    How many threads share a sum decides its rounding, and thousands of training steps turn that into other weights. The
+    networks here are small and random numbers are drawn by one thread anyway, so little is lost.
+    """
+    if torch.device(device).type != "cpu":
+        yield
+        return
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,112 @@
+"""A post-training run that can be written to a file, gone on with, and brought back to its last good state."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from scperturbrl.flow.ema import restore
+from scperturbrl.rl.guard import Vitals
+
+if TYPE_CHECKING:
+    import torch
+
+    from scperturbrl._core.run_file import RunFile
+    from scperturbrl.flow.finite_steps import FiniteSteps
+    from scperturbrl.flow.weight_state import WeightState
+    from scperturbrl.rl.finetune import FinetuneResult
+    from scperturbrl.rl.guard import Guard
+
+
+@dataclass
+class FinetuneRun:
+    """Everything that the next iteration depends on.
+
+    Attributes
+    ----------
+    weights, rng
+        Weights with their optimisers, average and old policy; random numbers.
+    guard, result
+        The guard with its last good weights, and what is reported.
+    finite
+        Steps that were left out.
+    file
+        Where to write, if anywhere.
+    """
+
+    weights: WeightState
+    rng: torch.Generator
+    guard: Guard
+    result: FinetuneResult
+    finite: FiniteSteps
+    file: RunFile | None
+    iteration: int = 0
+    ended: str = ""
+    good: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.good = self.weights.state()
+
+    def remaining(self, n_iterations: int) -> range:
+        """Iterations that are still to be done."""
+        return range(0) if self.ended else range(self.iteration + 1, n_iterations + 1)
+
+    def recover(self) -> str:
+        """Go back to the last good state if nothing was finite for a while; returns why the run must end, or nothing."""
+        if self.finite.must_go_back():
+            self.weights.load(self.good)
+        return self.finite.reason_to_end()
+
+    def keep(self, iteration: int, end: str = "", *, now: bool = False) -> None:
+        """Take the present state for a good one, and write it to the file if that is due; `end` is final."""
+        if not self.finite.good():
+            return
+        self.iteration, self.ended = iteration, end
+        self.good = self.weights.state()
+        if self.file is not None and (now or bool(end) or self.file.is_due()):
+            self.file.write(self.state())
+
+    def state(self) -> dict[str, Any]:
+        """Everything, as plain values and tensors."""
+        guard = self.guard
+        return {
+            "weights": self.weights.state(),
+            "rng": self.rng.get_state(),
+            "guard": {
+                "start": None if guard.start is None else asdict(guard.start),
+                **{name: getattr(guard, name) for name in ("in_a_row", "good", "good_iteration", "alarms")},
+            },
+            "result": {"history": self.result.history, "seconds": self.result.seconds},
+            "finite": self.finite.state(),
+            "progress": {"iteration": self.iteration, "ended": self.ended},
+        }
+
+    def resumed(self, state: dict[str, Any] | None) -> FinetuneRun:
+        """The run itself, going on from a :meth:`state` if there is one."""
+        if state is None:
+            return self
+        self.weights.load(state["weights"])
+        self.rng.set_state(state["rng"])
+        guard, device = dict(state["guard"]), self.weights.parameters[0].device
+        self.guard.start = Vitals(**guard.pop("start"))
+        self.guard.good = [value.to(device) for value in guard.pop("good")]
+        for name, value in guard.items():
+            setattr(self.guard, name, value)
+        self.result.history, self.result.seconds = list(state["result"]["history"]), state["result"]["seconds"]
+        self.finite.load(state["finite"])
+        self.iteration, self.ended = state["progress"]["iteration"], state["progress"]["ended"]
+        self.result.stopped = self.ended or self.result.stopped
+        self.good = self.weights.state()
+        return self
+
+    def finish(self, seconds: float) -> None:
+        """End with the last state that the guard accepted, or with the average, and fill in the result."""
+        guard, result = self.guard, self.result
+        if guard.active:
+            restore(self.weights.parameters, guard.good)
+        else:
+            self.weights.average.swap()
+        result.alarms = guard.alarms
+        result.kept_iteration = guard.good_iteration if guard.active else int(result.history[-1]["iteration"])
+        result.seconds = seconds
+        result.skipped, result.first_skipped = self.finite.skipped, self.finite.first
