@@ -7,6 +7,8 @@ SPLIT = "split"
 EVALUATION = "evaluation"
 PATHWAY_RESPONSE = "pathway_response"
 PATHWAY_NETWORK = "pathway_network"
+TF_RESPONSE = "tf_response"
+TF_NETWORK = "tf_network"
 
 EFFECT = "perturbation_effect"
 STATISTIC = "perturbation_statistic"

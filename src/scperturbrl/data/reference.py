@@ -118,7 +118,7 @@ def fit_reference(
     """
     rows = cells.rows(conditions)
     controls = [cells.control_row(row) for row in rows]
-    moments = _moments(cells.expression, cells, use)
+    moments = condition_moments(cells.expression, cells, use)
     _check_cells(cells, moments[0], [*rows, *controls], min_cells)
     (n_p, mean_p, var_p), (n_c, mean_c, var_c) = ([x[of] for x in moments] for of in (rows, controls))
     effect = mean_p - mean_c
@@ -140,7 +140,7 @@ def fit_reference(
         padj=stats.false_discovery_control(p, axis=1).astype(np.float32),
         n_cells=n_p.astype(int),
         targets=np.array([np.isin(cells.genes, cells.table["parts"].iloc[row]) for row in rows]),
-        **_pathway_response(cells, use, network, shrunk, mean_c, rows, controls),
+        **set_response(cells, use, network, shrunk, mean_c, rows, controls),
     )
 
 
@@ -157,8 +157,8 @@ def draw_bank(
     return bank
 
 
-def _moments(values: Any, cells: Cells, use: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Count, mean and unbiased variance of the used cells of each condition."""
+def condition_moments(values: Any, cells: Cells, use: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count, mean and unbiased variance of the used cells of each condition of the table, at every column of `values`."""
     index = np.flatnonzero(use)
     shape = (len(cells.table), len(index))
     member = sparse.csr_matrix((np.ones(len(index)), (cells.codes[index], np.arange(len(index)))), shape=shape)
@@ -173,7 +173,7 @@ def _moments(values: Any, cells: Cells, use: np.ndarray) -> tuple[np.ndarray, np
     return count, mean, variance
 
 
-def _pathway_response(
+def set_response(
     cells: Cells,
     use: np.ndarray,
     network: np.ndarray,
@@ -184,7 +184,7 @@ def _pathway_response(
 ) -> dict[str, np.ndarray]:
     """Response, its significance and its spread over control cells; see :class:`ReferenceTable`."""
     weights = standardise_network(torch.as_tensor(network))
-    n, mean, variance = _moments(np.asarray(cells.expression @ weights.numpy()), cells, use)
+    n, mean, variance = condition_moments(np.asarray(cells.expression @ weights.numpy()), cells, use)
     with np.errstate(divide="ignore", invalid="ignore"):
         noise = variance[rows] / n[rows][:, None] + variance[controls] / n[controls][:, None]
         statistic = (mean[rows] - mean[controls]) / np.sqrt(noise)

@@ -183,7 +183,7 @@ def _reward(
     adata: AnnData, cells: Cells, verifiers: Sequence[Verifier], weights: Mapping[str, float] | None, *, calibrate: bool
 ) -> Reward:
     values = importance(verifiers, weights)
-    table, reference = read_reference(adata, cells)
+    table, reference = read_reference(adata, cells, verifiers)
     calibration = read_calibration(adata, cells, table.conditions, verifiers)
     reward = Reward(verifiers, reference, calibration, values, calibrated=calibrate)
     if not reward.informative().any():

@@ -112,7 +112,7 @@ def _score_conditions(
     weights: torch.Tensor,
     kind: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    table, tensors = read_reference(adata, cells)
+    table, tensors = read_reference(adata, cells, verifiers)
     params = adata.uns[keys.SETUP]["reference"]["params"]
     fitted: CrossFit | None = None
     if kind == "observed":
