@@ -161,8 +161,9 @@ def literals(path):
 
 def test_keys_are_written_down_once():
     names = {value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)}
-    patterns = {"score_", "_reward", "_source", "X_pca_"}
-    assert patterns == {make("\0").replace("\0", "") for make in (keys.score, keys.reward, keys.source, keys.pca)}
+    patterns = {"score_", "_reward", "_source", "X_pca_", "_percentile", "_selected", "selection_"}
+    makers = (keys.score, keys.reward, keys.source, keys.pca, keys.percentile, keys.selected, keys.selection)
+    assert patterns == {make("\0").replace("\0", "") for make in makers}
     found = {
         (value, name_of(path))
         for path in files()

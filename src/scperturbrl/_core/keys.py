@@ -35,6 +35,21 @@ def reward(key: str) -> str:
     return f"{key}_reward"
 
 
+def percentile(key: str) -> str:
+    """Column in ``obs`` with the share of real training cells that score no higher than a cell of result `key`."""
+    return f"{key}_percentile"
+
+
+def selected(key: str) -> str:
+    """Column in ``obs`` that marks the chosen cells of result `key`."""
+    return f"{key}_selected"
+
+
+def selection(key: str) -> str:
+    """Slot in ``uns`` that tells how cells of result `key` were chosen, and what that cost."""
+    return f"selection_{key}"
+
+
 def source(key: str) -> str:
     """Column in ``obs`` with the name of the control cell that a generated cell started from."""
     return f"{key}_source"

@@ -85,6 +85,10 @@ class CrossFit:
         values = [self._score(torch.as_tensor(block), reference, condition) for reference in self.references]
         return torch.stack(values).mean(0)
 
+    def score_fold(self, block: np.ndarray, fold: int, condition: int) -> torch.Tensor:
+        """Raw scores ``(n, V)`` of other cells ``(n, G)`` against the reference that `fold` is not part of."""
+        return self._score(torch.as_tensor(block), self.references[fold], condition)
+
     def calibration(self) -> Calibration:
         """Calibration from up to 200 real and control cells of each fold."""
         controls = [self.cells.control_row(row) for row in self.rows]

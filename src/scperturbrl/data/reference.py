@@ -145,14 +145,25 @@ def fit_reference(
 
 
 def draw_bank(
-    cells: Cells, use: np.ndarray, *, conditions: Sequence[str], ranked: np.ndarray, size: int, seed: int
+    cells: Cells,
+    use: np.ndarray,
+    *,
+    conditions: Sequence[str],
+    ranked: np.ndarray,
+    size: int,
+    seed: int,
+    share: float = 1.0,
 ) -> np.ndarray:
-    """Draw up to `size` real cells of each condition, at its first ranked genes; ``(C, size, K)`` padded with NaN."""
+    """Draw up to `size` real cells of each condition, at its first ranked genes; ``(C, size, K)`` padded with NaN.
+
+    No more than `share` of the cells of a condition are drawn.
+    """
     genes = ranked[:, : min(N_BANK_GENES, ranked.shape[1])]
     bank = np.full((len(conditions), size, genes.shape[1]), np.nan, dtype=np.float32)
     for i, row in enumerate(cells.rows(conditions)):
         found = np.flatnonzero((cells.codes == row) & use)
-        drawn = np.sort(numpy_rng(seed, i).choice(found, min(size, len(found)), replace=False))
+        n = min(size, max(1, round(share * len(found))))
+        drawn = np.sort(numpy_rng(seed, i).choice(found, n, replace=False))
         bank[i, : len(drawn)] = cells.block(drawn)[:, genes[i]]
     return bank
 

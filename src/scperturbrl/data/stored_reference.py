@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from scperturbrl._core import keys
-from scperturbrl.data.cross_fit import CrossFit
+from scperturbrl.data.cross_fit import N_FOLDS, CrossFit
 from scperturbrl.data.network import check_network, network_matrix
 from scperturbrl.data.reference import ReferenceTable, draw_bank, fit_reference
 from scperturbrl.data.support import Support
@@ -132,7 +132,11 @@ def read_reference(
 def bank_and_tensors(
     table: ReferenceTable, cells: Cells, use: np.ndarray, network: np.ndarray, params: dict[str, Any]
 ) -> Reference:
-    """Draw the bank of real cells for `table` and bring both to tensors."""
+    """Draw the bank of real cells for `table` and bring both to tensors.
+
+    The bank is no larger than it was for calibration, where a fold was left out: the more cells there are to choose from,
+    the nearer the nearest ones.
+    """
     bank = draw_bank(
         cells,
         use,
@@ -140,6 +144,7 @@ def bank_and_tensors(
         ranked=table.ranked_genes(),
         size=int(params["bank_size"]),
         seed=int(params["seed"]),
+        share=1 - 1 / N_FOLDS,
     )
     return table.to_tensors(bank, network)
 

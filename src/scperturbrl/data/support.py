@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ class Support:
     bank_size: int
     seed: int
 
-    def fields(self, needs: Iterable[str]) -> dict[str, torch.Tensor]:
+    def fields(self, needs: Iterable[str]) -> dict[str, Any]:
         """Those of the optional fields that are among `needs`, as tensors."""
         makers: dict[str, Callable[[], np.ndarray]] = {
             "targets": self._targets,
@@ -78,10 +78,8 @@ class Support:
             "regulon_scale": lambda: self.regulon_table["pathway_scale"],
         }
         made = {name: makers[name]() for name in sorted(set(needs) & set(makers))}
-        return {
-            name: torch.as_tensor(np.array(value, dtype=np.float32 if value.dtype.kind == "f" else value.dtype))
-            for name, value in made.items()
-        }
+        dtype = lambda value: np.float32 if value.dtype.kind == "f" else value.dtype
+        return {name: torch.as_tensor(np.array(value, dtype=dtype(value))) for name, value in made.items()}
 
     @cached_property
     def _rows(self) -> list[int]:
@@ -200,5 +198,6 @@ class Support:
     def _regulon_weight(self) -> np.ndarray:
         response, statistic = self.regulon_table["pathway_response"], self.regulon_table["pathway_statistic"]
         parts = self.cells.table["parts"].iloc[self._rows]
-        targeted = np.array([[factor in own for factor in self.factors] for own in parts]).reshape(response.shape)
+        targeted = np.array([[factor in own for factor in self.factors] for own in parts], dtype=bool)
+        targeted = targeted.reshape(response.shape)
         return np.where((np.abs(statistic) > 2) & ~targeted, np.abs(response), 0)

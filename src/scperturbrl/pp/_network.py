@@ -79,7 +79,9 @@ def pathway_network(
         )
     kept = sets.index[sets["kept"]]
     adata.uns[key_added] = inside[inside["source"].isin(kept)].reset_index(drop=True)
-    log.note(f"{key_added.replace('_', ' ')}: {len(kept)} sets, {int(sets.loc[kept, 'n_in_data'].median())} targets each (median)")
+    log.note(
+        f"{key_added.replace('_', ' ')}: {len(kept)} sets, {int(sets.loc[kept, 'n_in_data'].median())} targets each (median)"
+    )
     return sets.sort_values("n_in_data", ascending=False)
 
 

@@ -59,14 +59,17 @@ def _score(cells: Tensor, reference: Reference) -> Tensor:
     valid = ~bank.isnan().any(-1)
     n = points.shape[1]
     to_real = distances(points, bank.masked_fill(~valid.unsqueeze(-1), 0)) * valid.unsqueeze(1)
-    attraction = to_real.sum(-1) / valid.sum(-1, keepdim=True)
+    n_real = valid.sum(-1, keepdim=True)
+    attraction = to_real.sum(-1) / n_real.clamp_min(1)
     itself = torch.eye(n, dtype=torch.bool, device=cells.device)
     # A cell that is not finite must not spoil the scores of the others.
     others = points.detach()
     finite = others.isfinite().all(-1)
     counted = finite.unsqueeze(1) & ~itself
     to_others = distances(points, others.masked_fill(~finite.unsqueeze(-1), 0)).masked_fill(~counted, 0)
-    return to_others.sum(-1) / counted.sum(-1) - attraction
+    n_others = counted.sum(-1)
+    score = to_others.sum(-1) / n_others.clamp_min(1) - attraction
+    return score.masked_fill((n_real == 0) | (n_others == 0), torch.nan)
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:

@@ -21,8 +21,9 @@ def nonresponder_stability() -> Verifier:
     """Non-responder stability: do the genes stay put that real cells leave alone?
 
     Over the quiet genes of the condition (false discovery rate above one half, no target), with z the cell's effect in
-    standard deviations of the control cells, the score is ``1 / (1 + mean h(z))``, where h is Huber's loss
-    ``z^2 / 2``, linear beyond 1.
+    standard deviations of the control cells, the score is ``1 / (1 + mean h(z) + |mean z|)``, where h is Huber's loss
+    ``z^2 / 2``, linear beyond 1. The first mean sees genes that move, each its own way, but in a single cell mostly noise;
+    in the second one noise averages out, so that it sees small shifts of all of them.
 
     Returns
     -------
@@ -55,4 +56,7 @@ def _score(cells: Tensor, reference: Reference) -> Tensor:
     spread = field_of(reference, "spread").to(cells.dtype).clamp_min(MIN_SPREAD).unsqueeze(1)
     z = (cells - reference.control_mean.unsqueeze(1)) / spread
     loss = torch.nn.functional.huber_loss(z, torch.zeros_like(z), reduction="none", delta=HUBER)
-    return 1 / (1 + (loss @ quiet.unsqueeze(-1)).squeeze(-1) / quiet.sum(-1, keepdim=True))
+    count = quiet.sum(-1, keepdim=True)
+    average = lambda values: (values @ quiet.unsqueeze(-1)).squeeze(-1) / count.clamp_min(1)
+    score = 1 / (1 + average(loss) + average(z).abs())
+    return score.masked_fill(count == 0, torch.nan)

@@ -74,5 +74,5 @@ def _score(cells: Tensor, reference: Reference, *, n_genes: int, temperature: fl
     count = rivals.sum(-1, keepdim=True)
     # a condition without rivals has no row to sum; its score is set to NaN, and its gradient must not be
     against = against.masked_fill(count.unsqueeze(-1) == 0, 0)
-    soft = temperature * (torch.logsumexp(against, dim=-1) - count.clamp_min(1).log())
+    soft = temperature * (torch.logsumexp(against, dim=-1) - count.clamp_min(1).to(cells.dtype).log())
     return (lead - soft).clamp(-2, 2).masked_fill(count == 0, torch.nan)

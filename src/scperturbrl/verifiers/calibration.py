@@ -106,10 +106,10 @@ def _low(real: Tensor, real_median: Tensor) -> Tensor:
     return torch.minimum(real.nanquantile(LOW_QUANTILE, dim=-1), floor)
 
 
-def calibrate(scores: Tensor, calibration: Calibration) -> Tensor:
+def calibrate(scores: Tensor, calibration: Calibration, *, saturate: bool = True) -> Tensor:
     """Rescale raw scores so that 0 is like a control cell and 1 like a typical real perturbed cell.
 
-    There is no credit beyond real cells: results are clipped to [-1, 1].
+    There is no credit beyond real cells: results are clipped to [-1, 1] unless `saturate` is False.
 
     Parameters
     ----------
@@ -117,6 +117,8 @@ def calibrate(scores: Tensor, calibration: Calibration) -> Tensor:
         ``(C, n, V)`` raw scores.
     calibration
         Of the same conditions and verifiers.
+    saturate
+        Whether to clip.
 
     Returns
     -------
@@ -132,7 +134,7 @@ def calibrate(scores: Tensor, calibration: Calibration) -> Tensor:
     gap = (calibration.real_median - calibration.control_median).unsqueeze(1)
     scaled = gap > 0
     position = (scores - calibration.control_median.unsqueeze(1)) / gap.masked_fill(~scaled, 1)
-    return position.clamp(-1, 1).masked_fill(~scaled, torch.nan)
+    return (position.clamp(-1, 1) if saturate else position).masked_fill(~scaled, torch.nan)
 
 
 def combine(calibrated: Tensor, calibration: Calibration, weights: Tensor) -> Tensor:
