@@ -199,16 +199,24 @@ def set_response(
     with np.errstate(divide="ignore", invalid="ignore"):
         noise = variance[rows] / n[rows][:, None] + variance[controls] / n[controls][:, None]
         statistic = (mean[rows] - mean[controls]) / np.sqrt(noise)
-    scale = {}
-    for control in set(controls):
-        found = np.flatnonzero((cells.codes == control) & use)[:500]
-        centre = torch.as_tensor(control_mean[controls.index(control)], dtype=torch.float32)
-        scale[control] = ulm_correlation(torch.as_tensor(cells.block(found)) - centre, weights).numpy().std(0, ddof=1)
+    scale = control_scale(cells, use, weights, controls, control_mean)
     return {
         "pathway_response": ulm_correlation(torch.as_tensor(effect, dtype=torch.float32), weights).numpy(),
         "pathway_statistic": np.nan_to_num(statistic).astype(np.float32),
-        "pathway_scale": np.stack([scale[control] for control in controls]).astype(np.float32),
+        "pathway_scale": scale,
     }
+
+
+def control_scale(
+    cells: Cells, use: np.ndarray, weights: torch.Tensor, controls: Sequence[int], control_mean: np.ndarray
+) -> np.ndarray:
+    """Spread ``(C, P)`` over single control cells of the correlation with standardised `weights` ``(G, P)``."""
+    scale = {}
+    for control in set(controls):
+        found = np.flatnonzero((cells.codes == control) & use)[:500]
+        centre = torch.as_tensor(control_mean[list(controls).index(control)], dtype=torch.float32)
+        scale[control] = ulm_correlation(torch.as_tensor(cells.block(found)) - centre, weights).numpy().std(0, ddof=1)
+    return np.stack([scale[control] for control in controls]).astype(np.float32)
 
 
 def _check_cells(cells: Cells, count: np.ndarray, rows: Sequence[int], min_cells: int) -> None:

@@ -13,6 +13,7 @@ from scperturbrl.data.conditions import condition_table
 from scperturbrl.data.registry import Setup, expression
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
     from scperturbrl.data.cells import Cells
@@ -30,6 +31,8 @@ class ScoredCells:
         ``(n, G)`` log-normalised, sparse or dense.
     conditions
         ``(n,)`` name of the condition of each.
+    table
+        Condition table of these cells.
     is_control
         ``(n,)``
     observed
@@ -38,6 +41,7 @@ class ScoredCells:
 
     matrix: Any
     conditions: np.ndarray
+    table: pd.DataFrame
     is_control: np.ndarray
     observed: bool
 
@@ -47,7 +51,7 @@ class ScoredCells:
         values = expression(adata, layer if layer is not None else Setup.of(adata).layer)
         check_log_normalised(values, where=f"`layers[{layer!r}]`" if layer else "the expression")
         control = cells.table["is_control"].to_numpy()[cells.codes]
-        return cls(_rows(values), cells.table.index.to_numpy()[cells.codes], control, layer is None)
+        return cls(_rows(values), cells.table.index.to_numpy()[cells.codes], cells.table, control, layer is None)
 
     @classmethod
     def of_other(cls, other: AnnData, reference: AnnData, layer: str | None) -> ScoredCells:
@@ -73,16 +77,12 @@ class ScoredCells:
         check_log_normalised(values, where=f"`layers[{layer!r}]`" if layer else "`X`")
         table, codes = condition_table(other, setup)
         matrix = _rows(values)[:, _match_genes(other, reference)]
-        return cls(matrix, table.index.to_numpy()[codes], table["is_control"].to_numpy()[codes], observed=False)
+        return cls(matrix, table.index.to_numpy()[codes], table, table["is_control"].to_numpy()[codes], observed=False)
 
     def block(self, index: np.ndarray) -> np.ndarray:
         """Dense float32 rows at `index`."""
         rows = self.matrix[index]
         return np.asarray(rows.toarray() if sparse.issparse(rows) else rows, dtype=np.float32)
-
-    def select(self, index: np.ndarray) -> ScoredCells:
-        """The cells at `index` only."""
-        return ScoredCells(self.matrix[index], self.conditions[index], self.is_control[index], self.observed)
 
 
 def _rows(values: Any) -> Any:

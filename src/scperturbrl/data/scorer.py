@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 
 from scperturbrl._core import keys
 from scperturbrl.data.cross_fit import score_matrix
 from scperturbrl.data.percentile import Percentile
+from scperturbrl.data.pseudo_reference import extend_reference
 from scperturbrl.data.stored_reference import cross_fit, read_calibration, read_reference
 from scperturbrl.verifiers.calibration import Calibration, calibrate, combine
 
@@ -53,6 +56,8 @@ class Scorer:
         Cross-fitted references, to score cells that helped to define the reference, and for percentiles.
     percentile
         Whether percentiles are wanted.
+    trust
+        Guessed conditions with their reliability, if there are any.
     """
 
     conditions: list[str]
@@ -62,6 +67,7 @@ class Scorer:
     reference: Reference | None
     fitted: CrossFit | None
     percentile: bool = False
+    trust: pd.DataFrame | None = None
 
     @classmethod
     def training(
@@ -97,6 +103,22 @@ class Scorer:
         fitted = cross_fit(adata, cells, everything, conditions, verifiers, params)
         return cls(conditions, verifiers, weights, fitted.calibration(), None, fitted, percentile)
 
+    def with_guesses(self, adata: AnnData, cells: Cells, target: ScoredCells, *, method: str) -> Scorer:
+        """Guess references for those conditions of `target` that have none."""
+        new = target.table[~target.table.index.isin(cells.table.index)]
+        table = pd.concat([cells.table, new])
+        wanted = target.table.index[~target.table["is_control"].to_numpy(dtype=bool)]
+        extended = extend_reference(
+            adata, dataclasses.replace(cells, table=table), self.verifiers, method=method, wanted=list(wanted)
+        )
+        return dataclasses.replace(
+            self,
+            conditions=extended.conditions,
+            reference=extended.reference,
+            calibration=extended.calibration,
+            trust=extended.trust,
+        )
+
     def run(self, target: ScoredCells) -> Found:
         """Score all cells whose condition has a reference."""
         n = len(target.conditions)
@@ -118,7 +140,7 @@ class Scorer:
         return found
 
     def _raw(self, target: ScoredCells, index: np.ndarray, condition: int) -> torch.Tensor:
-        if target.observed and self.fitted is not None:
+        if target.observed and self.fitted is not None and condition < len(self.fitted.conditions):
             return self.fitted.score_cells(index, condition)
         block = target.block(index)
         if self.reference is None and self.fitted is not None:
