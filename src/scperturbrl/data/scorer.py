@@ -86,9 +86,7 @@ class Scorer:
         if observed or percentile:
             params = adata.uns[keys.SETUP]["reference"]["params"]
             fitted = cross_fit(adata, cells, cells.is_training(), table.conditions, verifiers, params)
-            calibration = fitted.calibration()
-        else:
-            calibration = read_calibration(adata, cells, table.conditions, verifiers)
+        calibration = read_calibration(adata, cells, table.conditions, verifiers, fitted)
         return cls(table.conditions, verifiers, weights, calibration, reference, fitted, percentile)
 
     @classmethod

@@ -150,9 +150,16 @@ def bank_and_tensors(
 
 
 def read_calibration(
-    adata: AnnData, cells: Cells, conditions: Sequence[str], verifiers: Sequence[Verifier]
+    adata: AnnData,
+    cells: Cells,
+    conditions: Sequence[str],
+    verifiers: Sequence[Verifier],
+    fitted: CrossFit | None = None,
 ) -> Calibration:
-    """Calibration of `verifiers`: the stored one for the defaults, otherwise fitted on the training cells now."""
+    """Calibration of `verifiers`: the stored one for the defaults, otherwise fitted on the training cells now.
+
+    Cross-fitted references of these cells, conditions and verifiers are used for that if `fitted` holds them.
+    """
     record = adata.uns[keys.SETUP]["reference"]
     frame = record["calibration"]
     if _specification(verifiers) == _specification(resolve(DEFAULT)):
@@ -160,7 +167,8 @@ def read_calibration(
         return Calibration(
             **{name: torch.as_tensor(frame[name].to_numpy().reshape(shape)) for name in _CALIBRATION_FIELDS}
         )
-    return cross_fit(adata, cells, cells.is_training(), conditions, verifiers, record["params"]).calibration()
+    fitted = fitted or cross_fit(adata, cells, cells.is_training(), conditions, verifiers, record["params"])
+    return fitted.calibration()
 
 
 def cross_fit(

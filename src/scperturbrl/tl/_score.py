@@ -104,7 +104,7 @@ def score(
 
     Cells of another tool, genes in any order:
 
-    >>> theirs = adata[adata.obs["perturbation"] != "control", ::-1].copy()
+    >>> theirs = adata[adata.obs["perturbation"] != "control", adata.var_names[::-1]].copy()
     >>> spr.tl.score(theirs, reference=adata)
     >>> "generated_reward" in theirs.obs
     True
