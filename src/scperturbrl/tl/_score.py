@@ -134,7 +134,7 @@ def score(
     adata.obs[keys.reward(key)] = found.rewards
     if percentile:
         adata.obs[keys.percentile(key)] = found.percentiles
-    adata.uns[keys.score(key)] = _record(target, scorer, found.scores, kind)
+    adata.uns[keys.score(key)] = _record(target, scorer, found.scores, kind) | _columns(Setup.of(home))
     log.finish(started, [f"obsm[{keys.score(key)!r}]", f"obs[{keys.reward(key)!r}]"])
 
 
@@ -159,6 +159,12 @@ def importance(verifiers: Sequence[Verifier], weights: Mapping[str, float] | Non
             msg = f"`weights[{name!r}]` is {value!r}; it must not be negative. Use 0 to leave a verifier out."
             raise ValueError(msg)
     return torch.tensor([float(given.get(name, 1)) for name in names])
+
+
+def _columns(setup: Setup) -> dict[str, Any]:
+    """What tells conditions apart; cells that are judged by another AnnData carry no setup of their own."""
+    dose = [setup.dose_key] if setup.dose_key else []
+    return {"columns": [setup.perturbation_key, *setup.covariate_keys, *dose], "control": setup.control}
 
 
 def _record(target: ScoredCells, scorer: Scorer, scores: np.ndarray, reference: str) -> dict[str, Any]:
