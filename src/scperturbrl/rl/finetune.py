@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,11 +15,15 @@ from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.ema import WeightAverage, restore
 from scperturbrl.flow.path import sample_path
 from scperturbrl.rl.advantage import group_advantage
+from scperturbrl.rl.grpo import Grpo
 from scperturbrl.rl.guard import Guard, GuardLimits
-from scperturbrl.rl.nft import anchor_loss, nft_loss, optimality
+from scperturbrl.rl.nft import anchor_loss
 from scperturbrl.rl.pooled_energy import energy_distance
 from scperturbrl.rl.reward import Scores
 from scperturbrl.rl.rollout import Rollout, roll_out
+from scperturbrl.rl.rules import make_rule
+from scperturbrl.rl.soft_reward import SoftReward
+from scperturbrl.rl.update_rule import Batch, Fields
 from scperturbrl.rl.vitals import VitalSigns
 
 if TYPE_CHECKING:
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 class FinetuneSettings:
     """Settings of :func:`finetune`; see :func:`scperturbrl.tl.rl_finetune` for their meaning."""
 
+    update_rule: str = "nft"
     n_iterations: int = 60
     n_conditions: int = 16
     group_size: int = 16
@@ -97,6 +103,9 @@ class Finetuner:
         with torch.no_grad():
             self.codes = self.pretrained.encoder(task.conditions)
         self.usable = torch.nonzero(reward.informative()).flatten()
+        # guessed conditions have no real cells to be near to
+        self.measured = self.usable[torch.isfinite(task.real[self.usable]).all(2).any(1)]
+        self.rule = make_rule(settings.update_rule, anchor=settings.anchor, beta=settings.beta)
 
     def iterate(self, iteration: int) -> tuple[Scores, float]:
         """One round; returns the scores of its rollout and the mean squared distance to the pretrained velocity."""
@@ -105,8 +114,8 @@ class Finetuner:
         with torch.no_grad():
             rollout = self._roll_out(self.old, settings.group_size, draws=settings.draws)
             scores = self._score(rollout)
-        advantage = group_advantage(scores.rewarded, self.reward.verifier_weight[rollout.index])
-        drift = [self._reward_step(rollout, advantage.reshape(-1)) for _ in range(settings.reward_steps)]
+        batch = self._batch(rollout, scores)
+        drift = [self._reward_step(rollout, batch) for _ in range(settings.reward_steps)]
         self._move_old_policy()
         for _ in range(settings.energy_steps):
             self._energy_step()
@@ -122,8 +131,9 @@ class Finetuner:
         return scores
 
     def _roll_out(self, model: Generator, group_size: int, *, draws: int = 1, grad_steps: int = 0) -> Rollout:
-        order = torch.randperm(len(self.usable), generator=self.rng, device=self.rng.device)
-        index = self.usable[order[: self.settings.n_conditions]]
+        among = self.measured if grad_steps else self.usable
+        order = torch.randperm(len(among), generator=self.rng, device=self.rng.device)
+        index = among[order[: self.settings.n_conditions]]
         task = self.task
         return roll_out(
             model,
@@ -134,6 +144,7 @@ class Finetuner:
             draws=draws,
             rng=self.rng,
             grad_steps=grad_steps,
+            sampler=partial(self._path, self.rule) if isinstance(self.rule, Grpo) and not grad_steps else None,
         )
 
     def _score(self, rollout: Rollout) -> Scores:
@@ -141,17 +152,26 @@ class Finetuner:
         each = [self.reward(cells, rollout.index) for cells in rollout.cells]
         return Scores(*(torch.stack(parts).mean(0) for parts in zip(*each, strict=True)))
 
-    def _reward_step(self, rollout: Rollout, advantage: Tensor) -> float:
-        sample = sample_path(rollout.latent, self.rng)
-        point = (sample.x_t, sample.t, rollout.control)
-        velocity = self._velocity(self.generator, *point, rollout.rows)
-        with torch.no_grad():
-            old = self._velocity(self.old, *point, rollout.rows)
-            pretrained = self._velocity(self.pretrained, *point, rollout.rows)
-        distance = anchor_loss(velocity, pretrained)
-        loss = nft_loss(velocity, old, sample.velocity, optimality(advantage), beta=self.settings.beta)
-        self._step(self.optimiser, (loss + self.settings.anchor * distance).mean())
-        return float(distance.mean().detach())
+    def _batch(self, rollout: Rollout, scores: Scores) -> Batch:
+        advantage = group_advantage(scores.rewarded, self.reward.verifier_weight[rollout.index])
+        advantage = self.reward.trusted(advantage, rollout.index)
+        value = SoftReward.of_group(self.reward, self.generator.space, rollout.index, scores)
+        return Batch(rollout.latent, advantage.reshape(-1), rollout.path, value)
+
+    def _reward_step(self, rollout: Rollout, batch: Batch) -> float:
+        models = (self.generator, self.old, self.pretrained)
+        fields = Fields(*(partial(self._field, model, rollout.control, rollout.rows) for model in models))
+        loss, distance = self.rule(fields, batch, self.rng)
+        self._step(self.optimiser, loss.mean())
+        return float(distance.mean())
+
+    def _path(self, rule: Grpo, control: Tensor, rows: Tensor) -> Tensor:
+        """Noisy path of the old policy."""
+        noise = torch.randn(control.shape, generator=self.rng, device=control.device)
+        return rule.sample(partial(self._field, self.old, control, rows), noise, self.rng)
+
+    def _field(self, model: Generator, control: Tensor, rows: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        return self._velocity(model, x, t, control, rows)
 
     def _energy_step(self) -> None:
         """Descend the pooled energy distance of decoded cells through the last step of the sampler."""

@@ -10,8 +10,10 @@ import pandas as pd
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.validate import check_positive
+from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells import Cells
+from scperturbrl.data.pseudo_reference import extend_reference
+from scperturbrl.data.pseudo_table import METHODS
 from scperturbrl.data.recentring import fit_recentring
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import read_generator, write_generator
@@ -19,6 +21,7 @@ from scperturbrl.data.stored_reference import read_calibration, read_reference
 from scperturbrl.data.task import build_task
 from scperturbrl.rl.finetune import FinetuneResult, FinetuneSettings, finetune
 from scperturbrl.rl.reward import Reward
+from scperturbrl.rl.rules import UPDATE_RULES
 from scperturbrl.tl._score import importance
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
@@ -40,6 +43,8 @@ def rl_finetune(
     verifiers: Sequence[str | Verifier] = DEFAULT,
     weights: Mapping[str, float] | None = None,
     calibrate: bool = True,
+    update_rule: str = "nft",
+    pseudo_references: str | None = None,
     n_iterations: int = 60,
     n_conditions: int = 16,
     group_size: int = 16,
@@ -76,6 +81,15 @@ def rl_finetune(
     calibrate
         Put scores on a common scale (0 a control cell, 1 a typical real perturbed cell) and give no credit beyond real
         cells. ``False`` rewards the raw scores, as first published; such rewards prefer the collapsed mean.
+    update_rule
+        ``"nft"`` (DiffusionNFT: contrast within groups), ``"grpo"`` (policy gradient on noisy paths; slow, for comparison)
+        or ``"value_gradient"`` (gradient of the reward through the decoded cell; only verifiers with gradients are
+        rewarded, and the variance of the cells shrinks if it is run for long).
+    pseudo_references
+        ``"additive"`` or ``"ridge"``: also reward conditions of `adata` without training cells, by references guessed from
+        the effects of their parts (see :func:`~scperturbrl.tl.score`). Their cells are never looked at, only their names; their
+        advantages are shrunk by the cross-validated reliability of such guesses. ``params["pseudo_references"]`` lists
+        them. By default only conditions with training cells are rewarded.
     n_iterations
         Rounds.
     n_conditions, group_size
@@ -131,8 +145,12 @@ def rl_finetune(
     check_positive(n_iterations=n_iterations, n_conditions=n_conditions, learning_rate=learning_rate)
     _check_at_least(0, anchor=anchor, reward_steps=reward_steps, energy_steps=energy_steps)
     _check_at_least(2, group_size=group_size)
+    check_choice("update_rule", update_rule, UPDATE_RULES)
+    if pseudo_references is not None:
+        check_choice("pseudo_references", pseudo_references, list(METHODS))
     started = log.start("post-training the generator")
     settings = FinetuneSettings(
+        update_rule=update_rule,
         n_iterations=n_iterations,
         n_conditions=n_conditions,
         group_size=group_size,
@@ -147,7 +165,8 @@ def rl_finetune(
     stored = read_generator(adata, key)
     cells = Cells.of(adata, Setup.of(adata))
     chosen = resolve(verifiers)
-    reward = _reward(adata, cells, chosen, weights, calibrate=calibrate)
+    reward, trust = _reward(adata, cells, chosen, weights, calibrate=calibrate, guess=pseudo_references)
+    _check_gradients(update_rule, reward)
     result = _run(stored, cells, reward, settings, resolve_device(device))
     if stored.params["prior"] == "linear":
         fit_recentring(stored, cells, seed=settings.seed)
@@ -157,6 +176,7 @@ def rl_finetune(
         "verifiers": {verifier.name: dict(verifier.params) for verifier in chosen},
         "verifier_weights": dict(zip([v.name for v in chosen], reward.weights.tolist(), strict=True)),
         "calibrate": calibrate,
+        "pseudo_references": {} if trust is None else {str(name): float(r2) for name, r2 in trust["r2"].items()},
         **{name: value for name, value in asdict(settings).items() if name != "progress"},
         "alarms": result.alarms,
         "kept_iteration": result.kept_iteration,
@@ -179,22 +199,64 @@ def _check_at_least(lowest: int, **values: float) -> None:
             raise ValueError(msg)
 
 
+def _check_gradients(update_rule: str, reward: Reward) -> None:
+    without = [v.name for v in reward.verifiers if not v.differentiable]
+    if update_rule == "value_gradient" and without:
+        if len(without) == len(reward.verifiers):
+            msg = f"`update_rule='value_gradient'` needs verifiers with gradients; {without} have none. Use 'nft'."
+            raise ValueError(msg)
+        log.note(f"not rewarded, because they have no gradients: {without}")
+
+
 def _reward(
-    adata: AnnData, cells: Cells, verifiers: Sequence[Verifier], weights: Mapping[str, float] | None, *, calibrate: bool
-) -> Reward:
+    adata: AnnData,
+    cells: Cells,
+    verifiers: Sequence[Verifier],
+    weights: Mapping[str, float] | None,
+    *,
+    calibrate: bool,
+    guess: str | None,
+) -> tuple[Reward, pd.DataFrame | None]:
+    """The reward, and the guessed conditions with their reliability."""
     values = importance(verifiers, weights)
-    table, reference = read_reference(adata, cells, verifiers)
-    calibration = read_calibration(adata, cells, table.conditions, verifiers)
-    reward = Reward(verifiers, reference, calibration, values, calibrated=calibrate)
+    if guess is None:
+        table, reference = read_reference(adata, cells, verifiers)
+        calibration = read_calibration(adata, cells, table.conditions, verifiers)
+        return _checked(Reward(verifiers, reference, calibration, values, calibrated=calibrate)), None
+    wanted = list(cells.table.index[~cells.table["is_control"]])
+    extended = extend_reference(adata, cells, verifiers, method=guess, wanted=wanted)
+    if extended.refused:
+        log.note(f"no reference can be guessed for {len(extended.refused)} conditions: {extended.refused[:10]}")
+    return _checked(
+        Reward(
+            verifiers,
+            extended.reference,
+            extended.calibration,
+            values,
+            calibrated=calibrate,
+            reliability=extended.reliability,
+        )
+    ), extended.trust
+
+
+def _checked(reward: Reward) -> Reward:
+    """Refuse a reward that no verifier can give, and tell which verifiers have no say where."""
     if not reward.informative().any():
         msg = (
             "No verifier can tell real from control cells in any training condition (AUROC below .55 everywhere), so there "
             "is nothing to reward. Check the perturbation labels, or use conditions with stronger effects."
         )
         raise ValueError(msg)
-    silent = [name for name, ok in zip(table.conditions, reward.informative().tolist(), strict=True) if not ok]
+    names = reward.reference.conditions
+    silent = [name for name, ok in zip(names, reward.informative().tolist(), strict=True) if not ok]
     if silent:
         log.note(f"no verifier can judge {len(silent)} conditions, which are left out: {silent[:10]}")
+    count = (reward.calibration.weight == 0).sum(0).tolist()
+    for verifier, n in zip(reward.verifiers, count, strict=True):
+        if n:
+            log.note(
+                f"{verifier.name} cannot tell real from control cells in {n} of {len(names)} conditions: no say there"
+            )
     return reward
 
 
@@ -205,13 +267,7 @@ def _run(
     task = build_task(stored, cells, conditions, keys.TRAIN, seed=settings.seed)
     watched = cells.conditions(keys.VALIDATION, min_cells=10)
     validation = build_task(stored, cells, watched, keys.VALIDATION, seed=settings.seed).to(device) if watched else None
-    placed = Reward(
-        reward.verifiers,
-        reward.reference.to(device),
-        reward.calibration.to(device),
-        reward.weights.to(device),
-        reward.calibrated,
-    )
+    placed = reward.to(device)
     result = finetune(stored.generator.to(device), task.to(device), placed, settings, validation)
     stored.generator.cpu().eval()
     return result
