@@ -239,3 +239,48 @@ def test_errors_name_value_and_remedy(fitted, spoil, options, error, message):
     with pytest.raises(error, match=message):
         spr.tl.rl_finetune(fitted, **TINY | options)
     assert "generator_rl" not in fitted.uns
+
+
+@pytest.mark.parametrize("rule", ["grpo", "value_gradient"])
+def test_update_rules_can_be_chosen(fitted, rule):
+    spr.tl.rl_finetune(fitted, update_rule=rule, **TINY)
+    assert fitted.uns["generator_rl"]["params"]["update_rule"] == rule
+    weights = [fitted.uns[key]["weights"] for key in ("generator", "generator_rl")]
+    assert any(not np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_an_unknown_rule_and_a_rule_without_gradients_are_refused(fitted):
+    with pytest.raises(ValueError, match=r"`update_rule` is 'ppo'.*'nft'"):
+        spr.tl.rl_finetune(fitted, update_rule="ppo", **TINY)
+    with pytest.raises(ValueError, match=r"verifiers with gradients.*de_spearman.*'nft'"):
+        spr.tl.rl_finetune(fitted, update_rule="value_gradient", verifiers=["de_spearman"], **TINY)
+
+
+@pytest.mark.parametrize("method", ["additive", "ridge"])
+def test_guessed_references_are_marked_and_see_no_held_out_cell(screen, method):
+    spoilt = screen.copy()
+    values = spoilt.X.toarray()
+    held_out = (spoilt.obs["split"] == "test").to_numpy()
+    values[held_out] = np.log1p(np.random.default_rng(0).poisson(2, values[held_out].shape) * 1.5)
+    spoilt.X = type(spoilt.X)(values)
+    for adata in (screen, spoilt):
+        spr.tl.rl_finetune(adata, pseudo_references=method, guard=False, **TINY)
+    one, other = (adata.uns["generator_rl"] for adata in (screen, spoilt))
+    assert all(np.array_equal(one["weights"][name], other["weights"][name]) for name in one["weights"])
+    assert one["params"]["pseudo_references"] == other["params"]["pseudo_references"]
+    unseen = screen.obs.loc[screen.obs["split"] != "train", "perturbation"].unique()
+    assert set(one["params"]["pseudo_references"]) == set(unseen) - {"control"}
+    assert all(0 <= r2 <= 1 for r2 in one["params"]["pseudo_references"].values())
+
+
+def test_without_guesses_nothing_is_marked(fitted):
+    spr.tl.rl_finetune(fitted, **TINY)
+    assert fitted.uns["generator_rl"]["params"]["pseudo_references"] == {}
+    with pytest.raises(ValueError, match=r"`pseudo_references` is 'mean'.*'additive', 'ridge'"):
+        spr.tl.rl_finetune(fitted, pseudo_references="mean", **TINY)
+
+
+def test_safeguards_can_be_rewarded(fitted):
+    spr.tl.rl_finetune(fitted, verifiers=[*verifiers.DEFAULT, "plausibility", "energy_witness"], **TINY)
+    history = fitted.uns["generator_rl"]["history"]
+    assert history[["plausibility", "energy_witness"]].notna().all().all()
