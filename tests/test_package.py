@@ -27,7 +27,7 @@ ALSO_A_WORD = {
     "split": ("pp/__init__.py", "pp/_split.py"),  # the function, and its entry in the setup record
     "evaluation": ("get/__init__.py", "pl/__init__.py", "_demo.py"),  # functions and a file of that name
     "pathway_network": ("pp/__init__.py",),  # the function
-    "pathway_response": ("data/reference.py", "verifiers/_pathway_activity.py"),  # field of the reference
+    "pathway_response": ("data/*.py", "verifiers/_pathway_activity.py"),  # field of the reference
     "control_mean": ("verifiers/*.py", "metrics/pair.py"),  # field of the reference and of a pair
     "train": ("data/split.py",),  # field of the manifest
     "validation": ("data/split.py", "get/_training_history.py", "pl/_training_history.py"),  # the same, and a series
