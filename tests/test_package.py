@@ -27,13 +27,18 @@ ALSO_A_WORD = {
     "split": ("pp/__init__.py", "pp/_split.py"),  # the function, and its entry in the setup record
     "evaluation": ("get/__init__.py", "pl/__init__.py", "_demo.py"),  # functions and a file of that name
     "pathway_network": ("pp/__init__.py",),  # the function
-    "pathway_response": ("data/reference.py", "verifiers/_pathway_activity.py"),  # field of the reference
+    "pathway_response": ("data/*.py", "verifiers/_pathway_activity.py"),  # field of the reference
     "control_mean": ("verifiers/*.py", "metrics/pair.py"),  # field of the reference and of a pair
     "train": ("data/split.py",),  # field of the manifest
     "validation": ("data/split.py", "get/_training_history.py", "pl/_training_history.py"),  # the same, and a series
     "test": ("data/split.py",),
     "generator": ("get/_evaluation.py", "pl/_evaluation.py", "tl/_evaluate.py", "_demo_report.py"),  # kind of a model
-    "observed": ("get/_embedding.py", "tl/_score.py", "metrics/pair.py"),  # value of an option, name of an array
+    "observed": (
+        "get/_embedding.py",
+        "tl/_score.py",
+        "data/scorer.py",
+        "metrics/pair.py",
+    ),  # value of an option, name of an array
     "generated": ("get/_embedding.py",),
     "origin": ("get/*.py", "pl/*.py"),  # column of a tidy frame
 }
@@ -161,8 +166,9 @@ def literals(path):
 
 def test_keys_are_written_down_once():
     names = {value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)}
-    patterns = {"score_", "_reward", "_source", "X_pca_"}
-    assert patterns == {make("\0").replace("\0", "") for make in (keys.score, keys.reward, keys.source, keys.pca)}
+    patterns = {"score_", "_reward", "_source", "X_pca_", "_percentile", "_selected", "selection_"}
+    makers = (keys.score, keys.reward, keys.source, keys.pca, keys.percentile, keys.selected, keys.selection)
+    assert patterns == {make("\0").replace("\0", "") for make in makers}
     found = {
         (value, name_of(path))
         for path in files()

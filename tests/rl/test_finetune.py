@@ -12,7 +12,8 @@ import torch
 
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.ema import snapshot
-from scperturbrl.rl.finetune import Finetuner, FinetuneSettings, finetune
+from scperturbrl.rl.finetune import finetune
+from scperturbrl.rl.finetuner import Finetuner, FinetuneSettings
 from scperturbrl.rl.guard import GuardLimits
 from scperturbrl.rl.rollout import roll_out
 from scperturbrl.rl.yardstick import Yardstick
@@ -57,7 +58,7 @@ def test_the_history_has_a_row_a_check(world):
     assert [row["iteration"] for row in result.history] == [0, 10, 20, 25]
     names = ["iteration", "reward", "reward_sd", "distance", "coordinate_0"]
     vitals = [f"check_{name}" for name in ("energy", "validation_energy", "spread", "drift", "reward")]
-    assert all(list(row) == names + vitals for row in result.history)
+    assert all(list(row) == [*names, *vitals, "anchor"] for row in result.history)
     assert all(np.isfinite(list(row.values())).all() for row in result.history)
     start = result.history[0]
     assert start["distance"] == start["check_drift"] == 0
@@ -193,3 +194,41 @@ def test_progress_goes_to_the_error_stream(world, capsys):
     shown = capsys.readouterr()
     assert "post-training" in shown.err
     assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [
+        ("nft", {}),
+        ("grpo", {"n_iterations": 40, "anchor": 0.1}),
+        ("value_gradient", {"anchor": 0.1}),
+    ],
+)
+def test_every_update_rule_raises_the_reward(world, rule, options):
+    settings = FinetuneSettings(
+        update_rule=rule,
+        **{"n_iterations": 20, "energy_steps": 0, "guard": False, "progress": False, "anchor": 0.3} | options,
+    )
+    result = finetune(world.generator, world.task, world.reward, settings)
+    assert result.history[-1]["check_reward"] > result.history[0]["check_reward"] + 0.05
+    assert result.history[-1]["check_spread"] > 0.5
+
+
+def test_conditions_without_real_cells_are_rewarded_but_not_measured(world):
+    real = world.task.real.clone()
+    real[2] = torch.nan
+    task = replace(world.task, real=real)
+    settings = FinetuneSettings(n_iterations=2, n_conditions=3, progress=False)
+    tuner = Finetuner(copy.deepcopy(world.generator), task, world.reward, settings)
+    assert tuner.usable.tolist() == [0, 1, 2]
+    assert tuner.measured.tolist() == [0, 1]
+    result = finetune(world.generator, task, world.reward, settings)
+    assert all(np.isfinite(row["check_energy"]) for row in result.history)
+
+
+def test_advantages_shrink_with_the_reliability_of_the_reference(world):
+    reward = replace(world.reward, reliability=torch.tensor([1.0, 0.25, 0.0]))
+    advantage = torch.ones(2, 4)
+    torch.testing.assert_close(reward.trusted(advantage, torch.tensor([1, 2])), torch.tensor([[0.25] * 4, [0.0] * 4]))
+    torch.testing.assert_close(world.reward.trusted(advantage, torch.tensor([1, 2])), advantage)
+    assert reward.to("cpu").reliability is not None

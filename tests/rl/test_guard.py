@@ -83,6 +83,7 @@ def test_a_negative_distance_at_the_start_gives_no_extra_room(parameter):
 
 
 def test_patience_counts_checks_in_a_row(guard, parameter):
+    guard.patience = 2
     bad = replace(START, energy=1.0, drift=1.0)
     assert guard.check(1, bad, [parameter])
     assert guard.check(2, START, [parameter])

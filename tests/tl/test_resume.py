@@ -94,7 +94,7 @@ def steps_in(folder, verb):
     ("verb", "options", "patched"),
     [
         ("fit_generator", {**SMALL, "n_steps": 300}, "scperturbrl.flow.fit.flow_matching_loss"),
-        ("rl_finetune", {**RL, "n_iterations": 25, "guard": True}, "scperturbrl.rl.finetune.group_advantage"),
+        ("rl_finetune", {**RL, "n_iterations": 25, "guard": True}, "scperturbrl.rl.finetuner.group_advantage"),
     ],
 )
 @pytest.mark.parametrize("after", [7, 113])

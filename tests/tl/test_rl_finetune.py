@@ -14,7 +14,7 @@ import scperturbrl as spr
 from scperturbrl import verifiers
 from scperturbrl._core import log
 from scperturbrl.metrics import energy_distance
-from scperturbrl.rl.finetune import Finetuner
+from scperturbrl.rl.finetuner import Finetuner
 
 TINY = {"n_iterations": 2, "n_conditions": 2, "group_size": 4, "progress": False}
 
@@ -59,10 +59,10 @@ def test_slots_are_as_documented(fitted):
     assert record["params"]["parent"] == "generator"
     assert record["params"]["method"] == "rl_finetune"
     assert list(record["params"]["verifiers"]) == list(verifiers.DEFAULT)
-    assert record["params"]["verifier_weights"] == dict.fromkeys(verifiers.DEFAULT, 1.0)
+    assert record["params"]["verifier_weights"] == dict.fromkeys(verifiers.DEFAULT, 1.0) | {"rmse_topk": 8.0}
     assert {"alarms", "kept_iteration", "stopped", "seed", "versions"} <= set(record["params"])
     vitals = [f"check_{name}" for name in ("energy", "validation_energy", "spread", "drift", "reward")]
-    expected = ["iteration", "reward", "reward_sd", "distance", *verifiers.DEFAULT, *vitals]
+    expected = ["iteration", "reward", "reward_sd", "distance", *verifiers.DEFAULT, *vitals, "anchor"]
     assert list(record["history"].columns) == expected
     assert record["history"]["iteration"].tolist() == [0, 2]
     for name, value in record["weights"].items():
@@ -105,7 +105,8 @@ def test_verifiers_and_weights_can_be_chosen(fitted):
 
 
 def test_rewards_rise_on_training_conditions(screen):
-    options = {"learning_rate": 5e-4, "anchor": 0.5, "energy_steps": 2, "n_iterations": 20}
+    equal = dict.fromkeys(verifiers.DEFAULT, 1.0)
+    options = {"weights": equal, "anchor": 0.2, "energy_budget": None, "n_iterations": 25}
     post_train(screen, "generator_rl", guard=False, **options)
     before, after = measure(screen, "generator"), measure(screen, "generator_rl")
     assert after[3] > before[3] + 0.03
@@ -205,7 +206,8 @@ def test_conditions_that_cannot_be_judged_are_left_out_and_named(fitted, monkeyp
     frame = fitted.uns["scperturbrl"]["reference"]["calibration"]
     frame.loc[frame["condition"] == condition, "weight"] = 0.0
     spr.tl.rl_finetune(fitted, **TINY)
-    assert notes == [f"no verifier can judge 1 conditions, which are left out: ['{condition}']"]
+    assert notes[0] == f"no verifier can judge 1 conditions, which are left out: ['{condition}']"
+    assert {note.split()[0] for note in notes[1:]} == set(verifiers.DEFAULT)
 
 
 def nothing_to_reward(adata):
@@ -239,3 +241,48 @@ def test_errors_name_value_and_remedy(fitted, spoil, options, error, message):
     with pytest.raises(error, match=message):
         spr.tl.rl_finetune(fitted, **TINY | options)
     assert "generator_rl" not in fitted.uns
+
+
+@pytest.mark.parametrize("rule", ["grpo", "value_gradient"])
+def test_update_rules_can_be_chosen(fitted, rule):
+    spr.tl.rl_finetune(fitted, update_rule=rule, **TINY)
+    assert fitted.uns["generator_rl"]["params"]["update_rule"] == rule
+    weights = [fitted.uns[key]["weights"] for key in ("generator", "generator_rl")]
+    assert any(not np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_an_unknown_rule_and_a_rule_without_gradients_are_refused(fitted):
+    with pytest.raises(ValueError, match=r"`update_rule` is 'ppo'.*'nft'"):
+        spr.tl.rl_finetune(fitted, update_rule="ppo", **TINY)
+    with pytest.raises(ValueError, match=r"verifiers with gradients.*de_spearman.*'nft'"):
+        spr.tl.rl_finetune(fitted, update_rule="value_gradient", verifiers=["de_spearman"], **TINY)
+
+
+@pytest.mark.parametrize("method", ["additive", "ridge"])
+def test_guessed_references_are_marked_and_see_no_held_out_cell(screen, method):
+    spoilt = screen.copy()
+    values = spoilt.X.toarray()
+    held_out = (spoilt.obs["split"] == "test").to_numpy()
+    values[held_out] = np.log1p(np.random.default_rng(0).poisson(2, values[held_out].shape) * 1.5)
+    spoilt.X = type(spoilt.X)(values)
+    for adata in (screen, spoilt):
+        spr.tl.rl_finetune(adata, pseudo_references=method, guard=False, **TINY)
+    one, other = (adata.uns["generator_rl"] for adata in (screen, spoilt))
+    assert all(np.array_equal(one["weights"][name], other["weights"][name]) for name in one["weights"])
+    assert one["params"]["pseudo_references"] == other["params"]["pseudo_references"]
+    unseen = screen.obs.loc[screen.obs["split"] != "train", "perturbation"].unique()
+    assert set(one["params"]["pseudo_references"]) == set(unseen) - {"control"}
+    assert all(0 <= r2 <= 1 for r2 in one["params"]["pseudo_references"].values())
+
+
+def test_without_guesses_nothing_is_marked(fitted):
+    spr.tl.rl_finetune(fitted, **TINY)
+    assert fitted.uns["generator_rl"]["params"]["pseudo_references"] == {}
+    with pytest.raises(ValueError, match=r"`pseudo_references` is 'mean'.*'additive', 'ridge'"):
+        spr.tl.rl_finetune(fitted, pseudo_references="mean", **TINY)
+
+
+def test_safeguards_can_be_rewarded(fitted):
+    spr.tl.rl_finetune(fitted, verifiers=[*verifiers.DEFAULT, "plausibility", "energy_witness"], **TINY)
+    history = fitted.uns["generator_rl"]["history"]
+    assert history[["plausibility", "energy_witness"]].notna().all().all()

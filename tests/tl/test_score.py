@@ -5,10 +5,12 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
+from anndata import AnnData
+from scipy import sparse, stats
 
 import scperturbrl as spr
 from scperturbrl import verifiers
+from scperturbrl.verifiers import registry
 
 
 def masks(adata):
@@ -155,3 +157,166 @@ def test_errors_name_value_and_remedy(toy, prepare, error, message):
     options = prepare(toy)
     with pytest.raises(error, match=message):
         spr.tl.score(toy, **options)
+
+
+def foreign_of(adata, genes=None):
+    """Perturbed cells of `adata` as another tool would hand them over."""
+    keep = (adata.obs["perturbation"] != "control").to_numpy()
+    other = adata[keep, adata.var_names[::-1] if genes is None else genes]
+    return AnnData(other.X.copy(), obs=other.obs[["perturbation"]].copy(), var=pd.DataFrame(index=other.var_names))
+
+
+def test_cells_of_another_tool_are_matched_by_gene_name(screen):
+    rng = np.random.default_rng(0)
+    other = foreign_of(screen, genes=rng.permutation(screen.n_vars))
+    extra = AnnData(
+        sparse.hstack([other.X, sparse.csr_matrix(np.ones((other.n_obs, 1), dtype=np.float32))], format="csr"),
+        obs=other.obs,
+        var=pd.DataFrame(index=[*other.var_names, "another"]),
+    )
+    spr.tl.score(extra, reference=screen)
+    screen.layers["copy"] = screen.X.copy()
+    spr.tl.score(screen, layer="copy")
+    expected = screen.obsm["score_copy"].loc[extra.obs_names]
+    pd.testing.assert_frame_equal(extra.obsm["score_generated"], expected)
+    np.testing.assert_allclose(extra.obs["generated_reward"], screen.obs.loc[extra.obs_names, "copy_reward"], atol=1e-6)
+    assert "score_generated" not in screen.uns
+    assert extra.uns["score_generated"]["reference"] == "training"
+
+
+def test_predicted_cells_can_be_scored_where_they_are(fitted):
+    made = spr.tl.predict(fitted, list(fitted.varm["perturbation_effect"].columns)[:2], n_cells=20)
+    spr.tl.score(made, reference=fitted, key_added="generator")
+    assert made.obs["generator_reward"].notna().all()
+
+
+def test_missing_genes_are_named(toy):
+    other = foreign_of(toy)
+    gone = list(toy.var_names[[3, 7]])
+    other = other[:, ~other.var_names.isin(gone)].copy()
+    with pytest.raises(ValueError, match=rf"2 of the \d+ genes.*{gone[0]}.*{gone[1]}.*common genes"):
+        spr.tl.score(other, reference=toy)
+
+
+def test_a_missing_column_of_another_tool_is_named(toy):
+    other = foreign_of(toy)
+    other.obs = other.obs.rename(columns={"perturbation": "target_gene"})
+    with pytest.raises(KeyError, match=r"no column 'perturbation'.*'target_gene'"):
+        spr.tl.score(other, reference=toy)
+
+
+def test_percentiles_of_real_cells_are_uniform(screen):
+    spr.tl.score(screen, percentile=True)
+    train = masks(screen)[1]
+    found = screen.obs.loc[train, "observed_percentile"]
+    assert screen.obs.loc[~train, "observed_percentile"].isna().all()
+    assert found.between(0, 1).all()
+    for _, own in found.groupby(screen.obs.loc[train, "perturbation"].astype(str)):
+        # ranks within three folds are exactly uniform, but for ties
+        assert stats.kstest(own, "uniform").pvalue > 0.2
+
+
+def test_percentiles_of_new_real_cells_are_uniform(screen):
+    rng = np.random.default_rng(1)
+    train = masks(screen)[1]
+    away = train & (rng.random(screen.n_obs) < 0.3)
+    kept, new = screen[~away].copy(), foreign_of(screen[away].copy())
+    spr.pp.reference(kept)
+    spr.tl.score(new, reference=kept, percentile=True)
+    assert stats.kstest(new.obs["generated_percentile"], "uniform").pvalue > 0.01
+    controls = foreign_of(screen[away].copy())
+    rows = rng.choice(np.flatnonzero(masks(screen)[0]), controls.n_obs)
+    controls.X = sparse.csr_matrix(screen.X[rows].toarray()[:, ::-1])
+    spr.tl.score(controls, reference=kept, percentile=True)
+    assert (controls.obs["generated_percentile"] < 0.1).mean() > 0.3
+
+
+def test_conditions_without_cells_can_be_judged_by_a_guess(screen):
+    spr.tl.score(screen, pseudo_references="additive")
+    control, train, test = masks(screen)
+    trust = screen.uns["score_observed"]["pseudo_references"]
+    assert set(trust.index) == set(screen.obs["perturbation"][~train & ~control].astype(str))
+    assert trust["r2"].between(0, 1).all()
+    assert (trust["kind"] == "combination").all()
+    assert trust["method"].eq("additive").all()
+    assert screen.obs.loc[test, "observed_reward"].notna().all()
+    guessed = screen.obs.loc[train, "observed_reward"].copy()
+    spr.tl.score(screen)
+    pd.testing.assert_series_equal(screen.obs.loc[train, "observed_reward"], guessed)
+
+
+@pytest.mark.parametrize("method", ["additive", "ridge"])
+def test_a_guess_tells_real_from_control_cells(screen, method):
+    _, _, test = masks(screen)
+    values = screen.X.toarray()
+    values[test] = values[np.random.default_rng(0).choice(np.flatnonzero(masks(screen)[0]), test.sum())]
+    screen.layers["nothing"] = sparse.csr_matrix(values)
+    spr.tl.score(screen, layer="nothing", pseudo_references=method)
+    spr.tl.score(screen, pseudo_references=method)
+    assert abs(screen.obs.loc[test, "nothing_reward"].median()) < 0.25
+    assert screen.obs.loc[test, "observed_reward"].median() > 0.5
+
+
+def test_a_guess_never_looks_at_held_out_cells(screen):
+    rng = np.random.default_rng(0)
+    other = foreign_of(screen)
+    scores = []
+    for adata in (screen, screen.copy()):
+        spr.tl.score(other, reference=adata, pseudo_references="ridge", verifiers=verifiers.names())
+        scores.append((other.obsm["score_generated"].copy(), other.obs["generated_reward"].copy()))
+        values = screen.X.toarray()
+        held_out = (screen.obs["split"] != "train").to_numpy()
+        values[held_out] = np.log1p(rng.poisson(3, values[held_out].shape) * 1.5)
+        screen.X = sparse.csr_matrix(values)
+    spr.tl.score(other, reference=screen, pseudo_references="ridge", verifiers=verifiers.names())
+    pd.testing.assert_frame_equal(other.obsm["score_generated"], scores[0][0])
+    pd.testing.assert_series_equal(other.obs["generated_reward"], scores[0][1])
+
+
+def test_conditions_nobody_measured_can_be_guessed_and_others_are_refused(fitted):
+    singles = [name for name in fitted.varm["perturbation_effect"].columns if "+" not in name]
+    made = spr.tl.predict(fitted, [f"{singles[0]}+{singles[-1]}"], n_cells=10)
+    gene = next(name for name in fitted.var_names if name not in set("+".join(fitted.obs["perturbation"]).split("+")))
+    other = spr.tl.predict(fitted, [gene], n_cells=10)
+    spr.tl.score(made, reference=fitted, pseudo_references="ridge", verifiers=["rmse_topk"])
+    spr.tl.score(other, reference=fitted, pseudo_references="ridge", verifiers=["rmse_topk"])
+    assert made.obsm["score_generated"]["rmse_topk"].notna().all()
+    assert list(made.uns["score_generated"]["pseudo_references"].index) == made.obs["condition"].unique().tolist()
+    assert other.obsm["score_generated"]["rmse_topk"].isna().all()
+    assert other.uns["score_generated"]["not_scored"].tolist() == [gene]
+
+
+def test_who_has_no_say_is_told(toy):
+    spr.tl.score(toy, verifiers=["identity_retention", "rmse_topk"])
+    silent = toy.uns["score_observed"]["silent"]
+    assert set(silent.loc[silent["verifier"] == "identity_retention", "condition"]) == set(
+        toy.varm["perturbation_effect"].columns
+    )
+
+
+def test_a_verifier_of_ones_own_without_gradient_works_by_name(fitted, monkeypatch):
+    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+    verifiers.register(
+        verifiers.Verifier(
+            name="moved_up",
+            score=lambda cells, reference: (
+                (
+                    (cells > reference.control_mean[:, None]).gather(
+                        2, reference.ranked_genes[:, None, :9].expand(-1, cells.shape[1], -1)
+                    )
+                    == (reference.effect.gather(1, reference.ranked_genes[:, :9]) > 0)[:, None]
+                )
+                .float()
+                .mean(-1)
+            ),
+            label="Moved up",
+            description="Share of the top genes on the right side of the control mean.",
+            range=(0.0, 1.0),
+            needs=("control_mean", "effect", "ranked_genes"),
+            differentiable=False,
+        )
+    )
+    spr.tl.score(fitted, verifiers=["moved_up"])
+    assert fitted.obs["observed_reward"].notna().any()
+    spr.tl.rl_finetune(fitted, verifiers=["moved_up"], n_iterations=2, n_conditions=2, group_size=4, progress=False)
+    assert "moved_up" in fitted.uns["generator_rl"]["history"]

@@ -21,6 +21,36 @@ class World:
     bank_cells: torch.Tensor  # the bank with all genes, (C, M, G)
 
 
+def optional_fields(rng, tensors, real, controls):
+    C, G = tensors["effect"].shape
+    projection = np.linalg.qr(rng.normal(size=(G, 6)))[0]
+    group = np.arange(C) % 2
+    regulon = rng.normal(size=(G, 5))
+    regulon -= regulon.mean(0)
+    regulon /= np.linalg.norm(regulon, axis=0)
+    correlation = np.corrcoef(tensors["effect"], regulon.T)[:C, C:]
+    landmarks = np.stack([controls[group == q].reshape(-1, G)[:25] @ projection for q in (0, 1)])
+    targets = np.array([[tensors["ranked_genes"][c, -1], -1] for c in range(C)])
+    return {
+        "regulon": regulon,
+        "regulon_response": correlation,
+        "regulon_weight": np.abs(correlation),
+        "regulon_scale": np.full((C, 5), 0.1),
+        "targets": targets,
+        "spread": controls.std(1),
+        "quiet": np.abs(tensors["effect"]) < 0.1,
+        "all_effects": tensors["effect"],
+        "rivals": ~np.eye(C, dtype=bool),
+        "projection": projection,
+        "bank_points": real @ projection,
+        "group": group,
+        "landmarks": landmarks,
+        "typical": np.tile([[4.5, 0.1], [0.9, 0.05], [1.0, 0.2]], (2, 1, 1)),
+        "identity_weight": rng.normal(size=(G, 2)),
+        "identity_bias": rng.normal(size=2),
+    }
+
+
 def build_world(seed=0, *, C=3, n=7, G=60, R=40, K=30, M=15, P=4, dtype=torch.float64) -> World:
     rng = np.random.default_rng(seed)
     control = rng.uniform(0.2, 2, (C, G))
@@ -47,7 +77,8 @@ def build_world(seed=0, *, C=3, n=7, G=60, R=40, K=30, M=15, P=4, dtype=torch.fl
         "pathway_weight": np.abs(response) * (np.abs(response) >= np.sort(np.abs(response))[:, P // 2 : P // 2 + 1]),
         "pathway_scale": np.array([correlation(x - c).std(0) for x, c in zip(controls, control, strict=True)]),
     }
-    to_tensor = lambda x: torch.from_numpy(x) if x.dtype.kind == "i" else torch.from_numpy(x).to(dtype)
+    tensors |= optional_fields(rng, tensors, cells(control + effect, M), controls)
+    to_tensor = lambda x: torch.from_numpy(x) if x.dtype.kind in "ib" else torch.from_numpy(x).to(dtype)
     reference = Reference(tuple(f"gene{c}" for c in range(C)), **{k: to_tensor(x) for k, x in tensors.items()})
     return World(reference, to_tensor(cells(control + effect, n)), to_tensor(controls[:, :n]), to_tensor(bank))
 

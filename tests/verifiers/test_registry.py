@@ -89,5 +89,5 @@ def test_show_has_one_row_per_verifier():
     table = spv.show()
     assert isinstance(table, pd.DataFrame)
     assert table["name"].tolist() == spv.names()
-    assert list(table) == ["name", "label", "range", "needs", "differentiable", "description"]
+    assert list(table) == ["name", "label", "range", "needs", "differentiable", "safeguard", "description"]
     assert table.set_index("name").loc["de_spearman", "differentiable"] == False  # noqa: E712

@@ -7,6 +7,8 @@ SPLIT = "split"
 EVALUATION = "evaluation"
 PATHWAY_RESPONSE = "pathway_response"
 PATHWAY_NETWORK = "pathway_network"
+TF_RESPONSE = "tf_response"
+TF_NETWORK = "tf_network"
 
 EFFECT = "perturbation_effect"
 STATISTIC = "perturbation_statistic"
@@ -31,6 +33,21 @@ def score(key: str) -> str:
 def reward(key: str) -> str:
     """Column in ``obs`` with the combined calibrated reward of result `key`."""
     return f"{key}_reward"
+
+
+def percentile(key: str) -> str:
+    """Column in ``obs`` with the share of real training cells that score no higher than a cell of result `key`."""
+    return f"{key}_percentile"
+
+
+def selected(key: str) -> str:
+    """Column in ``obs`` that marks the chosen cells of result `key`."""
+    return f"{key}_selected"
+
+
+def selection(key: str) -> str:
+    """Slot in ``uns`` that tells how cells of result `key` were chosen, and what that cost."""
+    return f"selection_{key}"
 
 
 def source(key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.reference import draw_bank, fit_reference
+from scperturbrl.data.support import Support
 from scperturbrl.verifiers.calibration import Calibration, fit_calibration
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class CrossFit:
         V verifiers.
     bank_size, seed
         Real cells kept for comparison, and seed of folds and bank.
+    regulons
+        ``(n_genes, F)`` weights of transcription factors, and their names; for verifiers that need them.
     """
 
     def __init__(
@@ -50,9 +54,11 @@ class CrossFit:
         verifiers: Sequence[Verifier],
         bank_size: int,
         seed: int,
+        regulons: tuple[np.ndarray, list[str]] | None = None,
     ) -> None:
         self.cells, self.use, self.conditions, self.verifiers = cells, use, list(conditions), list(verifiers)
         self.rows = cells.rows(conditions)
+        self.regulons = regulons or (np.zeros((len(cells.genes), 0), dtype=np.float32), [])
         self.folds = _folds(cells, seed)
         self.references = [self._reference(self.folds != fold, network, bank_size, seed) for fold in range(N_FOLDS)]
 
@@ -60,7 +66,9 @@ class CrossFit:
         use, names = self.use & inside, self.conditions
         table = fit_reference(self.cells, use, conditions=names, network=network)
         bank = draw_bank(self.cells, use, conditions=names, ranked=table.ranked_genes(), size=bank_size, seed=seed)
-        return table.to_tensors(bank, network)
+        support = Support(self.cells, use, table, *self.regulons, bank_size, seed)
+        needs = {name for verifier in self.verifiers for name in verifier.needs}
+        return replace(table.to_tensors(bank, network), **support.fields(needs))
 
     def score_cells(self, index: np.ndarray, condition: int) -> torch.Tensor:
         """Raw scores ``(n, V)`` of real cells at `index`, each against the reference that it is not part of."""
@@ -77,12 +85,17 @@ class CrossFit:
         values = [self._score(torch.as_tensor(block), reference, condition) for reference in self.references]
         return torch.stack(values).mean(0)
 
+    def score_fold(self, block: np.ndarray, fold: int, condition: int) -> torch.Tensor:
+        """Raw scores ``(n, V)`` of other cells ``(n, G)`` against the reference that `fold` is not part of."""
+        return self._score(torch.as_tensor(block), self.references[fold], condition)
+
     def calibration(self) -> Calibration:
         """Calibration from up to 200 real and control cells of each fold."""
         controls = [self.cells.control_row(row) for row in self.rows]
         real = torch.stack([self._sample(row, i) for i, row in enumerate(self.rows)])
         control = torch.stack([self._sample(row, i) for i, row in enumerate(controls)])
-        return fit_calibration(real, control)
+        safeguard = torch.tensor([verifier.safeguard for verifier in self.verifiers])
+        return fit_calibration(real, control, safeguard=safeguard)
 
     def _sample(self, row: int, condition: int) -> torch.Tensor:
         found = np.flatnonzero((self.cells.codes == row) & self.use)[: N_FOLDS * N_SCORED]

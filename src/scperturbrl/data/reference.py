@@ -118,7 +118,7 @@ def fit_reference(
     """
     rows = cells.rows(conditions)
     controls = [cells.control_row(row) for row in rows]
-    moments = _moments(cells.expression, cells, use)
+    moments = condition_moments(cells.expression, cells, use)
     _check_cells(cells, moments[0], [*rows, *controls], min_cells)
     (n_p, mean_p, var_p), (n_c, mean_c, var_c) = ([x[of] for x in moments] for of in (rows, controls))
     effect = mean_p - mean_c
@@ -140,25 +140,36 @@ def fit_reference(
         padj=stats.false_discovery_control(p, axis=1).astype(np.float32),
         n_cells=n_p.astype(int),
         targets=np.array([np.isin(cells.genes, cells.table["parts"].iloc[row]) for row in rows]),
-        **_pathway_response(cells, use, network, shrunk, mean_c, rows, controls),
+        **set_response(cells, use, network, shrunk, mean_c, rows, controls),
     )
 
 
 def draw_bank(
-    cells: Cells, use: np.ndarray, *, conditions: Sequence[str], ranked: np.ndarray, size: int, seed: int
+    cells: Cells,
+    use: np.ndarray,
+    *,
+    conditions: Sequence[str],
+    ranked: np.ndarray,
+    size: int,
+    seed: int,
+    share: float = 1.0,
 ) -> np.ndarray:
-    """Draw up to `size` real cells of each condition, at its first ranked genes; ``(C, size, K)`` padded with NaN."""
+    """Draw up to `size` real cells of each condition, at its first ranked genes; ``(C, size, K)`` padded with NaN.
+
+    No more than `share` of the cells of a condition are drawn.
+    """
     genes = ranked[:, : min(N_BANK_GENES, ranked.shape[1])]
     bank = np.full((len(conditions), size, genes.shape[1]), np.nan, dtype=np.float32)
     for i, row in enumerate(cells.rows(conditions)):
         found = np.flatnonzero((cells.codes == row) & use)
-        drawn = np.sort(numpy_rng(seed, i).choice(found, min(size, len(found)), replace=False))
+        n = min(size, max(1, round(share * len(found))))
+        drawn = np.sort(numpy_rng(seed, i).choice(found, n, replace=False))
         bank[i, : len(drawn)] = cells.block(drawn)[:, genes[i]]
     return bank
 
 
-def _moments(values: Any, cells: Cells, use: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Count, mean and unbiased variance of the used cells of each condition."""
+def condition_moments(values: Any, cells: Cells, use: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count, mean and unbiased variance of the used cells of each condition of the table, at every column of `values`."""
     index = np.flatnonzero(use)
     shape = (len(cells.table), len(index))
     member = sparse.csr_matrix((np.ones(len(index)), (cells.codes[index], np.arange(len(index)))), shape=shape)
@@ -173,7 +184,7 @@ def _moments(values: Any, cells: Cells, use: np.ndarray) -> tuple[np.ndarray, np
     return count, mean, variance
 
 
-def _pathway_response(
+def set_response(
     cells: Cells,
     use: np.ndarray,
     network: np.ndarray,
@@ -184,20 +195,28 @@ def _pathway_response(
 ) -> dict[str, np.ndarray]:
     """Response, its significance and its spread over control cells; see :class:`ReferenceTable`."""
     weights = standardise_network(torch.as_tensor(network))
-    n, mean, variance = _moments(np.asarray(cells.expression @ weights.numpy()), cells, use)
+    n, mean, variance = condition_moments(np.asarray(cells.expression @ weights.numpy()), cells, use)
     with np.errstate(divide="ignore", invalid="ignore"):
         noise = variance[rows] / n[rows][:, None] + variance[controls] / n[controls][:, None]
         statistic = (mean[rows] - mean[controls]) / np.sqrt(noise)
-    scale = {}
-    for control in set(controls):
-        found = np.flatnonzero((cells.codes == control) & use)[:500]
-        centre = torch.as_tensor(control_mean[controls.index(control)], dtype=torch.float32)
-        scale[control] = ulm_correlation(torch.as_tensor(cells.block(found)) - centre, weights).numpy().std(0, ddof=1)
+    scale = control_scale(cells, use, weights, controls, control_mean)
     return {
         "pathway_response": ulm_correlation(torch.as_tensor(effect, dtype=torch.float32), weights).numpy(),
         "pathway_statistic": np.nan_to_num(statistic).astype(np.float32),
-        "pathway_scale": np.stack([scale[control] for control in controls]).astype(np.float32),
+        "pathway_scale": scale,
     }
+
+
+def control_scale(
+    cells: Cells, use: np.ndarray, weights: torch.Tensor, controls: Sequence[int], control_mean: np.ndarray
+) -> np.ndarray:
+    """Spread ``(C, P)`` over single control cells of the correlation with standardised `weights` ``(G, P)``."""
+    scale = {}
+    for control in set(controls):
+        found = np.flatnonzero((cells.codes == control) & use)[:500]
+        centre = torch.as_tensor(control_mean[list(controls).index(control)], dtype=torch.float32)
+        scale[control] = ulm_correlation(torch.as_tensor(cells.block(found)) - centre, weights).numpy().std(0, ddof=1)
+    return np.stack([scale[control] for control in controls]).astype(np.float32)
 
 
 def _check_cells(cells: Cells, count: np.ndarray, rows: Sequence[int], min_cells: int) -> None:

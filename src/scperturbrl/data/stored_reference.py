@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,9 +10,10 @@ import pandas as pd
 import torch
 
 from scperturbrl._core import keys
-from scperturbrl.data.cross_fit import CrossFit
+from scperturbrl.data.cross_fit import N_FOLDS, CrossFit
 from scperturbrl.data.network import check_network, network_matrix
 from scperturbrl.data.reference import ReferenceTable, draw_bank, fit_reference
+from scperturbrl.data.support import Support
 from scperturbrl.verifiers.calibration import Calibration
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
@@ -33,6 +35,18 @@ def pathway_matrix(adata: AnnData) -> tuple[np.ndarray, list[str]]:
     return network_matrix(check_network(adata.uns[keys.PATHWAY_NETWORK]), adata.var_names)
 
 
+def regulon_matrix(adata: AnnData) -> tuple[np.ndarray, list[str]]:
+    """The same for the stored network of transcription factors."""
+    if keys.TF_NETWORK not in adata.uns:
+        return np.zeros((adata.n_vars, 0), dtype=np.float32), []
+    return network_matrix(check_network(adata.uns[keys.TF_NETWORK]), adata.var_names)
+
+
+def needed(verifiers: Sequence[Verifier]) -> set[str]:
+    """Fields of the reference that any of `verifiers` reads."""
+    return {name for verifier in verifiers for name in verifier.needs}
+
+
 def write_reference(adata: AnnData, cells: Cells, conditions: Sequence[str], params: dict[str, Any]) -> None:
     """Fit the reference of the training cells and write it; see :func:`scperturbrl.pp.reference`."""
     network, pathways = pathway_matrix(adata)
@@ -49,6 +63,7 @@ def write_reference(adata: AnnData, cells: Cells, conditions: Sequence[str], par
     groups = cells.table["group"].iloc[cells.rows(conditions)].str.replace("/", "∕")
     adata.varm[keys.CONTROL_MEAN] = by_condition(table.control_mean).T.groupby(groups.to_numpy()).first().T
     adata.uns[keys.PATHWAY_RESPONSE] = pd.DataFrame(table.pathway_response, index=list(conditions), columns=pathways)
+    _write_regulons(adata, cells, use, table, params)
     adata.uns[keys.SETUP]["reference"] = {
         "params": params,
         "n_cells": pd.Series(table.n_cells, index=list(conditions)).rename("n_cells").to_frame(),
@@ -60,8 +75,23 @@ def write_reference(adata: AnnData, cells: Cells, conditions: Sequence[str], par
     }
 
 
-def read_reference(adata: AnnData, cells: Cells) -> tuple[ReferenceTable, Reference]:
+def _write_regulons(
+    adata: AnnData, cells: Cells, use: np.ndarray, table: ReferenceTable, params: dict[str, Any]
+) -> None:
+    adata.uns.pop(keys.TF_RESPONSE, None)
+    regulons, factors = regulon_matrix(adata)
+    if factors:
+        support = Support(cells, use, table, regulons, factors, int(params["bank_size"]), int(params["seed"]))
+        response = support.regulon_table["pathway_response"]
+        adata.uns[keys.TF_RESPONSE] = pd.DataFrame(response, index=table.conditions, columns=factors)
+
+
+def read_reference(
+    adata: AnnData, cells: Cells, verifiers: Sequence[Verifier] = ()
+) -> tuple[ReferenceTable, Reference]:
     """Read the stored reference as a table and as tensors.
+
+    What only some verifiers need is computed from the training cells if one of `verifiers` needs it.
 
     Raises
     ------
@@ -93,13 +123,20 @@ def read_reference(adata: AnnData, cells: Cells) -> tuple[ReferenceTable, Refere
         pathway_statistic=np.asarray(record["pathway_statistic"]),
         pathway_scale=np.asarray(record["pathway_scale"]),
     )
-    return table, bank_and_tensors(table, cells, cells.is_training(), network, record["params"])
+    use, params = cells.is_training(), record["params"]
+    reference = bank_and_tensors(table, cells, use, network, params)
+    support = Support(cells, use, table, *regulon_matrix(adata), int(params["bank_size"]), int(params["seed"]))
+    return table, replace(reference, **support.fields(needed(verifiers)))
 
 
 def bank_and_tensors(
     table: ReferenceTable, cells: Cells, use: np.ndarray, network: np.ndarray, params: dict[str, Any]
 ) -> Reference:
-    """Draw the bank of real cells for `table` and bring both to tensors."""
+    """Draw the bank of real cells for `table` and bring both to tensors.
+
+    The bank is no larger than it was for calibration, where a fold was left out: the more cells there are to choose from,
+    the nearer the nearest ones.
+    """
     bank = draw_bank(
         cells,
         use,
@@ -107,14 +144,22 @@ def bank_and_tensors(
         ranked=table.ranked_genes(),
         size=int(params["bank_size"]),
         seed=int(params["seed"]),
+        share=1 - 1 / N_FOLDS,
     )
     return table.to_tensors(bank, network)
 
 
 def read_calibration(
-    adata: AnnData, cells: Cells, conditions: Sequence[str], verifiers: Sequence[Verifier]
+    adata: AnnData,
+    cells: Cells,
+    conditions: Sequence[str],
+    verifiers: Sequence[Verifier],
+    fitted: CrossFit | None = None,
 ) -> Calibration:
-    """Calibration of `verifiers`: the stored one for the defaults, otherwise fitted on the training cells now."""
+    """Calibration of `verifiers`: the stored one for the defaults, otherwise fitted on the training cells now.
+
+    Cross-fitted references of these cells, conditions and verifiers are used for that if `fitted` holds them.
+    """
     record = adata.uns[keys.SETUP]["reference"]
     frame = record["calibration"]
     if _specification(verifiers) == _specification(resolve(DEFAULT)):
@@ -122,7 +167,8 @@ def read_calibration(
         return Calibration(
             **{name: torch.as_tensor(frame[name].to_numpy().reshape(shape)) for name in _CALIBRATION_FIELDS}
         )
-    return cross_fit(adata, cells, cells.is_training(), conditions, verifiers, record["params"]).calibration()
+    fitted = fitted or cross_fit(adata, cells, cells.is_training(), conditions, verifiers, record["params"])
+    return fitted.calibration()
 
 
 def cross_fit(
@@ -142,6 +188,7 @@ def cross_fit(
         verifiers=verifiers,
         bank_size=int(params["bank_size"]),
         seed=int(params["seed"]),
+        regulons=regulon_matrix(adata),
     )
 
 
@@ -159,8 +206,6 @@ def _calibration_frame(calibration: Calibration, conditions: Sequence[str], veri
 
 def _with_wilcoxon(table: ReferenceTable, adata: AnnData, cells: Cells, use: np.ndarray) -> ReferenceTable:
     """Replace the statistic by the rank-sum z score of scanpy, condition by condition against its control group."""
-    from dataclasses import replace
-
     from scperturbrl.data.wilcoxon import wilcoxon_statistic
 
     statistic, padj = wilcoxon_statistic(cells, use, table.conditions)

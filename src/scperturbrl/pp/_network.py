@@ -20,6 +20,7 @@ def pathway_network(
     *,
     organism: str = "human",
     min_targets: int = 5,
+    key_added: str = keys.PATHWAY_NETWORK,
 ) -> pd.DataFrame:
     """Fit a pathway or transcription-factor network to the genes of the data.
 
@@ -34,12 +35,14 @@ def pathway_network(
         Organism of a named resource.
     min_targets
         A set with fewer targets among the genes is left out: a correlation over two or three genes says nothing.
+    key_added
+        Slot in ``uns``. ``"tf_network"`` is where :func:`~scperturbrl.verifiers.tf_activity` looks for regulons.
 
     Returns
     -------
     Table with one row a kept set: index ``source``, columns ``n_targets`` (all), ``n_in_data`` and ``kept``; sets that
     were left out stay in the table with ``kept=False``. Writes the kept rows of the network to
-    ``uns["pathway_network"]`` (columns source, target, weight).
+    ``uns[key_added]`` (columns source, target, weight).
 
     Raises
     ------
@@ -75,8 +78,10 @@ def pathway_network(
             f"Left out {len(dropped)} of {len(sets)} sets with fewer than {min_targets} targets in the data: {shown}."
         )
     kept = sets.index[sets["kept"]]
-    adata.uns[keys.PATHWAY_NETWORK] = inside[inside["source"].isin(kept)].reset_index(drop=True)
-    log.note(f"pathway network: {len(kept)} sets, {int(sets.loc[kept, 'n_in_data'].median())} targets each (median)")
+    adata.uns[key_added] = inside[inside["source"].isin(kept)].reset_index(drop=True)
+    log.note(
+        f"{key_added.replace('_', ' ')}: {len(kept)} sets, {int(sets.loc[kept, 'n_in_data'].median())} targets each (median)"
+    )
     return sets.sort_values("n_in_data", ascending=False)
 
 

@@ -23,6 +23,7 @@ def reference(
     adata: AnnData,
     *,
     network: str | pd.DataFrame | None = None,
+    tf_network: str | pd.DataFrame | None = None,
     method: str = "welch",
     min_cells: int = 10,
     bank_size: int = 128,
@@ -44,6 +45,9 @@ def reference(
         Pathway network for :func:`~scperturbrl.pp.pathway_network`: a resource name or a table with columns source,
         target and weight. By default the one already in ``uns["pathway_network"]``; without any, the pathway
         verifier has nothing to say.
+    tf_network
+        Network of transcription factors (``"collectri"``, or a table) for :func:`~scperturbrl.verifiers.tf_activity`. By
+        default the one already in ``uns["tf_network"]``.
     method
         Test per gene: ``"welch"`` (Welch's t) or ``"wilcoxon"`` (rank sum, by :func:`scanpy.tl.rank_genes_groups`).
     min_cells
@@ -63,7 +67,8 @@ def reference(
       conditions; effects in log-normalised units,
     - ``varm["control_mean"]``: genes x control groups,
     - ``uns["pathway_response"]``: conditions x pathways, correlation of effect and pathway weights, in [-1, 1],
-    - ``uns["pathway_network"]`` if `network` is given,
+    - ``uns["tf_response"]``: the same for transcription factors, if there is a network of them,
+    - ``uns["pathway_network"]`` and ``uns["tf_network"]`` if they are given,
     - ``uns["scperturbrl"]["reference"]``: settings, cell numbers and calibration.
 
     Raises
@@ -88,6 +93,8 @@ def reference(
     cells = Cells.of(adata, setup)
     if network is not None:
         pathway_network(adata, network, min_targets=min_targets)
+    if tf_network is not None:
+        pathway_network(adata, tf_network, min_targets=min_targets, key_added=keys.TF_NETWORK)
     conditions = cells.conditions(keys.TRAIN, min_cells=min_cells)
     _report_left_out(cells, conditions, min_cells)
     params = {"method": method, "bank_size": bank_size, "min_cells": min_cells, "seed": resolve_seed(seed)}

@@ -37,9 +37,18 @@ def group_advantage(rewarded: Tensor, weight: Tensor, *, floor: float = 0.05, cl
     scores = rewarded.masked_fill(~valid, 0)
     count = valid.sum(1, keepdim=True).clamp_min(1)
     centred = (scores - scores.sum(1, keepdim=True) / count).masked_fill(~valid, 0)
+    scaled = centred / group_scale(rewarded, weight, floor=floor)
+    total = weight.sum(1)[:, None].clamp_min(1e-12)
+    return ((scaled * weight[:, None, :]).sum(2) / total).clamp(-clip, clip)
+
+
+def group_scale(rewarded: Tensor, weight: Tensor, *, floor: float = 0.05) -> Tensor:
+    """Standard deviation ``(C, 1, V)`` of each verifier within each group, with the floor of :func:`group_advantage`."""
+    valid = (weight > 0)[:, None, :] & torch.isfinite(rewarded)
+    scores = rewarded.masked_fill(~valid, 0)
+    count = valid.sum(1, keepdim=True).clamp_min(1)
+    centred = (scores - scores.sum(1, keepdim=True) / count).masked_fill(~valid, 0)
     spread = (centred.square().sum(1, keepdim=True) / (count - 1).clamp_min(1)).sqrt()
     known = valid.any(1, keepdim=True)
     typical = (spread * known).sum(0, keepdim=True) / known.sum(0, keepdim=True).clamp_min(1)
-    scaled = centred / torch.maximum(spread, floor * typical).clamp_min(1e-6)
-    total = weight.sum(1)[:, None].clamp_min(1e-12)
-    return ((scaled * weight[:, None, :]).sum(2) / total).clamp(-clip, clip)
+    return torch.maximum(spread, floor * typical).clamp_min(1e-6)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import torch
+
+from scperturbrl.flow.path import sample_path
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from scperturbrl.rl.update_rule import Batch, Fields
 
 
 def optimality(advantage: Tensor) -> Tensor:
@@ -49,3 +56,32 @@ def nft_loss(velocity: Tensor, old: Tensor, target: Tensor, weight: Tensor, *, b
 def anchor_loss(velocity: Tensor, pretrained: Tensor) -> Tensor:
     """Squared distance ``(n,)`` to the velocity of the pretrained generator."""
     return (velocity - pretrained).square().mean(-1)
+
+
+@dataclass(frozen=True)
+class Nft:
+    """The update rule: the loss above, with an anchor.
+
+    To first order in the advantage its fixed point is the population that the module :mod:`scperturbrl.rl.update_rule` names.
+
+    Attributes
+    ----------
+    anchor
+        Weight of the squared distance to the pretrained velocity.
+    beta
+        Size of the contrast.
+    """
+
+    anchor: float
+    beta: float = 1.0
+
+    def __call__(self, fields: Fields, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Loss and distance at a random time of each cell's path."""
+        sample = sample_path(batch.latent, rng)
+        velocity = fields.trained(sample.x_t, sample.t)
+        with torch.no_grad():
+            old = fields.old(sample.x_t, sample.t)
+            pretrained = fields.pretrained(sample.x_t, sample.t)
+        distance = anchor_loss(velocity, pretrained)
+        loss = nft_loss(velocity, old, sample.velocity, optimality(batch.advantage), beta=self.beta)
+        return loss + self.anchor * distance, distance.detach()

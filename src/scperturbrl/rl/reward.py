@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -39,6 +39,8 @@ class Reward:
     calibrated
         Whether scores are calibrated and saturate at a typical real cell, or count as they are. The latter
         reproduces the published rewards and is known to be hackable.
+    reliability
+        ``(C,)`` how far the reference of each condition can be trusted, from 0 to 1; 1 everywhere if None.
     """
 
     verifiers: Sequence[Verifier]
@@ -46,11 +48,22 @@ class Reward:
     calibration: Calibration
     weights: Tensor
     calibrated: bool = True
+    reliability: Tensor | None = None
 
     @property
     def verifier_weight(self) -> Tensor:
         """``(C, V)`` weight of each verifier in each condition; 0 where it cannot tell real from control cells."""
         return self.calibration.weight * self.weights
+
+    def to(self, device: torch.device | str) -> Reward:
+        """The same with every tensor on `device`."""
+        moved = {name: getattr(self, name).to(device) for name in ("reference", "calibration", "weights")}
+        trust = None if self.reliability is None else self.reliability.to(device)
+        return replace(self, **moved, reliability=trust)
+
+    def trusted(self, advantage: Tensor, index: Tensor) -> Tensor:
+        """Advantages ``(C', n)`` of the conditions at `index`, shrunk by how far their references can be trusted."""
+        return advantage if self.reliability is None else advantage * self.reliability[index, None]
 
     def informative(self) -> Tensor:
         """``(C,)`` whether any verifier can judge the condition."""

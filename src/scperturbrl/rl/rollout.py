@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scperturbrl.flow.condition_encoder import ConditionBatch
     from scperturbrl.flow.generator import Generator
 
@@ -55,12 +57,15 @@ class Rollout:
         ``(C * n, d)`` what went in and what came out.
     cells
         ``(draws, C, n, G)`` log-normalised cells: the same latent cells with fresh counts.
+    path
+        ``(K + 1, C * n, d)`` states on the way, if a sampler other than that of the generator drew the cells.
     """
 
     index: Tensor
     control: Tensor
     latent: Tensor
     cells: Tensor
+    path: Tensor | None = None
 
     @property
     def rows(self) -> Tensor:
@@ -78,6 +83,7 @@ def roll_out(
     draws: int,
     rng: torch.Generator,
     grad_steps: int = 0,
+    sampler: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Rollout:
     """Generate a group of cells for each condition with the sampler that evaluation uses.
 
@@ -100,11 +106,17 @@ def roll_out(
         Random generator on the device of the model.
     grad_steps
         Sampler steps that keep a gradient; the cells then carry one too.
+    sampler
+        Function from control cells ``(n, d)`` and their conditions ``(n,)`` to a path ``(K + 1, n, d)``; by default the
+        sampler of the generator draws the cells.
     """
     control, unit = pool.draw(index, group_size, rng)
     rows = index.repeat_interleave(group_size)
-    latent = generator.sample_latent(control, conditions, rows, rng, grad_steps=grad_steps)
+    path = sampler(control, rows) if sampler is not None else None
+    latent = (
+        generator.sample_latent(control, conditions, rows, rng, grad_steps=grad_steps) if path is None else path[-1]
+    )
     log_rate = generator.log_rate(latent, conditions, rows)
     drawn = [generator.observation.sample(log_rate, unit, rng, differentiable=grad_steps > 0)[0] for _ in range(draws)]
     cells = torch.stack(drawn).view(draws, len(index), group_size, -1)
-    return Rollout(index, control, latent, cells)
+    return Rollout(index, control, latent, cells, path)

@@ -30,9 +30,11 @@ class Yardstick:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        count = len(task.conditions)
+        # guessed conditions have no real cells to measure by
+        measured = torch.nonzero(torch.isfinite(task.real).all(2).any(1)).flatten()
+        count = len(measured)
         spaced = torch.linspace(0, count - 1, min(count, N_CONDITIONS), device=task.real.device)
-        self.index = spaced.round().long().unique()
+        self.index = measured[spaced.round().long().unique()]
         self.real = task.real[self.index]
         self.own = padded_own_distance(self.real)
         effect = [self._effect(i, int(row)) for i, row in enumerate(self.index)]

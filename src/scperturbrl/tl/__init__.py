@@ -13,5 +13,6 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         "rl_finetune": "scperturbrl.tl._rl_finetune",
         "save_generator": "scperturbrl.tl._io",
         "score": "scperturbrl.tl._score",
+        "select": "scperturbrl.tl._select",
     },
 )

@@ -2,62 +2,71 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import torch
 
 from scperturbrl._core import keys, log
-from scperturbrl._core.validate import check_choice, check_log_normalised
+from scperturbrl._core.validate import check_choice
 from scperturbrl.data.cells import Cells
-from scperturbrl.data.cross_fit import CrossFit, score_matrix
-from scperturbrl.data.registry import Setup, expression
-from scperturbrl.data.stored_reference import cross_fit, read_calibration, read_reference
-from scperturbrl.verifiers.calibration import Calibration, calibrate, combine
+from scperturbrl.data.pseudo_table import METHODS
+from scperturbrl.data.registry import Setup
+from scperturbrl.data.scored_cells import ScoredCells
+from scperturbrl.data.scorer import Scorer
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
-    from scipy import sparse
 
     from scperturbrl.verifiers.base import Verifier
-
-CHUNK = 2048
 
 
 def score(
     adata: AnnData,
     *,
+    reference: AnnData | str = "training",
     layer: str | None = None,
     key_added: str | None = None,
     verifiers: Sequence[str | Verifier] = DEFAULT,
     weights: Mapping[str, float] | None = None,
-    reference: str = "training",
+    pseudo_references: str | None = None,
+    percentile: bool = False,
 ) -> None:
     """Score every perturbed cell of ``X`` or of a layer against what real cells say of its condition.
 
-    Works on any layer of log-normalised cells, whether they were generated here, by another model, or measured. Real
-    cells (``layer=None``) are scored against references that they did not help to define.
+    Works on log-normalised cells of any origin: generated here (a layer), predicted by another tool (an AnnData of their
+    own, see `reference`), or measured. Real cells are scored against references that they did not help to define.
 
     Parameters
     ----------
     adata
-        Annotated data after :func:`~scperturbrl.pp.reference`.
+        Annotated data after :func:`~scperturbrl.pp.reference`; or, with ``reference=...``, any AnnData with the same
+        perturbation, covariate and dose columns.
+    reference
+        ``"training"``: the reference stored in `adata`; cells of conditions without training cells get NaN.
+        Another AnnData: the reference stored there, for cells that have none of their own. Genes are matched by name, in
+        any order; further genes are not looked at.
+        ``"observed"``: the measured cells of each condition whatever their split. This uses held-out cells and is for
+        evaluation only; the results say so in ``uns["score_<key>"]["uses_held_out_cells"]``.
     layer
-        Layer to score; the observed expression by default.
+        Layer to score; ``X`` (or the layer declared in the setup) by default.
     key_added
-        Name of the results; `layer`, or ``"observed"``, by default.
+        Name of the results; `layer` by default, else ``"observed"``, or ``"generated"`` for cells judged by another AnnData.
     verifiers
         Names (:func:`scperturbrl.verifiers.show`) or verifiers.
     weights
         Importance of each verifier in the combined reward; 1 where not given.
-    reference
-        ``"training"``: the stored reference; cells of conditions without training cells get NaN. ``"observed"``: the
-        measured cells of each condition whatever their split. The latter uses held-out cells and is for evaluation
-        only; the results say so in ``uns["score_<key>"]["reference"]``.
+    pseudo_references
+        ``"additive"`` or ``"ridge"``: guess a reference for conditions without training cells from the effects of their
+        parts, or of the same perturbation elsewhere. Such scores are marked, see below. By default they are NaN.
+    percentile
+        Whether to say where each cell falls among the real training cells of its condition. Costs as much as scoring real
+        cells does.
 
     Returns
     -------
@@ -66,16 +75,21 @@ def score(
     - ``obsm["score_<key>"]``: DataFrame cells x verifiers, raw scores (ranges: :func:`scperturbrl.verifiers.show`),
     - ``obs["<key>_reward"]``: calibrated scores combined, 0 like a control cell, 1 like a typical real perturbed cell, no
       credit beyond; verifiers that cannot tell the two apart in a condition have no say there,
-    - ``uns["score_<key>"]``: verifiers, reference used, conditions that could not be scored and why.
+    - ``obs["<key>_percentile"]`` if wanted: share of the real training cells of the condition, in (0, 1], that score no
+      higher, before saturation. Over new real cells it is uniform, so a cell below .05 is one that only a twentieth of the
+      real cells are as bad as (a conformal p-value). NaN for guessed references,
+    - ``uns["score_<key>"]``: verifiers, reference used, conditions that could not be scored and why, conditions in which a
+      verifier has no say (``silent``), and guessed references with their reliability (``pseudo_references``: the
+      cross-validated share r2 of the effect that such guesses explain).
 
     Control cells are not scored (NaN).
 
     Raises
     ------
     KeyError
-        If the layer or a verifier does not exist.
+        If the layer, a declared column or a verifier does not exist.
     ValueError
-        If there is no reference or the layer is not log-normalised.
+        If there is no reference, genes are missing, or the cells are not log-normalised.
 
     Examples
     --------
@@ -87,58 +101,41 @@ def score(
     >>> spr.tl.score(adata)
     >>> list(adata.obsm["score_observed"].columns)
     ['pearson_topk', 'rmse_topk', 'de_spearman', 'pathway_activity']
+
+    Cells of another tool, genes in any order:
+
+    >>> theirs = adata[adata.obs["perturbation"] != "control", adata.var_names[::-1]].copy()
+    >>> spr.tl.score(theirs, reference=adata)
+    >>> "generated_reward" in theirs.obs
+    True
     """
-    check_choice("reference", reference, ["training", "observed"])
+    home, kind = (reference, "training") if isinstance(reference, ad.AnnData) else (adata, reference)
+    check_choice("reference", kind, ["training", "observed"])
+    if pseudo_references is not None:
+        check_choice("pseudo_references", pseudo_references, list(METHODS))
+        if kind == "observed":
+            msg = "`pseudo_references` stand in for training cells; with `reference='observed'` nothing is missing."
+            raise ValueError(msg)
     started = log.start("scoring cells")
-    setup = Setup.of(adata)
-    cells = Cells.of(adata, setup)
     chosen = resolve(verifiers)
-    values = expression(adata, layer if layer is not None else setup.layer)
-    check_log_normalised(values, where=f"`layers[{layer!r}]`" if layer else "the expression")
-    scored = values if layer is not None else None
-    scores, rewards = _score_conditions(adata, cells, scored, chosen, importance(chosen, weights), reference)
-    key = key_added or layer or keys.OBSERVED
-    adata.obsm[keys.score(key)] = pd.DataFrame(scores, index=adata.obs_names, columns=[v.name for v in chosen])
-    adata.obs[keys.reward(key)] = rewards
-    adata.uns[keys.score(key)] = _record(cells, scores, chosen, reference)
-    log.finish(started, [f"obsm[{keys.score(key)!r}]", f"obs[{keys.reward(key)!r}]"])
-
-
-def _score_conditions(
-    adata: AnnData,
-    cells: Cells,
-    layer: sparse.csr_matrix | np.ndarray | None,
-    verifiers: Sequence[Verifier],
-    weights: torch.Tensor,
-    kind: str,
-) -> tuple[np.ndarray, np.ndarray]:
-    table, tensors = read_reference(adata, cells)
-    params = adata.uns[keys.SETUP]["reference"]["params"]
-    fitted: CrossFit | None = None
+    cells = Cells.of(home, Setup.of(home))
+    foreign = home is not adata
+    target = ScoredCells.of_other(adata, home, layer) if foreign else ScoredCells.own(adata, cells, layer)
+    values = importance(chosen, weights)
     if kind == "observed":
-        conditions, use = _observed_conditions(cells), np.ones(len(cells.codes), dtype=bool)
+        scorer = Scorer.observed(home, cells, chosen, values, percentile=percentile)
     else:
-        conditions, use = table.conditions, cells.is_training()
-    if kind == "observed" or layer is None:
-        fitted = cross_fit(adata, cells, use, conditions, verifiers, params)
-    calibration = fitted.calibration() if fitted else read_calibration(adata, cells, conditions, verifiers)
-    scores = np.full((len(cells.codes), len(verifiers)), np.nan, dtype=np.float32)
-    rewards = np.full(len(cells.codes), np.nan)
-    for i, row in enumerate(cells.rows(conditions)):
-        for index in np.array_split(found := np.flatnonzero(cells.codes == row), max(1, len(found) // CHUNK)):
-            if layer is None and fitted is not None:
-                raw = fitted.score_cells(index, i)
-            else:
-                block = cells.block(index, layer)
-                one = torch.tensor([i])
-                raw = (
-                    fitted.score_block(block, i)
-                    if fitted
-                    else score_matrix(torch.as_tensor(block)[None], verifiers, tensors.select(one))[0]
-                )
-            scores[index] = raw
-            rewards[index] = combined_reward(raw, calibration, i, weights)
-    return scores, rewards
+        scorer = Scorer.training(home, cells, chosen, values, observed=target.observed, percentile=percentile)
+        if pseudo_references is not None:
+            scorer = scorer.with_guesses(home, cells, target, method=pseudo_references)
+    found = scorer.run(target)
+    key = key_added or layer or (keys.GENERATED if foreign else keys.OBSERVED)
+    adata.obsm[keys.score(key)] = pd.DataFrame(found.scores, index=adata.obs_names, columns=[v.name for v in chosen])
+    adata.obs[keys.reward(key)] = found.rewards
+    if percentile:
+        adata.obs[keys.percentile(key)] = found.percentiles
+    adata.uns[keys.score(key)] = _record(target, scorer, found.scores, kind) | _columns(Setup.of(home))
+    log.finish(started, [f"obsm[{keys.score(key)!r}]", f"obs[{keys.reward(key)!r}]"])
 
 
 def importance(verifiers: Sequence[Verifier], weights: Mapping[str, float] | None) -> torch.Tensor:
@@ -164,25 +161,24 @@ def importance(verifiers: Sequence[Verifier], weights: Mapping[str, float] | Non
     return torch.tensor([float(given.get(name, 1)) for name in names])
 
 
-def combined_reward(raw: torch.Tensor, calibration: Calibration, condition: int, weights: torch.Tensor) -> np.ndarray:
-    """Combined calibrated reward ``(n,)`` of raw scores ``(n, V)`` of one condition."""
-    own = calibration.select(torch.tensor([condition]))
-    return combine(calibrate(raw[None], own), own, weights)[0].numpy()
+def _columns(setup: Setup) -> dict[str, Any]:
+    """What tells conditions apart; cells that are judged by another AnnData carry no setup of their own."""
+    dose = [setup.dose_key] if setup.dose_key else []
+    return {"columns": [setup.perturbation_key, *setup.covariate_keys, *dose], "control": setup.control}
 
 
-def _observed_conditions(cells: Cells, min_cells: int = 6) -> list[str]:
-    count = np.bincount(cells.codes, minlength=len(cells.table))
-    return list(cells.table.index[(count >= min_cells) & ~cells.table["is_control"].to_numpy()])
-
-
-def _record(cells: Cells, scores: np.ndarray, verifiers: Sequence[Verifier], reference: str) -> dict[str, object]:
-    perturbed = ~cells.table["is_control"].to_numpy()
-    scored = np.zeros(len(cells.table), dtype=bool)
-    scored[np.unique(cells.codes[np.isfinite(scores).any(1)])] = True
-    return {
+def _record(target: ScoredCells, scorer: Scorer, scores: np.ndarray, reference: str) -> dict[str, Any]:
+    perturbed = np.unique(target.conditions[~target.is_control].astype(str))
+    scored = np.unique(target.conditions[np.isfinite(scores).any(1)].astype(str))
+    silent = [(name, verifier) for verifier, found in scorer.silent().items() for name in found]
+    record: dict[str, Any] = {
         "reference": reference,
         "uses_held_out_cells": reference == "observed",
-        "verifiers": [verifier.name for verifier in verifiers],
-        "not_scored": cells.table.index[perturbed & ~scored].to_numpy().astype(str),
+        "verifiers": [verifier.name for verifier in scorer.verifiers],
+        "not_scored": np.setdiff1d(perturbed, scored),
         "reason": "no reference: too few cells of the condition may be used",
+        "silent": pd.DataFrame(silent, columns=["condition", "verifier"], index=[str(i) for i in range(len(silent))]),
     }
+    if scorer.trust is not None:
+        record["pseudo_references"] = scorer.trust
+    return record

@@ -8,9 +8,16 @@ from scperturbrl._core.lazy import lazy_exports as _lazy_exports
 
 if TYPE_CHECKING:
     from scperturbrl.verifiers._de_spearman import de_spearman
+    from scperturbrl.verifiers._energy_witness import energy_witness
+    from scperturbrl.verifiers._identity_retention import identity_retention
+    from scperturbrl.verifiers._nonresponder_stability import nonresponder_stability
     from scperturbrl.verifiers._pathway_activity import pathway_activity, standardise_network, ulm_correlation, ulm_t
     from scperturbrl.verifiers._pearson_topk import pearson_topk
+    from scperturbrl.verifiers._plausibility import plausibility
     from scperturbrl.verifiers._rmse_topk import rmse_topk
+    from scperturbrl.verifiers._specificity import specificity
+    from scperturbrl.verifiers._target_direction import target_direction
+    from scperturbrl.verifiers._tf_activity import tf_activity
     from scperturbrl.verifiers.base import Reference, Verifier
     from scperturbrl.verifiers.calibration import Calibration, calibrate, combine, fit_calibration
     from scperturbrl.verifiers.registry import DEFAULT, get, names, register, resolve, show
@@ -27,6 +34,13 @@ __getattr__, __dir__, __all__ = _lazy_exports(
             "_pearson_topk": ["pearson_topk"],
             "_rmse_topk": ["rmse_topk"],
             "_de_spearman": ["de_spearman"],
+            "_energy_witness": ["energy_witness"],
+            "_specificity": ["specificity"],
+            "_target_direction": ["target_direction"],
+            "_tf_activity": ["tf_activity"],
+            "_plausibility": ["plausibility"],
+            "_identity_retention": ["identity_retention"],
+            "_nonresponder_stability": ["nonresponder_stability"],
             "_pathway_activity": ["pathway_activity", "standardise_network", "ulm_correlation", "ulm_t"],
         }.items()
         for name in exported

@@ -52,11 +52,33 @@ def pathway_activity() -> Verifier:
 
 
 def _score(cells: Tensor, reference: Reference) -> Tensor:
-    activity = ulm_correlation(cells - reference.control_mean.unsqueeze(1), reference.network)
-    used = reference.pathway_weight > 0
-    # Pathways without weight may have a scale of 0 or NaN; they must not reach the sum, nor its gradient.
-    weight = reference.pathway_weight.masked_fill(~used, 0)
-    slope = (reference.pathway_response.sign() / reference.pathway_scale.clamp_min(MIN_SCALE)).masked_fill(~used, 0)
+    effects = cells - reference.control_mean.unsqueeze(1)
+    return activity_agreement(
+        ulm_correlation(effects, reference.network),
+        response=reference.pathway_response,
+        weight=reference.pathway_weight,
+        scale=reference.pathway_scale,
+    )
+
+
+def activity_agreement(activity: Tensor, *, response: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """Weighted mean of ``tanh(sign(response) * activity / scale)``.
+
+    Parameters
+    ----------
+    activity
+        ``(C, n, P)`` correlations of cells with the sets of a network.
+    response, weight, scale
+        ``(C, P)`` of the condition, as in :class:`~scperturbrl.verifiers.Reference`.
+
+    Returns
+    -------
+    ``(C, n)`` in [-1, 1]; NaN for a condition in which no set has weight.
+    """
+    used = weight > 0
+    # Sets without weight may have a scale of 0 or NaN; they must not reach the sum, nor its gradient.
+    weight = weight.masked_fill(~used, 0)
+    slope = (response.sign() / scale.clamp_min(MIN_SCALE)).masked_fill(~used, 0)
     agreement = torch.tanh(activity * slope.unsqueeze(1))
     total = weight.sum(-1, keepdim=True)
     score = (agreement @ weight.unsqueeze(-1)).squeeze(-1) / total.masked_fill(total == 0, 1)

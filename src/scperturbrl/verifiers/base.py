@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+SHARED = ("network", "regulon", "all_effects", "projection", "landmarks", "typical", "identity_weight", "identity_bias")
+"""Fields of :class:`Reference` that are the same for all conditions, so that choosing conditions leaves them whole."""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -43,6 +46,35 @@ class Reference:
         ``(C, P)`` absolute response where it is significant, 0 elsewhere.
     pathway_scale
         ``(C, P)`` standard deviation of the same correlation over single control cells.
+    regulon, regulon_response, regulon_weight, regulon_scale
+        The same four for transcription factors. A factor that the condition targets has weight 0.
+    targets
+        ``(C, T)`` indices of the genes that the condition targets; -1 is padding.
+    spread
+        ``(C, G)`` standard deviation of expression over the control cells.
+    quiet
+        ``(C, G)`` boolean: genes that the condition leaves alone.
+    all_effects
+        ``(A, G)`` shrunk mean effects of all conditions with a reference.
+    rivals
+        ``(C, A)`` boolean: other perturbations measured with the same covariates.
+    projection
+        ``(G, d)`` orthonormal components in which distances are measured.
+    bank_points
+        ``(C, M, d)`` real perturbed cells on these components; NaN is padding.
+    group
+        ``(C,)`` which combination of covariates the condition belongs to, of Q.
+    landmarks
+        ``(Q, L, d)`` real cells of each combination, perturbed or not, on the components; NaN is padding.
+    typical
+        ``(Q, 3, 2)`` mean and standard deviation over real cells of the log total, of the share of genes detected,
+        and of the distance to the landmarks.
+    identity_weight, identity_bias
+        ``(G, Q)`` and ``(Q,)`` logistic model of the combination of covariates. Q is 0 where there is only one.
+
+    Notes
+    -----
+    The fields from `regulon` on are None unless a verifier needs them.
     """
 
     conditions: tuple[str, ...]
@@ -55,6 +87,22 @@ class Reference:
     pathway_response: Tensor
     pathway_weight: Tensor
     pathway_scale: Tensor
+    regulon: Tensor | None = None
+    regulon_response: Tensor | None = None
+    regulon_weight: Tensor | None = None
+    regulon_scale: Tensor | None = None
+    targets: Tensor | None = None
+    spread: Tensor | None = None
+    quiet: Tensor | None = None
+    all_effects: Tensor | None = None
+    rivals: Tensor | None = None
+    projection: Tensor | None = None
+    bank_points: Tensor | None = None
+    group: Tensor | None = None
+    landmarks: Tensor | None = None
+    typical: Tensor | None = None
+    identity_weight: Tensor | None = None
+    identity_bias: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.conditions)
@@ -65,7 +113,7 @@ class Reference:
 
     def select(self, index: Tensor) -> Reference:
         """Return the reference of the conditions at `index`, a 1-d tensor of integers that may repeat."""
-        chosen = {name: value[index] for name, value in self._tensors().items() if name != "network"}
+        chosen = {name: value[index] for name, value in self._tensors().items() if name not in SHARED}
         return replace(self, conditions=tuple(self.conditions[i] for i in index.tolist()), **chosen)
 
     def _tensors(self) -> dict[str, Any]:
@@ -95,6 +143,9 @@ class Verifier:
         Fields of :class:`Reference` that it reads.
     differentiable
         Whether gradients with respect to `cells` are defined.
+    safeguard
+        Whether it asks if the cell is a sound cell at all, instead of whether it responded. Real and control cells then
+        score alike, so it is calibrated on real cells alone: 1 is a typical one, 0 one of the worst twentieth.
     source
         Where the formula comes from.
     params
@@ -123,6 +174,7 @@ class Verifier:
     range: tuple[float, float]
     needs: tuple[str, ...] = ()
     differentiable: bool = True
+    safeguard: bool = False
     source: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -132,3 +184,18 @@ class Verifier:
             msg = f"`cells` has shape {tuple(cells.shape)}; expected ({len(reference)}, n, n_genes), one row per condition."
             raise ValueError(msg)
         return self.score(cells, reference)
+
+
+def field_of(reference: Reference, name: str) -> Tensor:
+    """Return an optional field of `reference`.
+
+    Raises
+    ------
+    ValueError
+        If the reference was made without it.
+    """
+    value = getattr(reference, name)
+    if value is None:
+        msg = f"The reference has no `{name}`. List it in `needs` of the verifier, so that it is prepared."
+        raise ValueError(msg)
+    return value

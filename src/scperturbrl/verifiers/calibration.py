@@ -17,13 +17,15 @@ class Calibration:
     Attributes
     ----------
     control_median
-        ``(C, V)`` median raw score of control cells.
+        ``(C, V)`` what counts as 0: the median raw score of control cells. For a safeguard, which control cells pass as
+        well, the raw score that a twentieth of the real cells stays below.
     real_median
         ``(C, V)`` median raw score of real perturbed cells.
     auroc
         ``(C, V)`` chance that a real perturbed cell scores above a control cell.
     weight
-        ``(C, V)`` 1 where the verifier can tell the two apart, 0 where its answer would be noise.
+        ``(C, V)`` 1 where the verifier can tell the two apart, 0 where its answer would be noise. A safeguard has a say
+        wherever it can score real cells.
     """
 
     control_median: Tensor
@@ -43,7 +45,16 @@ class Calibration:
         return Calibration(*(getattr(self, item.name)[index] for item in fields(self)))
 
 
-def fit_calibration(real: Tensor, control: Tensor, *, min_auroc: float = 0.55) -> Calibration:
+LOW_QUANTILE = 0.05
+"""Share of real cells that score below 0 on a safeguard."""
+
+MIN_GAP = 0.02
+"""Smallest distance between 0 and 1 of a safeguard, in raw units relative to the median of real cells."""
+
+
+def fit_calibration(
+    real: Tensor, control: Tensor, *, min_auroc: float = 0.55, safeguard: Tensor | None = None
+) -> Calibration:
     """Learn the scale of each verifier in each condition from cells whose answer is known.
 
     Parameters
@@ -54,6 +65,8 @@ def fit_calibration(real: Tensor, control: Tensor, *, min_auroc: float = 0.55) -
         ``(C, m, V)`` raw scores of control cells, judged as if they were of the condition. NaN is padding.
     min_auroc
         Smallest chance of ranking a real cell above a control cell with which a verifier keeps its weight.
+    safeguard
+        ``(V,)`` boolean: verifiers that real and control cells pass alike. None means none of them.
 
     Returns
     -------
@@ -75,15 +88,28 @@ def fit_calibration(real: Tensor, control: Tensor, *, min_auroc: float = 0.55) -
         raise ValueError(msg)
     real, control = real.detach().mT, control.detach().mT
     real_median, control_median, area = _median(real), _median(control), auroc(real, control)
+    if safeguard is not None:
+        control_median = torch.where(safeguard, _low(real, real_median), control_median)
+        area_enough = (area >= min_auroc) | safeguard
+    else:
+        area_enough = area >= min_auroc
     # A comparison with NaN is False, so a side without scores gets no weight.
-    weight = (area >= min_auroc) & ((real_median - control_median) > 0)
+    weight = area_enough & ((real_median - control_median) > 0)
     return Calibration(control_median, real_median, area, weight.to(real.dtype))
 
 
-def calibrate(scores: Tensor, calibration: Calibration) -> Tensor:
+def _low(real: Tensor, real_median: Tensor) -> Tensor:
+    if real.shape[-1] == 0:
+        return real_median
+    # Where nearly all real cells score the same, the gap must not vanish: a rounding error would decide.
+    floor = real_median - (MIN_GAP * real_median.abs()).clamp_min(1e-6)
+    return torch.minimum(real.nanquantile(LOW_QUANTILE, dim=-1), floor)
+
+
+def calibrate(scores: Tensor, calibration: Calibration, *, saturate: bool = True) -> Tensor:
     """Rescale raw scores so that 0 is like a control cell and 1 like a typical real perturbed cell.
 
-    There is no credit beyond real cells: results are clipped to [-1, 1].
+    There is no credit beyond real cells: results are clipped to [-1, 1] unless `saturate` is False.
 
     Parameters
     ----------
@@ -91,6 +117,8 @@ def calibrate(scores: Tensor, calibration: Calibration) -> Tensor:
         ``(C, n, V)`` raw scores.
     calibration
         Of the same conditions and verifiers.
+    saturate
+        Whether to clip.
 
     Returns
     -------
@@ -106,7 +134,7 @@ def calibrate(scores: Tensor, calibration: Calibration) -> Tensor:
     gap = (calibration.real_median - calibration.control_median).unsqueeze(1)
     scaled = gap > 0
     position = (scores - calibration.control_median.unsqueeze(1)) / gap.masked_fill(~scaled, 1)
-    return position.clamp(-1, 1).masked_fill(~scaled, torch.nan)
+    return (position.clamp(-1, 1) if saturate else position).masked_fill(~scaled, torch.nan)
 
 
 def combine(calibrated: Tensor, calibration: Calibration, weights: Tensor) -> Tensor:

@@ -6,9 +6,16 @@ import difflib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scperturbrl.verifiers._de_spearman import de_spearman
+from scperturbrl.verifiers._energy_witness import energy_witness
+from scperturbrl.verifiers._identity_retention import identity_retention
+from scperturbrl.verifiers._nonresponder_stability import nonresponder_stability
 from scperturbrl.verifiers._pathway_activity import pathway_activity
 from scperturbrl.verifiers._pearson_topk import pearson_topk
+from scperturbrl.verifiers._plausibility import plausibility
 from scperturbrl.verifiers._rmse_topk import rmse_topk
+from scperturbrl.verifiers._specificity import specificity
+from scperturbrl.verifiers._target_direction import target_direction
+from scperturbrl.verifiers._tf_activity import tf_activity
 from scperturbrl.verifiers.base import Verifier
 
 if TYPE_CHECKING:
@@ -147,7 +154,7 @@ def show() -> pd.DataFrame:
     Returns
     -------
     One row per verifier with its name, label, range, the reference fields it needs, whether it is differentiable,
-    and what it measures.
+    whether it is a safeguard, and what it measures.
 
     Examples
     --------
@@ -157,7 +164,7 @@ def show() -> pd.DataFrame:
     """
     import pandas as pd
 
-    columns = ["name", "label", "range", "needs", "differentiable", "description"]
+    columns = ["name", "label", "range", "needs", "differentiable", "safeguard", "description"]
     rows = [[getattr(factory(), column) for column in columns] for factory in _FACTORIES.values()]
     return pd.DataFrame(rows, columns=columns)
 
@@ -166,5 +173,17 @@ def _constant(verifier: Verifier) -> Callable[[], Verifier]:
     return lambda: verifier
 
 
-for _factory in (pearson_topk, rmse_topk, de_spearman, pathway_activity):
+for _factory in (
+    pearson_topk,
+    rmse_topk,
+    de_spearman,
+    pathway_activity,
+    energy_witness,
+    specificity,
+    target_direction,
+    tf_activity,
+    plausibility,
+    identity_retention,
+    nonresponder_stability,
+):
     register(_factory)

@@ -1,0 +1,53 @@
+"""Choosing the weight of the anchor while post-training runs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scperturbrl.rl.guard import Vitals
+
+FACTOR = 1.5
+LOOSEST, TIGHTEST = 0.2, 10.0
+"""Bounds of the weight, relative to where it starts."""
+
+LEAST_BUDGET = 0.01
+"""Rise that is always allowed, as a share of the distance between real and control cells."""
+
+
+@dataclass(frozen=True)
+class AdaptiveAnchor:
+    """Tightens the anchor when the energy distance rises by more than a budget, and loosens it while that is unspent.
+
+    How much reward can be had for how much distance differs between data sets by an order of magnitude, so a fixed
+    weight is too loose for one and idle for another. Conditions of validation decide where there are any: on training
+    conditions the distance hardly moves while it grows on unseen ones.
+
+    Parameters
+    ----------
+    start
+        First weight. 0 and infinity stay what they are.
+    budget
+        Rise of the energy distance that is accepted, as a share of the pretrained generator's; None keeps the
+        weight fixed.
+    """
+
+    start: float
+    budget: float | None
+
+    def next(self, weight: float, first: Vitals, now: Vitals) -> float:
+        """Weight from now on, given the present one and the vitals at the start and now."""
+        if self.budget is None or not 0 < weight < math.inf:
+            return weight
+        name = "energy" if math.isnan(first.validation_energy) else "validation_energy"
+        before = getattr(first, name)
+        allowed = max(self.budget * before, LEAST_BUDGET)
+        rise = getattr(now, name) - before
+        # also where the distance is not finite
+        if not rise <= allowed:
+            weight = weight * FACTOR
+        elif rise < 0.3 * allowed:
+            weight = weight / FACTOR
+        return min(max(weight, LOOSEST * self.start), TIGHTEST * self.start)

@@ -1,0 +1,229 @@
+"""One round of post-training: roll out, score, update, descend the energy distance."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from scperturbrl._core.memory import BatchSize
+from scperturbrl._core.random import torch_rng
+from scperturbrl.flow.ema import WeightAverage
+from scperturbrl.flow.finite_steps import FiniteSteps
+from scperturbrl.flow.path import sample_path
+from scperturbrl.flow.weight_state import WeightState
+from scperturbrl.rl.adaptive_anchor import AdaptiveAnchor
+from scperturbrl.rl.advantage import group_advantage
+from scperturbrl.rl.grpo import Grpo
+from scperturbrl.rl.guard import GuardLimits
+from scperturbrl.rl.nft import anchor_loss
+from scperturbrl.rl.pooled_energy import energy_distance
+from scperturbrl.rl.reward import Scores
+from scperturbrl.rl.rollout import Rollout, roll_out
+from scperturbrl.rl.rules import make_rule
+from scperturbrl.rl.soft_reward import SoftReward
+from scperturbrl.rl.update_rule import Batch, Fields
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scperturbrl.flow.generator import Generator
+    from scperturbrl.rl.reward import Reward
+    from scperturbrl.rl.task import Task
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """Settings of :func:`finetune`; see :func:`scperturbrl.tl.rl_finetune` for their meaning."""
+
+    update_rule: str = "nft"
+    n_iterations: int = 60
+    n_conditions: int = 16
+    group_size: int = 32
+    draws: int = 2
+    reward_steps: int = 3
+    learning_rate: float = 3e-4
+    warmup: int = 10
+    beta: float = 1.0
+    anchor: float = 0.5
+    energy_budget: float | None = 0.12
+    old_lerp: float = 0.3
+    ema_decay: float = 0.9
+    energy_steps: int = 2
+    energy_group_size: int = 32
+    energy_learning_rate: float = 2e-4
+    energy_anchor: float = 0.3
+    gradient_clip: float = 1.0
+    check_every: int = 5
+    guard: bool = True
+    limits: GuardLimits = field(default_factory=GuardLimits)
+    seed: int = 0
+    progress: bool | None = None
+
+
+class Finetuner:
+    """State of one post-training run.
+
+    Only the velocity is trained. What a perturbation is, the condition encoder learnt from data; left free it
+    memorises the rewarded conditions, which costs distance on unseen ones.
+
+    Parameters
+    ----------
+    generator
+        Model to post-train in place; a frozen copy of it stays behind as the pretrained generator.
+    task
+        Conditions, control cells and real cells.
+    reward
+        What to reward.
+    settings
+        Settings.
+    """
+
+    def __init__(self, generator: Generator, task: Task, reward: Reward, settings: FinetuneSettings) -> None:
+        self.generator, self.task, self.reward, self.settings = generator, task, reward, settings
+        self.pretrained = copy.deepcopy(generator).requires_grad_(requires_grad=False)
+        self.old = copy.deepcopy(self.pretrained)
+        self.parameters = list(generator.velocity.parameters())
+        self.optimiser = torch.optim.Adam(self.parameters, lr=settings.learning_rate)
+        self.energy_optimiser = torch.optim.Adam(self.parameters, lr=settings.energy_learning_rate)
+        self.average = WeightAverage(self.parameters, settings.ema_decay)
+        self.rng = torch_rng(settings.seed, 3, device=generator.device)
+        names = {f"velocity.{name}": value for name, value in generator.velocity.named_parameters()}
+        self.finite = FiniteSteps(names, clip=settings.gradient_clip, conditions=reward.reference.conditions)
+        self.n_conditions = BatchSize(settings.n_conditions, "conditions of a round")
+        with torch.no_grad():
+            self.codes = self.pretrained.encoder(task.conditions)
+        self.usable = torch.nonzero(reward.informative()).flatten()
+        # guessed conditions have no real cells to be near to
+        self.measured = self.usable[torch.isfinite(task.real[self.usable]).all(2).any(1)]
+        self.anchor_choice = AdaptiveAnchor(settings.anchor, settings.energy_budget)
+        self.set_anchor(settings.anchor)
+
+    def set_anchor(self, anchor: float) -> None:
+        """Give the pretrained generator another weight from now on."""
+        self.anchor = anchor
+        self.rule = make_rule(self.settings.update_rule, anchor=anchor, beta=self.settings.beta)
+
+    def iterate(self, iteration: int) -> tuple[Scores, float]:
+        """One round; returns the scores of its rollout and the mean squared distance to the pretrained velocity."""
+        self._decay_learning_rate(iteration)
+        settings = self.settings
+        rollout, scores = self.n_conditions(self._round)
+        if math.isinf(settings.anchor):
+            # nothing but the pretrained generator is at distance 0 from it
+            return scores, 0.0
+        drift = []
+        if self._may_learn_from(scores, rollout.index):
+            batch = self._batch(rollout, scores)
+            drift = [self._reward_step(rollout, batch) for _ in range(settings.reward_steps)]
+        self._move_old_policy()
+        for _ in range(settings.energy_steps):
+            self.n_conditions(self._energy_step)
+        self.average.update()
+        return scores, sum(drift) / max(len(drift), 1)
+
+    @torch.no_grad()
+    def _round(self, n_conditions: int) -> tuple[Rollout, Scores]:
+        settings = self.settings
+        rollout = self._roll_out(self.old, settings.group_size, n_conditions, draws=settings.draws)
+        return rollout, self._score(rollout)
+
+    def _may_learn_from(self, scores: Scores, index: Tensor) -> bool:
+        """Whether at least half of the scores that count are finite; single cells without a score get no advantage."""
+        counts = (self.reward.verifier_weight[index] > 0)[:, None, :].expand_as(scores.rewarded)
+        bad = counts & ~torch.isfinite(scores.rewarded)
+        if 2 * int(bad.sum()) <= int(counts.sum()):
+            return True
+        verifier = self.reward.verifiers[int(bad.sum((0, 1)).argmax())]
+        self.finite.reject(f"the reward {verifier.name}", index[bad.any(2).any(1)])
+        return False
+
+    @torch.no_grad()
+    def first_scores(self) -> Scores:
+        """Scores of a round of the pretrained generator, with random numbers of their own."""
+        state = self.rng.get_state()
+        scores = self.n_conditions(self._round)[1]
+        self.rng.set_state(state)
+        return scores
+
+    def _roll_out(
+        self, model: Generator, group_size: int, n_conditions: int, *, draws: int = 1, grad_steps: int = 0
+    ) -> Rollout:
+        among = self.measured if grad_steps else self.usable
+        order = torch.randperm(len(among), generator=self.rng, device=self.rng.device)
+        index = among[order[:n_conditions]]
+        task = self.task
+        return roll_out(
+            model,
+            task.pool,
+            task.conditions,
+            index,
+            group_size=group_size,
+            draws=draws,
+            rng=self.rng,
+            grad_steps=grad_steps,
+            sampler=partial(self._path, self.rule) if isinstance(self.rule, Grpo) and not grad_steps else None,
+        )
+
+    def _score(self, rollout: Rollout) -> Scores:
+        """Scores averaged over the draws of counts."""
+        each = [self.reward(cells, rollout.index) for cells in rollout.cells]
+        return Scores(*(torch.stack(parts).mean(0) for parts in zip(*each, strict=True)))
+
+    def _batch(self, rollout: Rollout, scores: Scores) -> Batch:
+        advantage = group_advantage(scores.rewarded, self.reward.verifier_weight[rollout.index])
+        advantage = self.reward.trusted(advantage, rollout.index)
+        value = SoftReward.of_group(self.reward, self.generator.space, rollout.index, scores)
+        return Batch(rollout.latent, advantage.reshape(-1), rollout.path, value)
+
+    def _reward_step(self, rollout: Rollout, batch: Batch) -> float:
+        models = (self.generator, self.old, self.pretrained)
+        fields = Fields(*(partial(self._field, model, rollout.control, rollout.rows) for model in models))
+        loss, distance = self.rule(fields, batch, self.rng)
+        self.finite.step(self.optimiser, loss, rollout.rows)
+        return float(distance.mean())
+
+    def _path(self, rule: Grpo, control: Tensor, rows: Tensor) -> Tensor:
+        """Noisy path of the old policy."""
+        noise = torch.randn(control.shape, generator=self.rng, device=control.device)
+        return rule.sample(partial(self._field, self.old, control, rows), noise, self.rng)
+
+    def _field(self, model: Generator, control: Tensor, rows: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        return self._velocity(model, x, t, control, rows)
+
+    def _energy_step(self, n_conditions: int) -> None:
+        """Descend the pooled energy distance of decoded cells through the last step of the sampler."""
+        rollout = self._roll_out(self.generator, self.settings.energy_group_size, n_conditions, grad_steps=1)
+        shown = self.generator.space.encode(rollout.cells[0])
+        loss = energy_distance(shown, self.task.real[rollout.index])
+        sample = sample_path(rollout.latent.detach(), self.rng)
+        point = (sample.x_t, sample.t, rollout.control)
+        with torch.no_grad():
+            pretrained = self._velocity(self.pretrained, *point, rollout.rows)
+        distance = anchor_loss(self._velocity(self.generator, *point, rollout.rows), pretrained)
+        distance = distance.view(len(loss), -1).mean(1)
+        self.finite.step(self.energy_optimiser, loss + self.settings.energy_anchor * distance, rollout.index)
+
+    def _velocity(self, model: Generator, x: Tensor, t: Tensor, control: Tensor, rows: Tensor) -> Tensor:
+        code, total = self.codes
+        return model.velocity(x, t, control, code[rows], total[rows])
+
+    def weights(self) -> WeightState:
+        """What is trained, with what its next update depends on."""
+        optimisers = [self.optimiser, self.energy_optimiser]
+        return WeightState(self.parameters, optimisers, self.average, list(self.old.velocity.parameters()))
+
+    @torch.no_grad()
+    def _move_old_policy(self) -> None:
+        old = [p.detach() for p in self.old.velocity.parameters()]
+        torch._foreach_lerp_(old, [p.detach() for p in self.parameters], self.settings.old_lerp)
+
+    def _decay_learning_rate(self, iteration: int) -> None:
+        # Adam's first steps have full length however noisy their direction is
+        share = (1 - (iteration - 1) / self.settings.n_iterations) * min(1.0, iteration / self.settings.warmup)
+        self.optimiser.param_groups[0]["lr"] = self.settings.learning_rate * share
+        self.energy_optimiser.param_groups[0]["lr"] = self.settings.energy_learning_rate * share

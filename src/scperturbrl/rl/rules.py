@@ -1,0 +1,36 @@
+"""The update rules by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scperturbrl.rl.grpo import Grpo
+from scperturbrl.rl.nft import Nft
+from scperturbrl.rl.value_gradient import ValueGradient
+
+if TYPE_CHECKING:
+    from scperturbrl.rl.update_rule import UpdateRule
+
+UPDATE_RULES = ("nft", "grpo", "value_gradient")
+
+
+def make_rule(name: str, *, anchor: float, beta: float = 1.0) -> UpdateRule:
+    """Build an update rule.
+
+    Parameters
+    ----------
+    name
+        One of :data:`UPDATE_RULES`.
+    anchor
+        Weight of the pretrained generator.
+    beta
+        Contrast of ``"nft"``; not used by the others.
+    """
+    if name == "nft":
+        return Nft(anchor=anchor, beta=beta)
+    if name == "grpo":
+        return Grpo(anchor=anchor)
+    if name == "value_gradient":
+        return ValueGradient(anchor=anchor)
+    msg = f"`update_rule` is {name!r}; it must be one of {UPDATE_RULES}."
+    raise ValueError(msg)

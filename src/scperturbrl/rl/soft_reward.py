@@ -1,0 +1,56 @@
+"""The part of a reward that has gradients, as a function of latent cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from scperturbrl.rl.advantage import group_scale
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scperturbrl.flow.space import PCASpace
+    from scperturbrl.rl.reward import Reward, Scores
+
+
+@dataclass(frozen=True)
+class SoftReward:
+    """Reward of the smooth expression at a latent point, in units of the advantage.
+
+    Attributes
+    ----------
+    reward
+        Its verifiers without gradients are left out.
+    space
+        Decodes latent cells. Counts are not drawn, so zeros and noise of a cell are not seen.
+    index
+        ``(C,)`` conditions of the group.
+    scale
+        ``(C, 1, V)`` spread of each verifier in the group.
+    """
+
+    reward: Reward
+    space: PCASpace
+    index: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of_group(cls, reward: Reward, space: PCASpace, index: Tensor, scores: Scores) -> SoftReward | None:
+        """For a scored group; None if no verifier has gradients."""
+        usable = torch.tensor([float(v.differentiable) for v in reward.verifiers], device=reward.weights.device)
+        if not usable.any():
+            return None
+        soft = replace(reward, weights=reward.weights * usable)
+        return cls(soft, space, index, group_scale(scores.rewarded, reward.verifier_weight[index]))
+
+    def __call__(self, latent: Tensor) -> Tensor:
+        """Reward ``(n,)`` of latent cells ``(n, d)``, the groups one after the other."""
+        cells = self.space.decode(latent).clamp_min(0).view(len(self.index), -1, self.space.mean.shape[0])
+        rewarded = self.reward(cells, self.index).rewarded
+        weight = self.reward.verifier_weight[self.index]
+        counted = (weight > 0)[:, None, :] & torch.isfinite(rewarded)
+        total = weight.sum(1, keepdim=True).clamp_min(1e-12)
+        return ((rewarded.masked_fill(~counted, 0) / self.scale * weight[:, None, :]).sum(2) / total).reshape(-1)

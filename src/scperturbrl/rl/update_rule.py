@@ -1,0 +1,57 @@
+"""What every update rule gets, and what it gives back.
+
+All rules pull towards the same population: that of the pretrained generator, reweighted by ``exp(A / (2 anchor))`` with A
+the advantage. So `anchor` means the same whatever the rule; see each rule for how closely it gets there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+    from torch import Tensor
+
+    Field = Callable[[Tensor, Tensor], Tensor]
+    """Velocity ``(n, d)`` at positions ``(n, d)`` and times ``(n,)``, each row with a condition of its own."""
+
+
+class Fields(NamedTuple):
+    """Velocities being trained, of the policy that generated, and of the pretrained generator."""
+
+    trained: Field
+    old: Field
+    pretrained: Field
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Generated cells and how good they are.
+
+    Attributes
+    ----------
+    latent
+        ``(n, d)`` generated cells.
+    advantage
+        ``(n,)`` how much better than their group.
+    path
+        ``(K + 1, n, d)`` states that led to them, for rules that sample in a way of their own.
+    reward
+        Function from cells ``(n, d)`` to rewards ``(n,)`` in units of the advantage, with gradients.
+    """
+
+    latent: Tensor
+    advantage: Tensor
+    path: Tensor | None = None
+    reward: Callable[[Tensor], Tensor] | None = None
+
+
+class UpdateRule(Protocol):
+    """Turns a batch into a loss."""
+
+    def __call__(self, fields: Fields, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Loss ``(n,)`` and squared distance ``(n,)`` of the trained to the pretrained velocity."""
+        ...

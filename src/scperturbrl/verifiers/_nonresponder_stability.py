@@ -1,0 +1,62 @@
+"""Whether the genes that a condition leaves alone are left alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from scperturbrl.verifiers.base import Verifier, field_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scperturbrl.verifiers.base import Reference
+
+MIN_SPREAD = 1e-2
+HUBER = 1.0
+
+
+def nonresponder_stability() -> Verifier:
+    """Non-responder stability: do the genes stay put that real cells leave alone?
+
+    Over the quiet genes of the condition (false discovery rate above one half, no target), with z the cell's effect in
+    standard deviations of the control cells, the score is ``1 / (1 + mean h(z) + |mean z|)``, where h is Huber's loss
+    ``z^2 / 2``, linear beyond 1. The first mean sees genes that move, each its own way, but in a single cell mostly noise;
+    in the second one noise averages out, so that it sees small shifts of all of them.
+
+    Returns
+    -------
+    A safeguard in (0, 1]. NaN for a condition without quiet genes.
+
+    Notes
+    -----
+    It blocks shifts of everything, which cost nothing at the top genes that other verifiers look at.
+
+    Examples
+    --------
+    >>> from scperturbrl import verifiers
+    >>> verifiers.nonresponder_stability().label
+    'Non-responder stability'
+    """
+    return Verifier(
+        name="nonresponder_stability",
+        score=_score,
+        label="Non-responder stability",
+        description="How still the genes are that the condition leaves alone, relative to control cells.",
+        range=(0.0, 1.0),
+        needs=("control_mean", "quiet", "spread"),
+        safeguard=True,
+        source="Our own, with the loss of Huber (1964, doi:10.1214/aoms/1177703732).",
+    )
+
+
+def _score(cells: Tensor, reference: Reference) -> Tensor:
+    quiet = field_of(reference, "quiet").to(cells.dtype)
+    spread = field_of(reference, "spread").to(cells.dtype).clamp_min(MIN_SPREAD).unsqueeze(1)
+    z = (cells - reference.control_mean.unsqueeze(1)) / spread
+    loss = torch.nn.functional.huber_loss(z, torch.zeros_like(z), reduction="none", delta=HUBER)
+    count = quiet.sum(-1, keepdim=True)
+    share = quiet.unsqueeze(-1) / count.clamp_min(1).unsqueeze(-1)
+    score = 1 / (1 + (loss @ share).squeeze(-1) + (z @ share).squeeze(-1).abs())
+    return score.masked_fill(count == 0, torch.nan)

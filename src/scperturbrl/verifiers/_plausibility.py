@@ -1,0 +1,116 @@
+"""Whether a cell could have come out of the experiment at all."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from scperturbrl.verifiers._energy_witness import distances
+from scperturbrl.verifiers.base import Verifier, field_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scperturbrl.verifiers.base import Reference
+
+N_NEIGHBOURS = 10
+DETECTED = 1e-2
+"""Expression in log units below which a gene counts as not detected."""
+
+TOLERANCE = 1.0
+"""Standard deviations from the mean of real cells that cost nothing."""
+
+
+def plausibility(*, n_neighbours: int = N_NEIGHBOURS) -> Verifier:
+    """Expression plausibility: do library size, zeros and place look like those of real cells?
+
+    Three numbers of a cell are compared with those of all real cells of the same covariates, perturbed or not: the
+    logarithm of its total normalised expression, the share of genes it detects, and its mean distance to the nearest
+    real cells on the components of the training cells. With z the deviation in standard deviations (of the distance
+    only upwards), the score is ``1 / (1 + mean(max(0, |z| - 1)))``.
+
+    Parameters
+    ----------
+    n_neighbours
+        Real cells to which the distance is taken.
+
+    Returns
+    -------
+    A safeguard in [0, 1]: 1 for a cell within one standard deviation in all three.
+
+    Notes
+    -----
+    It blocks averages, which detect every gene; inflated effects, which leave the place where cells are; and cells whose
+    total expression is not that of a library.
+
+    Examples
+    --------
+    >>> from scperturbrl import verifiers
+    >>> verifiers.plausibility().safeguard
+    True
+    """
+    if n_neighbours < 1:
+        msg = f"`n_neighbours` is {n_neighbours}; it must be at least 1."
+        raise ValueError(msg)
+    return Verifier(
+        name="plausibility",
+        score=partial(_score, n_neighbours=n_neighbours),
+        label="Expression plausibility",
+        description="Whether total expression, detected genes and distance to real cells are those of a real cell.",
+        range=(0.0, 1.0),
+        needs=("projection", "group", "landmarks", "typical"),
+        safeguard=True,
+        source="Our own; the parts are those of common quality control.",
+        params={"n_neighbours": n_neighbours},
+    )
+
+
+def _score(cells: Tensor, reference: Reference, *, n_neighbours: int) -> Tensor:
+    group = field_of(reference, "group")
+    landmarks = field_of(reference, "landmarks")[group].to(cells.dtype)
+    found = cell_properties(
+        cells, field_of(reference, "projection").to(cells.dtype), landmarks, n_neighbours=n_neighbours
+    )
+    mean, sd = field_of(reference, "typical")[group].to(cells.dtype).unbind(-1)
+    z = (found - mean.unsqueeze(1)) / sd.unsqueeze(1)
+    excess = torch.stack([z[..., 0].abs(), z[..., 1].abs(), z[..., 2]], dim=-1) - TOLERANCE
+    return 1 / (1 + excess.clamp_min(0).mean(-1))
+
+
+def cell_properties(
+    cells: Tensor, projection: Tensor, landmarks: Tensor, *, n_neighbours: int = N_NEIGHBOURS
+) -> Tensor:
+    """Log total, share of detected genes and distance to the nearest landmarks of each cell.
+
+    Parameters
+    ----------
+    cells
+        ``(C, n, G)`` log-normalised.
+    projection
+        ``(G, d)``
+    landmarks
+        ``(C, L, d)`` real cells, NaN is padding. A landmark that is the cell itself is left out.
+    n_neighbours
+        Landmarks to average.
+
+    Returns
+    -------
+    ``(C, n, 3)``
+    """
+    total = torch.expm1(cells).sum(-1).clamp_min(1e-6).log()
+    # A step has no slope; this one is as good as a step for counts, and lets a gradient through.
+    detected = torch.sigmoid((cells - DETECTED) / (DETECTED / 5)).mean(-1)
+    valid = ~landmarks.isnan().any(-1)
+    points = cells @ projection
+    apart = distances(points, landmarks.masked_fill(~valid.unsqueeze(-1), 0))
+    left_out = ~valid.unsqueeze(1) | (apart.detach() < 1e-3 * (1 + points.detach().norm(dim=-1, keepdim=True)))
+    nearest = apart.masked_fill(left_out, torch.inf).topk(
+        min(n_neighbours, landmarks.shape[1]), dim=-1, largest=False, sorted=False
+    )
+    known = nearest.values.isfinite()
+    distance = nearest.values.masked_fill(~known, 0).sum(-1) / known.sum(-1)
+    # a cell of NaN is not nearest to anything
+    distance = distance.masked_fill(~points.isfinite().all(-1), torch.nan)
+    return torch.stack([total, detected, distance], dim=-1)

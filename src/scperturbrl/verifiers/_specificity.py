@@ -1,0 +1,78 @@
+"""Whether a cell looks like its own condition and not like any perturbation."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from scperturbrl._core.stats import standardise
+from scperturbrl.verifiers._genes import MIN_GENES, cell_effects, top_genes
+from scperturbrl.verifiers.base import Verifier, field_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scperturbrl.verifiers.base import Reference
+
+
+def specificity(*, n_genes: int = 200, temperature: float = 0.1) -> Verifier:
+    """Specificity: is the effect that of this condition rather than of others?
+
+    With r_p the correlation of the cell's effect with the mean effect of condition p at the first ranked genes of the
+    cell's condition, the score is ``r_own - t log mean_q exp(r_q / t)`` over the other perturbations q measured with the
+    same covariates: the lead over a soft maximum of its rivals.
+
+    Parameters
+    ----------
+    n_genes
+        How many of the ranked genes to compare, or as many as there are.
+    temperature
+        t: towards 0 only the closest rival counts, towards infinity all count alike.
+
+    Returns
+    -------
+    A verifier in [-2, 2]. NaN for a condition with fewer than three ranked genes or without rivals.
+
+    Notes
+    -----
+    It blocks the average perturbation response, which agrees with every condition a little.
+
+    Examples
+    --------
+    >>> from scperturbrl import verifiers
+    >>> verifiers.specificity(n_genes=50).params
+    {'n_genes': 50, 'temperature': 0.1}
+    """
+    if n_genes < MIN_GENES or not temperature > 0:
+        msg = f"`n_genes` is {n_genes} and `temperature` {temperature}; expected at least {MIN_GENES} and above 0."
+        raise ValueError(msg)
+    return Verifier(
+        name="specificity",
+        score=partial(_score, n_genes=n_genes, temperature=temperature),
+        label="Specificity",
+        description="How much better the cell's effect fits its own condition than the other perturbations.",
+        range=(-2.0, 2.0),
+        needs=("control_mean", "effect", "ranked_genes", "all_effects", "rivals"),
+        source="Our own; subtracting what all perturbations share follows Systema (doi:10.1038/s41587-025-02777-8).",
+        params={"n_genes": n_genes, "temperature": temperature},
+    )
+
+
+def _score(cells: Tensor, reference: Reference, *, n_genes: int, temperature: float) -> Tensor:
+    genes = top_genes(reference, n_genes)
+    rivals = field_of(reference, "rivals")
+    if genes.shape[1] < MIN_GENES:
+        return cells.new_full(cells.shape[:2], torch.nan)
+    effects = standardise(cell_effects(cells, reference, genes))
+    own = standardise(reference.effect.gather(1, genes)).unsqueeze(-1)
+    others = standardise(field_of(reference, "all_effects").to(cells.dtype)[:, genes].transpose(0, 1))
+    lead = (effects @ own).squeeze(-1)
+    against = (effects @ others.mT / temperature).masked_fill(~rivals.unsqueeze(1), -math.inf)
+    count = rivals.sum(-1, keepdim=True)
+    # a condition without rivals has no row to sum; its score is set to NaN, and its gradient must not be
+    against = against.masked_fill(count.unsqueeze(-1) == 0, 0)
+    soft = temperature * (torch.logsumexp(against, dim=-1) - count.clamp_min(1).to(cells.dtype).log())
+    return (lead - soft).clamp(-2, 2).masked_fill(count == 0, torch.nan)

@@ -1,0 +1,58 @@
+"""Whether the perturbed gene itself moves as it did in real cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from scperturbrl.verifiers.base import Verifier, field_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scperturbrl.verifiers.base import Reference
+
+
+def target_direction() -> Verifier:
+    """Target direction: does a knocked-down gene go down, an activated one up?
+
+    With d the cell's effect on a targeted gene and m the mean effect in real cells, the mean over targets of
+    ``clip(d / m, -1, 1)``: no credit for going further than real cells.
+
+    Returns
+    -------
+    A verifier in [-1, 1]. NaN for a condition none of whose targets is measured and responds; drugs, for example.
+
+    Notes
+    -----
+    It blocks responses without their cause. The other verifiers leave the targeted genes out.
+
+    Examples
+    --------
+    >>> from scperturbrl import verifiers
+    >>> verifiers.target_direction().needs
+    ('control_mean', 'effect', 'targets')
+    """
+    return Verifier(
+        name="target_direction",
+        score=_score,
+        label="Target direction",
+        description="Whether the targeted genes move as far, and in the same direction, as in real cells.",
+        range=(-1.0, 1.0),
+        needs=("control_mean", "effect", "targets"),
+        source="Our own.",
+    )
+
+
+def _score(cells: Tensor, reference: Reference) -> Tensor:
+    targets = field_of(reference, "targets")
+    genes = targets.clamp_min(0)
+    mean = reference.effect.gather(1, genes)
+    responds = (targets >= 0) & (mean != 0)
+    expression = cells.gather(2, genes.unsqueeze(1).expand(-1, cells.shape[1], -1))
+    effect = expression - reference.control_mean.gather(1, genes).unsqueeze(1)
+    share = (effect / mean.masked_fill(~responds, 1).unsqueeze(1)).clamp(-1, 1)
+    used = responds.unsqueeze(1)
+    # a condition without any divides 0 by 0, which is the NaN that is meant
+    return torch.where(used, share, 0).sum(-1) / used.sum(-1)
