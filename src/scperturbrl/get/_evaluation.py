@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
 from scperturbrl.get._labels import SCORE_PREFIX
 from scperturbrl.get._slots import chosen, missing
 
@@ -14,16 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from mudata import MuData
 
 ROLES = ("rewarded", "related", "held-out")
 KINDS = ("generator", "prediction", "baseline", "ceiling")
 
 
 def evaluation(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     metrics: str | Sequence[str] | None = None,
     models: str | Sequence[str] | None = None,
+    modality: str | None = None,
 ) -> pd.DataFrame:
     """Summarise ``uns["evaluation"]`` over conditions.
 
@@ -35,6 +38,8 @@ def evaluation(
         Names of metrics, in this order; all by default, grouped by role.
     models
         Names of models, in this order; all by default: generators, other predictions, baselines, the ceiling.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -71,6 +76,7 @@ def evaluation(
            model metric  median  scaled_median  n_conditions
     0  generator    mse     0.4            0.2             2
     """
+    adata = pick(adata, modality)
     if keys.EVALUATION not in adata.uns:
         raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
     frame = adata.uns[keys.EVALUATION].astype({"model": str, "kind": str, "metric": str, "role": str})

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
 from scperturbrl.get._slots import missing
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
 FIT = {
     "loss": {"loss": "training", "validation_loss": "validation"},
@@ -30,7 +32,9 @@ POST_TRAINING = {
 _SPREAD_OF = {"reward": "reward_sd"}
 
 
-def training_history(adata: AnnData, *, key: str = keys.GENERATOR_RL) -> pd.DataFrame:
+def training_history(
+    adata: AnnData | MuData, *, key: str = keys.GENERATOR_RL, modality: str | None = None
+) -> pd.DataFrame:
     """Collect the history of a generator in long form.
 
     Parameters
@@ -39,6 +43,8 @@ def training_history(adata: AnnData, *, key: str = keys.GENERATOR_RL) -> pd.Data
         Annotated data after :func:`~scperturbrl.tl.fit_generator` or :func:`~scperturbrl.tl.rl_finetune`.
     key
         Which generator.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -73,6 +79,7 @@ def training_history(adata: AnnData, *, key: str = keys.GENERATOR_RL) -> pd.Data
     >>> spr.get.training_history(adata, key="generator")["series"].unique().tolist()
     ['training', 'validation']
     """
+    adata = pick(adata, modality)
     history, _ = read_history(adata, key)
     step, panels = ("step", FIT) if "step" in history else ("iteration", _panels(history))
     parts = [

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
 from scperturbrl.get._labels import model_label, readable, verifier_label
 from scperturbrl.get._slots import chosen
 from scperturbrl.get._training_history import read_history
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from mudata import MuData
 
 _TITLES = {
     "loss": ("Loss", "Flow-matching loss"),
@@ -51,7 +53,7 @@ _IDEALS = {"reward": 1.0, "spread": 1.0, "energy": 0.0}
 
 
 def training_history(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     key: str = keys.GENERATOR_RL,
     panels: str | Sequence[str] | None = None,
@@ -59,6 +61,7 @@ def training_history(
     figsize: tuple[float, float] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
+    modality: str | None = None,
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the history of a generator.
 
@@ -83,6 +86,8 @@ def training_history(
         Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
     return_fig
         Return the figure instead of the axes.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -107,6 +112,7 @@ def training_history(
     >>> ax.get_ylabel()
     'Flow-matching loss'
     """
+    adata = pick(adata, modality)
     frame = history_frame(adata, key=key)
     outcome = _outcome(*read_history(adata, key))
     # without validation conditions there is nothing to see in a panel of theirs

@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
 from scperturbrl.data.network import check_network
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
 
 def pathway_network(
-    adata: AnnData,
+    adata: AnnData | MuData,
     network: str | pd.DataFrame = "progeny",
     *,
     organism: str = "human",
     min_targets: int = 5,
+    modality: str | None = None,
 ) -> pd.DataFrame:
     """Fit a pathway or transcription-factor network to the genes of the data.
 
@@ -34,6 +37,8 @@ def pathway_network(
         Organism of a named resource.
     min_targets
         A set with fewer targets among the genes is left out: a correlation over two or three genes says nothing.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -56,6 +61,7 @@ def pathway_network(
     >>> bool(sets["kept"].all())
     True
     """
+    adata = pick(adata, modality)
     table = check_network(_load(network, organism) if isinstance(network, str) else network)
     inside = table[table["target"].isin(adata.var_names)]
     sets = table.groupby("source").size().rename("n_targets").to_frame()

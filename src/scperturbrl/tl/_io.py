@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.checkpoint import read_directory, write_directory
+from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import name_hash
 from scperturbrl.data.stored_generator import StoredGenerator, check_genes, read_generator, split_hash
 
@@ -13,10 +14,16 @@ if TYPE_CHECKING:
     import os
 
     from anndata import AnnData
+    from mudata import MuData
 
 
 def save_generator(
-    adata: AnnData, path: str | os.PathLike[str], *, key: str = keys.GENERATOR, overwrite: bool = False
+    adata: AnnData | MuData,
+    path: str | os.PathLike[str],
+    *,
+    key: str = keys.GENERATOR,
+    overwrite: bool = False,
+    modality: str | None = None,
 ) -> None:
     """Save a generator to a directory of safetensors, JSON and CSV files.
 
@@ -34,6 +41,8 @@ def save_generator(
         Which generator.
     overwrite
         Replace a directory that exists.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Raises
     ------
@@ -56,11 +65,18 @@ def save_generator(
     >>> "loaded" in adata.uns
     True
     """
+    adata = pick(adata, modality)
     write_directory(path, read_generator(adata, key).to_uns(), overwrite=overwrite)
     log.note(f"saved uns[{key!r}] to {path}")
 
 
-def load_generator(adata: AnnData, path: str | os.PathLike[str], *, key_added: str = keys.GENERATOR) -> None:
+def load_generator(
+    adata: AnnData | MuData,
+    path: str | os.PathLike[str],
+    *,
+    key_added: str = keys.GENERATOR,
+    modality: str | None = None,
+) -> None:
     """Load a generator that :func:`save_generator` wrote into ``uns[key_added]``.
 
     Nothing in the files is executed. Checksums are compared, and weights checked for names, types, shapes and
@@ -74,6 +90,8 @@ def load_generator(adata: AnnData, path: str | os.PathLike[str], *, key_added: s
         Directory.
     key_added
         Where it is written.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Raises
     ------
@@ -87,6 +105,7 @@ def load_generator(adata: AnnData, path: str | os.PathLike[str], *, key_added: s
     --------
     See :func:`save_generator`.
     """
+    adata = pick(adata, modality)
     try:
         stored = StoredGenerator.from_uns(read_directory(path))
     except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
+from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import check_choice, check_positive
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 
     import torch
     from anndata import AnnData
+    from mudata import MuData
 
 
 def predict(
-    adata: AnnData,
+    adata: AnnData | MuData,
     conditions: Sequence[str] | str | None = None,
     *,
     n_cells: int = 200,
@@ -38,6 +40,7 @@ def predict(
     output: str = "log",
     device: str | torch.device = "auto",
     seed: Seed = 0,
+    modality: str | None = None,
 ) -> AnnData:
     """Generate new cells of the conditions asked for.
 
@@ -62,6 +65,8 @@ def predict(
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     seed
         Seed or NumPy generator.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -88,6 +93,7 @@ def predict(
     >>> spr.tl.predict(adata, n_cells=10).obs["origin"].unique().tolist()
     ['generated']
     """
+    adata = pick(adata, modality)
     check_positive(n_cells=n_cells)
     check_choice("output", output, ["log", "counts"])
     started = log.start("predicting cells")

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice, check_log_normalised
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.cross_fit import CrossFit, score_matrix
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
+    from mudata import MuData
     from scipy import sparse
 
     from scperturbrl.verifiers.base import Verifier
@@ -29,13 +31,14 @@ CHUNK = 2048
 
 
 def score(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     layer: str | None = None,
     key_added: str | None = None,
     verifiers: Sequence[str | Verifier] = DEFAULT,
     weights: Mapping[str, float] | None = None,
     reference: str = "training",
+    modality: str | None = None,
 ) -> None:
     """Score every perturbed cell of ``X`` or of a layer against what real cells say of its condition.
 
@@ -58,6 +61,8 @@ def score(
         ``"training"``: the stored reference; cells of conditions without training cells get NaN. ``"observed"``: the
         measured cells of each condition whatever their split. The latter uses held-out cells and is for evaluation
         only; the results say so in ``uns["score_<key>"]["reference"]``.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -88,6 +93,7 @@ def score(
     >>> list(adata.obsm["score_observed"].columns)
     ['pearson_topk', 'rmse_topk', 'de_spearman', 'pathway_activity']
     """
+    adata = pick(adata, modality)
     check_choice("reference", reference, ["training", "observed"])
     started = log.start("scoring cells")
     setup = Setup.of(adata)
