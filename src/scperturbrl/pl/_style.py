@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -91,6 +92,11 @@ def figure_of(ax: Axes) -> Figure:
         msg = "`ax` is not in a figure."
         raise ValueError(msg)
     return figure
+
+
+def wrapped(text: str, *, width: float) -> str:
+    """`text` in lines that fit into a panel `width` inches wide at a font of 10 points."""
+    return textwrap.fill(text, max(int(width / 0.095), 10))
 
 
 def legend_columns(labels: Sequence[str], width: float) -> int:

@@ -62,6 +62,7 @@ def pathway_network(
     True
     """
     adata = pick(adata, modality)
+    started = log.start("fitting the pathway network to the genes")
     table = check_network(_load(network, organism) if isinstance(network, str) else network)
     inside = table[table["target"].isin(adata.var_names)]
     sets = table.groupby("source").size().rename("n_targets").to_frame()
@@ -82,7 +83,8 @@ def pathway_network(
         )
     kept = sets.index[sets["kept"]]
     adata.uns[keys.PATHWAY_NETWORK] = inside[inside["source"].isin(kept)].reset_index(drop=True)
-    log.note(f"pathway network: {len(kept)} sets, {int(sets.loc[kept, 'n_in_data'].median())} targets each (median)")
+    log.note(f"    {len(kept)} sets, {int(sets.loc[kept, 'n_in_data'].median())} targets each (median)")
+    log.finish(started, [f"uns[{keys.PATHWAY_NETWORK!r}]"])
     return sets.sort_values("n_in_data", ascending=False)
 
 

@@ -98,7 +98,8 @@ def reference(
     _report_left_out(cells, conditions, min_cells)
     params = {"method": method, "bank_size": bank_size, "min_cells": min_cells, "seed": resolve_seed(seed)}
     write_reference(adata, cells, conditions, params)
-    log.finish(started, [f"varm[{name!r}]" for name in (keys.EFFECT, keys.STATISTIC, keys.PADJ, keys.CONTROL_MEAN)])
+    tables = [f"varm[{name!r}]" for name in (keys.EFFECT, keys.STATISTIC, keys.PADJ, keys.CONTROL_MEAN)]
+    log.finish(started, [*tables, f"uns[{keys.PATHWAY_RESPONSE!r}]", f"uns[{keys.SETUP!r}]['reference']"])
 
 
 def _report_left_out(cells: Cells, conditions: list[str], min_cells: int) -> None:

@@ -92,6 +92,7 @@ def setup_anndata(
     'control'
     """
     adata = pick(adata, modality)
+    started = log.start("setting up perturbations and controls")
     check_in_memory(adata)
     check_unique_names(adata)
     check_obs_column(adata, perturbation_key, role="perturbation")
@@ -120,6 +121,7 @@ def setup_anndata(
         version=__version__,
     )
     adata.uns[keys.SETUP] = {"setup": setup.to_uns()}
+    log.finish(started, [f"uns[{keys.SETUP!r}]"])
 
 
 def _check_control(adata: AnnData, key: str, control: str, sep: str) -> None:

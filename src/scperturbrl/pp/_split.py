@@ -88,6 +88,7 @@ def split(
     ['test', 'train', 'validation']
     """
     adata = pick(adata, modality)
+    started = log.start("holding out conditions")
     setup = Setup.of(adata)
     check_fraction(fraction=fraction, validation_fraction=validation_fraction)
     seed = resolve_seed(seed)
@@ -113,7 +114,8 @@ def split(
     adata.uns[keys.SETUP]["split"] = manifest.to_uns()
     # it was made of the training cells of another split
     adata.uns[keys.SETUP].pop("reference", None)
-    log.note(f"held out {len(manifest.test)} conditions for the test, {len(manifest.validation)} for validation")
+    log.note(f"    {len(manifest.test)} conditions for the test, {len(manifest.validation)} for validation")
+    log.finish(started, [f"obs[{keys.SPLIT!r}]", f"uns[{keys.SETUP!r}]['split']"])
 
 
 def _candidates(table: pd.DataFrame, setup: Setup, holdout: str) -> dict[str, list[str]]:

@@ -66,8 +66,9 @@ def save_generator(
     True
     """
     adata = pick(adata, modality)
+    started = log.start(f"saving uns[{key!r}]")
     write_directory(path, read_generator(adata, key).to_uns(), overwrite=overwrite)
-    log.note(f"saved uns[{key!r}] to {path}")
+    log.finish(started, [f"the directory {path}"])
 
 
 def load_generator(
@@ -106,6 +107,7 @@ def load_generator(
     See :func:`save_generator`.
     """
     adata = pick(adata, modality)
+    started = log.start(f"loading {path}")
     try:
         stored = StoredGenerator.from_uns(read_directory(path))
     except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
@@ -114,7 +116,7 @@ def load_generator(
     check_genes(stored.genes, adata.var_names)
     _check_provenance(adata, stored, path)
     adata.uns[key_added] = stored.to_uns()
-    log.note(f"loaded {path} to uns[{key_added!r}]")
+    log.finish(started, [f"uns[{key_added!r}]"])
 
 
 def _check_provenance(adata: AnnData, stored: StoredGenerator, path: str | os.PathLike[str]) -> None:

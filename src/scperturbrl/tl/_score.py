@@ -107,7 +107,8 @@ def score(
     adata.obsm[keys.score(key)] = pd.DataFrame(scores, index=adata.obs_names, columns=[v.name for v in chosen])
     adata.obs[keys.reward(key)] = rewards
     adata.uns[keys.score(key)] = _record(cells, scores, chosen, reference)
-    log.finish(started, [f"obsm[{keys.score(key)!r}]", f"obs[{keys.reward(key)!r}]"])
+    slot = keys.score(key)
+    log.finish(started, [f"obsm[{slot!r}]", f"obs[{keys.reward(key)!r}]", f"uns[{slot!r}]"])
 
 
 def _score_conditions(
