@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
+BOTH = "training and validation"
+
 FIT = {
     "loss": {"loss": "training", "validation_loss": "validation"},
-    "energy": {"validation_energy": "validation"},
+    # fitting is watched by the mean of both
+    "energy": {"validation_energy": BOTH},
 }
 
 POST_TRAINING = {
@@ -25,8 +28,8 @@ POST_TRAINING = {
     "verifiers": {},
     "energy": {"check_energy": "training", "check_validation_energy": "validation"},
     "spread": {"check_spread": "check"},
-    "distance": {"distance": "rollout"},
     "drift": {"check_drift": "check"},
+    "rollout_drift": {"distance": "rollout"},
 }
 
 _SPREAD_OF = {"reward": "reward_sd"}
@@ -53,14 +56,15 @@ def training_history(
     ``step``
         Optimiser step (fitting) or iteration (post-training).
     ``panel``
-        Fitting: ``"loss"``, ``"energy"``. Post-training: ``"reward"``, ``"verifiers"``, ``"energy"``, ``"spread"``, ``"distance"``,
-        ``"drift"``.
+        Fitting: ``"loss"``, ``"energy"``. Post-training: ``"reward"``, ``"verifiers"``, ``"energy"``, ``"spread"``,
+        ``"drift"``, ``"rollout_drift"``.
     ``series``
-        ``"training"`` or ``"validation"``; ``"rollout"`` (cells of this round, from the generator as it is) or
+        ``"training"``, ``"validation"``, or the mean over conditions of both; ``"rollout"`` (cells of this round, from the generator as it is) or
         ``"check"`` (the same conditions and noise every time, from the averaged weights); or the verifier.
     ``value``
-        Loss; calibrated reward; raw verifier score; energy distance to real cells as a share of the effect's own;
-        spread (1 = pretrained); squared distance to the pretrained velocity (``"drift"``: relative to its squared norm).
+        Loss; calibrated reward; raw verifier score; energy distance to real cells as a share of that of control cells;
+        spread (1 = pretrained); squared distance of the velocity to the pretrained one, as a share of the mean squared
+        velocity (``"drift"``, what the guard watches) or as it is in the rollouts (``"rollout_drift"``).
     ``sd``
         Standard deviation over the cells of the round, for the rollout's reward; else NaN.
 
@@ -77,7 +81,7 @@ def training_history(
     >>> spr.pp.split(adata)
     >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
     >>> spr.get.training_history(adata, key="generator")["series"].unique().tolist()
-    ['training', 'validation']
+    ['training', 'validation', 'training and validation']
     """
     adata = pick(adata, modality)
     history, _ = read_history(adata, key)

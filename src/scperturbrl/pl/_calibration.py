@@ -117,7 +117,7 @@ def _draw_zeros(ax: Axes, frame: pd.DataFrame) -> str:
     both = frame[["observed", "generated"]].to_numpy()
     shift = float(np.median(both[:, 1] - both[:, 0]))
     _draw(ax, both, (-0.03, 1.03), lambda x: x + shift)
-    return f"Median difference {shift:+.3f}"
+    return f"Median difference {shift:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _draw(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from scperturbrl._core.modality import pick
@@ -96,20 +97,20 @@ def effects_heatmap(
     frame = effect_frame(adata, keys=keys, conditions=conditions or default_conditions(adata, 4), n_top=n_top)
     names, models = list(frame["condition"].unique()), list(frame["model"].unique())
     limit = symmetric_limit(frame["effect"].to_numpy(), vmax)
-    width = 0.55 + 0.3 * len(models)
+    width = 0.3 + 0.36 * len(models)
     own = ax is None
     with house_style():
         columns = min(len(names), COLUMNS)
         genes = 0.08 * frame["gene"].str.len().max()
         rows = -(-len(names) // columns)
-        size = inch(1.0 + columns * (width + genes)), inch(rows * (1.9 + 0.19 * n_top))
+        size = inch(1.0 + columns * (width + genes)), inch(rows * (1.4 + 0.19 * n_top))
         axes = given_axes(ax, len(names)) or new_axes(len(names), figsize=figsize or size, columns=columns)
         for panel, name in zip(axes, names, strict=True):
             part = frame[frame["condition"] == name]
             order = part.loc[part["model"] == models[0], "gene"].tolist()
             values = part.pivot(index="gene", columns="model", values="effect").loc[order, models].to_numpy()
-            labels = [model_label(model) for model in models]
-            mesh = draw_heatmap(panel, values, rows=order, columns=labels, limit=limit, cmap=cmap, rotation=45)
+            labels = [textwrap.fill(model_label(model), 14) for model in models]
+            mesh = draw_heatmap(panel, values, rows=order, columns=labels, limit=limit, cmap=cmap)
             panel.set_title(wrapped(name, width=width + genes), fontsize="medium")
         shared_colorbar(axes, mesh, frame["effect"].to_numpy(), limit, "Effect (log-normalised)")
     return finish(axes, own=own, show=show, return_fig=return_fig)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scperturbrl.pl._style import DARK, figure_of
+from scperturbrl.pl._style import DARK, figure_of, inch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,29 +14,28 @@ if TYPE_CHECKING:
 
 
 def spread_labels(ax: Axes, points: np.ndarray, labels: Sequence[str], *, size: str = "x-small") -> None:
-    """Write `labels` to the left and right margins of `ax`, each at the height of its point where there is room.
+    """Name the points of a plot of agreement, where most points lie along the rising diagonal.
 
-    Points ``(n, 2)`` in the left half are named at the left. A thin line leads from the name to the point.
+    A name stands across the vertical axis from its point ``(n, 2)``, at its height where there is room: those
+    quadrants are nearly empty. A thin line leads from the name to the point.
     """
-    if not len(labels):
-        return
-    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
-    font = {"fontsize": size, "color": DARK, "va": "center", "zorder": 6}
+    (left, right), limits = ax.get_xlim(), ax.get_ylim()
     # height of a line of text as a share of that of the axes, before the layout is known
     inches = ax.get_position().height * figure_of(ax).get_size_inches()[1]
-    step = 0.14 / max(inches, 0.5) * (high - low)
+    step = inch(0.13) / max(inches, 0.5) * (limits[1] - limits[0])
     for side in (-1, 1):
-        own = [i for i in range(len(labels)) if (points[i, 0] < (left + right) / 2) == (side < 0)]
-        own.sort(key=lambda i: points[i, 1])
-        x = left + 0.02 * (right - left) if side < 0 else right - 0.02 * (right - left)
-        for i, y in zip(own, _apart([points[i, 1] for i in own], step, low, high), strict=True):
+        own = sorted((i for i in range(len(labels)) if (points[i, 0] > 0) == (side < 0)), key=lambda i: points[i, 1])
+        for i, y in zip(own, _apart([points[i, 1] for i in own], step, *limits), strict=True):
             ax.annotate(
                 labels[i],
                 tuple(points[i]),
-                xytext=(x, y),
-                ha="left" if side < 0 else "right",
+                xytext=(side * 0.04 * (right - left), y),
+                ha="right" if side < 0 else "left",
+                va="center",
+                fontsize=size,
+                color=DARK,
+                zorder=6,
                 arrowprops={"arrowstyle": "-", "color": DARK, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2},
-                **font,
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scperturbrl._core.keys import SPLIT, TRAIN
 from scperturbrl._core.modality import pick
 from scperturbrl.get._labels import model_label
 from scperturbrl.get._pathway_activity import pathway_activity as activity_frame
@@ -101,20 +102,19 @@ def pathway_activity(
             values = part.loc[rows, columns].to_numpy()
             mesh = draw_heatmap(panel, values, rows=rows, columns=columns, limit=limit, cmap=cmap)
             panel.set_title(wrapped(model_label(model), width=len(columns) * 0.2))
-            _mark_held_out(panel, frame)
+        _mark_held_out(axes, frame)
         shared_colorbar(axes, mesh, frame["activity"].to_numpy(), limit, "Activity (ULM t)")
     return finish(axes, own=own, show=show, return_fig=return_fig)
 
 
 def _figsize(rows: list[str], columns: list[str], n_panels: int) -> tuple[float, float]:
-    width = inch(1.3 + 0.075 * max(map(len, rows)) + n_panels * max(0.2 * len(columns), 1.6))
+    width = inch(1.5 + 0.075 * max(map(len, rows)) + n_panels * max(0.2 * len(columns), 1.6))
     return width, inch(0.6 + 0.08 * max(map(len, columns)) + 0.19 * len(rows))
 
 
-def _mark_held_out(ax: Axes, frame: pd.DataFrame) -> None:
-    from scperturbrl._core.keys import SPLIT, TRAIN
-
+def _mark_held_out(axes: list[Axes], frame: pd.DataFrame) -> None:
     held_out = set(frame.loc[frame[SPLIT] != TRAIN, "condition"])
-    for label in ax.get_yticklabels():
-        if label.get_text() in held_out:
-            label.set_fontweight("bold")
+    axes[0].set_ylabel("Condition (bold: held out)" if held_out else "Condition")
+    for ax in axes:
+        for label in ax.get_yticklabels():
+            label.set_fontweight("bold" if label.get_text() in held_out else "normal")

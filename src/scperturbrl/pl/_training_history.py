@@ -13,12 +13,13 @@ from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl.get._labels import model_label, readable, verifier_label
 from scperturbrl.get._slots import chosen
-from scperturbrl.get._training_history import read_history
+from scperturbrl.get._training_history import BOTH, read_history
 from scperturbrl.get._training_history import training_history as history_frame
 from scperturbrl.pl._style import (
     DARK,
     LINES,
     MIDDLE,
+    PURPLE,
     VERMILLION,
     figure_of,
     finish,
@@ -43,12 +44,13 @@ _TITLES = {
     "loss": ("Loss", "Flow-matching loss"),
     "reward": ("Reward", "Calibrated reward"),
     "verifiers": ("Verifiers", "Raw score"),
-    "energy": ("Energy distance", "Share of the effect's own"),
+    "energy": ("Energy distance to real cells", "Control cells = 1"),
     "spread": ("Spread of the cells", "Pretrained = 1"),
-    "distance": ("Distance to pretrained", "Squared distance"),
-    "drift": ("Drift from pretrained", "Relative squared distance"),
+    "drift": ("Drift from pretrained", "Share of squared velocity"),
+    "rollout_drift": ("Drift in the rollouts", "Squared velocity"),
 }
 
+_COLORS = {"validation": VERMILLION, BOTH: PURPLE}
 _IDEALS = {"reward": 1.0, "spread": 1.0, "energy": 0.0}
 
 
@@ -65,10 +67,11 @@ def training_history(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the history of a generator.
 
-    After fitting: training and validation loss, and the energy distance to the validation cells. After post-training: the reward (mean over the cells of a round with
-    their standard deviation, and at the checks), the verifiers, and what must not suffer for it: the energy
-    distance to real cells, the spread of the cells, and the distance to the pretrained generator. A dashed line marks
-    the state that was kept; alarms of the guard are marked and named.
+    After fitting: training and validation loss, and the energy distance to the real cells, the mean of training and
+    validation conditions. After post-training: the reward (mean over the cells of a round with their standard deviation,
+    and at the checks), the verifiers, and what must not suffer for it: the energy distance to real cells, the spread of
+    the cells, and the drift from the pretrained generator. A dashed line marks the state that was kept; alarms of the
+    guard are marked and named.
 
     Parameters
     ----------
@@ -139,7 +142,7 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, name: str) -> None:
         ax.axhline(_IDEALS[name], color=MIDDLE, linewidth=0.8, zorder=1)
     series = {label: part for label, part in frame.groupby("series", sort=False) if part["value"].notna().any()}
     for i, (label, part) in enumerate(series.items()):
-        color = VERMILLION if label == "validation" else LINES[i % len(LINES)]
+        color = _COLORS.get(str(label), LINES[i % len(LINES)])
         style = "-" if i < len(LINES) else "--"
         marker = "o" if len(part) <= 30 else ""
         shown = _series_label(name, str(label))
@@ -152,7 +155,7 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, name: str) -> None:
                 ax.vlines(part["step"], low, high, color=color, alpha=0.4, zorder=2)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
-    if len(series) > 1 or "validation" in series:
+    if len(series) > 1 or set(series) & set(_COLORS):
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, fontsize="small", columnspacing=1)
 
 

@@ -109,7 +109,7 @@ def verifier_correlation(
 
 def _figsize(rows: list[str], columns: list[str]) -> tuple[float, float]:
     labels = 0.08 * max(map(len, rows))
-    return inch(2.6 + labels + 0.55 * len(columns)), inch(0.4 + 0.06 * max(map(len, columns)) + 0.3 * len(rows))
+    return inch(3.0 + labels + 0.55 * len(columns)), inch(0.4 + 0.06 * max(map(len, columns)) + 0.3 * len(rows))
 
 
 def _write_values(ax: Axes, values: np.ndarray) -> None:
@@ -133,7 +133,6 @@ def _mark_roles(ax: Axes, frame: pd.DataFrame) -> None:
             xycoords=("axes fraction", "data"),
             xytext=(6, 0),
             textcoords="offset points",
-            rotation=90,
             va="center",
             fontsize="small",
         )
