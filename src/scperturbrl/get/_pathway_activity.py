@@ -10,7 +10,7 @@ import pandas as pd
 from scperturbrl._core import keys as slots
 from scperturbrl._core.modality import pick
 from scperturbrl.get._populations import Populations
-from scperturbrl.get._slots import chosen, missing
+from scperturbrl.get._slots import chosen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,30 +76,18 @@ def pathway_activity(
     ['observed', 'generator']
     """
     adata = pick(adata, modality)
-    if slots.PATHWAY_NETWORK not in adata.uns:
-        raise KeyError(missing("uns", slots.PATHWAY_NETWORK, "pp.pathway_network(adata)", {}))
+    # torch comes with it
+    from scperturbrl.data.pathways import pathway_activities
+
     populations = Populations.of(adata, keys, conditions)
     labels, rows = [], []
     for condition in populations.conditions:
         for model, effect in populations.effects(condition):
             labels.append((condition, populations.split(condition), model))
             rows.append(effect)
-    activity, names = activities(adata, np.stack(rows))
+    activity, names = pathway_activities(adata, np.stack(rows))
     wanted = chosen("pathways", pathways, names)
     frame = pd.DataFrame(labels, columns=["condition", slots.SPLIT, "model"])
     frame = frame.loc[frame.index.repeat(len(wanted))].reset_index(drop=True)
     values = pd.DataFrame(activity, columns=names)[wanted].to_numpy().ravel()
     return frame.assign(pathway=wanted * len(labels), activity=values)
-
-
-def activities(adata: AnnData, effects: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """ULM t ``(n, P)`` of effects ``(n, G)`` by the stored network, and the names of the pathways."""
-    # torch is loaded here, and only for pathways
-    import torch
-
-    from scperturbrl.data.stored_reference import pathway_matrix
-    from scperturbrl.verifiers import standardise_network, ulm_t
-
-    weights, names = pathway_matrix(adata)
-    network = standardise_network(torch.as_tensor(weights, dtype=torch.float64))
-    return ulm_t(torch.as_tensor(effects, dtype=torch.float64), network).numpy(), names

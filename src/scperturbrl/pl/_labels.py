@@ -40,14 +40,22 @@ def spread_labels(ax: Axes, points: np.ndarray, labels: Sequence[str], *, size: 
 
 
 def _apart(heights: Sequence[float], step: float, low: float, high: float) -> list[float]:
-    """Heights moved as little as needed to be `step` apart and inside the axes; `heights` must rise."""
-    placed = list(heights)
-    floor = low + step
-    for i, height in enumerate(placed):
-        placed[i] = max(height, floor)
-        floor = placed[i] + step
-    ceiling = high - step
-    for i in reversed(range(len(placed))):
-        placed[i] = min(placed[i], ceiling)
-        ceiling = placed[i] - step
+    """Heights moved to be `step` apart and inside the axes; `heights` must rise.
+
+    Pushing up from the lowest and down from the highest each keeps the distance, and so does the mean of both, which
+    leaves a crowd centred where it was.
+    """
+    centred = [(up + down) / 2 for up, down in zip(_pushed(heights, step), _pushed_down(heights, step), strict=True)]
+    inside = _pushed([max(height, low + step) for height in centred], step)
+    return _pushed_down([min(height, high - step) for height in inside], step)
+
+
+def _pushed(heights: Sequence[float], step: float) -> list[float]:
+    placed: list[float] = []
+    for height in heights:
+        placed.append(max(height, placed[-1] + step) if placed else height)
     return placed
+
+
+def _pushed_down(heights: Sequence[float], step: float) -> list[float]:
+    return [-height for height in _pushed([-height for height in reversed(heights)], step)][::-1]
