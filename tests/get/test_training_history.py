@@ -16,7 +16,7 @@ def test_fit_is_the_stored_history(adata):
     for column, panel, name in (
         ("loss", "loss", "training"),
         ("validation_loss", "loss", "validation"),
-        ("validation_energy", "energy", "validation"),
+        ("validation_energy", "energy", "training and validation"),
     ):
         part = series(frame, panel, name)
         np.testing.assert_allclose(part["value"], history[column])
@@ -30,7 +30,7 @@ def test_post_training_is_the_stored_history(adata):
     for column, panel, name in (
         ("reward", "reward", "rollout"),
         ("check_reward", "reward", "check"),
-        ("distance", "distance", "rollout"),
+        ("distance", "rollout_drift", "rollout"),
         ("check_drift", "drift", "check"),
         ("check_energy", "energy", "training"),
         ("check_validation_energy", "energy", "validation"),

@@ -7,7 +7,7 @@ import pytest
 
 import scperturbrl as spr
 
-PANELS = ["reward", "verifiers", "energy", "spread", "distance", "drift"]
+PANELS = ["reward", "verifiers", "energy", "spread", "drift", "rollout_drift"]
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_fit_has_losses_and_energy(adata, drawn):
     history = adata.uns["generator"]["history"]
     np.testing.assert_allclose(curves(loss)["Training"].get_ydata(), history["loss"])
     np.testing.assert_allclose(curves(loss)["Validation"].get_ydata(), history["validation_loss"])
-    np.testing.assert_allclose(curves(energy)["Validation"].get_ydata(), history["validation_energy"])
+    np.testing.assert_allclose(curves(energy)["Training and validation"].get_ydata(), history["validation_energy"])
     assert loss.get_xlabel() == energy.get_xlabel() == "Step"
     (kept,) = drawn(loss, "kept")
     assert kept.get_xdata()[0] == adata.uns["generator"]["params"]["best_step"]
@@ -56,10 +56,10 @@ def test_post_training_has_a_panel_for_each_thing(long_run):
     titles = [
         "Reward",
         "Verifiers",
-        "Energy distance",
+        "Energy distance to real cells",
         "Spread of the cells",
-        "Distance to pretrained",
         "Drift from pretrained",
+        "Drift in the rollouts",
     ]
     assert [ax.get_title() for ax in axes] == titles
     assert {ax.get_xlabel() for ax in axes} == {"Iteration"}
@@ -76,7 +76,7 @@ def test_curves_are_the_history(long_run):
         ("energy", "Training", "check_energy"),
         ("energy", "Validation", "check_validation_energy"),
         ("spread", "Check", "check_spread"),
-        ("distance", "Rollout", "distance"),
+        ("rollout_drift", "Rollout", "distance"),
         ("drift", "Check", "check_drift"),
     ):
         line = curves(axes[panel])[label]

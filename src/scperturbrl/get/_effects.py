@@ -76,7 +76,7 @@ def effects(
     >>> spr.pp.split(adata)
     >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
     >>> spr.tl.generate(adata)
-    >>> frame = spr.get.effects(adata, conditions="A+B", n_top=5)
+    >>> frame = spr.get.effects(adata, conditions="GENE014", n_top=5)
     >>> len(frame) == adata.n_vars, int(frame["top"].sum())
     (True, 5)
     """

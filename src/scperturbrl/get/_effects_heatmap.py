@@ -60,7 +60,7 @@ def effects_heatmap(
     >>> spr.pp.split(adata)
     >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
     >>> spr.tl.generate(adata)
-    >>> spr.get.effects_heatmap(adata, conditions="A+B", n_top=2)["model"].tolist()
+    >>> spr.get.effects_heatmap(adata, conditions="GENE014", n_top=2)["model"].tolist()
     ['observed', 'observed', 'generator', 'generator']
     """
     adata = pick(adata, modality)

@@ -72,7 +72,7 @@ def pathway_activity(
     >>> spr.pp.split(adata)
     >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
     >>> spr.tl.generate(adata)
-    >>> spr.get.pathway_activity(adata, conditions="A")["model"].unique().tolist()
+    >>> spr.get.pathway_activity(adata, conditions="GENE014")["model"].unique().tolist()
     ['observed', 'generator']
     """
     adata = pick(adata, modality)

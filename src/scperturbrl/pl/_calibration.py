@@ -124,7 +124,9 @@ def _draw(
     ax: Axes, points: np.ndarray, limits: tuple[float, float], typical: Callable[[np.ndarray], np.ndarray]
 ) -> None:
     size = float(np.clip(4000 / (20 + len(points)), 4, 20))
-    ax.scatter(*points.T, s=size, color=BLUE, alpha=0.6, linewidths=0, rasterized=True, zorder=3, gid="gene")
+    ax.scatter(
+        points[:, 0], points[:, 1], s=size, color=BLUE, alpha=0.6, linewidths=0, rasterized=True, zorder=3, gid="gene"
+    )
     ends = np.array(limits)
     ax.plot(ends, ends, ":", color=MIDDLE, linewidth=1.2, zorder=4, gid="identity")
     ax.plot(ends, typical(ends), color=VERMILLION, linewidth=1, zorder=5, gid="typical")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -106,7 +106,7 @@ def effects(
     >>> spr.pp.split(adata)
     >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
     >>> spr.tl.generate(adata)
-    >>> ax = spr.pl.effects(adata, key="generator", conditions="A+B", show=False)
+    >>> ax = spr.pl.effects(adata, key="generator", conditions="GENE014", show=False)
     >>> ax.get_xlabel()
     'Observed effect'
     """
@@ -139,14 +139,15 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, n_labels: int) -> None:
     ax.plot([-reach, reach], [-reach, reach], ":", color=MIDDLE, linewidth=1, zorder=1, gid="identity")
     for row in ("axhline", "axvline"):
         getattr(ax, row)(0, color=MIDDLE, linewidth=0.6, zorder=1)
-    kinds = {
+    kinds: dict[str, tuple[pd.Series, dict[str, Any]]] = {
         "gene": (~frame["top"] & ~frame["target"], {"c": MIDDLE, "s": 8, "alpha": 0.6, "zorder": 2}),
         "target": (frame["target"], {"c": DARK, "s": 26, "marker": "x", "zorder": 3}),
         "top": (frame["top"], {"c": VERMILLION, "s": 14, "zorder": 4}),
     }
     for gid, (which, options) in kinds.items():
         width = 1.2 if gid == "target" else 0
-        ax.scatter(*both[which.to_numpy()].T, linewidths=width, rasterized=True, gid=gid, **options)
+        x, y = both[which.to_numpy()].T
+        ax.scatter(x, y, linewidths=width, rasterized=True, gid=gid, **options)
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     ax.set(xlabel="Observed effect", ylabel="Predicted effect")
     named = frame[frame["top"]].sort_values("statistic", key=np.abs, ascending=False).head(n_labels)
@@ -161,7 +162,7 @@ def _caption(ax: Axes, condition: str, frame: pd.DataFrame) -> None:
 
 
 def _add_legend(axes: list[Axes], frame: pd.DataFrame, key: str, n_top: int, *, own: bool) -> None:
-    dot = {"linestyle": "", "marker": "o", "markersize": 5}
+    dot: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 5}
     handles = [
         Line2D([], [], color=VERMILLION, label=f"{n_top} most differentially expressed genes", **dot),
         Line2D([], [], color=MIDDLE, label="Other genes", **dot),

@@ -88,7 +88,7 @@ def effects_heatmap(
     >>> spr.pp.split(adata)
     >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
     >>> spr.tl.generate(adata)
-    >>> ax = spr.pl.effects_heatmap(adata, conditions="A+B", show=False)
+    >>> ax = spr.pl.effects_heatmap(adata, conditions="GENE014", show=False)
     >>> [label.get_text() for label in ax.get_xticklabels()]
     ['Real cells', 'Generator']
     """

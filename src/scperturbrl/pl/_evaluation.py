@@ -272,26 +272,17 @@ def _note(
     )
 
 
-def _fill(look: Look) -> dict[str, Any]:
+def _fill(look: Look, *, size: float = 4.5) -> dict[str, Any]:
     return {
         "color": look.color,
         "markerfacecolor": "white" if look.hollow else look.color,
-        "markersize": 8 if look.marker == "*" else 4.5,
+        "markersize": size + 3 if look.marker == "*" else size,
     }
 
 
 def _add_legend(axes: list[Axes], looks: Mapping[str, Look], *, own: bool) -> None:
     handles = [
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            marker=look.marker,
-            color=look.color,
-            markerfacecolor="white" if look.hollow else look.color,
-            markersize=9 if look.marker == "*" else 6,
-            label=model_label(name),
-        )
+        Line2D([], [], linestyle="", marker=look.marker, label=model_label(name), **_fill(look, size=6))
         for name, look in looks.items()
     ]
     if own:
