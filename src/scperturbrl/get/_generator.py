@@ -131,7 +131,8 @@ def generator(adata: AnnData | MuData, *, key: str = keys.GENERATOR, modality: s
 def _training(params: dict[str, Any]) -> dict[str, str]:
     """How training went, in words."""
     if params.get("method") == "rl_finetune":
-        names = ", ".join(params["verifiers"])
+        # sorted, because a file forgets the order
+        names = ", ".join(sorted(params["verifiers"]))
         alarms = len(params.get("alarms", []))
         kept = f"iteration {params['kept_iteration']} of {params['n_iterations']}"
         return {"Verifiers": names, "Kept state": f"{kept}, {alarms} alarm{'' if alarms == 1 else 's'} of the guard"}

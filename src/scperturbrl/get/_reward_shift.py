@@ -30,8 +30,8 @@ def reward_shift(
 ) -> pd.DataFrame:
     """Collect the mean reward of every condition before and after post-training.
 
-    Conditions that the training cells say nothing of have no reward. To compare held-out conditions, score the layers
-    against the observed cells under names of their own (``tl.score(adata, layer="generator", reference="observed",
+    Conditions that the training cells say nothing of, or in which no verifier tells real from control cells, have no
+    reward. To compare held-out conditions, score the layers against the observed cells under names of their own (``tl.score(adata, layer="generator", reference="observed",
     key_added="...")``) and pass these as `before` and `after`.
 
     Parameters

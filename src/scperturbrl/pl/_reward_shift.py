@@ -53,8 +53,8 @@ def reward_shift(
     """Plot how the mean reward of every condition moved with post-training.
 
     A grey dot before, a coloured one after, a tick at the real cells of the condition. Conditions are sorted by the shift, and
-    those that training did not see have hollow dots. Conditions without a reward are left out: the training cells say
-    nothing of them (:func:`scperturbrl.get.reward_shift` tells how to score them nevertheless).
+    those that training did not see have hollow dots. Conditions without a reward are left out
+    (:func:`scperturbrl.get.reward_shift` tells why there are such, and how to score held-out ones nevertheless).
 
     Parameters
     ----------
