@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import matplotlib as mpl
 import numpy as np
 
 from scperturbrl.pl._style import figure_of
@@ -41,9 +42,10 @@ def draw_heatmap(
     rotation: float = 90,
 ) -> QuadMesh:
     """Draw `values` ``(rows, columns)``, the first row at the top; cells without a value are light grey."""
-    ax.set_facecolor(_MISSING)
-    masked = np.ma.masked_invalid(values)
-    mesh = ax.pcolormesh(masked, cmap=cmap, vmin=-limit, vmax=limit, rasterized=True, gid="heatmap")
+    colors = mpl.colormaps[cmap].with_extremes(bad=_MISSING)
+    mesh = ax.pcolormesh(
+        np.ma.masked_invalid(values), cmap=colors, vmin=-limit, vmax=limit, rasterized=True, gid="heatmap"
+    )
     ax.set_xticks(np.arange(len(columns)) + 0.5, list(columns), rotation=rotation)
     ax.set_yticks(np.arange(len(rows)) + 0.5, list(rows))
     if rotation not in (0, 90):
