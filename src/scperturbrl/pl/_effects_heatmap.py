@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 from scperturbrl._core.modality import pick
@@ -109,7 +108,7 @@ def effects_heatmap(
             part = frame[frame["condition"] == name]
             order = part.loc[part["model"] == models[0], "gene"].tolist()
             values = part.pivot(index="gene", columns="model", values="effect").loc[order, models].to_numpy()
-            labels = [textwrap.fill(model_label(model), 14, break_on_hyphens=False) for model in models]
+            labels = [wrapped(model_label(model), width=1.3) for model in models]
             mesh = draw_heatmap(panel, values, rows=order, columns=labels, limit=limit, cmap=cmap)
             panel.set_title(wrapped(name, width=width + genes), fontsize="medium")
         shared_colorbar(axes, mesh, frame["effect"].to_numpy(), limit, "Effect (log-normalised)")

@@ -101,14 +101,18 @@ def pathway_activity(
             part = frame[frame["model"] == model].pivot(index="condition", columns="pathway", values="activity")
             values = part.loc[rows, columns].to_numpy()
             mesh = draw_heatmap(panel, values, rows=rows, columns=columns, limit=limit, cmap=cmap)
-            panel.set_title(wrapped(model_label(model), width=len(columns) * 0.2))
+            panel.set_title(wrapped(model_label(model), width=_panel(columns)))
         _mark_held_out(axes, frame)
         shared_colorbar(axes, mesh, frame["activity"].to_numpy(), limit, "Activity (ULM t)")
     return finish(axes, own=own, show=show, return_fig=return_fig)
 
 
+def _panel(columns: list[str]) -> float:
+    return max(0.2 * len(columns), 1.6)
+
+
 def _figsize(rows: list[str], columns: list[str], n_panels: int) -> tuple[float, float]:
-    width = inch(1.5 + 0.075 * max(map(len, rows)) + n_panels * max(0.2 * len(columns), 1.6))
+    width = inch(1.5 + 0.075 * max(map(len, rows)) + n_panels * _panel(columns))
     return width, inch(0.6 + 0.08 * max(map(len, columns)) + 0.19 * len(rows))
 
 

@@ -98,7 +98,7 @@ def figure_of(ax: Axes) -> Figure:
 
 def wrapped(text: str, *, width: float) -> str:
     """`text` in lines that fit into a panel `width` inches wide at a font of 10 points."""
-    return textwrap.fill(text, max(int(width / 0.095), 10), break_on_hyphens=False)
+    return textwrap.fill(text, max(int(width / 0.095), 10), break_on_hyphens=False, break_long_words=False)
 
 
 def legend_columns(labels: Sequence[str], width: float) -> int:
