@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.generator import BLOCK, Generator
+from scperturbrl.flow.generator import BLOCK, Architecture, Generator
 from scperturbrl.flow.sampler import integrate
 
 
