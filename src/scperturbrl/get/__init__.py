@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from scperturbrl.get._effects_heatmap import effects_heatmap
     from scperturbrl.get._embedding import embedding
     from scperturbrl.get._evaluation import evaluation
-    from scperturbrl.get._generator import generator
+    from scperturbrl.get._generator import GeneratorSummary, generator
     from scperturbrl.get._pathway_activity import pathway_activity
     from scperturbrl.get._reward_shift import reward_shift
     from scperturbrl.get._training_history import training_history
@@ -27,6 +27,7 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         "effects_heatmap": "scperturbrl.get._effects_heatmap",
         "embedding": "scperturbrl.get._embedding",
         "evaluation": "scperturbrl.get._evaluation",
+        "GeneratorSummary": "scperturbrl.get._generator",
         "generator": "scperturbrl.get._generator",
         "pathway_activity": "scperturbrl.get._pathway_activity",
         "reward_shift": "scperturbrl.get._reward_shift",

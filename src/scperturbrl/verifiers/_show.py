@@ -47,7 +47,7 @@ class VerifierTable(pd.DataFrame):
         ]
 
 
-def show() -> VerifierTable:
+def show() -> pd.DataFrame:
     """List all verifiers with their default settings.
 
     Returns
