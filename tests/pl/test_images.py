@@ -60,7 +60,12 @@ def history(rng):
     columns += ["check_drift", "check_reward", "rmse_topk", "de_spearman"]
     frame = pd.DataFrame(rng.uniform(0.1, 0.9, size=(6, len(columns))), columns=columns)
     alarms = ["iteration 40: spread is 0.80 of it"]
-    params = {"kept_iteration": 30, "alarms": alarms, "limits": {"spread": 0.1, "drift": 0.1}}
+    params = {
+        "verifiers": ["rmse_topk", "de_spearman"],
+        "kept_iteration": 30,
+        "alarms": alarms,
+        "limits": {"spread": 0.1, "drift": 0.1},
+    }
     return {"history": frame.assign(iteration=np.arange(6) * 10), "params": params}
 
 

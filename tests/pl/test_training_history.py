@@ -7,7 +7,7 @@ import pytest
 
 import scperturbrl as spr
 
-PANELS = ["reward", "verifiers", "energy", "spread", "drift", "rollout_drift"]
+PANELS = ["reward", "verifiers", "proxy_gold", "energy", "spread", "drift"]
 
 
 @pytest.fixture
@@ -56,10 +56,10 @@ def test_post_training_has_a_panel_for_each_thing(long_run):
     titles = [
         "Reward",
         "Verifiers",
+        "Proxy and gold",
         "Energy distance to real cells",
         "Spread of the cells",
         "Drift from pretrained",
-        "Drift in the rollouts",
     ]
     assert [ax.get_title() for ax in axes] == titles
     assert {ax.get_xlabel() for ax in axes} == {"Iteration"}
@@ -67,12 +67,14 @@ def test_post_training_has_a_panel_for_each_thing(long_run):
 
 def test_curves_are_the_history(long_run):
     history = long_run.uns["generator_rl"]["history"]
-    axes = dict(zip(PANELS, spr.pl.training_history(long_run, show=False), strict=True))
+    names = [*PANELS, "rollout_drift"]
+    axes = dict(zip(names, spr.pl.training_history(long_run, panels=names, show=False), strict=True))
     for panel, label, column in (
         ("reward", "Rollout ± sd", "reward"),
         ("reward", "Check", "check_reward"),
         ("verifiers", "DE Spearman", "de_spearman"),
         ("verifiers", "Pathway activity", "pathway_activity"),
+        ("proxy_gold", "Proxy: reward", "check_reward"),
         ("energy", "Training", "check_energy"),
         ("energy", "Validation", "check_validation_energy"),
         ("spread", "Check", "check_spread"),

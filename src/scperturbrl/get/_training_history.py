@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 BOTH = "training and validation"
+GOLD = "gold"
 
 FIT = {
     "loss": {"loss": "training", "validation_loss": "validation"},
@@ -26,6 +27,7 @@ FIT = {
 POST_TRAINING = {
     "reward": {"reward": "rollout", "check_reward": "check"},
     "verifiers": {},
+    "proxy_gold": {"check_reward": "proxy", GOLD: "gold"},
     "energy": {"check_energy": "training", "check_validation_energy": "validation"},
     "spread": {"check_spread": "check"},
     "drift": {"check_drift": "check"},
@@ -56,11 +58,14 @@ def training_history(
     ``step``
         Optimiser step (fitting) or iteration (post-training).
     ``panel``
-        Fitting: ``"loss"``, ``"energy"``. Post-training: ``"reward"``, ``"verifiers"``, ``"energy"``, ``"spread"``,
-        ``"drift"``, ``"rollout_drift"``.
+        Fitting: ``"loss"``, ``"energy"``. Post-training: ``"reward"``, ``"verifiers"``, ``"proxy_gold"``,
+        ``"energy"``, ``"spread"``, ``"drift"``, ``"rollout_drift"``.
     ``series``
         ``"training"``, ``"validation"``, or the mean over conditions of both; ``"rollout"`` (cells of this round, from the generator as it is) or
-        ``"check"`` (the same conditions and noise every time, from the averaged weights); or the verifier.
+        ``"check"`` (the same conditions and noise every time, from the averaged weights); the verifier; or ``"proxy"``,
+        the reward at the checks, and ``"gold"``, what it stands for: 1 minus the energy distance to the real cells of
+        validation conditions (training conditions without any). Both are 0 for control cells and 1 for real ones. A
+        proxy that rises while gold falls is being hacked.
     ``value``
         Loss; calibrated reward; raw verifier score; energy distance to real cells as a share of that of control cells;
         spread (1 = pretrained); squared distance of the velocity to the pretrained one, as a share of the mean squared
@@ -84,8 +89,11 @@ def training_history(
     ['training', 'validation', 'training and validation']
     """
     adata = pick(adata, modality)
-    history, _ = read_history(adata, key)
-    step, panels = ("step", FIT) if "step" in history else ("iteration", _panels(history))
+    history, params = read_history(adata, key)
+    if "step" in history:
+        step, panels = "step", FIT
+    else:
+        step, panels, history = "iteration", _panels(params), history.assign(**{GOLD: _gold(history)})
     parts = [
         pd.DataFrame(
             {
@@ -122,7 +130,11 @@ def read_history(adata: AnnData, key: str) -> tuple[pd.DataFrame, dict[str, Any]
     return history, dict(record["params"])
 
 
-def _panels(history: pd.DataFrame) -> dict[str, dict[str, str]]:
-    known = {column for series in POST_TRAINING.values() for column in series} | {"iteration", *_SPREAD_OF.values()}
-    verifiers = {name: name for name in history.columns if name not in known}
-    return POST_TRAINING | {"verifiers": verifiers}
+def _panels(params: dict[str, Any]) -> dict[str, dict[str, str]]:
+    return POST_TRAINING | {"verifiers": {name: name for name in params["verifiers"]}}
+
+
+def _gold(history: pd.DataFrame) -> pd.Series:
+    """Likeness to the real cells of validation conditions, of training ones without any: 0 like control cells, 1 like real ones."""
+    validation = history["check_validation_energy"].astype(float)
+    return 1 - validation.where(validation.notna(), history["check_energy"].astype(float))

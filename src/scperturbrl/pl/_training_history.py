@@ -19,6 +19,7 @@ from scperturbrl.pl._style import (
     DARK,
     LINES,
     MIDDLE,
+    ORANGE,
     PURPLE,
     VERMILLION,
     figure_of,
@@ -44,13 +45,21 @@ _TITLES = {
     "loss": ("Loss", "Flow-matching loss"),
     "reward": ("Reward", "Calibrated reward"),
     "verifiers": ("Verifiers", "Raw score"),
+    "proxy_gold": ("Proxy and gold", "Control cells = 0, real cells = 1"),
     "energy": ("Energy distance to real cells", "Control cells = 1"),
     "spread": ("Spread of the cells", "Pretrained = 1"),
     "drift": ("Drift from pretrained", "Share of squared velocity"),
     "rollout_drift": ("Drift in the rollouts", "Squared velocity"),
 }
 
-_COLORS = {"validation": VERMILLION, BOTH: PURPLE}
+_SERIES = {
+    ("reward", "rollout"): "Rollout ± sd",
+    ("proxy_gold", "proxy"): "Proxy: reward",
+    ("proxy_gold", "gold"): "Gold: 1 − energy distance",
+}
+_COLORS = {"validation": VERMILLION, BOTH: PURPLE, "gold": ORANGE}
+# what the guard watches as a share is enough for most
+EXTRA = "rollout_drift"
 _IDEALS = {"reward": 1.0, "spread": 1.0, "energy": 0.0}
 
 
@@ -69,7 +78,8 @@ def training_history(
 
     After fitting: training and validation loss, and the energy distance to the real cells, the mean of training and
     validation conditions. After post-training: the reward (mean over the cells of a round with their standard deviation,
-    and at the checks), the verifiers, and what must not suffer for it: the energy distance to real cells, the spread of
+    and at the checks), the verifiers, the reward beside what it stands for (proxy and gold: likeness to real cells of
+    conditions that are not rewarded), and what must not suffer for it: the energy distance to real cells, the spread of
     the cells, and the drift from the pretrained generator. A dashed line marks the state that was kept; alarms of the
     guard are marked and named.
 
@@ -80,7 +90,7 @@ def training_history(
     key
         Which generator.
     panels
-        Names of the panels, see :func:`scperturbrl.get.training_history`; all by default.
+        Names of the panels, see :func:`scperturbrl.get.training_history`; all but ``"rollout_drift"`` by default.
     ax
         Axes to draw on, one a panel; a new figure by default.
     figsize
@@ -119,7 +129,8 @@ def training_history(
     frame = history_frame(adata, key=key)
     outcome = _outcome(*read_history(adata, key))
     # without validation conditions there is nothing to see in a panel of theirs
-    names = chosen("panels", panels, list(frame.loc[frame["value"].notna(), "panel"].unique()))
+    found = list(frame.loc[frame["value"].notna(), "panel"].unique())
+    names = [name for name in found if name != EXTRA] if panels is None else chosen("panels", panels, found)
     own = ax is None
     with house_style():
         axes = given_axes(ax, len(names)) or _new_axes(len(names), figsize)
@@ -162,9 +173,7 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, name: str) -> None:
 def _series_label(panel: str, series: str) -> str:
     if panel == "verifiers":
         return verifier_label(series)
-    if panel == "reward":
-        return {"rollout": "Rollout ± sd", "check": "Check"}[series]
-    return readable(series)
+    return _SERIES.get((panel, series), readable(series))
 
 
 class Outcome(NamedTuple):
