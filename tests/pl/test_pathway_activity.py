@@ -41,6 +41,13 @@ def test_given_axes(adata):
         spr.pl.pathway_activity(adata, ax=axes)
 
 
+def test_two_conditions_are_enough(adata, inside):
+    figure = spr.pl.pathway_activity(adata, conditions=["GENE014", "GENE016"], return_fig=True)
+    assert inside(figure)
+    tallest = figure.axes[0].yaxis.label.get_window_extent().height
+    assert tallest < figure.get_window_extent().height
+
+
 @pytest.mark.parametrize("font", [8, 10, 16])
 def test_texts_are_inside_and_apart(adata, font, inside, apart):
     with plt.rc_context({"font.size": font}):

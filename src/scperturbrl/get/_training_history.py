@@ -93,7 +93,7 @@ def training_history(
     if "step" in history:
         step, panels = "step", FIT
     else:
-        step, panels, history = "iteration", _panels(params), history.assign(**{GOLD: _gold(history)})
+        step, panels, history = "iteration", _panels(history, params), history.assign(**{GOLD: _gold(history)})
     parts = [
         pd.DataFrame(
             {
@@ -130,8 +130,9 @@ def read_history(adata: AnnData, key: str) -> tuple[pd.DataFrame, dict[str, Any]
     return history, dict(record["params"])
 
 
-def _panels(params: dict[str, Any]) -> dict[str, dict[str, str]]:
-    return POST_TRAINING | {"verifiers": {name: name for name in params["verifiers"]}}
+def _panels(history: pd.DataFrame, params: dict[str, Any]) -> dict[str, dict[str, str]]:
+    # a file forgets the order of `params`, but not that of columns
+    return POST_TRAINING | {"verifiers": {name: name for name in history.columns if name in params["verifiers"]}}
 
 
 def _gold(history: pd.DataFrame) -> pd.Series:

@@ -24,6 +24,7 @@ from scperturbrl.pl._style import (
     given_axes,
     house_style,
     inch,
+    legend_height,
     new_axes,
     outside_legend,
     side_legend,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 COLUMNS = 3
+
+_LEGEND = ("{} most differentially expressed genes", "Other genes", "Perturbed gene")
 
 
 def effects(
@@ -116,7 +119,7 @@ def effects(
     names = list(frame["condition"].unique())
     own = ax is None
     with house_style():
-        axes = given_axes(ax, len(names)) or _new_axes(len(names), figsize)
+        axes = given_axes(ax, len(names)) or _new_axes(len(names), figsize, n_top)
         for panel, name in zip(axes, names, strict=True):
             part = frame[frame["condition"] == name]
             _draw_panel(panel, part, n_labels)
@@ -125,9 +128,11 @@ def effects(
     return finish(axes, own=own, show=show, return_fig=return_fig)
 
 
-def _new_axes(count: int, figsize: tuple[float, float] | None) -> list[Axes]:
+def _new_axes(count: int, figsize: tuple[float, float] | None, n_top: int) -> list[Axes]:
     columns = min(count, COLUMNS)
-    size = (inch(0.3 + 3.2 * columns), inch(0.8 + 3.2 * -(-count // columns)))
+    width = inch(0.3 + 3.2 * columns)
+    legend = legend_height([label.format(n_top) for label in _LEGEND], width)
+    size = (width, inch(0.4 + 3.3 * -(-count // columns)) + legend)
     return new_axes(count, figsize=figsize or size, columns=columns)
 
 
@@ -164,11 +169,11 @@ def _caption(ax: Axes, condition: str, frame: pd.DataFrame) -> None:
 def _add_legend(axes: list[Axes], frame: pd.DataFrame, key: str, n_top: int, *, own: bool) -> None:
     dot: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 5}
     handles = [
-        Line2D([], [], color=VERMILLION, label=f"{n_top} most differentially expressed genes", **dot),
-        Line2D([], [], color=MIDDLE, label="Other genes", **dot),
+        Line2D([], [], color=VERMILLION, label=_LEGEND[0].format(n_top), **dot),
+        Line2D([], [], color=MIDDLE, label=_LEGEND[1], **dot),
     ]
     if frame["target"].any():
-        handles.append(Line2D([], [], color=DARK, label="Perturbed gene", linestyle="", marker="x"))
+        handles.append(Line2D([], [], color=DARK, label=_LEGEND[2], linestyle="", marker="x"))
     if not own:
         side_legend(axes[-1], handles)
         return

@@ -102,7 +102,7 @@ def effects_heatmap(
         columns = min(len(names), COLUMNS)
         genes = 0.08 * frame["gene"].str.len().max()
         rows = -(-len(names) // columns)
-        size = inch(1.0 + columns * (width + genes)), inch(rows * (1.4 + 0.19 * n_top))
+        size = inch(1.0 + columns * (width + genes)), inch(rows * (1.4 + max(0.19 * n_top, 1.6)))
         axes = given_axes(ax, len(names)) or new_axes(len(names), figsize=figsize or size, columns=columns)
         for panel, name in zip(axes, names, strict=True):
             part = frame[frame["condition"] == name]

@@ -63,5 +63,5 @@ def shared_colorbar(axes: list[Axes], mesh: QuadMesh, values: np.ndarray, limit:
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
     height = figure_of(axes[0]).get_size_inches()[1]
     figure_of(axes[0]).colorbar(
-        mesh, ax=axes, label=label, extend=extend, shrink=min(0.9, 3 / height), pad=0.02, aspect=20
+        mesh, ax=axes, label=label, extend=extend, shrink=min(1, 3 / height), pad=0.02, aspect=20
     )

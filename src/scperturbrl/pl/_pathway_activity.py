@@ -113,7 +113,7 @@ def _panel(columns: list[str]) -> float:
 
 def _figsize(rows: list[str], columns: list[str], n_panels: int) -> tuple[float, float]:
     width = inch(1.5 + 0.075 * max(map(len, rows)) + n_panels * _panel(columns))
-    return width, inch(0.6 + 0.08 * max(map(len, columns)) + 0.19 * len(rows))
+    return width, inch(0.6 + 0.08 * max(map(len, columns)) + max(0.19 * len(rows), 2))
 
 
 def _mark_held_out(axes: list[Axes], frame: pd.DataFrame) -> None:

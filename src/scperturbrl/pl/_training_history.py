@@ -45,7 +45,7 @@ _TITLES = {
     "loss": ("Loss", "Flow-matching loss"),
     "reward": ("Reward", "Calibrated reward"),
     "verifiers": ("Verifiers", "Raw score"),
-    "proxy_gold": ("Proxy and gold", "Control cells = 0, real cells = 1"),
+    "proxy_gold": ("Proxy and gold", "Control = 0, real cells = 1"),
     "energy": ("Energy distance to real cells", "Control cells = 1"),
     "spread": ("Spread of the cells", "Pretrained = 1"),
     "drift": ("Drift from pretrained", "Share of squared velocity"),

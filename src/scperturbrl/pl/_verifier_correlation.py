@@ -109,7 +109,9 @@ def verifier_correlation(
 
 def _figsize(rows: list[str], columns: list[str]) -> tuple[float, float]:
     labels = 0.08 * max(map(len, rows))
-    return inch(3.0 + labels + 0.55 * len(columns)), inch(0.4 + 0.06 * max(map(len, columns)) + 0.3 * len(rows))
+    return inch(3.0 + labels + 0.55 * len(columns)), inch(
+        0.4 + 0.06 * max(map(len, columns)) + max(0.3 * len(rows), 2.2)
+    )
 
 
 def _write_values(ax: Axes, values: np.ndarray) -> None:
