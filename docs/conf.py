@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import warnings
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 warnings.filterwarnings("ignore", message=".*set_application.*")
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
 GENERATED = HERE / "generated"
 
 project = "scperturbrl"
@@ -29,6 +31,7 @@ copyright = f"2026, {author}"
 version = release = installed_version("scperturbrl")
 
 extensions = [
+    "mathml",
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
@@ -69,6 +72,10 @@ bibtex_reference_style = "author_year"
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+# browsers show MathML by themselves; MathJax would come from a CDN
+html_math_renderer = "mathml"
+myst_update_mathjax = False
 
 html_theme = "sphinx_book_theme"
 html_title = f"scperturbrl {version}"

@@ -32,14 +32,23 @@ ALSO_A_WORD = {
     "train": ("data/split.py",),  # field of the manifest
     "validation": ("data/split.py", "get/_training_history.py", "pl/_training_history.py"),  # the same, and a series
     "test": ("data/split.py",),
-    "generator": ("get/_evaluation.py", "pl/_evaluation.py", "tl/_evaluate.py", "_demo_report.py"),  # kind of a model
+    "pathway": ("get/*.py", "pl/*.py", "datasets/_programs.py"),  # column of a tidy frame
+    "generator": (
+        "get/__init__.py",
+        "get/_evaluation.py",
+        "get/_verifier_correlation.py",
+        "pl/_evaluation.py",
+        "tl/_evaluate.py",
+        "_demo_report.py",
+    ),  # kind of a model
     "observed": (
-        "get/_embedding.py",
+        "get/*.py",
+        "pl/*.py",
         "tl/_score.py",
         "data/scorer.py",
         "metrics/pair.py",
-    ),  # value of an option, name of an array
-    "generated": ("get/_embedding.py",),
+    ),  # a column, value of an option, name of an array
+    "generated": ("get/*.py", "pl/*.py"),
     "origin": ("get/*.py", "pl/*.py"),  # column of a tidy frame
 }
 

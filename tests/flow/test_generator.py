@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.generator import BLOCK, Generator
+from scperturbrl.flow.generator import BLOCK, Architecture, Generator
 from scperturbrl.flow.sampler import integrate
 
 
@@ -133,3 +133,12 @@ def test_the_rate_has_the_residual_of_the_condition(make_generator, make_batch):
     residual = generator.observation.residual[batch.tokens].sum(1)
     expected = generator.observation.log_rate(latent) + residual[index]
     torch.testing.assert_close(generator.log_rate(latent, batch, index), expected)
+
+
+def test_it_shows_sizes_instead_of_layers():
+    generator = Generator(Architecture(n_genes=5, n_latent=2, n_tokens=3, n_features=0, n_covariate_values=(4,)))
+    text, html = repr(generator), generator._repr_html_()
+    assert "2 principal components of 5 genes" in text
+    assert "4 values" in html
+    assert f"{sum(value.numel() for value in generator.state_dict().values()):,}" in text
+    assert "Linear" not in text

@@ -16,7 +16,7 @@ def test_fit_is_the_stored_history(adata):
     for column, panel, name in (
         ("loss", "loss", "training"),
         ("validation_loss", "loss", "validation"),
-        ("validation_energy", "energy", "validation"),
+        ("validation_energy", "energy", "training and validation"),
     ):
         part = series(frame, panel, name)
         np.testing.assert_allclose(part["value"], history[column])
@@ -30,7 +30,7 @@ def test_post_training_is_the_stored_history(adata):
     for column, panel, name in (
         ("reward", "reward", "rollout"),
         ("check_reward", "reward", "check"),
-        ("distance", "distance", "rollout"),
+        ("distance", "rollout_drift", "rollout"),
         ("check_drift", "drift", "check"),
         ("check_energy", "energy", "training"),
         ("check_validation_energy", "energy", "validation"),
@@ -45,8 +45,26 @@ def test_post_training_is_the_stored_history(adata):
 def test_every_column_of_the_history_is_in_the_frame(adata):
     for key, other in (("generator", {"step"}), ("generator_rl", {"iteration", "reward_sd"})):
         history = adata.uns[key]["history"]
+        frame = spr.get.training_history(adata, key=key)
         columns = set(history.columns) - other
-        assert len(spr.get.training_history(adata, key=key)) == len(columns) * len(history)
+        assert len(frame[frame["panel"] != "proxy_gold"]) == len(columns) * len(history)
+
+
+def test_proxy_is_the_reward_and_gold_the_likeness_to_unrewarded_cells(adata):
+    history = adata.uns["generator_rl"]["history"]
+    frame = spr.get.training_history(adata)
+    np.testing.assert_allclose(series(frame, "proxy_gold", "proxy")["value"], history["check_reward"])
+    gold = 1 - history["check_validation_energy"]
+    np.testing.assert_allclose(series(frame, "proxy_gold", "gold")["value"], gold)
+    adata.uns["generator_rl"]["history"] = history.assign(check_validation_energy=np.nan)
+    again = spr.get.training_history(adata)
+    np.testing.assert_allclose(series(again, "proxy_gold", "gold")["value"], 1 - history["check_energy"])
+
+
+def test_a_column_that_is_no_verifier_is_not_taken_for_one(adata):
+    adata.uns["generator_rl"]["history"] = adata.uns["generator_rl"]["history"].assign(seconds=1.0)
+    frame = spr.get.training_history(adata)
+    assert "seconds" not in set(frame["series"])
 
 
 def test_missing_generator_names_the_verb(bare):

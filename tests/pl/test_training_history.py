@@ -7,7 +7,7 @@ import pytest
 
 import scperturbrl as spr
 
-PANELS = ["reward", "verifiers", "energy", "spread", "distance", "drift"]
+PANELS = ["reward", "verifiers", "proxy_gold", "energy", "spread", "drift"]
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_fit_has_losses_and_energy(adata, drawn):
     history = adata.uns["generator"]["history"]
     np.testing.assert_allclose(curves(loss)["Training"].get_ydata(), history["loss"])
     np.testing.assert_allclose(curves(loss)["Validation"].get_ydata(), history["validation_loss"])
-    np.testing.assert_allclose(curves(energy)["Validation"].get_ydata(), history["validation_energy"])
+    np.testing.assert_allclose(curves(energy)["Training and validation"].get_ydata(), history["validation_energy"])
     assert loss.get_xlabel() == energy.get_xlabel() == "Step"
     (kept,) = drawn(loss, "kept")
     assert kept.get_xdata()[0] == adata.uns["generator"]["params"]["best_step"]
@@ -56,9 +56,9 @@ def test_post_training_has_a_panel_for_each_thing(long_run):
     titles = [
         "Reward",
         "Verifiers",
-        "Energy distance",
+        "Proxy and gold",
+        "Energy distance to real cells",
         "Spread of the cells",
-        "Distance to pretrained",
         "Drift from pretrained",
     ]
     assert [ax.get_title() for ax in axes] == titles
@@ -67,16 +67,18 @@ def test_post_training_has_a_panel_for_each_thing(long_run):
 
 def test_curves_are_the_history(long_run):
     history = long_run.uns["generator_rl"]["history"]
-    axes = dict(zip(PANELS, spr.pl.training_history(long_run, show=False), strict=True))
+    names = [*PANELS, "rollout_drift"]
+    axes = dict(zip(names, spr.pl.training_history(long_run, panels=names, show=False), strict=True))
     for panel, label, column in (
         ("reward", "Rollout ± sd", "reward"),
         ("reward", "Check", "check_reward"),
         ("verifiers", "DE Spearman", "de_spearman"),
         ("verifiers", "Pathway activity", "pathway_activity"),
+        ("proxy_gold", "Proxy: reward", "check_reward"),
         ("energy", "Training", "check_energy"),
         ("energy", "Validation", "check_validation_energy"),
         ("spread", "Check", "check_spread"),
-        ("distance", "Rollout", "distance"),
+        ("rollout_drift", "Rollout", "distance"),
         ("drift", "Check", "check_drift"),
     ):
         line = curves(axes[panel])[label]

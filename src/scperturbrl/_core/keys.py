@@ -21,6 +21,9 @@ GENERATOR_RL = "generator_rl"
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
+RNA = "rna"
+PATHWAY = "pathway"
+
 ORIGIN = "origin"
 GENERATED = "generated"
 

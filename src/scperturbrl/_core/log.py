@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,12 +38,13 @@ def note(message: str) -> None:
 
 def warn(message: str) -> None:
     """Warn, pointing at the line outside this package that led here."""
-    warnings.warn(message, UserWarning, stacklevel=_caller_level())
+    if sys.version_info >= (3, 12):
+        warnings.warn(message, UserWarning, skip_file_prefixes=(_PACKAGE,))
+    else:
+        warnings.warn(message, UserWarning, stacklevel=_caller_level())
 
 
 def _caller_level() -> int:
-    import sys
-
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from scperturbrl._core.show import as_html, as_text
 from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
 from scperturbrl.flow.linear_part import LinearPart
 from scperturbrl.flow.observation import NegativeBinomialObservation
@@ -83,6 +84,25 @@ class Generator(nn.Module):
         self.velocity = VelocityMLP(a.n_latent, a.width, a.n_blocks)
         self.observation = NegativeBinomialObservation(a.n_genes, a.n_latent, a.n_tokens)
         self.linear = LinearPart(a.n_groups, a.n_tokens, a.n_latent)
+
+    def __repr__(self) -> str:
+        """Show sizes instead of a tree of layers."""
+        return as_text("Generator", self._rows())
+
+    def _repr_html_(self) -> str:
+        return as_html("Generator", self._rows())
+
+    def _rows(self) -> dict[str, str]:
+        a = self.architecture
+        count = sum(value.numel() for value in self.state_dict().values())
+        return {
+            "Space": f"{a.n_latent} principal components of {a.n_genes} genes",
+            "Knows": f"{a.n_tokens} perturbations by name, others by {a.n_features} features",
+            "Covariates": ", ".join(f"{n} values" for n in a.n_covariate_values) or "none",
+            "Velocity": f"{a.n_blocks} blocks of width {a.width}, {a.n_steps} {a.solver} steps",
+            "Parameters": f"{count:,}",
+            "Device": str(self.device),
+        }
 
     @property
     def device(self) -> torch.device:

@@ -7,17 +7,32 @@ from typing import TYPE_CHECKING
 from scperturbrl._core.lazy import lazy_exports as _lazy_exports
 
 if TYPE_CHECKING:
+    from scperturbrl.get._calibration import calibration
+    from scperturbrl.get._effects import effects
+    from scperturbrl.get._effects_heatmap import effects_heatmap
     from scperturbrl.get._embedding import embedding
     from scperturbrl.get._evaluation import evaluation
+    from scperturbrl.get._generator import GeneratorSummary, generator
+    from scperturbrl.get._pathway_activity import pathway_activity
+    from scperturbrl.get._reward_shift import reward_shift
     from scperturbrl.get._training_history import training_history
+    from scperturbrl.get._verifier_correlation import verifier_correlation
     from scperturbrl.get._verifier_scores import verifier_scores
 
 __getattr__, __dir__, __all__ = _lazy_exports(
     __name__,
     {
+        "calibration": "scperturbrl.get._calibration",
+        "effects": "scperturbrl.get._effects",
+        "effects_heatmap": "scperturbrl.get._effects_heatmap",
         "embedding": "scperturbrl.get._embedding",
         "evaluation": "scperturbrl.get._evaluation",
+        "GeneratorSummary": "scperturbrl.get._generator",
+        "generator": "scperturbrl.get._generator",
+        "pathway_activity": "scperturbrl.get._pathway_activity",
+        "reward_shift": "scperturbrl.get._reward_shift",
         "training_history": "scperturbrl.get._training_history",
+        "verifier_correlation": "scperturbrl.get._verifier_correlation",
         "verifier_scores": "scperturbrl.get._verifier_scores",
     },
 )

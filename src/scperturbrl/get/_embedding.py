@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.registry import Setup
@@ -17,18 +18,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from mudata import MuData
 
 PCA = "pca"
 
 
 def embedding(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     key: str = keys.GENERATOR_RL,
     basis: str = PCA,
     color: str | None = None,
     perturbations: str | Sequence[str] | None = None,
     dimensions: tuple[int, int] = (0, 1),
+    modality: str | None = None,
 ) -> pd.DataFrame:
     """Collect the coordinates of observed cells and of generated cells, each at its own place.
 
@@ -47,6 +50,8 @@ def embedding(
         Labels whose generated cells are wanted; all by default. Observed cells are never left out.
     dimensions
         The two dimensions, counted from 0.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -86,6 +91,7 @@ def embedding(
     >>> spr.get.embedding(adata, key="generator", color="batch")["origin"].value_counts().to_dict()
     {'observed': 300, 'generated': 210}
     """
+    adata = pick(adata, modality)
     observed, generated = _coordinates(adata, key, basis)
     _check_dimensions(dimensions, basis, min(observed.shape[1], generated.shape[1]))
     groups = CellGroups.of(adata, None)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
+from scperturbrl._core.validate import check_choice
 from scperturbrl.get._labels import SCORE_PREFIX
 from scperturbrl.get._slots import chosen, missing
 
@@ -14,16 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from mudata import MuData
 
 ROLES = ("rewarded", "related", "held-out")
+_LABELS = ["model", "kind", "metric", "role"]
 KINDS = ("generator", "prediction", "baseline", "ceiling")
 
 
 def evaluation(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     metrics: str | Sequence[str] | None = None,
     models: str | Sequence[str] | None = None,
+    wide: str | None = None,
+    modality: str | None = None,
 ) -> pd.DataFrame:
     """Summarise ``uns["evaluation"]`` over conditions.
 
@@ -35,10 +41,14 @@ def evaluation(
         Names of metrics, in this order; all by default, grouped by role.
     models
         Names of models, in this order; all by default: generators, other predictions, baselines, the ceiling.
+    wide
+        Name of a column, such as ``"scaled_median"``: a table of that alone, models in rows and metrics in columns.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
-    One row per model and metric:
+    One row per model and metric, unless `wide`:
 
     ``model``, ``kind``, ``metric``, ``role``
         As in ``uns["evaluation"]``.
@@ -54,7 +64,7 @@ def evaluation(
     KeyError
         If nothing was evaluated.
     ValueError
-        If a metric or a model does not occur.
+        If a metric, a model or a column does not occur.
 
     Examples
     --------
@@ -71,13 +81,14 @@ def evaluation(
            model metric  median  scaled_median  n_conditions
     0  generator    mse     0.4            0.2             2
     """
+    adata = pick(adata, modality)
     if keys.EVALUATION not in adata.uns:
         raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
     frame = adata.uns[keys.EVALUATION].astype({"model": str, "kind": str, "metric": str, "role": str})
-    metric_order = chosen("metrics", metrics, _metric_order(frame))
-    model_order = chosen("models", models, _model_order(frame))
-    frame = frame[frame["metric"].isin(metric_order) & frame["model"].isin(model_order)]
-    grouped = frame.groupby(["model", "kind", "metric", "role"], observed=True, sort=False)
+    wanted_metrics = chosen("metrics", metrics, metric_order(frame))
+    wanted_models = chosen("models", models, model_order(frame))
+    frame = frame[frame["metric"].isin(wanted_metrics) & frame["model"].isin(wanted_models)]
+    grouped = frame.groupby(_LABELS, observed=True, sort=False)
     summary = pd.concat(
         [
             _quantiles(grouped["value"], ""),
@@ -86,8 +97,12 @@ def evaluation(
         ],
         axis=1,
     ).reset_index()
+    if wide is not None:
+        check_choice("wide", wide, [name for name in summary if name not in _LABELS])
+        table = summary.pivot_table(index="model", columns="metric", values=wide, dropna=False)
+        return table.loc[wanted_models, wanted_metrics]
     rank = pd.DataFrame(
-        {"metric": summary["metric"].map(metric_order.index), "model": summary["model"].map(model_order.index)}
+        {"metric": summary["metric"].map(wanted_metrics.index), "model": summary["model"].map(wanted_models.index)}
     )
     return summary.loc[rank.sort_values(["metric", "model"]).index].reset_index(drop=True)
 
@@ -98,7 +113,7 @@ def _quantiles(grouped: pd.core.groupby.SeriesGroupBy, prefix: str) -> pd.DataFr
     return pd.DataFrame({prefix + name: grouped.quantile(share) for name, share in named.items()})
 
 
-def _metric_order(frame: pd.DataFrame) -> list[str]:
+def metric_order(frame: pd.DataFrame) -> list[str]:
     """Metrics by role, verifier scores first within a role, then as they came."""
     first = frame.drop_duplicates("metric")
     role = first["role"].map({name: i for i, name in enumerate(ROLES)}).fillna(len(ROLES))
@@ -106,7 +121,8 @@ def _metric_order(frame: pd.DataFrame) -> list[str]:
     return first.loc[order.sort_values(["role", "own"], kind="stable").index, "metric"].tolist()
 
 
-def _model_order(frame: pd.DataFrame) -> list[str]:
+def model_order(frame: pd.DataFrame) -> list[str]:
+    """Models by kind, then as they came."""
     first = frame.drop_duplicates("model")
     kind = first["kind"].map({name: i for i, name in enumerate(KINDS)}).fillna(len(KINDS))
     return first.loc[kind.sort_values(kind="stable").index, "model"].tolist()

@@ -8,29 +8,38 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
 from scperturbrl.get._slots import missing
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
+
+BOTH = "training and validation"
+GOLD = "gold"
 
 FIT = {
     "loss": {"loss": "training", "validation_loss": "validation"},
-    "energy": {"validation_energy": "validation"},
+    # fitting is watched by the mean of both
+    "energy": {"validation_energy": BOTH},
 }
 
 POST_TRAINING = {
     "reward": {"reward": "rollout", "check_reward": "check"},
     "verifiers": {},
+    "proxy_gold": {"check_reward": "proxy", GOLD: "gold"},
     "energy": {"check_energy": "training", "check_validation_energy": "validation"},
     "spread": {"check_spread": "check"},
-    "distance": {"distance": "rollout"},
     "drift": {"check_drift": "check"},
+    "rollout_drift": {"distance": "rollout"},
 }
 
 _SPREAD_OF = {"reward": "reward_sd"}
 
 
-def training_history(adata: AnnData, *, key: str = keys.GENERATOR_RL) -> pd.DataFrame:
+def training_history(
+    adata: AnnData | MuData, *, key: str = keys.GENERATOR_RL, modality: str | None = None
+) -> pd.DataFrame:
     """Collect the history of a generator in long form.
 
     Parameters
@@ -39,6 +48,8 @@ def training_history(adata: AnnData, *, key: str = keys.GENERATOR_RL) -> pd.Data
         Annotated data after :func:`~scperturbrl.tl.fit_generator` or :func:`~scperturbrl.tl.rl_finetune`.
     key
         Which generator.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -47,14 +58,18 @@ def training_history(adata: AnnData, *, key: str = keys.GENERATOR_RL) -> pd.Data
     ``step``
         Optimiser step (fitting) or iteration (post-training).
     ``panel``
-        Fitting: ``"loss"``, ``"energy"``. Post-training: ``"reward"``, ``"verifiers"``, ``"energy"``, ``"spread"``, ``"distance"``,
-        ``"drift"``.
+        Fitting: ``"loss"``, ``"energy"``. Post-training: ``"reward"``, ``"verifiers"``, ``"proxy_gold"``,
+        ``"energy"``, ``"spread"``, ``"drift"``, ``"rollout_drift"``.
     ``series``
-        ``"training"`` or ``"validation"``; ``"rollout"`` (cells of this round, from the generator as it is) or
-        ``"check"`` (the same conditions and noise every time, from the averaged weights); or the verifier.
+        ``"training"``, ``"validation"``, or the mean over conditions of both; ``"rollout"`` (cells of this round, from the generator as it is) or
+        ``"check"`` (the same conditions and noise every time, from the averaged weights); the verifier; or ``"proxy"``,
+        the reward at the checks, and ``"gold"``, what it stands for: 1 minus the energy distance to the real cells of
+        validation conditions (training conditions without any). Both are 0 for control cells and 1 for real ones. A
+        proxy that rises while gold falls is being hacked.
     ``value``
-        Loss; calibrated reward; raw verifier score; energy distance to real cells as a share of the effect's own;
-        spread (1 = pretrained); squared distance to the pretrained velocity (``"drift"``: relative to its squared norm).
+        Loss; calibrated reward; raw verifier score; energy distance to real cells as a share of that of control cells;
+        spread (1 = pretrained); squared distance of the velocity to the pretrained one, as a share of the mean squared
+        velocity (``"drift"``, what the guard watches) or as it is in the rollouts (``"rollout_drift"``).
     ``sd``
         Standard deviation over the cells of the round, for the rollout's reward; else NaN.
 
@@ -71,10 +86,14 @@ def training_history(adata: AnnData, *, key: str = keys.GENERATOR_RL) -> pd.Data
     >>> spr.pp.split(adata)
     >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
     >>> spr.get.training_history(adata, key="generator")["series"].unique().tolist()
-    ['training', 'validation']
+    ['training', 'validation', 'training and validation']
     """
-    history, _ = read_history(adata, key)
-    step, panels = ("step", FIT) if "step" in history else ("iteration", _panels(history))
+    adata = pick(adata, modality)
+    history, params = read_history(adata, key)
+    if "step" in history:
+        step, panels = "step", FIT
+    else:
+        step, panels, history = "iteration", _panels(history, params), history.assign(**{GOLD: _gold(history)})
     parts = [
         pd.DataFrame(
             {
@@ -111,7 +130,12 @@ def read_history(adata: AnnData, key: str) -> tuple[pd.DataFrame, dict[str, Any]
     return history, dict(record["params"])
 
 
-def _panels(history: pd.DataFrame) -> dict[str, dict[str, str]]:
-    known = {column for series in POST_TRAINING.values() for column in series} | {"iteration", *_SPREAD_OF.values()}
-    verifiers = {name: name for name in history.columns if name not in known}
-    return POST_TRAINING | {"verifiers": verifiers}
+def _panels(history: pd.DataFrame, params: dict[str, Any]) -> dict[str, dict[str, str]]:
+    # a file forgets the order of `params`, but not that of columns
+    return POST_TRAINING | {"verifiers": {name: name for name in history.columns if name in params["verifiers"]}}
+
+
+def _gold(history: pd.DataFrame) -> pd.Series:
+    """Likeness to the real cells of validation conditions, of training ones without any: 0 like control cells, 1 like real ones."""
+    validation = history["check_validation_energy"].astype(float)
+    return 1 - validation.where(validation.notna(), history["check_energy"].astype(float))

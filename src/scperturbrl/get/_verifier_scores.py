@@ -8,21 +8,24 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
 from scperturbrl.get._slots import CellGroups, chosen, read_scores, select_perturbations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from mudata import MuData
 
 
 def verifier_scores(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     key: str = keys.GENERATOR_RL,
     groupby: str | None = None,
     verifiers: str | Sequence[str] | None = None,
     perturbations: str | Sequence[str] | None = None,
+    modality: str | None = None,
 ) -> pd.DataFrame:
     """Collect the raw verifier scores of generated cells, and of the real cells where they were scored.
 
@@ -38,6 +41,8 @@ def verifier_scores(
         Names of the verifiers; all that were scored by default.
     perturbations
         Perturbation labels to keep, in this order; all but the control by default.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -73,6 +78,7 @@ def verifier_scores(
     >>> list(frame.columns)
     ['cell', 'group', 'origin', 'verifier', 'score']
     """
+    adata = pick(adata, modality)
     scores = read_scores(adata, key)
     names = chosen("verifiers", verifiers, list(scores.columns))
     groups = CellGroups.of(adata, groupby)

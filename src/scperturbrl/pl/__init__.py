@@ -7,17 +7,29 @@ from typing import TYPE_CHECKING
 from scperturbrl._core.lazy import lazy_exports as _lazy_exports
 
 if TYPE_CHECKING:
+    from scperturbrl.pl._calibration import calibration
+    from scperturbrl.pl._effects import effects
+    from scperturbrl.pl._effects_heatmap import effects_heatmap
     from scperturbrl.pl._embedding import embedding
     from scperturbrl.pl._evaluation import evaluation
+    from scperturbrl.pl._pathway_activity import pathway_activity
+    from scperturbrl.pl._reward_shift import reward_shift
     from scperturbrl.pl._training_history import training_history
+    from scperturbrl.pl._verifier_correlation import verifier_correlation
     from scperturbrl.pl._verifier_scores import verifier_scores
 
 __getattr__, __dir__, __all__ = _lazy_exports(
     __name__,
     {
+        "calibration": "scperturbrl.pl._calibration",
+        "effects": "scperturbrl.pl._effects",
+        "effects_heatmap": "scperturbrl.pl._effects_heatmap",
         "embedding": "scperturbrl.pl._embedding",
         "evaluation": "scperturbrl.pl._evaluation",
+        "pathway_activity": "scperturbrl.pl._pathway_activity",
+        "reward_shift": "scperturbrl.pl._reward_shift",
         "training_history": "scperturbrl.pl._training_history",
+        "verifier_correlation": "scperturbrl.pl._verifier_correlation",
         "verifier_scores": "scperturbrl.pl._verifier_scores",
     },
 )

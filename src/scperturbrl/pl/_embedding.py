@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
 from scperturbrl.get._embedding import PCA
 from scperturbrl.get._embedding import embedding as embedding_frame
 from scperturbrl.get._labels import model_label, readable, verifier_label
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from mudata import MuData
 
 LEGEND_ROWS = 20
 
 
 def embedding(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     key: str = keys.GENERATOR_RL,
     basis: str = PCA,
@@ -53,6 +55,7 @@ def embedding(
     figsize: tuple[float, float] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
+    modality: str | None = None,
 ) -> Axes | list[Axes] | Figure | None:
     """Plot generated cells over the observed ones.
 
@@ -87,6 +90,8 @@ def embedding(
         Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
     return_fig
         Return the figure instead of the axes.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -112,6 +117,7 @@ def embedding(
     >>> ax.get_xlabel(), ax.get_ylabel()
     ('PC1', 'PC2')
     """
+    adata = pick(adata, modality)
     frame = embedding_frame(
         adata, key=key, basis=basis, color=color, perturbations=perturbations, dimensions=dimensions
     )

@@ -10,6 +10,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import ROLES
 from scperturbrl.get._evaluation import evaluation as evaluation_frame
 from scperturbrl.get._labels import metric_label, model_label, readable
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from mudata import MuData
 
 _STRIPE = "#F4F4F4"
 
@@ -63,7 +65,7 @@ _LOOKS = {
 
 
 def evaluation(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     metrics: str | Sequence[str] | None = None,
     models: str | Sequence[str] | None = None,
@@ -73,6 +75,7 @@ def evaluation(
     figsize: tuple[float, float] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
+    modality: str | None = None,
 ) -> Axes | list[Axes] | Figure | None:
     """Plot where every model stands between the mean-response baseline (0) and the replicate ceiling (1).
 
@@ -100,6 +103,8 @@ def evaluation(
         Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
     return_fig
         Return the figure instead of the axes.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -128,6 +133,7 @@ def evaluation(
     >>> ax.get_title(), [label.get_text() for label in ax.get_yticklabels()]
     ('Held out', ['MSE'])
     """
+    adata = pick(adata, modality)
     if not limits[0] < limits[1]:
         msg = f"`limits` is {limits}; the first must be below the second."
         raise ValueError(msg)
@@ -266,26 +272,17 @@ def _note(
     )
 
 
-def _fill(look: Look) -> dict[str, Any]:
+def _fill(look: Look, *, size: float = 4.5) -> dict[str, Any]:
     return {
         "color": look.color,
         "markerfacecolor": "white" if look.hollow else look.color,
-        "markersize": 8 if look.marker == "*" else 4.5,
+        "markersize": size + 3 if look.marker == "*" else size,
     }
 
 
 def _add_legend(axes: list[Axes], looks: Mapping[str, Look], *, own: bool) -> None:
     handles = [
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            marker=look.marker,
-            color=look.color,
-            markerfacecolor="white" if look.hollow else look.color,
-            markersize=9 if look.marker == "*" else 6,
-            label=model_label(name),
-        )
+        Line2D([], [], linestyle="", marker=look.marker, label=model_label(name), **_fill(look, size=6))
         for name, look in looks.items()
     ]
     if own:

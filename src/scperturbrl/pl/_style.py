@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,11 +87,18 @@ def new_axes(count: int, *, figsize: tuple[float, float], columns: int | None = 
 
 def figure_of(ax: Axes) -> Figure:
     """Figure that the axes are in, the outermost one."""
-    figure = ax.get_figure(root=True)
-    if not isinstance(figure, Figure):
+    figure = ax.figure
+    # `get_figure(root=True)` came with matplotlib 3.10
+    root = figure.figure if isinstance(figure, SubFigure) else figure
+    if not isinstance(root, Figure):
         msg = "`ax` is not in a figure."
         raise ValueError(msg)
-    return figure
+    return root
+
+
+def wrapped(text: str, *, width: float) -> str:
+    """`text` in lines that fit into a panel `width` inches wide at a font of 10 points."""
+    return textwrap.fill(text, max(int(width / 0.095), 10), break_on_hyphens=False, break_long_words=False)
 
 
 def legend_columns(labels: Sequence[str], width: float) -> int:

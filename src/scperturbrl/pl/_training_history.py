@@ -10,14 +10,17 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
 from scperturbrl.get._labels import model_label, readable, verifier_label
 from scperturbrl.get._slots import chosen
-from scperturbrl.get._training_history import read_history
+from scperturbrl.get._training_history import BOTH, read_history
 from scperturbrl.get._training_history import training_history as history_frame
 from scperturbrl.pl._style import (
     DARK,
     LINES,
     MIDDLE,
+    ORANGE,
+    PURPLE,
     VERMILLION,
     figure_of,
     finish,
@@ -36,22 +39,32 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from mudata import MuData
 
 _TITLES = {
     "loss": ("Loss", "Flow-matching loss"),
     "reward": ("Reward", "Calibrated reward"),
     "verifiers": ("Verifiers", "Raw score"),
-    "energy": ("Energy distance", "Share of the effect's own"),
+    "proxy_gold": ("Proxy and gold", "Control = 0, real cells = 1"),
+    "energy": ("Energy distance to real cells", "Control cells = 1"),
     "spread": ("Spread of the cells", "Pretrained = 1"),
-    "distance": ("Distance to pretrained", "Squared distance"),
-    "drift": ("Drift from pretrained", "Relative squared distance"),
+    "drift": ("Drift from pretrained", "Share of squared velocity"),
+    "rollout_drift": ("Drift in the rollouts", "Squared velocity"),
 }
 
+_SERIES = {
+    ("reward", "rollout"): "Rollout ± sd",
+    ("proxy_gold", "proxy"): "Proxy: reward",
+    ("proxy_gold", "gold"): "Gold: 1 − energy distance",
+}
+_COLORS = {"validation": VERMILLION, BOTH: PURPLE, "gold": ORANGE}
+# what the guard watches as a share is enough for most
+EXTRA = "rollout_drift"
 _IDEALS = {"reward": 1.0, "spread": 1.0, "energy": 0.0}
 
 
 def training_history(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     key: str = keys.GENERATOR_RL,
     panels: str | Sequence[str] | None = None,
@@ -59,13 +72,16 @@ def training_history(
     figsize: tuple[float, float] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
+    modality: str | None = None,
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the history of a generator.
 
-    After fitting: training and validation loss, and the energy distance to the validation cells. After post-training: the reward (mean over the cells of a round with
-    their standard deviation, and at the checks), the verifiers, and what must not suffer for it: the energy
-    distance to real cells, the spread of the cells, and the distance to the pretrained generator. A dashed line marks
-    the state that was kept; alarms of the guard are marked and named.
+    After fitting: training and validation loss, and the energy distance to the real cells, the mean of training and
+    validation conditions. After post-training: the reward (mean over the cells of a round with their standard deviation,
+    and at the checks), the verifiers, the reward beside what it stands for (proxy and gold: likeness to real cells of
+    conditions that are not rewarded), and what must not suffer for it: the energy distance to real cells, the spread of
+    the cells, and the drift from the pretrained generator. A dashed line marks the state that was kept; alarms of the
+    guard are marked and named.
 
     Parameters
     ----------
@@ -74,7 +90,7 @@ def training_history(
     key
         Which generator.
     panels
-        Names of the panels, see :func:`scperturbrl.get.training_history`; all by default.
+        Names of the panels, see :func:`scperturbrl.get.training_history`; all but ``"rollout_drift"`` by default.
     ax
         Axes to draw on, one a panel; a new figure by default.
     figsize
@@ -83,6 +99,8 @@ def training_history(
         Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
     return_fig
         Return the figure instead of the axes.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -107,10 +125,12 @@ def training_history(
     >>> ax.get_ylabel()
     'Flow-matching loss'
     """
+    adata = pick(adata, modality)
     frame = history_frame(adata, key=key)
     outcome = _outcome(*read_history(adata, key))
     # without validation conditions there is nothing to see in a panel of theirs
-    names = chosen("panels", panels, list(frame.loc[frame["value"].notna(), "panel"].unique()))
+    found = list(frame.loc[frame["value"].notna(), "panel"].unique())
+    names = [name for name in found if name != EXTRA] if panels is None else chosen("panels", panels, found)
     own = ax is None
     with house_style():
         axes = given_axes(ax, len(names)) or _new_axes(len(names), figsize)
@@ -133,7 +153,7 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, name: str) -> None:
         ax.axhline(_IDEALS[name], color=MIDDLE, linewidth=0.8, zorder=1)
     series = {label: part for label, part in frame.groupby("series", sort=False) if part["value"].notna().any()}
     for i, (label, part) in enumerate(series.items()):
-        color = VERMILLION if label == "validation" else LINES[i % len(LINES)]
+        color = _COLORS.get(str(label), LINES[i % len(LINES)])
         style = "-" if i < len(LINES) else "--"
         marker = "o" if len(part) <= 30 else ""
         shown = _series_label(name, str(label))
@@ -146,16 +166,14 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, name: str) -> None:
                 ax.vlines(part["step"], low, high, color=color, alpha=0.4, zorder=2)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
-    if len(series) > 1 or "validation" in series:
+    if len(series) > 1 or set(series) & set(_COLORS):
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, fontsize="small", columnspacing=1)
 
 
 def _series_label(panel: str, series: str) -> str:
     if panel == "verifiers":
         return verifier_label(series)
-    if panel == "reward":
-        return {"rollout": "Rollout ± sd", "check": "Check"}[series]
-    return readable(series)
+    return _SERIES.get((panel, series), readable(series))
 
 
 class Outcome(NamedTuple):

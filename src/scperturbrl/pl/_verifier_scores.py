@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
 from scperturbrl.get._labels import model_label, readable, verifier_label
 from scperturbrl.get._slots import CellGroups
@@ -38,13 +39,14 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from mudata import MuData
 
 
 _LEGEND = ("{} (dot: median)", "Real cells (interquartile range)", "Real cells (median)")
 
 
 def verifier_scores(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     key: str = keys.GENERATOR_RL,
     groupby: str | None = None,
@@ -56,6 +58,7 @@ def verifier_scores(
     palette: str | Sequence[str] | Mapping[str, str] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
+    modality: str | None = None,
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the verifier scores of generated cells, with the real cells of the same perturbations behind them.
 
@@ -89,6 +92,8 @@ def verifier_scores(
         Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
     return_fig
         Return the figure instead of the axes.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -114,6 +119,7 @@ def verifier_scores(
     >>> [ax.get_title() for ax in axes]
     ['Pearson top-k similarity', 'RMSE top-k proximity']
     """
+    adata = pick(adata, modality)
     check_choice("kind", kind, list(DRAW))
     frame = score_frame(adata, key=key, groupby=groupby, verifiers=verifiers, perturbations=perturbations)
     names, groups = list(frame["verifier"].cat.categories), list(frame["group"].cat.categories)

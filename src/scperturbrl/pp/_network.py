@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
 from scperturbrl.data.network import check_network
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
 
 def pathway_network(
-    adata: AnnData,
+    adata: AnnData | MuData,
     network: str | pd.DataFrame = "progeny",
     *,
     organism: str = "human",
     min_targets: int = 5,
     key_added: str = keys.PATHWAY_NETWORK,
+    modality: str | None = None,
 ) -> pd.DataFrame:
     """Fit a pathway or transcription-factor network to the genes of the data.
 
@@ -37,6 +40,8 @@ def pathway_network(
         A set with fewer targets among the genes is left out: a correlation over two or three genes says nothing.
     key_added
         Slot in ``uns``. ``"tf_network"`` is where :func:`~scperturbrl.verifiers.tf_activity` looks for regulons.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -59,6 +64,8 @@ def pathway_network(
     >>> bool(sets["kept"].all())
     True
     """
+    adata = pick(adata, modality)
+    started = log.start("fitting the pathway network to the genes")
     table = check_network(_load(network, organism) if isinstance(network, str) else network)
     inside = table[table["target"].isin(adata.var_names)]
     sets = table.groupby("source").size().rename("n_targets").to_frame()
@@ -79,9 +86,8 @@ def pathway_network(
         )
     kept = sets.index[sets["kept"]]
     adata.uns[key_added] = inside[inside["source"].isin(kept)].reset_index(drop=True)
-    log.note(
-        f"{key_added.replace('_', ' ')}: {len(kept)} sets, {int(sets.loc[kept, 'n_in_data'].median())} targets each (median)"
-    )
+    log.note(f"    {len(kept)} sets, {int(sets.loc[kept, 'n_in_data'].median())} targets each (median)")
+    log.finish(started, [f"uns[{key_added!r}]"])
     return sets.sort_values("n_in_data", ascending=False)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells import Cells
@@ -17,10 +18,11 @@ from scperturbrl.pp._network import pathway_network
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+    from mudata import MuData
 
 
 def reference(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     network: str | pd.DataFrame | None = None,
     tf_network: str | pd.DataFrame | None = None,
@@ -29,6 +31,7 @@ def reference(
     bank_size: int = 128,
     min_targets: int = 5,
     seed: Seed = 0,
+    modality: str | None = None,
 ) -> None:
     """Compute, from training cells only, what later judges and calibrates generated cells.
 
@@ -58,6 +61,8 @@ def reference(
         Passed to :func:`~scperturbrl.pp.pathway_network`.
     seed
         Seed or NumPy generator of the bank and of the calibration folds.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -86,6 +91,7 @@ def reference(
     >>> adata.varm["perturbation_effect"].shape[0] == adata.n_vars
     True
     """
+    adata = pick(adata, modality)
     check_choice("method", method, ["welch", "wilcoxon"])
     check_positive(min_cells=min_cells, bank_size=bank_size, min_targets=min_targets)
     started = log.start("summarising the training cells of every condition")
@@ -99,7 +105,8 @@ def reference(
     _report_left_out(cells, conditions, min_cells)
     params = {"method": method, "bank_size": bank_size, "min_cells": min_cells, "seed": resolve_seed(seed)}
     write_reference(adata, cells, conditions, params)
-    log.finish(started, [f"varm[{name!r}]" for name in (keys.EFFECT, keys.STATISTIC, keys.PADJ, keys.CONTROL_MEAN)])
+    tables = [f"varm[{name!r}]" for name in (keys.EFFECT, keys.STATISTIC, keys.PADJ, keys.CONTROL_MEAN)]
+    log.finish(started, [*tables, f"uns[{keys.PATHWAY_RESPONSE!r}]", f"uns[{keys.SETUP!r}]['reference']"])
 
 
 def _report_left_out(cells: Cells, conditions: list[str], min_cells: int) -> None:

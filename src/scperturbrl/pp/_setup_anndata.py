@@ -9,6 +9,7 @@ import pandas as pd
 
 from scperturbrl import __version__
 from scperturbrl._core import keys, log
+from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import (
     check_in_memory,
     check_log_normalised,
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from mudata import MuData
 
 
 _CONTROLS = ("control", "ctrl", "non-targeting", "NT", "DMSO", "unstimulated", "untreated", "vehicle", "mock", "PBS")
 
 
 def setup_anndata(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     perturbation_key: str = "perturbation",
     control: str = "control",
@@ -39,6 +41,7 @@ def setup_anndata(
     batch_key: str | None = None,
     layer: str | None = None,
     perturbation_sep: str = "+",
+    modality: str | None = None,
 ) -> None:
     """Declare perturbations, controls and covariates, and check that expression is log-normalised.
 
@@ -63,6 +66,8 @@ def setup_anndata(
         Layer with the expression; ``X`` by default.
     perturbation_sep
         What joins the parts of a combination.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -86,6 +91,8 @@ def setup_anndata(
     >>> adata.uns["scperturbrl"]["setup"]["control"]
     'control'
     """
+    adata = pick(adata, modality)
+    started = log.start("setting up perturbations and controls")
     check_in_memory(adata)
     check_unique_names(adata)
     check_obs_column(adata, perturbation_key, role="perturbation")
@@ -114,6 +121,7 @@ def setup_anndata(
         version=__version__,
     )
     adata.uns[keys.SETUP] = {"setup": setup.to_uns()}
+    log.finish(started, [f"uns[{keys.SETUP!r}]"])
 
 
 def _check_control(adata: AnnData, key: str, control: str, sep: str) -> None:

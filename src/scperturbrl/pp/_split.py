@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, numpy_rng, resolve_seed
 from scperturbrl._core.validate import check_fraction, check_obs_column, near_matches
 from scperturbrl.data.conditions import condition_table, parse_perturbation
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
     import numpy as np
     from anndata import AnnData
+    from mudata import MuData
 
 
 def split(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     holdout: str = "combinations",
     values: Sequence[str] | None = None,
@@ -29,6 +31,7 @@ def split(
     validation_fraction: float = 0.1,
     column: str | None = None,
     seed: Seed = 0,
+    modality: str | None = None,
 ) -> None:
     """Hold out whole conditions for the test, and some of the others to watch training.
 
@@ -60,6 +63,8 @@ def split(
         Column of ``obs`` for ``holdout="column"``.
     seed
         Seed or NumPy generator of the draw.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -82,6 +87,8 @@ def split(
     >>> sorted(adata.obs["split"].unique())
     ['test', 'train', 'validation']
     """
+    adata = pick(adata, modality)
+    started = log.start("holding out conditions")
     setup = Setup.of(adata)
     check_fraction(fraction=fraction, validation_fraction=validation_fraction)
     seed = resolve_seed(seed)
@@ -107,7 +114,8 @@ def split(
     adata.uns[keys.SETUP]["split"] = manifest.to_uns()
     # it was made of the training cells of another split
     adata.uns[keys.SETUP].pop("reference", None)
-    log.note(f"held out {len(manifest.test)} conditions for the test, {len(manifest.validation)} for validation")
+    log.note(f"    {len(manifest.test)} conditions for the test, {len(manifest.validation)} for validation")
+    log.finish(started, [f"obs[{keys.SPLIT!r}]", f"uns[{keys.SETUP!r}]['split']"])
 
 
 def _candidates(table: pd.DataFrame, setup: Setup, holdout: str) -> dict[str, list[str]]:

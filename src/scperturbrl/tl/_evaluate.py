@@ -10,6 +10,7 @@ import pandas as pd
 from scperturbrl._core import keys as slots
 from scperturbrl._core import log
 from scperturbrl._core.device import resolve_device
+from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_log_normalised, check_positive, near_matches
 from scperturbrl.data.cells import Cells
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     import torch
     from anndata import AnnData
+    from mudata import MuData
 
     from scperturbrl.verifiers.base import Verifier
 
@@ -40,7 +42,7 @@ _RELATED = {
 
 
 def evaluate(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     keys: Sequence[str] | None = None,
     layers: Sequence[str] = (),
@@ -52,6 +54,7 @@ def evaluate(
     key_added: str = slots.EVALUATION,
     device: str | torch.device = "auto",
     seed: Seed = 0,
+    modality: str | None = None,
 ) -> pd.DataFrame:
     """Evaluate generators and anybody's predicted cells on held-out conditions, beside baselines and a ceiling.
 
@@ -86,6 +89,8 @@ def evaluate(
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     seed
         Seed or NumPy generator.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -118,6 +123,7 @@ def evaluate(
     >>> sorted(table["kind"].unique())
     ['baseline', 'ceiling', 'generator']
     """
+    adata = pick(adata, modality)
     check_positive(n_cells=n_cells, max_cells=max_cells)
     started = log.start("evaluating held-out conditions")
     setup = Setup.of(adata)

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
+from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.run_file import RunFile
 from scperturbrl._core.threads import one_thread
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
     import os
 
     from anndata import AnnData
+    from mudata import MuData
 
 
 def fit_generator(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     key_added: str = keys.GENERATOR,
     n_latent: int = 50,
@@ -57,6 +59,7 @@ def fit_generator(
     device: str | torch.device = "auto",
     seed: Seed = 0,
     progress: bool | None = None,
+    modality: str | None = None,
 ) -> None:
     """Fit a conditional flow-matching generator of perturbed cells to the training cells.
 
@@ -104,6 +107,8 @@ def fit_generator(
         Seed or NumPy generator. On the CPU the same seed gives the same weights, whatever the number of threads.
     progress
         Whether to show a progress bar; by default in a terminal or notebook.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -141,6 +146,7 @@ def fit_generator(
     >>> sorted(adata.uns["generator"])
     ['conditions', 'history', 'params', 'space', 'weights']
     """
+    adata = pick(adata, modality)
     check_choice("prior", prior, ["linear", "none"])
     check_positive(n_latent=n_latent, width=width, n_blocks=n_blocks, n_steps=n_steps, batch_size=batch_size)
     check_positive(learning_rate=learning_rate, **({} if max_minutes is None else {"max_minutes": max_minutes}))

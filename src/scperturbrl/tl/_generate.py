@@ -9,6 +9,7 @@ from scipy import sparse
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
+from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.generation import draw_controls, generate_cells
@@ -19,15 +20,17 @@ from scperturbrl.data.stored_generator import read_generator
 if TYPE_CHECKING:
     import torch
     from anndata import AnnData
+    from mudata import MuData
 
 
 def generate(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     key: str = keys.GENERATOR,
     key_added: str | None = None,
     device: str | torch.device = "auto",
     seed: Seed = 0,
+    modality: str | None = None,
 ) -> None:
     """Generate, for every perturbed cell, a cell of the same condition from a random control cell.
 
@@ -47,6 +50,8 @@ def generate(
     seed
         Seed or NumPy generator. The same seed pairs the same control cells and noise for every generator, so that two of
         them can be compared cell by cell.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -74,6 +79,7 @@ def generate(
     >>> adata.layers["generator"].shape == adata.shape
     True
     """
+    adata = pick(adata, modality)
     started = log.start("generating cells")
     seed = resolve_seed(seed)
     cells = Cells.of(adata, Setup.of(adata))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.checkpoint import read_directory, write_directory
+from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import name_hash
 from scperturbrl.data.stored_generator import StoredGenerator, check_genes, read_generator, split_hash
 
@@ -13,10 +14,16 @@ if TYPE_CHECKING:
     import os
 
     from anndata import AnnData
+    from mudata import MuData
 
 
 def save_generator(
-    adata: AnnData, path: str | os.PathLike[str], *, key: str = keys.GENERATOR, overwrite: bool = False
+    adata: AnnData | MuData,
+    path: str | os.PathLike[str],
+    *,
+    key: str = keys.GENERATOR,
+    overwrite: bool = False,
+    modality: str | None = None,
 ) -> None:
     """Save a generator to a directory of safetensors, JSON and CSV files.
 
@@ -34,6 +41,8 @@ def save_generator(
         Which generator.
     overwrite
         Replace a directory that exists.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Raises
     ------
@@ -56,11 +65,19 @@ def save_generator(
     >>> "loaded" in adata.uns
     True
     """
+    adata = pick(adata, modality)
+    started = log.start(f"saving uns[{key!r}]")
     write_directory(path, read_generator(adata, key).to_uns(), overwrite=overwrite)
-    log.note(f"saved uns[{key!r}] to {path}")
+    log.finish(started, [f"the directory {path}"])
 
 
-def load_generator(adata: AnnData, path: str | os.PathLike[str], *, key_added: str = keys.GENERATOR) -> None:
+def load_generator(
+    adata: AnnData | MuData,
+    path: str | os.PathLike[str],
+    *,
+    key_added: str = keys.GENERATOR,
+    modality: str | None = None,
+) -> None:
     """Load a generator that :func:`save_generator` wrote into ``uns[key_added]``.
 
     Nothing in the files is executed. Checksums are compared, and weights checked for names, types, shapes and
@@ -74,6 +91,8 @@ def load_generator(adata: AnnData, path: str | os.PathLike[str], *, key_added: s
         Directory.
     key_added
         Where it is written.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Raises
     ------
@@ -87,6 +106,8 @@ def load_generator(adata: AnnData, path: str | os.PathLike[str], *, key_added: s
     --------
     See :func:`save_generator`.
     """
+    adata = pick(adata, modality)
+    started = log.start(f"loading {path}")
     try:
         stored = StoredGenerator.from_uns(read_directory(path))
     except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
@@ -95,7 +116,7 @@ def load_generator(adata: AnnData, path: str | os.PathLike[str], *, key_added: s
     check_genes(stored.genes, adata.var_names)
     _check_provenance(adata, stored, path)
     adata.uns[key_added] = stored.to_uns()
-    log.note(f"loaded {path} to uns[{key_added!r}]")
+    log.finish(started, [f"uns[{key_added!r}]"])
 
 
 def _check_provenance(adata: AnnData, stored: StoredGenerator, path: str | os.PathLike[str]) -> None:

@@ -11,11 +11,13 @@ from scipy import sparse
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
+from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.generation import draw_controls, generate_cells, wanted_conditions
+from scperturbrl.data.joined import join_cells
 from scperturbrl.data.recentring import linear_weights
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import condition_frame, read_generator
@@ -25,10 +27,11 @@ if TYPE_CHECKING:
 
     import torch
     from anndata import AnnData
+    from mudata import MuData
 
 
 def predict(
-    adata: AnnData,
+    adata: AnnData | MuData,
     conditions: Sequence[str] | str | None = None,
     *,
     n_cells: int = 200,
@@ -36,9 +39,11 @@ def predict(
     covariates: Mapping[str, str] | None = None,
     dose: float | None = None,
     output: str = "log",
+    as_mudata: bool = False,
     device: str | torch.device = "auto",
     seed: Seed = 0,
-) -> AnnData:
+    modality: str | None = None,
+) -> AnnData | MuData:
     """Generate new cells of the conditions asked for.
 
     Parameters
@@ -58,10 +63,15 @@ def predict(
         Dose of the perturbation, in the unit of the dose column.
     output
         What ``X`` holds: ``"log"`` (log1p-normalised) or ``"counts"`` (whole counts at the control cells' depth).
+    as_mudata
+        Return a MuData with the observed cells too and the pathway activity of every cell. Needs `output` ``"log"`` and a
+        pathway network.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     seed
         Seed or NumPy generator.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -71,12 +81,19 @@ def predict(
     the number of their perturbations that training saw, and ``linear_weight``, the share of the additive ridge in their
     mean (how well that predicted validation conditions is in ``uns[key]["params"]["linear"]``). ``anndata.concat([adata, new])`` joins it to `adata`.
 
+    With `as_mudata` a MuData of the observed cells (``obs["origin"] == "observed"``) followed by these, with the modalities
+
+    - ``"rna"``: log-normalised expression of both, over the genes of `adata`,
+    - ``"pathway"``: the activity of every pathway in every cell, the t of decoupler's univariate linear model of the
+      cell's effect against the mean of its control cells. A pathway named like a gene gets the suffix ``_activity``.
+
     Raises
     ------
     KeyError
-        If a perturbation was not trained on and nothing else is known of it: such a prediction would be random.
+        If a perturbation was not trained on and nothing else is known of it: such a prediction would be random. If
+        there is no pathway network for `as_mudata`.
     ValueError
-        If there are no control cells with the covariates.
+        If there are no control cells with the covariates, or counts are to be joined with log-normalised cells.
 
     Examples
     --------
@@ -88,8 +105,11 @@ def predict(
     >>> spr.tl.predict(adata, n_cells=10).obs["origin"].unique().tolist()
     ['generated']
     """
+    adata = pick(adata, modality)
     check_positive(n_cells=n_cells)
     check_choice("output", output, ["log", "counts"])
+    if as_mudata:
+        _check_joinable(adata, output)
     started = log.start("predicting cells")
     seed = resolve_seed(seed)
     setup = Setup.of(adata)
@@ -114,8 +134,21 @@ def predict(
         .drop(columns=keys.SPLIT)
         .assign(linear_weight=linear_weights(stored, table)),
     }
-    log.finish(started, ["a new AnnData"])
-    return new
+    if not as_mudata:
+        log.finish(started, ["a new AnnData"])
+        return new
+    joined = join_cells(adata, cells, setup, new, table["group"].to_numpy()[codes])
+    log.finish(started, [f"a new MuData with the modalities {keys.RNA!r} and {keys.PATHWAY!r}"])
+    return joined
+
+
+def _check_joinable(adata: AnnData, output: str) -> None:
+    if output != "log":
+        msg = f"`output` is {output!r}, but observed cells are log-normalised. Leave it at 'log' with `as_mudata=True`."
+        raise ValueError(msg)
+    if keys.PATHWAY_NETWORK not in adata.uns:
+        msg = f"`uns` has no {keys.PATHWAY_NETWORK!r}. Call `scperturbrl.pp.pathway_network(adata, network)` first."
+        raise KeyError(msg)
 
 
 def _observations(

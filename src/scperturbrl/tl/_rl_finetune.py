@@ -9,6 +9,7 @@ import pandas as pd
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
+from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.run_file import RunFile
 from scperturbrl._core.threads import one_thread
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     import torch
     from anndata import AnnData
+    from mudata import MuData
 
     from scperturbrl.data.stored_generator import StoredGenerator
     from scperturbrl.rl.reward import Reward
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
 
 def rl_finetune(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     key: str = keys.GENERATOR,
     key_added: str = keys.GENERATOR_RL,
@@ -63,6 +65,7 @@ def rl_finetune(
     device: str | torch.device = "auto",
     seed: Seed = 0,
     progress: bool | None = None,
+    modality: str | None = None,
 ) -> None:
     """Post-train a generator so that single generated cells agree with known perturbation biology.
 
@@ -129,6 +132,8 @@ def rl_finetune(
         Seed or NumPy generator. On the CPU the same seed gives the same weights, whatever the number of threads.
     progress
         Whether to show a progress bar; by default in a terminal or notebook.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -167,6 +172,7 @@ def rl_finetune(
     >>> adata.uns["generator_rl"]["params"]["parent"]
     'generator'
     """
+    adata = pick(adata, modality)
     check_positive(n_iterations=n_iterations, n_conditions=n_conditions, learning_rate=learning_rate)
     _check_at_least(0, anchor=anchor, reward_steps=reward_steps, energy_steps=energy_steps)
     _check_at_least(0, **({} if energy_budget is None else {"energy_budget": energy_budget}))

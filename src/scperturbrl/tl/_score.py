@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.pseudo_table import METHODS
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
+    from mudata import MuData
 
     from scperturbrl.verifiers.base import Verifier
 
 
 def score(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     reference: AnnData | str = "training",
     layer: str | None = None,
@@ -36,6 +38,7 @@ def score(
     weights: Mapping[str, float] | None = None,
     pseudo_references: str | None = None,
     percentile: bool = False,
+    modality: str | None = None,
 ) -> None:
     """Score every perturbed cell of ``X`` or of a layer against what real cells say of its condition.
 
@@ -67,6 +70,8 @@ def score(
     percentile
         Whether to say where each cell falls among the real training cells of its condition. Costs as much as scoring real
         cells does.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -109,6 +114,7 @@ def score(
     >>> "generated_reward" in theirs.obs
     True
     """
+    adata = pick(adata, modality)
     home, kind = (reference, "training") if isinstance(reference, ad.AnnData) else (adata, reference)
     check_choice("reference", kind, ["training", "observed"])
     if pseudo_references is not None:

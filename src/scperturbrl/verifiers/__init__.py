@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from scperturbrl.verifiers._pearson_topk import pearson_topk
     from scperturbrl.verifiers._plausibility import plausibility
     from scperturbrl.verifiers._rmse_topk import rmse_topk
+    from scperturbrl.verifiers._show import show
     from scperturbrl.verifiers._specificity import specificity
     from scperturbrl.verifiers._target_direction import target_direction
     from scperturbrl.verifiers._tf_activity import tf_activity
     from scperturbrl.verifiers.base import Reference, Verifier
     from scperturbrl.verifiers.calibration import Calibration, calibrate, combine, fit_calibration
-    from scperturbrl.verifiers.registry import DEFAULT, get, names, register, resolve, show
+    from scperturbrl.verifiers.registry import DEFAULT, get, names, register, resolve
 
 __getattr__, __dir__, __all__ = _lazy_exports(
     __name__,
@@ -29,7 +30,8 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         for module, exported in {
             "base": ["Reference", "Verifier"],
             "calibration": ["Calibration", "calibrate", "combine", "fit_calibration"],
-            "registry": ["DEFAULT", "get", "names", "register", "resolve", "show"],
+            "registry": ["DEFAULT", "get", "names", "register", "resolve"],
+            "_show": ["show"],
             # The underscore keeps a module from taking the name of the function that it defines.
             "_pearson_topk": ["pearson_topk"],
             "_rmse_topk": ["rmse_topk"],

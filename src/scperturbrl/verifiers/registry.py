@@ -21,8 +21,6 @@ from scperturbrl.verifiers.base import Verifier
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import pandas as pd
-
     Item = TypeVar("Item", bound=Verifier | Callable[..., Verifier])
 
 DEFAULT: tuple[str, ...] = ("pearson_topk", "rmse_topk", "de_spearman", "pathway_activity")
@@ -146,27 +144,6 @@ def names() -> list[str]:
     ['pearson_topk', 'rmse_topk']
     """
     return list(_FACTORIES)
-
-
-def show() -> pd.DataFrame:
-    """List all verifiers with their default settings.
-
-    Returns
-    -------
-    One row per verifier with its name, label, range, the reference fields it needs, whether it is differentiable,
-    whether it is a safeguard, and what it measures.
-
-    Examples
-    --------
-    >>> from scperturbrl import verifiers
-    >>> verifiers.show()["label"].tolist()[:2]
-    ['Pearson top-k similarity', 'RMSE top-k proximity']
-    """
-    import pandas as pd
-
-    columns = ["name", "label", "range", "needs", "differentiable", "safeguard", "description"]
-    rows = [[getattr(factory(), column) for column in columns] for factory in _FACTORIES.values()]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def _constant(verifier: Verifier) -> Callable[[], Verifier]:

@@ -1,0 +1,99 @@
+"""Per-gene variance and zero fraction of generated cells beside those of the observed ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
+from scperturbrl.get._populations import Populations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from mudata import MuData
+
+VARIANCE, ZERO_FRACTION = "variance", "zero_fraction"
+
+
+def calibration(
+    adata: AnnData | MuData,
+    *,
+    key: str = keys.GENERATOR_RL,
+    conditions: str | Sequence[str] | None = None,
+    modality: str | None = None,
+) -> pd.DataFrame:
+    """Compare how generated and observed cells of the same conditions vary, gene by gene.
+
+    A generator can match every mean and still be useless as a source of single cells: one whose cells have collapsed
+    towards their mean has too little variance, one without count noise too few zeros.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.tl.generate`.
+    key
+        Layer of generated cells.
+    conditions
+        Conditions, or perturbation labels for all their conditions; all with three cells by default.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
+
+    Returns
+    -------
+    One row per gene and quantity:
+
+    ``gene``
+        Its name.
+    ``quantity``
+        ``"variance"``: of log-normalised expression within a condition, unbiased, pooled over conditions; or
+        ``"zero_fraction"``: share of the cells without the gene.
+    ``observed``, ``generated``
+        Its value in either.
+
+    Raises
+    ------
+    KeyError
+        If the layer does not exist.
+    ValueError
+        If a condition does not exist.
+
+    Examples
+    --------
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> spr.pp.setup_anndata(adata)
+    >>> spr.pp.split(adata)
+    >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
+    >>> spr.tl.generate(adata)
+    >>> frame = spr.get.calibration(adata, key="generator")
+    >>> len(frame) == 2 * adata.n_vars
+    True
+    """
+    adata = pick(adata, modality)
+    populations = Populations.of(adata, key, conditions)
+    observed = _pooled(populations, populations.cells.expression)
+    generated = _pooled(populations, populations.layers[key])
+    genes = populations.cells.genes.astype(str)
+    parts = [
+        pd.DataFrame({"gene": genes, "quantity": name, "observed": observed[name], "generated": generated[name]})
+        for name in (VARIANCE, ZERO_FRACTION)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _pooled(populations: Populations, matrix: Any) -> dict[str, np.ndarray]:
+    """Variance and zero fraction ``(G,)``, pooled over the conditions."""
+    squares = zeros = np.zeros(len(populations.cells.genes))
+    n_cells = freedom = 0
+    for condition in populations.conditions:
+        block = populations.cells.block(populations.rows(condition), matrix)
+        squares = squares + block.var(0, dtype=np.float64) * len(block)
+        zeros = zeros + (block == 0).sum(0)
+        n_cells += len(block)
+        freedom += len(block) - 1
+    return {VARIANCE: squares / max(freedom, 1), ZERO_FRACTION: zeros / n_cells}

@@ -1,0 +1,142 @@
+"""What a generator in an AnnData is, at a glance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
+from scperturbrl._core.show import as_html, as_text
+from scperturbrl._core.validate import near_matches
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from mudata import MuData
+
+_PARTS = {"params", "weights", "space", "conditions"}
+
+
+@dataclass(frozen=True, repr=False)
+class GeneratorSummary:
+    """What a generator knows and how it was made. It prints as a table, in a notebook as an HTML one.
+
+    Attributes
+    ----------
+    key
+        Its slot in ``uns``.
+    params
+        Settings, seed, versions and parent.
+    conditions
+        One row a condition: perturbation, group, dose, cells, parts, split.
+    history
+        One row a logged step.
+    n_parameters
+        Numbers in its weights.
+    n_genes, n_latent
+        Genes, and dimensions of the latent space.
+    """
+
+    key: str
+    params: dict[str, Any]
+    conditions: pd.DataFrame
+    history: pd.DataFrame
+    n_parameters: int
+    n_genes: int
+    n_latent: int
+
+    def rows(self) -> dict[str, str]:
+        """What is shown: label to text."""
+        perturbed = self.conditions[self.conditions["n_parts"] > 0]
+        counts = perturbed[keys.SPLIT].astype(str).value_counts()
+        known = ", ".join(
+            f"{counts[name]} {name}" for name in (keys.TRAIN, keys.VALIDATION, keys.TEST) if name in counts
+        )
+        return {
+            "Method": str(self.params.get("method", "unknown")),
+            "Parent": str(self.params.get("parent") or "none"),
+            "Space": f"{self.n_latent} principal components of {self.n_genes} genes",
+            "Parameters": f"{self.n_parameters:,}",
+            "Perturbed conditions": known or "none",
+            **_training(self.params),
+            "Seed": str(self.params.get("seed", "unknown")),
+        }
+
+    def __repr__(self) -> str:
+        """Show it as aligned text."""
+        return as_text(f"Generator {self.key!r}", self.rows())
+
+    def _repr_html_(self) -> str:
+        return as_html(f"Generator {self.key!r}", self.rows())
+
+
+def generator(adata: AnnData | MuData, *, key: str = keys.GENERATOR, modality: str | None = None) -> GeneratorSummary:
+    """Summarise a generator.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a generator.
+    key
+        Which generator.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
+
+    Returns
+    -------
+    A summary that prints as text and shows as a table in a notebook; its attributes hold the settings, the
+    conditions and the history.
+
+    Raises
+    ------
+    KeyError
+        If there is no such generator; lists those that there are.
+
+    Examples
+    --------
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> spr.pp.setup_anndata(adata)
+    >>> spr.pp.split(adata)
+    >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
+    >>> spr.get.generator(adata)
+    Generator 'generator'
+      Method                fit_generator
+      Parent                none
+      Space                 8 principal components of 60 genes
+      ...
+    """
+    adata = pick(adata, modality)
+    record = adata.uns.get(key)
+    if not isinstance(record, dict) or not set(record) >= _PARTS:
+        found = [name for name in adata.uns if isinstance(adata.uns[name], dict) and set(adata.uns[name]) >= _PARTS]
+        hint = near_matches(key, found) if found else " Call `scperturbrl.tl.fit_generator(adata)` first."
+        msg = f"`uns` has no generator {key!r}.{hint}"
+        raise KeyError(msg)
+    architecture = record["space"]["architecture"]
+    return GeneratorSummary(
+        key=key,
+        params=dict(record["params"]),
+        conditions=record["conditions"],
+        history=record["history"],
+        n_parameters=sum(int(np.size(weight)) for weight in record["weights"].values()),
+        n_genes=int(architecture["n_genes"]),
+        n_latent=int(architecture["n_latent"]),
+    )
+
+
+def _training(params: dict[str, Any]) -> dict[str, str]:
+    """How training went, in words."""
+    if params.get("method") == "rl_finetune":
+        # sorted, because a file forgets the order
+        names = ", ".join(sorted(params["verifiers"]))
+        alarms = len(params.get("alarms", []))
+        kept = f"iteration {params['kept_iteration']} of {params['n_iterations']}"
+        return {"Verifiers": names, "Kept state": f"{kept}, {alarms} alarm{'' if alarms == 1 else 's'} of the guard"}
+    if "best_step" not in params:
+        return {}
+    kept = f"step {params['best_step']}" if params.get("keep_best") else "the last one"
+    return {"Kept state": f"{kept} of at most {params['n_steps']} steps"}

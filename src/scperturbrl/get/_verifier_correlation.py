@@ -1,0 +1,133 @@
+"""Whether verifiers and held-out metrics agree on which prediction is better."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
+from scperturbrl.get._evaluation import metric_order, model_order
+from scperturbrl.get._labels import SCORE_PREFIX
+from scperturbrl.get._slots import chosen, missing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from mudata import MuData
+
+_COMPARED = ("generator", "prediction")
+_CEILING = "ceiling"
+
+
+def verifier_correlation(
+    adata: AnnData | MuData,
+    *,
+    verifiers: str | Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
+    models: str | Sequence[str] | None = None,
+    modality: str | None = None,
+) -> pd.DataFrame:
+    """Correlate verifier scores with the other metrics over models and conditions.
+
+    Every metric is turned so that higher is better, and taken relative to the mean of the models in its condition, so
+    that easy and hard conditions do not make a correlation. A verifier to which held-out metrics do not, or even
+    negatively, correlate can be pleased without better cells: rewarding it invites hacking.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.tl.evaluate`.
+    verifiers
+        Names of verifiers; all that were evaluated by default.
+    metrics
+        Names of metrics, in this order; all but the verifier scores by default.
+    models
+        Names of models to compare; by default generators and other predictions, or all but the replicate ceiling where
+        those are fewer than two. Baselines differ so much that every score tells them apart.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
+
+    Returns
+    -------
+    One row per verifier and metric: ``verifier``, ``metric``, ``role`` (as in ``uns["evaluation"]``), ``correlation``
+    (Spearman, 1: they always agree; NaN where one of them is the same for all) and ``n``, the number of pairs.
+
+    Raises
+    ------
+    KeyError
+        If nothing was evaluated.
+    ValueError
+        If a verifier, a metric or a model does not occur, or fewer than two models are left.
+
+    Examples
+    --------
+    >>> import pandas as pd, scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> rows = [
+    ...     {"model": m, "kind": "generator", "condition": "A", "metric": metric, "value": v, "role": role}
+    ...     for metric, role, values in (("score_rmse_topk", "rewarded", (1, 2, 3)), ("mse", "held-out", (5, 4, 6)))
+    ...     for m, v in zip("xyz", values)
+    ... ]
+    >>> adata.uns["evaluation"] = pd.DataFrame(rows)
+    >>> spr.get.verifier_correlation(adata)[["verifier", "metric", "correlation"]]
+        verifier metric  correlation
+    0  rmse_topk    mse         -0.5
+    """
+    wide, roles = relative_values(pick(adata, modality), models)
+    own = [name for name in wide if name.startswith(SCORE_PREFIX)]
+    scores = chosen("verifiers", verifiers, [name.removeprefix(SCORE_PREFIX) for name in own])
+    others = chosen("metrics", metrics, [name for name in wide if name not in own])
+    rows = []
+    for verifier in scores:
+        for metric in others:
+            both = wide[[keys.score(verifier), metric]].dropna()
+            rows.append(
+                {
+                    "verifier": verifier,
+                    "metric": metric,
+                    "role": roles[metric],
+                    "correlation": _spearman(both),
+                    "n": len(both),
+                }
+            )
+    return pd.DataFrame(rows, columns=["verifier", "metric", "role", "correlation", "n"])
+
+
+def relative_values(adata: AnnData, models: str | Sequence[str] | None) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Goodness of every model and condition (rows) by every metric, relative to the condition; and roles of metrics."""
+    from scperturbrl.metrics.registry import METRICS
+
+    if keys.EVALUATION not in adata.uns:
+        raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
+    frame = adata.uns[keys.EVALUATION].astype({"model": str, "kind": str, "metric": str, "role": str})
+    names = _default_models(frame) if models is None else chosen("models", models, model_order(frame))
+    if len(names) < 2:
+        msg = f"Only {names} to compare; at least two models are needed. Evaluate more, or name more `models`."
+        raise ValueError(msg)
+    frame = frame[frame["model"].isin(names)]
+    better = [-METRICS[m].error(v) if m in METRICS else v for m, v in zip(frame["metric"], frame["value"], strict=True)]
+    frame = frame.assign(value=better)
+    wide = frame.pivot_table(index=["condition", "model"], columns="metric", values="value", dropna=False)
+    wide = wide[[name for name in metric_order(frame) if name in wide]]
+    relative = wide - wide.groupby(level="condition").transform("mean")
+    return relative, dict(zip(frame["metric"], frame["role"], strict=True))
+
+
+def _default_models(frame: pd.DataFrame) -> list[str]:
+    compared = model_order(frame[frame["kind"].isin(_COMPARED)])
+    return compared if len(compared) > 1 else model_order(frame[frame["kind"] != _CEILING])
+
+
+def _spearman(both: pd.DataFrame) -> float:
+    from scipy.stats import spearmanr
+
+    # what is only rounding must not become a rank
+    values = both.to_numpy(dtype=float)
+    values = np.where(np.abs(values) < 1e-12, 0.0, values)
+    if len(values) < 3 or (np.ptp(values, axis=0) == 0).any():
+        return float("nan")
+    return float(spearmanr(values[:, 0], values[:, 1]).statistic)

@@ -1,0 +1,27 @@
+"""Which conditions a plot with one panel a condition shows unless told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scperturbrl._core import keys
+from scperturbrl.data.conditions import condition_table
+from scperturbrl.data.registry import Setup
+from scperturbrl.data.split import split_labels
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def default_conditions(adata: AnnData, count: int) -> list[str]:
+    """The test conditions, or without any the perturbed ones, with the most cells: up to `count`, in their own order."""
+    table, codes = condition_table(adata, Setup.of(adata))
+    split = pd.Series(split_labels(adata)).groupby(codes).first().to_numpy()
+    perturbed = ~table["is_control"].to_numpy()
+    held_out = perturbed & (split == keys.TEST)
+    found = table[held_out if held_out.any() else perturbed]
+    largest = np.sort(np.argsort(-found["n_cells"].to_numpy(), kind="stable")[:count])
+    return [str(name) for name in found.index[largest]]

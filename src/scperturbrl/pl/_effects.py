@@ -1,0 +1,181 @@
+"""Predicted against observed effects, a point a gene."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
+from scperturbrl._core.validate import check_positive
+from scperturbrl.get._effects import agreement
+from scperturbrl.get._effects import effects as effect_frame
+from scperturbrl.get._labels import model_label
+from scperturbrl.pl._conditions import default_conditions
+from scperturbrl.pl._labels import spread_labels
+from scperturbrl.pl._style import (
+    DARK,
+    MIDDLE,
+    VERMILLION,
+    figure_of,
+    finish,
+    given_axes,
+    house_style,
+    inch,
+    legend_height,
+    new_axes,
+    outside_legend,
+    side_legend,
+    wrapped,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from mudata import MuData
+
+COLUMNS = 3
+
+_LEGEND = ("{} most differentially expressed genes", "Other genes", "Perturbed gene")
+
+
+def effects(
+    adata: AnnData | MuData,
+    *,
+    key: str = keys.GENERATOR_RL,
+    conditions: str | Sequence[str] | None = None,
+    n_top: int = 20,
+    n_labels: int = 8,
+    ax: Axes | Sequence[Axes] | None = None,
+    figsize: tuple[float, float] | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+    modality: str | None = None,
+) -> Axes | list[Axes] | Figure | None:
+    """Plot the predicted against the observed effect of every gene.
+
+    One panel a condition. On the dotted line the prediction is right; genes in the shaded quadrants move in the wrong
+    direction. The most differentially expressed genes are marked and the strongest of them named. Above each panel stand
+    the correlation over all genes and the share of the marked ones with the right direction; genes that the
+    condition targets count in neither.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.tl.generate`.
+    key
+        Layer of generated cells.
+    conditions
+        Conditions, or perturbation labels for all their conditions; by default the six test conditions (without any,
+        conditions) with the most cells.
+    n_top
+        How many of the most differentially expressed genes are marked, see :func:`scperturbrl.get.effects`.
+    n_labels
+        How many of these are named.
+    ax
+        Axes to draw on, one a condition; a new figure by default.
+    figsize
+        Size of the new figure in inches.
+    show
+        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
+    return_fig
+        Return the figure instead of the axes.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
+
+    Returns
+    -------
+    The axes (a list if there are several), the figure if `return_fig`, or None if the plot was shown. The numbers are
+    those of :func:`scperturbrl.get.effects`.
+
+    Raises
+    ------
+    KeyError
+        If the layer does not exist.
+    ValueError
+        If a condition does not exist, or the number of axes is wrong.
+
+    Examples
+    --------
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> spr.pp.setup_anndata(adata)
+    >>> spr.pp.split(adata)
+    >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
+    >>> spr.tl.generate(adata)
+    >>> ax = spr.pl.effects(adata, key="generator", conditions="GENE014", show=False)
+    >>> ax.get_xlabel()
+    'Observed effect'
+    """
+    check_positive(n_top=n_top)
+    adata = pick(adata, modality)
+    frame = effect_frame(adata, keys=key, conditions=conditions or default_conditions(adata, 6), n_top=n_top)
+    names = list(frame["condition"].unique())
+    own = ax is None
+    with house_style():
+        axes = given_axes(ax, len(names)) or _new_axes(len(names), figsize, n_top)
+        for panel, name in zip(axes, names, strict=True):
+            part = frame[frame["condition"] == name]
+            _draw_panel(panel, part, n_labels)
+            _caption(panel, name, part)
+        _add_legend(axes, frame, key, n_top, own=own)
+    return finish(axes, own=own, show=show, return_fig=return_fig)
+
+
+def _new_axes(count: int, figsize: tuple[float, float] | None, n_top: int) -> list[Axes]:
+    columns = min(count, COLUMNS)
+    width = inch(0.3 + 3.2 * columns)
+    legend = legend_height([label.format(n_top) for label in _LEGEND], width)
+    size = (width, inch(0.4 + 3.3 * -(-count // columns)) + legend)
+    return new_axes(count, figsize=figsize or size, columns=columns)
+
+
+def _draw_panel(ax: Axes, frame: pd.DataFrame, n_labels: int) -> None:
+    both = frame[["observed", "predicted"]].to_numpy()
+    reach = 1.12 * max(float(np.abs(both).max()), 1e-6)
+    for x, y in ((-reach, 0), (0, -reach)):
+        ax.fill_between([x, x + reach], y, y + reach, color="#F4F4F4", linewidth=0, zorder=0, gid="wrong")
+    ax.plot([-reach, reach], [-reach, reach], ":", color=MIDDLE, linewidth=1, zorder=1, gid="identity")
+    for row in ("axhline", "axvline"):
+        getattr(ax, row)(0, color=MIDDLE, linewidth=0.6, zorder=1)
+    kinds: dict[str, tuple[pd.Series, dict[str, Any]]] = {
+        "gene": (~frame["top"] & ~frame["target"], {"c": MIDDLE, "s": 8, "alpha": 0.6, "zorder": 2}),
+        "target": (frame["target"], {"c": DARK, "s": 26, "marker": "x", "zorder": 3}),
+        "top": (frame["top"], {"c": VERMILLION, "s": 14, "zorder": 4}),
+    }
+    for gid, (which, options) in kinds.items():
+        width = 1.2 if gid == "target" else 0
+        x, y = both[which.to_numpy()].T
+        ax.scatter(x, y, linewidths=width, rasterized=True, gid=gid, **options)
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    ax.set(xlabel="Observed effect", ylabel="Predicted effect")
+    named = frame[frame["top"]].sort_values("statistic", key=np.abs, ascending=False).head(n_labels)
+    spread_labels(ax, named[["observed", "predicted"]].to_numpy(), named["gene"].tolist())
+
+
+def _caption(ax: Axes, condition: str, frame: pd.DataFrame) -> None:
+    r, direction = agreement(frame)
+    held_out = "" if (frame[keys.SPLIT] == keys.TRAIN).all() else ", held out"
+    title = wrapped(f"{condition}{held_out}", width=3)
+    ax.set_title(f"{title}\nr = {r:.2f}, direction {direction:.0%}", fontsize="medium")
+
+
+def _add_legend(axes: list[Axes], frame: pd.DataFrame, key: str, n_top: int, *, own: bool) -> None:
+    dot: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 5}
+    handles = [
+        Line2D([], [], color=VERMILLION, label=_LEGEND[0].format(n_top), **dot),
+        Line2D([], [], color=MIDDLE, label=_LEGEND[1], **dot),
+    ]
+    if frame["target"].any():
+        handles.append(Line2D([], [], color=DARK, label=_LEGEND[2], linestyle="", marker="x"))
+    if not own:
+        side_legend(axes[-1], handles)
+        return
+    figure_of(axes[0]).suptitle(model_label(key))
+    outside_legend(figure_of(axes[0]), handles)

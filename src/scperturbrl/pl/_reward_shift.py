@@ -1,0 +1,185 @@
+"""Rewards before and after post-training, a row a condition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
+from scperturbrl.get._labels import model_label, verifier_label
+from scperturbrl.get._reward_shift import reward_shift as shift_frame
+from scperturbrl.pl._palette import group_colors
+from scperturbrl.pl._style import (
+    BLUE,
+    DARK,
+    MIDDLE,
+    figure_of,
+    finish,
+    given_axes,
+    house_style,
+    inch,
+    legend_height,
+    new_axes,
+    outside_legend,
+    side_legend,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from mudata import MuData
+
+
+def reward_shift(
+    adata: AnnData | MuData,
+    *,
+    before: str = keys.GENERATOR,
+    after: str = keys.GENERATOR_RL,
+    verifier: str | None = None,
+    palette: str | Sequence[str] | Mapping[str, str] | None = None,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+    modality: str | None = None,
+) -> Axes | list[Axes] | Figure | None:
+    """Plot how the mean reward of every condition moved with post-training.
+
+    A grey dot before, a coloured one after, a tick at the real cells of the condition. Conditions are sorted by the shift, and
+    those that training did not see have hollow dots. Conditions without a reward are left out
+    (:func:`scperturbrl.get.reward_shift` tells why there are such, and how to score held-out ones nevertheless).
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.tl.score` of both layers, and of the real cells for the ticks.
+    before, after
+        Names of the scores.
+    verifier
+        Raw score of this verifier instead of the reward.
+    palette
+        Colours of the dots after: one colour, a list or mapping with a colour a perturbation, or ``"obs"`` for those of
+        ``uns["<perturbation_key>_colors"]``. One blue by default, because the rows are labelled.
+    ax
+        Axes to draw on; a new figure by default.
+    figsize
+        Size of the new figure in inches; grows with the number of conditions by default.
+    show
+        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
+    return_fig
+        Return the figure instead of the axes.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
+
+    Returns
+    -------
+    The axes, the figure if `return_fig`, or None if the plot was shown. The numbers are those of
+    :func:`scperturbrl.get.reward_shift`.
+
+    Raises
+    ------
+    KeyError
+        If the scores or the verifier do not exist.
+    ValueError
+        If no condition was scored both before and after.
+
+    Examples
+    --------
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> spr.pp.setup_anndata(adata)
+    >>> spr.pp.split(adata)
+    >>> spr.pp.reference(adata)
+    >>> spr.tl.score(adata)
+    >>> ax = spr.pl.reward_shift(adata, before="observed", after="observed", verifier="rmse_topk", show=False)
+    >>> ax.get_xlabel()
+    'RMSE top-k proximity (raw score)'
+    """
+    adata = pick(adata, modality)
+    frame = shift_frame(adata, before=before, after=after, verifier=verifier)
+    scored = frame[frame["shift"].notna()].sort_values(["shift", "condition"], ascending=[False, True])
+    if scored.empty:
+        msg = f"No condition has a value both in {before!r} and in {after!r}: they have no reference. Score with `reference='observed'`."
+        raise ValueError(msg)
+    colors = _colors(adata, scored, palette)
+    own = ax is None
+    with house_style():
+        labels = [label for label, *_ in _legend(scored, before, after)]
+        axes = given_axes(ax, 1) or new_axes(1, figsize=figsize or _figsize(scored, labels))
+        _draw(axes[0], scored, colors)
+        axes[0].set_xlabel("Reward (0 = control cell, 1 = real cell)" if verifier is None else _score(verifier))
+        _add_legend(axes[0], scored, (before, after), colors, own=own)
+    return finish(axes, own=own, show=show, return_fig=return_fig)
+
+
+def _score(verifier: str) -> str:
+    return f"{verifier_label(verifier)} (raw score)"
+
+
+def _colors(
+    adata: AnnData, frame: pd.DataFrame, palette: str | Sequence[str] | Mapping[str, str] | None
+) -> dict[str, str]:
+    """Colour of each condition, that of its perturbation."""
+    from scperturbrl.data.registry import Setup
+
+    names = list(dict.fromkeys(frame["perturbation"]))
+    found = group_colors(adata, Setup.of(adata).perturbation_key, names, palette, default=BLUE)
+    return {row.condition: found[row.perturbation] for row in frame.itertuples()}
+
+
+def _figsize(frame: pd.DataFrame, labels: list[str]) -> tuple[float, float]:
+    width = inch(4.2 + 0.075 * frame["condition"].str.len().max())
+    row = 0.26 if len(frame) <= 40 else 0.18
+    return width, inch(0.9 + row * len(frame)) + legend_height(labels, width)
+
+
+def _draw(ax: Axes, frame: pd.DataFrame, colors: Mapping[str, str]) -> None:
+    for row, each in enumerate(frame.itertuples()):
+        color = colors[each.condition]
+        ax.plot([each.before, each.after], [row, row], color=color, linewidth=2, alpha=0.5, zorder=2, gid="shift")
+        for gid, value, tone, order in (("before", each.before, MIDDLE, 3), ("after", each.after, color, 4)):
+            face = tone if each.seen else "white"
+            ax.plot(value, row, "o", color=tone, markerfacecolor=face, markersize=6, zorder=order, gid=gid)
+        if np.isfinite(each.observed):
+            ax.plot(each.observed, row, "|", color=DARK, markersize=11, markeredgewidth=1.5, zorder=1, gid="observed")
+    ax.set_yticks(range(len(frame)), frame["condition"].tolist())
+    ax.tick_params(axis="y", length=0, labelsize="medium" if len(frame) <= 40 else "small")
+    ax.set_ylim(len(frame) - 0.4, -0.6)
+
+
+def _legend(frame: pd.DataFrame, before: str, after: str) -> list[tuple[str, str, str, bool]]:
+    """Label, marker, kind of colour and hollowness of every entry."""
+    found = [(model_label(before), "o", "before", False), (model_label(after), "o", "after", False)]
+    if not frame["seen"].all():
+        found.append(("Not seen in training", "o", "unseen", True))
+    if frame[keys.OBSERVED].notna().any():
+        found.append(("Real cells", "|", "observed", False))
+    return found
+
+
+def _add_legend(ax: Axes, frame: pd.DataFrame, names: tuple[str, str], colors: Mapping[str, str], *, own: bool) -> None:
+    distinct = set(colors.values())
+    tones = {
+        "before": MIDDLE,
+        "after": distinct.pop() if len(distinct) == 1 else DARK,
+        "unseen": DARK,
+        "observed": DARK,
+    }
+    handles = [
+        Line2D([], [], linestyle="", marker=marker, color=tones[kind], label=label, markersize=7, markeredgewidth=1.5)
+        for label, marker, kind, _ in _legend(frame, *names)
+    ]
+    for handle, (*_, hollow) in zip(handles, _legend(frame, *names), strict=True):
+        if hollow:
+            handle.set_markerfacecolor("white")
+    if own:
+        outside_legend(figure_of(ax), handles)
+    else:
+        side_legend(ax, handles)

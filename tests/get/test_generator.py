@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import scperturbrl as spr
+
+
+def test_summary_of_a_fit(adata):
+    summary = spr.get.generator(adata)
+    weights = adata.uns["generator"]["weights"]
+    assert summary.n_parameters == sum(value.size for value in weights.values())
+    assert (summary.n_genes, summary.n_latent) == (adata.n_vars, 8)
+    text = repr(summary)
+    assert text.startswith("Generator 'generator'\n")
+    assert re.search(r"Kept state +step \d+ of at most 30 steps", text)
+    split = adata.obs.loc[adata.obs["perturbation"] != "control"].groupby("split", observed=True)["perturbation"]
+    assert f"{split.nunique()['train']} train" in text
+    assert f"{split.nunique()['test']} test" in text
+
+
+def test_summary_of_post_training(adata):
+    text = repr(spr.get.generator(adata, key="generator_rl"))
+    assert re.search(r"Parent +generator\n", text)
+    assert "rmse_topk" in text
+    assert re.search(r"iteration \d of 4, \d+ alarms? of the guard", text)
+
+
+def test_html_is_escaped(adata):
+    adata.uns["<b>"] = adata.uns["generator"]
+    html = spr.get.generator(adata, key="<b>")._repr_html_()
+    assert "<b>" not in html
+    assert "&lt;b&gt;" in html
+    assert html.count("<tr>") == len(spr.get.generator(adata).rows())
+
+
+def test_it_survives_a_file(adata, tmp_path):
+    import anndata as ad
+
+    before = repr(spr.get.generator(adata, key="generator_rl"))
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    assert repr(spr.get.generator(ad.read_h5ad(tmp_path / "a.h5ad"), key="generator_rl")) == before
+
+
+def test_missing_generator(adata, bare):
+    with pytest.raises(KeyError, match="`uns` has no generator 'generator_r'.*'generator_rl'"):
+        spr.get.generator(adata, key="generator_r")
+    with pytest.raises(KeyError, match="fit_generator"):
+        spr.get.generator(bare)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import numpy as np
+
+import scperturbrl as spr
+from scperturbrl.get._labels import metric_label, verifier_label
+
+
+def test_matrix_is_the_frame(adata, drawn):
+    ax = spr.pl.verifier_correlation(adata, show=False)
+    frame = spr.get.verifier_correlation(adata)
+    (mesh,) = drawn(ax, "heatmap")
+    rows, columns = frame["metric"].unique(), frame["verifier"].unique()
+    wide = frame.pivot(index="metric", columns="verifier", values="correlation").loc[rows, columns]
+    np.testing.assert_allclose(np.ma.filled(mesh.get_array(), np.nan), wide)
+    assert mesh.get_clim() == (-1, 1)
+    assert [label.get_text() for label in ax.get_yticklabels()] == [metric_label(name) for name in rows]
+    assert [label.get_text() for label in ax.get_xticklabels()] == [verifier_label(name) for name in columns]
+
+
+def test_every_value_is_written(adata):
+    options = {"metrics": ["mse", "mmd"], "models": ["generator", "generator_rl", "additive", "control"]}
+    ax = spr.pl.verifier_correlation(adata, **options, show=False)
+    values = spr.get.verifier_correlation(adata, **options)["correlation"]
+    assert values.notna().all()
+    shown = sorted(text.get_text().replace("\N{MINUS SIGN}", "-") for text in ax.texts if len(text.get_text()) < 6)
+    assert shown == sorted(f"{value:.2f}" for value in values)
+
+
+def test_roles_are_named_and_set_apart(adata, drawn):
+    ax = spr.pl.verifier_correlation(adata, show=False)
+    frame = spr.get.verifier_correlation(adata).drop_duplicates("metric")
+    texts = {text.get_text(): text.xy[1] for text in ax.texts if hasattr(text, "xy")}
+    assert list(texts) == ["Rewarded", "Related", "Held out"]
+    for label, role in (("Rewarded", "rewarded"), ("Related", "related"), ("Held out", "held-out")):
+        rows = np.flatnonzero((frame["role"] == role).to_numpy())
+        assert texts[label] == (rows[0] + rows[-1] + 1) / 2
+    assert len(drawn(ax, "gap")) == 2
+
+
+def test_layout(adata, inside, apart):
+    figure = spr.pl.verifier_correlation(adata, return_fig=True)
+    assert inside(figure)
+    assert apart(figure, figure.axes[0].get_yticklabels())
