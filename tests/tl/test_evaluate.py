@@ -9,7 +9,12 @@ import pytest
 import scperturbrl as spr
 from scperturbrl.metrics import METRICS, energy_distance, split_half
 
-BASELINES = {"control", "perturbed_mean", "matching_mean", "additive", "additive_ridge"}
+BASELINES = {"control", "perturbed_mean", "matching_mean", "nearest_condition", "additive", "additive_ridge"}
+CEILINGS = {"split_half", "interpolated_duplicate"}
+COLUMNS = {
+    *("model", "kind", "condition", "covariates", "metric", "value", "scaled", "role", "n_parts", "parts_seen"),
+    *("n_cells", "n_observed", "seed", "engine", "version"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +38,10 @@ def real_cells(adata, condition):
 
 def test_the_table_is_tidy(evaluated):
     adata, table = evaluated
-    assert set(table) == {"model", "kind", "condition", "metric", "value", "scaled", "role", "n_cells"}
+    assert set(table) == COLUMNS
     assert not table.duplicated(["model", "condition", "metric"]).any()
     assert set(table["condition"]) == set(held_out(adata))
-    assert set(table["model"]) == {"generator", "split_half"} | BASELINES
+    assert set(table["model"]) == {"generator"} | CEILINGS | BASELINES
     kinds = table.drop_duplicates("model").set_index("model")["kind"]
     assert kinds["generator"] == "generator"
     assert kinds["split_half"] == "ceiling"

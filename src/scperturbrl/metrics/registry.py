@@ -30,6 +30,8 @@ class Metric:
         Where the definition comes from.
     joint
         Whether all conditions are needed at once, so that a single pair has no value.
+    engine
+        Package whose algorithm computes it, recorded with its version beside every number.
 
     Examples
     --------
@@ -45,6 +47,7 @@ class Metric:
     description: str
     source: str
     joint: bool = False
+    engine: str = "scperturbrl"
 
     def error(self, value: float) -> float:
         """Return how far `value` falls short of the best; lower is better for every metric."""
@@ -199,6 +202,7 @@ _ALL = (
         higher_is_better=None,
         description="How well a linear classifier tells predicted from observed cells that it has not seen; 0.5 is best.",
         source="Lopez-Paz and Oquab 2017",
+        engine="scikit-learn",
     ),
     _agreement(
         "neighbour_precision",

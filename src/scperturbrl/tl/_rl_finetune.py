@@ -15,10 +15,11 @@ from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_positive
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.fingerprint import cells_identity, reward_identity, weights_hash
+from scperturbrl.data.network import network_hash
 from scperturbrl.data.recentring import fit_recentring
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import read_generator, write_generator
-from scperturbrl.data.stored_reference import read_calibration, read_reference
+from scperturbrl.data.stored_reference import pathway_matrix, read_calibration, read_reference
 from scperturbrl.data.task import build_task
 from scperturbrl.flow.finite_steps import skipped_message
 from scperturbrl.rl.finetune import FinetuneResult, FinetuneSettings, finetune
@@ -180,6 +181,7 @@ def rl_finetune(
         "verifiers": {verifier.name: dict(verifier.params) for verifier in chosen},
         "verifier_weights": dict(zip([v.name for v in chosen], reward.weights.tolist(), strict=True)),
         "calibrate": calibrate,
+        "network": network_hash(pathway_matrix(adata)[0]),
         **{name: value for name, value in asdict(settings).items() if name != "progress"},
         "alarms": result.alarms,
         "kept_iteration": result.kept_iteration,
