@@ -44,7 +44,8 @@ def test_pearson(distance, populations):
 def test_mmd_without_the_self_pairs_of_pertpy(distance, populations, monkeypatch):
     x, y = populations
     gamma = 1 / (2 * 1.7 * np.median(pdist(y, "sqeuclidean")))
-    monkeypatch.setattr(distribution, "_SCALES", (1.7,))
+    monkeypatch.setattr(distribution, "_WIDEST", 1.7)
+    monkeypatch.setattr(distribution, "_N_WIDTHS", 1)
     theirs = float(distance("mmd")(x, y, kernel="rbf", gamma=gamma))
     # a cell's kernel with itself is 1
     within = lambda cells: np.exp(-gamma * pdist(cells, "sqeuclidean")).mean()

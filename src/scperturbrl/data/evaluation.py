@@ -11,6 +11,7 @@ import pandas as pd
 
 from scperturbrl._core import keys
 from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.components import training_components
 from scperturbrl.data.observed import Observed
 from scperturbrl.data.population import Population, draw_population
 from scperturbrl.data.populations import BASELINES, TrainingEffects
@@ -31,8 +32,6 @@ CEILING = "split_half"
 DUPLICATE = "interpolated_duplicate"
 N_TOP = 50
 N_COMPONENTS = 30
-# Beyond this many genes their covariance matrix is larger than the cells.
-_MANY_GENES = 4000
 _MODULE_CELLS = 2000
 _DISCRIMINATION: dict[str, Any] = {
     "discrimination": {"metric": "cosine"},
@@ -79,12 +78,7 @@ class Evaluation:
     @cached_property
     def projection(self) -> np.ndarray:
         """Loadings ``(G, d)`` of the training cells' components, in which cells are compared."""
-        from sklearn.decomposition import PCA
-
-        rows = np.flatnonzero(self.cells.is_training())
-        n = min(N_COMPONENTS, len(self.cells.genes), len(rows))
-        solver = "covariance_eigh" if len(self.cells.genes) <= _MANY_GENES else "arpack"
-        return PCA(n, svd_solver=solver, random_state=0).fit(self.cells.expression[rows]).components_.T
+        return training_components(self.cells, n_components=N_COMPONENTS)
 
     @cached_property
     def modules(self) -> np.ndarray:

@@ -10,6 +10,10 @@ from scperturbrl.metrics._arrays import populations
 
 # Logarithms in float32 give a count back within this much, plus this much of the count.
 _OFF, _RELATIVE = 0.02, 1e-5
+# Depths that differ by no more than this share are taken for equal.
+_ALIKE = 0.05
+# Genes that are looked at first: most cells without counts are told by them.
+_GLANCE = 100
 # No cell has a count like this.
 _LARGEST = 1e9
 # The share of real cells that must be cells of counts.
@@ -91,21 +95,25 @@ class _Counted:
         self.size = self.rates.sum(axis=1)
         self.counts = np.zeros_like(self.rates)
         self.whole = self.size == 0
-        smallest = np.min(self.rates, axis=1, where=self.rates > 0, initial=np.inf)
-        for divisor in (1, 2, 3, 4):
-            left = np.flatnonzero(~self.whole)
-            counts = self.rates[left] * (divisor / smallest[left])[:, None]
-            nearest = np.rint(counts)
-            fits = (np.abs(counts - nearest) <= _OFF + _RELATIVE * counts).all(axis=1) & (
-                counts.max(axis=1, initial=0) < _LARGEST
-            )
-            self.counts[left[fits]] = nearest[fits]
-            self.whole[left[fits]] = True
+        self._read(np.min(np.where(self.rates > 0, self.rates, np.inf), axis=1, initial=np.inf))
         self.depth = self.counts.sum(axis=1)
+
+    def _read(self, smallest: np.ndarray) -> None:
+        """Find the cells whose values are whole multiples of the smallest one, or of a half, third or quarter of it."""
+        for divisor in (1, 2, 3, 4):
+            scale = np.where(self.size > 0, divisor / smallest, 0).astype(self.rates.dtype)[:, None]
+            left = np.flatnonzero(~self.whole & _are_counts(self.rates[:, :_GLANCE] * scale))
+            counts = self.rates[left] * scale[left]
+            fits = _are_counts(counts)
+            self.counts[left[fits]] = np.rint(counts[fits])
+            self.whole[left[fits]] = True
 
     def at_depth(self, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Log-normalised cells of these depths: cells of counts thinned, the others sampled."""
-        thinned, sampled = np.flatnonzero(self.whole & (depth < self.depth)), np.flatnonzero(~self.whole)
+        thinned = np.flatnonzero(self.whole & (depth < (1 - _ALIKE) * self.depth))
+        sampled = np.flatnonzero(~self.whole)
+        if not len(thinned) and not len(sampled):
+            return np.log1p(self.rates)
         counts = self.counts.copy()
         if len(thinned):
             rows, genes = np.nonzero(self.counts[thinned])
@@ -116,3 +124,9 @@ class _Counted:
             counts[sampled] = rng.poisson(share * depth[sampled, None])
         reached = np.maximum(counts.sum(axis=1), 1)
         return np.log1p(counts * (self.size / reached)[:, None])
+
+
+def _are_counts(values: np.ndarray) -> np.ndarray:
+    """Whether all values of a row are whole numbers, as far as float32 logarithms keep them so."""
+    off = np.abs(values - np.rint(values))
+    return (off <= _OFF + _RELATIVE * values).all(axis=1) & (values.max(axis=1, initial=0) < _LARGEST)
