@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from scperturbrl.get._embedding import embedding
     from scperturbrl.get._evaluation import evaluation
     from scperturbrl.get._held_out import held_out
+    from scperturbrl.get._split import split_manifest
     from scperturbrl.get._training_history import training_history
     from scperturbrl.get._verifier_scores import verifier_scores
 
@@ -21,6 +22,7 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         "embedding": "scperturbrl.get._embedding",
         "evaluation": "scperturbrl.get._evaluation",
         "held_out": "scperturbrl.get._held_out",
+        "split_manifest": "scperturbrl.get._split",
         "training_history": "scperturbrl.get._training_history",
         "verifier_scores": "scperturbrl.get._verifier_scores",
     },
