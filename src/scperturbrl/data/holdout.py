@@ -106,6 +106,7 @@ def choose(
     setup: Setup,
     holdout: str,
 ) -> list[str]:
+    """Units to hold out: those named in `values`, or a share of the pool drawn with `rng`."""
     if values is None:
         n = min(max(1, round(fraction * len(pool))), max(1, len(pool) - 1))
         return sorted(rng.choice(sorted(pool), size=n, replace=False).tolist())

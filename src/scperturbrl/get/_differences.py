@@ -106,7 +106,7 @@ def _table(adata: AnnData | pd.DataFrame) -> pd.DataFrame:
         table = adata.uns[keys.EVALUATION]
     else:
         raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
-    return table.astype({name: str for name in ("model", "condition", "metric", "role")})
+    return table.astype(dict.fromkeys(("model", "condition", "metric", "role"), str))
 
 
 def _units(table: pd.DataFrame) -> list[str]:
