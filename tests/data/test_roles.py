@@ -27,7 +27,9 @@ def test_a_network_that_was_not_recorded_taints_all():
 
 
 def test_rewards_that_took_no_step_do_not_count():
-    found = roles([REWARDED | {"reward_steps": 0, "energy_steps": 2}], ["score_pathway_activity", "energy_distance", "mmd"])
+    found = roles(
+        [REWARDED | {"reward_steps": 0, "energy_steps": 2}], ["score_pathway_activity", "energy_distance", "mmd"]
+    )
     assert list(found.values()) == ["held-out", "rewarded", "related"]
 
 

@@ -24,7 +24,9 @@ def test_a_rewarded_metric_is_never_returned(adata):
 
 
 def test_a_label_that_says_otherwise_does_not_help(bare):
-    bare.uns["evaluation"] = table(("score_pearson_topk", "held-out"), ("pearson_delta", "held-out"), ("mmd", "held-out"))
+    bare.uns["evaluation"] = table(
+        ("score_pearson_topk", "held-out"), ("pearson_delta", "held-out"), ("mmd", "held-out")
+    )
     bare.uns["g"] = rewarded("pearson_topk")
     assert spr.get.held_out(bare)["metric"].tolist() == ["mmd"]
 

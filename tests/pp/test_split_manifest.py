@@ -153,9 +153,7 @@ def toy_table():
     return spr.tl.evaluate(adata, keys=[], verifiers=["rmse_topk"], max_cells=30)
 
 
-@pytest.mark.parametrize(
-    "options", [{"holdout": "perturbations"}, {"values": ["A+B"]}, {"parts_seen": -1}]
-)
+@pytest.mark.parametrize("options", [{"holdout": "perturbations"}, {"values": ["A+B"]}, {"parts_seen": -1}])
 def test_parts_seen_is_for_drawn_combinations(options):
     with pytest.raises(ValueError, match="`parts_seen="):
         spr.pp.split(screen(), **{"parts_seen": 1} | options)

@@ -301,7 +301,9 @@ def test_parts_seen_and_cells_stand_beside_every_number(evaluated):
 
 
 def test_a_smaller_cap_moves_distances_and_no_mean(screen):
-    full, capped = (spr.tl.evaluate(screen, keys=[], layers=[], predictions={"p": screen}, max_cells=n) for n in (500, 20))
+    full, capped = (
+        spr.tl.evaluate(screen, keys=[], layers=[], predictions={"p": screen}, max_cells=n) for n in (500, 20)
+    )
     for metric, model in (("mse", "p"), ("pearson_delta", "p"), ("mse", "additive"), ("discrimination", "split_half")):
         np.testing.assert_allclose(values(full, model, metric), values(capped, model, metric), rtol=1e-3, atol=1e-6)
     assert not np.allclose(values(full, "additive", "energy_distance"), values(capped, "additive", "energy_distance"))

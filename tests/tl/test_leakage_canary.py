@@ -49,7 +49,10 @@ def test_models_that_are_returned(adata, honest):
     def pipeline(cells):
         seen = training(cells) if honest else cells
         model = PCA(3, svd_solver="full").fit(seen.X.toarray())
-        return {"model": [model.components_, {"mean": model.mean_}], "scale": StandardScaler().fit(seen.X.toarray()).scale_}
+        return {
+            "model": [model.components_, {"mean": model.mean_}],
+            "scale": StandardScaler().fit(seen.X.toarray()).scale_,
+        }
 
     table = spr.tl.leakage_canary(adata, pipeline)
     assert set(table.index) == {"result/model/0", "result/model/1/mean", "result/scale"}

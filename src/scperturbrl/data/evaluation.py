@@ -204,8 +204,6 @@ class Evaluation:
         found = {}
         for name, options in _DISCRIMINATION.items():
             exclude = None if options.get("targets") else targets[None]
-            score = discrimination_score(
-                effect[None], measured, metric=options["metric"], exclude=exclude, truth=[row]
-            )
+            score = discrimination_score(effect[None], measured, metric=options["metric"], exclude=exclude, truth=[row])
             found[name] = float(score[0])
         return found

@@ -156,7 +156,9 @@ def _check_conditions(manifest: SplitManifest, table: pd.DataFrame) -> None:
         raise ValueError(msg)
     held_out = table.index[table["is_control"]].difference(list(manifest.train))
     if len(held_out):
-        msg = f"The split holds out control cells ({list(held_out[:3])}), the input of every prediction. They must train."
+        msg = (
+            f"The split holds out control cells ({list(held_out[:3])}), the input of every prediction. They must train."
+        )
         raise ValueError(msg)
 
 

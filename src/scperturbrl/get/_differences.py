@@ -77,7 +77,9 @@ def differences(
     Examples
     --------
     >>> import pandas as pd, scperturbrl as spr
-    >>> rows = [(m, c, v) for m, shift in (("mine", 0.0), ("additive", 0.2)) for c, v in (("A", shift), ("B", 0.1 + shift))]
+    >>> rows = [
+    ...     (m, c, v) for m, shift in (("mine", 0.0), ("additive", 0.2)) for c, v in (("A", shift), ("B", 0.1 + shift))
+    ... ]
     >>> table = pd.DataFrame(rows, columns=["model", "condition", "value"]).assign(metric="mse", role="held-out")
     >>> found = spr.get.differences(table, "mine", reference="additive")
     >>> found[["metric", "difference", "verdict", "n_conditions"]].round(3).values.tolist()
@@ -92,7 +94,9 @@ def differences(
     rows = []
     for name in chosen("metrics", metrics, list(dict.fromkeys(table["metric"]))):
         part = table[table["metric"] == name]
-        wide = part.pivot_table(index=_units(part), columns="model", values=column, dropna=False).reindex(columns=models)
+        wide = part.pivot_table(index=_units(part), columns="model", values=column, dropna=False).reindex(
+            columns=models
+        )
         for other in chosen("reference", reference, models):
             label = {"model": model, "reference": other, "metric": name, "role": part["role"].iloc[0]}
             rows.append(label | _compared(wide, model, other, name if column == "value" else None, settings))

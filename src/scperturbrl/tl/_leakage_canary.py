@@ -94,9 +94,7 @@ def leakage_canary(adata: AnnData, pipeline: Callable[[AnnData], Any], *, seed: 
     return table
 
 
-def _run(
-    pipeline: Callable[[AnnData], Any], copy: AnnData, kept: np.ndarray, names: pd.Index
-) -> dict[str, np.ndarray]:
+def _run(pipeline: Callable[[AnnData], Any], copy: AnnData, kept: np.ndarray, names: pd.Index) -> dict[str, np.ndarray]:
     result = pipeline(copy)
     return findings(copy if result is None else result, kept, names)
 

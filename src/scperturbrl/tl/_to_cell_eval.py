@@ -101,7 +101,9 @@ def to_cell_eval(
         controls = _control_cells(cells, part, output)
         for side, who in (("pred", source), ("real", cells)):
             _joined([controls, *(_cells(who, row, part, output) for row in part.index)]).write_h5ad(files[side])
-        rows.append({"context": str(group), **{side: str(file) for side, file in files.items()}, "n_conditions": len(part)})
+        rows.append(
+            {"context": str(group), **{side: str(file) for side, file in files.items()}, "n_conditions": len(part)}
+        )
     log.note(f"wrote {2 * len(rows)} files for cell-eval2 to {folder}")
     kind = "lognorm" if output == "log" else "counts"
     return pd.DataFrame(rows).assign(pert_col=TARGET, control=CONTROL, input_type=kind)
@@ -121,9 +123,7 @@ def _wanted(cells: Cells, conditions: Sequence[str] | None) -> pd.DataFrame:
     return table
 
 
-def _predicted(
-    adata: AnnData, prediction: str | AnnData, conditions: list[str], n_cells: int, seed: int
-) -> AnnData:
+def _predicted(adata: AnnData, prediction: str | AnnData, conditions: list[str], n_cells: int, seed: int) -> AnnData:
     if not isinstance(prediction, str):
         return prediction
     if prediction not in adata.layers and prediction in generator_keys(adata):
