@@ -51,7 +51,9 @@ def without_parts(
     Up to `n` combinations, and the parts that must leave training with every condition that contains them.
     """
     parts_of = {unit: table.loc[names[0], "parts"] for unit, names in pool.items()}
-    chosen, removed, kept = [], set(), set()
+    chosen: list[str] = []
+    removed: set[str] = set()
+    kept: set[str] = set()
     for unit in rng.permutation(sorted(pool)).tolist():
         parts = parts_of[unit]
         options = list(combinations(parts, len(parts) - parts_seen)) if parts_seen <= len(parts) else []
@@ -131,7 +133,7 @@ def _set_validation(
     labels: pd.Series,
     table: pd.DataFrame,
     pool: dict[str, list[str]],
-    chosen: list[str],
+    chosen: Sequence[str],
     fraction: float,
     rng: np.random.Generator,
     *,

@@ -125,7 +125,7 @@ def _compared(
     index = both.index.to_frame(index=False).drop(columns="seed", errors="ignore")
     groups = list(index.itertuples(index=False, name=None))
     raw = paired_bootstrap(both[model], both[other], groups=groups, **settings)
-    error = METRICS[metric].error if metric in METRICS else lambda value: -value
+    error = METRICS[metric].error if metric and metric in METRICS else lambda value: -value
     errors = paired_bootstrap(both[model].map(error), both[other].map(error), groups=groups, **settings)
     verdict = "" if raw.n_units < 2 else "better" if errors.high < 0 else "worse" if errors.low > 0 else "tie"
     return {

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+_NAN = float("nan")
+
 
 class PairedDifference(NamedTuple):
     """Outcome of :func:`paired_bootstrap`.
@@ -88,10 +90,10 @@ def paired_bootstrap(
     units = _units(*paired(first, second), groups)
     n = len(units)
     if n == 0:
-        return PairedDifference(*[float("nan")] * 4, 0)
+        return PairedDifference(_NAN, _NAN, _NAN, _NAN, 0)
     difference = float(units.mean())
     if n == 1:
-        return PairedDifference(difference, *[float("nan")] * 3, 1)
+        return PairedDifference(difference, _NAN, _NAN, _NAN, 1)
     means = units[np.random.default_rng(seed).integers(n, size=(n_resamples, n))].mean(axis=1)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])

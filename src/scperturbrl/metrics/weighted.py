@@ -36,7 +36,8 @@ def response_weights(statistic: ArrayLike) -> np.ndarray:
     >>> response_weights([0.0, -2.0, 4.0]).tolist()
     [0.0, 0.2, 0.8]
     """
-    size = np.nan_to_num(np.abs(np.asarray(statistic, dtype=np.float64)), nan=0.0, posinf=np.finfo(np.float32).max)
+    given = np.abs(np.asarray(statistic, dtype=np.float64))
+    size: np.ndarray = np.nan_to_num(given, nan=0.0, posinf=1e30)
     span = size.max() - size.min() if len(size) else 0.0
     if not span > 0:
         return np.full(len(size), np.nan)

@@ -103,8 +103,9 @@ def split(
     else:
         pool = candidates(table, setup, holdout)
         chosen, removed = _drawn(table, pool, setup, holdout, values, fraction, parts_seen, seed)
-        options = {"validation_fraction": validation_fraction, "seed": seed}
-        labels = hold_out(table, pool, chosen, holdout=holdout, removed=removed, **options)
+        labels = hold_out(
+            table, pool, chosen, holdout=holdout, removed=removed, validation_fraction=validation_fraction, seed=seed
+        )
         described = f"{holdout}: {', '.join(chosen)}" + (f"; without {', '.join(removed)}" if removed else "")
     write_split(adata, SplitManifest.of(labels, table, described=described, seed=seed))
 
@@ -165,8 +166,7 @@ def split_folds(
         raise ValueError(msg)
     found = []
     for number, chosen in enumerate(folds(pool, k=k, rng=numpy_rng(seed, 0))):
-        options = {"validation_fraction": validation_fraction, "seed": seed}
-        labels = hold_out(table, pool, chosen, holdout=holdout, **options)
+        labels = hold_out(table, pool, chosen, holdout=holdout, validation_fraction=validation_fraction, seed=seed)
         described = f"{holdout}, fold {number + 1} of {k}: {', '.join(chosen)}"
         found.append(SplitManifest.of(labels, table, described=described, seed=seed))
     return found

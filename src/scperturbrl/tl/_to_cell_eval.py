@@ -139,13 +139,14 @@ def _with_split(other: AnnData) -> AnnData:
 
 def _cells(who: Cells, condition: str, table: pd.DataFrame, output: str) -> AnnData:
     row = table.loc[condition]
-    found = np.flatnonzero(who.codes == who.table.index.get_loc(condition)) if condition in who.table.index else []
+    known = condition in who.table.index
+    found = np.flatnonzero(who.codes == who.table.index.get_loc(condition)) if known else np.empty(0, dtype=int)
     if not len(found):
         msg = f"The prediction has no cells of condition {condition!r}.{near_matches(condition, who.table.index)}"
         raise KeyError(msg)
     same = (table["perturbation"] == row["perturbation"]).sum() > 1
     label = f"{row['perturbation']} {row['dose']:g}" if same else str(row["perturbation"])
-    return _labelled(who, np.asarray(found), label, output)
+    return _labelled(who, found, label, output)
 
 
 def _control_cells(cells: Cells, table: pd.DataFrame, output: str) -> AnnData:
