@@ -32,7 +32,13 @@ ALSO_A_WORD = {
     "train": ("data/split.py",),  # field of the manifest
     "validation": ("data/split.py", "get/_training_history.py", "pl/_training_history.py"),  # the same, and a series
     "test": ("data/split.py",),
-    "generator": ("get/_evaluation.py", "pl/_evaluation.py", "tl/_evaluate.py", "_demo_report.py"),  # kind of a model
+    "generator": (
+        "get/_evaluation.py",
+        "get/_held_out.py",
+        "pl/_evaluation.py",
+        "tl/_evaluate.py",
+        "_demo_report.py",
+    ),  # kind of a model
     "observed": ("get/_embedding.py", "tl/_score.py", "metrics/pair.py"),  # value of an option, name of an array
     "generated": ("get/_embedding.py",),
     "origin": ("get/*.py", "pl/*.py"),  # column of a tidy frame

@@ -31,7 +31,9 @@ def grid_of_toys():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(suites.DATASETS, "toy", suites.Dataset("toy", tiny, "a toy"))
         fit, finetune, evaluate = spr.tl.fit_generator, spr.tl.rl_finetune, spr.tl.evaluate
-        patch.setattr(spr.tl, "fit_generator", lambda adata, **o: fit(adata, **(SMALL | o | {"n_steps": 20})), raising=False)
+        patch.setattr(
+            spr.tl, "fit_generator", lambda adata, **o: fit(adata, **(SMALL | o | {"n_steps": 20})), raising=False
+        )
         small = {"n_iterations": 2, "n_conditions": 2, "group_size": 4}
         patch.setattr(spr.tl, "rl_finetune", lambda adata, **o: finetune(adata, **(o | small)), raising=False)
         patch.setattr(arms, "steps_for", lambda budget, train: 20)

@@ -92,12 +92,12 @@ class Evaluation:
         rows: list[dict[str, Any]] = []
         for number, condition in enumerate(self.conditions):
             real = np.flatnonzero(self.cells.codes == self.cells.table.index.get_loc(condition))
-            observed = self._draw("observed", "observed", real)
+            observed = self._draw(keys.OBSERVED, keys.OBSERVED, real)
             label = self._label(condition, len(real))
             for population in [*predict(condition), *self._baselines(condition)]:
                 rows += self._measure(label, number, population, observed)
             first, second = split_half(real[:, None], seed=self.seed)
-            half = self._draw("observed", "observed", second[:, 0])
+            half = self._draw(keys.OBSERVED, keys.OBSERVED, second[:, 0])
             for population in self._ceilings(condition, first[:, 0]):
                 rows += self._measure(label, number, population, half, real=real)
         return pd.DataFrame(rows)

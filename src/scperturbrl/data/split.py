@@ -124,7 +124,7 @@ def write_split(adata: AnnData, manifest: SplitManifest) -> None:
     _check_conditions(manifest, table)
     labels = manifest.labels(table.index)
     adata.obs[keys.SPLIT] = pd.Categorical(labels[codes], categories=list(_LABELS)).remove_unused_categories()
-    adata.uns[keys.SETUP]["split"] = manifest.to_uns()
+    adata.uns[keys.SETUP][keys.SPLIT] = manifest.to_uns()
     adata.uns[keys.SETUP].pop("reference", None)
     log.note(f"held out {len(manifest.test)} conditions for the test, {len(manifest.validation)} for validation")
 
@@ -137,7 +137,7 @@ def read_split(adata: AnnData) -> SplitManifest:
     ValueError
         If there is none.
     """
-    record = adata.uns.get(keys.SETUP, {}).get("split")
+    record = adata.uns.get(keys.SETUP, {}).get(keys.SPLIT)
     if record is None:
         msg = "`adata` is not split. Call `scperturbrl.pp.split(adata)` first."
         raise ValueError(msg)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+OWN_ENGINE = "scperturbrl"
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -47,7 +49,7 @@ class Metric:
     description: str
     source: str
     joint: bool = False
-    engine: str = "scperturbrl"
+    engine: str = OWN_ENGINE
 
     def error(self, value: float) -> float:
         """Return how far `value` falls short of the best; lower is better for every metric."""

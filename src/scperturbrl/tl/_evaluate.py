@@ -25,7 +25,7 @@ from scperturbrl.data.stored_generator import StoredGenerator, check_genes, gene
 from scperturbrl.data.stored_reference import cross_fit, pathway_matrix, read_reference
 from scperturbrl.metrics.ceiling import scaled_score
 from scperturbrl.metrics.compute import PATHWAY
-from scperturbrl.metrics.registry import METRICS
+from scperturbrl.metrics.registry import METRICS, OWN_ENGINE
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
@@ -258,6 +258,6 @@ def _with_scaled(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _engines(metrics: pd.Series) -> dict[str, list[str]]:
-    engines = [METRICS[name].engine if name in METRICS else "scperturbrl" for name in metrics]
+    engines = [METRICS[name].engine if name in METRICS else OWN_ENGINE for name in metrics]
     versions = {name: version(name) for name in set(engines)}
     return {"engine": engines, "version": [versions[name] for name in engines]}
