@@ -5,42 +5,48 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import pandas as pd
+from benchmarks import evaluation_speed, grid, report
+from benchmarks.arms import ARMS, DEFAULT
+from benchmarks.suites import DATASETS, SUITES
 
-from benchmarks import main_job
-from benchmarks.suites import SUITES
+WHAT = {
+    "main": "measure the data sets of the README",
+    "run": "measure a suite: real, simulated, paper or main",
+    "report": "only write the report of what was measured again",
+    "evaluate": "time the evaluation itself",
+}
 
 
-def main() -> None:
-    """Run ``python -m benchmarks main`` or redraw its report."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run ``python -m benchmarks``."""
+    options = _parser().parse_args(arguments)
+    if options.what == "evaluate":
+        print(evaluation_speed.run().to_string())
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    names = options.suites or SUITES["main" if options.what == "main" else options.suite]
+    if options.what in ("main", "run"):
+        grid.run(names, options.models, range(options.seeds), data=options.data, out=options.out)
+    results = grid.collect(options.out, names)
+    print(report.write(results, options.out, short=options.short, provenance=grid.provenance()))
+
+
+def _parser() -> argparse.ArgumentParser:
+    what = "; ".join(f"{name}: {words}" for name, words in WHAT.items())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("what", choices=WHAT, help=what)
+    parser.add_argument("--suite", default="main", choices=SUITES, help="data sets that belong together")
     parser.add_argument(
-        "what", choices=["main", "report"], help="measure, or only rewrite the report of what was measured"
+        "--suites", nargs="+", choices=DATASETS, metavar="NAME", help=f"data sets: {', '.join(DATASETS)}"
     )
-    parser.add_argument("--suites", nargs="+", default=list(SUITES), choices=SUITES)
+    parser.add_argument(
+        "--models", nargs="+", default=DEFAULT, choices=ARMS, metavar="NAME", help=f"of {', '.join(ARMS)}"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: 3)")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the real data sets")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--short", action="store_true", help="fewer rows and columns")
-    arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    if arguments.what == "main":
-        for suite in arguments.suites:
-            for seed in range(arguments.seeds):
-                _measure(suite, seed, arguments.data, arguments.out)
-    found = [pd.read_csv(file) for suite in arguments.suites for file in sorted(arguments.out.glob(f"{suite}-*.csv"))]
-    report = main_job.summarise(pd.concat(found), short=arguments.short)
-    (arguments.out / "report.md").write_text(report, encoding="utf-8")
-    print(report)
-
-
-def _measure(suite: str, seed: int, data: Path, out: Path) -> None:
-    file = out / f"{suite}-{seed}.csv"
-    if file.exists():
-        print(f"{file} exists and is kept; delete it to measure again")
-        return
-    main_job.run(suite, seed, data).to_csv(file, index=False)
-    print(f"wrote {file}", flush=True)
+    parser.add_argument("--short", action="store_true", help="fewer rows and columns, no pictures")
+    return parser
 
 
 if __name__ == "__main__":

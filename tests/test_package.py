@@ -37,6 +37,7 @@ ALSO_A_WORD = {
         "get/__init__.py",
         "get/_evaluation.py",
         "get/_verifier_correlation.py",
+        "get/_held_out.py",
         "pl/_evaluation.py",
         "tl/_evaluate.py",
         "_demo_report.py",

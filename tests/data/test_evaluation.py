@@ -9,8 +9,10 @@ import torch
 
 import scperturbrl as spr
 from scperturbrl.data.cells import Cells
-from scperturbrl.data.evaluation import Evaluation, Population, fit_all
+from scperturbrl.data.evaluation import Evaluation
 from scperturbrl.data.generation import generate_cells
+from scperturbrl.data.observed import Observed
+from scperturbrl.data.population import Population, draw_population
 from scperturbrl.data.populations import BASELINES
 from scperturbrl.data.stored_generator import read_generator
 from scperturbrl.data.stored_reference import cross_fit
@@ -50,7 +52,7 @@ def dense(cells, name, training=True):
 
 
 def test_every_model_has_every_metric_in_every_condition(table, evaluation):
-    assert set(table["model"]) == {"itself", "mirror", "split_half", *BASELINES}
+    assert set(table["model"]) == {"itself", "mirror", "split_half", "interpolated_duplicate", *BASELINES}
     assert table.groupby("model")["metric"].nunique().nunique() == 1
     assert len(table) == table["model"].nunique() * len(evaluation.conditions) * table["metric"].nunique()
     assert {"score_pearson_topk", "discrimination"} <= set(table["metric"])
@@ -115,13 +117,35 @@ def test_a_single_condition_is_not_ranked(cells, ready_toy):
     assert "discrimination" not in set(table["metric"])
 
 
-def test_fit_all_gives_mean_effects(cells):
-    names = cells.conditions("train")
-    effects, targets = fit_all(cells, np.ones(len(cells.codes), bool), names, np.zeros((60, 0), dtype=np.float32))
+def test_observed_effects_are_those_of_all_cells(cells):
+    observed = Observed(cells)
     control = dense(cells, "control").mean(0)
-    for effect, target, name in zip(effects, targets, names, strict=True):
-        np.testing.assert_allclose(effect, dense(cells, name).mean(0) - control, atol=1e-6)
+    assert set(observed.names) == set(cells.table.index) - {"control"}
+    for effect, target, name in zip(observed.table.mean_effect, observed.table.targets, observed.names, strict=True):
+        np.testing.assert_allclose(effect, dense(cells, name, training=False).mean(0) - control, atol=1e-6)
         assert set(cells.genes[target]) == set(name.split("+"))
+
+
+def test_parts_of_a_combination_are_its_singles(cells):
+    observed = Observed(cells)
+    pair = next(name for name in observed.names if "+" in name)
+    control = dense(cells, "control").mean(0)
+    expected = [dense(cells, part, training=False).mean(0) - control for part in pair.split("+")]
+    np.testing.assert_allclose(observed.parts(pair), expected, atol=1e-6)
+    assert observed.parts(pair.split("+")[0]) is None
+
+
+def test_drawn_cells_are_capped_and_their_mean_is_not(cells):
+    index = np.flatnonzero(cells.codes == cells.table.index.get_loc("control"))
+    drawn = draw_population("m", "prediction", cells, index, max_cells=7, seed=0)
+    assert drawn.cells.shape == (7, len(cells.genes))
+    assert drawn.n_cells == len(index)
+    np.testing.assert_allclose(drawn.mean, cells.block(index).mean(0, dtype=float), rtol=1e-6)
+    everything = {row.tobytes() for row in cells.block(index)}
+    assert {row.tobytes() for row in drawn.cells} <= everything
+    whole = draw_population("m", "prediction", cells, index, max_cells=len(index), seed=0)
+    assert whole.mean is None
+    np.testing.assert_array_equal(whole.cells, cells.block(index))
 
 
 @pytest.fixture(scope="module")

@@ -88,3 +88,13 @@ def test_undefined_and_wrong_input():
         discrimination_score(observed, observed, metric="cosin")
     with pytest.raises(ValueError, match="`exclude` has shape"):
         discrimination_score(observed, observed, exclude=np.zeros(20, dtype=bool))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l1", "l2"])
+def test_some_of_the_predictions_score_as_among_all(metric):
+    rng = np.random.default_rng(0)
+    predicted, observed = rng.normal(size=(2, 9, 12))
+    exclude, truth = rng.random((9, 12)) < 0.2, [4, 1, 7]
+    full = discrimination_score(predicted, observed, metric=metric, exclude=exclude)
+    some = discrimination_score(predicted[truth], observed, metric=metric, exclude=exclude[truth], truth=truth)
+    np.testing.assert_array_equal(some, full[truth])

@@ -22,8 +22,9 @@ def test_labels_are_unique():
     assert len({metric.label for metric in METRICS.values()}) == len(METRICS)
 
 
-def test_only_the_discrimination_score_compares_conditions():
-    assert [name for name, metric in METRICS.items() if metric.joint] == ["discrimination"]
+def test_only_discrimination_scores_compare_conditions():
+    joint = [name for name, metric in METRICS.items() if metric.joint]
+    assert joint == ["discrimination", "discrimination_l1", "centroid_accuracy"]
 
 
 @pytest.mark.parametrize(("name", "value", "error"), [("mse", 0.2, 0.2), ("de_overlap", 0.2, 0.8)])

@@ -9,7 +9,12 @@ import pytest
 import scperturbrl as spr
 from scperturbrl.metrics import METRICS, energy_distance, split_half
 
-BASELINES = {"control", "perturbed_mean", "matching_mean", "additive", "additive_ridge"}
+BASELINES = {"control", "perturbed_mean", "matching_mean", "nearest_condition", "additive", "additive_ridge"}
+CEILINGS = {"split_half", "interpolated_duplicate"}
+COLUMNS = {
+    *("model", "kind", "condition", "covariates", "metric", "value", "scaled", "role", "n_parts", "parts_seen"),
+    *("n_cells", "n_observed", "seed", "engine", "version"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +38,10 @@ def real_cells(adata, condition):
 
 def test_the_table_is_tidy(evaluated):
     adata, table = evaluated
-    assert set(table) == {"model", "kind", "condition", "metric", "value", "scaled", "role", "n_cells"}
+    assert set(table) == COLUMNS
     assert not table.duplicated(["model", "condition", "metric"]).any()
     assert set(table["condition"]) == set(held_out(adata))
-    assert set(table["model"]) == {"generator", "split_half"} | BASELINES
+    assert set(table["model"]) == {"generator"} | CEILINGS | BASELINES
     kinds = table.drop_duplicates("model").set_index("model")["kind"]
     assert kinds["generator"] == "generator"
     assert kinds["split_half"] == "ceiling"
@@ -254,3 +259,51 @@ def test_errors_name_value_and_remedy(fitted, prepare, error, message):
     with pytest.raises(error, match=message):
         spr.tl.evaluate(fitted, **options)
     assert "evaluation" not in fitted.uns
+
+
+def test_a_post_trained_generator_brings_what_it_must_be_compared_with(fitted):
+    spr.tl.rl_finetune(fitted, n_iterations=1, n_conditions=2, group_size=2)
+    table = spr.tl.evaluate(fitted, keys=["generator_rl"], n_cells=20)
+    assert {"generator", "generator_rl"} <= set(table["model"])
+    spr.tl.fit_generator(fitted, init_from="generator", key_added="longer", n_steps=3)
+    assert "longer" in set(spr.tl.evaluate(fitted, keys=["generator_rl"], n_cells=20)["model"])
+
+
+def test_further_networks_are_evaluated_and_told_apart_from_the_rewarded_one(fitted):
+    genes = fitted.var_names.to_numpy()
+    hallmark = pd.DataFrame({"source": np.repeat(["H1", "H2", "H3"], 12), "target": genes[:36]})
+    options = {"n_iterations": 1, "n_conditions": 2, "group_size": 2, "energy_steps": 0}
+    spr.tl.rl_finetune(fitted, verifiers=["pathway_activity"], **options)
+    own = fitted.uns["pathway_network"]
+    table = spr.tl.evaluate(fitted, n_cells=20, networks={"hallmark": hallmark, "renamed": own})
+    roles = table.drop_duplicates("metric").set_index("metric")["role"]
+    assert roles["pathway_correlation"] == roles["renamed_recovery"] == "related"
+    assert roles["hallmark_correlation"] == roles["hallmark_recovery"] == "held-out"
+    with pytest.raises(ValueError, match="is the stored pathway network"):
+        spr.tl.evaluate(fitted, networks={"pathway": hallmark})
+
+
+def test_numbers_say_what_computed_them(evaluated):
+    _, table = evaluated
+    engines = table.drop_duplicates("metric").set_index("metric")
+    assert engines.loc["mse", "engine"] == "scperturbrl"
+    assert engines.loc["mse", "version"] == spr.__version__
+    assert engines.loc["classifier_auroc", "engine"] == "scikit-learn"
+
+
+def test_parts_seen_and_cells_stand_beside_every_number(evaluated):
+    adata, table = evaluated
+    for condition, rows in table.groupby("condition"):
+        assert set(rows["n_parts"]) == set(rows["parts_seen"]) == {2}
+        assert set(rows["n_observed"]) == {int((adata.obs["perturbation"] == condition).sum())}
+    assert set(table["seed"]) == {0}
+    assert set(table["covariates"]) == {"all"}
+
+
+def test_a_smaller_cap_moves_distances_and_no_mean(screen):
+    full, capped = (
+        spr.tl.evaluate(screen, keys=[], layers=[], predictions={"p": screen}, max_cells=n) for n in (500, 20)
+    )
+    for metric, model in (("mse", "p"), ("pearson_delta", "p"), ("mse", "additive"), ("discrimination", "split_half")):
+        np.testing.assert_allclose(values(full, model, metric), values(capped, model, metric), rtol=1e-3, atol=1e-6)
+    assert not np.allclose(values(full, "additive", "energy_distance"), values(capped, "additive", "energy_distance"))

@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.components import training_components
+from scperturbrl.data.observed import Observed
+from scperturbrl.data.population import Population, draw_population
 from scperturbrl.data.populations import BASELINES, TrainingEffects
-from scperturbrl.metrics.ceiling import split_half
+from scperturbrl.metrics.ceiling import interpolated_duplicate, split_half
 from scperturbrl.metrics.compute import compute_metrics
 from scperturbrl.metrics.differential import welch_t
 from scperturbrl.metrics.discrimination import discrimination_score
+from scperturbrl.metrics.modules import gene_modules
 from scperturbrl.metrics.pair import ConditionPair
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from scperturbrl.data.cells import Cells
     from scperturbrl.data.cross_fit import CrossFit
 
 CEILING = "split_half"
+DUPLICATE = "interpolated_duplicate"
 N_TOP = 50
 N_COMPONENTS = 30
-
-
-class Population(NamedTuple):
-    """Cells ``(n, G)`` that a model predicts for a condition, and their mean where it is known exactly."""
-
-    model: str
-    kind: str
-    cells: np.ndarray
-    mean: np.ndarray | None = None
+_MODULE_CELLS = 2000
+_DISCRIMINATION: dict[str, Any] = {
+    "discrimination": {"metric": "cosine"},
+    "discrimination_l1": {"metric": "l1"},
+    "centroid_accuracy": {"metric": "l2", "targets": True},
+}
 
 
 @dataclass
 class Evaluation:
-    """Evaluates predicted populations of test conditions.
+    """Evaluates predicted populations of test conditions, one condition in memory at a time.
 
     Attributes
     ----------
@@ -50,7 +53,9 @@ class Evaluation:
     fitted
         Cross-fitted references of the *observed* cells of these conditions, to score cells with.
     max_cells, seed
-        Cap of the distances, and seed of subsamples.
+        Cap of cells of a population, and seed of subsamples.
+    networks
+        Name to weights ``(G, P)`` of the gene sets whose enrichment is compared.
     """
 
     cells: Cells
@@ -58,6 +63,7 @@ class Evaluation:
     fitted: CrossFit
     max_cells: int
     seed: int
+    networks: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def training(self) -> TrainingEffects:
@@ -65,119 +71,139 @@ class Evaluation:
         return TrainingEffects.of(self.cells)
 
     @cached_property
-    def projection(self) -> np.ndarray:
-        """Loadings ``(G, d)`` of the training cells' components, in which cells are compared."""
-        from sklearn.decomposition import PCA
-
-        rows = np.flatnonzero(self.cells.is_training())
-        n = min(N_COMPONENTS, len(self.cells.genes), len(rows))
-        return PCA(n, svd_solver="covariance_eigh").fit(self.cells.expression[rows]).components_.T
-
-    def run(self, predict: Callable[[str], Iterator[Population]]) -> pd.DataFrame:
-        """Evaluate the populations of `predict` beside baselines and ceiling; one row a model, condition and metric."""
-        rows: list[dict[str, Any]] = []
-        effects: dict[str, dict[str, np.ndarray]] = {}
-        for number, condition in enumerate(self.conditions):
-            real = self._real(condition)
-            for population in [*predict(condition), *self._baselines(condition), self._ceiling(condition)]:
-                pair = self._pair(condition, population, real)
-                values = compute_metrics(pair, k=N_TOP, max_cells=self.max_cells, seed=self.seed)
-                values |= self._scores(population, number, real)
-                effects.setdefault(population.model, {})[condition] = pair.predicted_effect
-                label = {"model": population.model, "kind": population.kind, "condition": condition}
-                n = len(population.cells)
-                rows += [{**label, "metric": name, "value": value, "n_cells": n} for name, value in values.items()]
-        return pd.DataFrame(rows + self._discrimination(effects, rows))
-
-    def _real(self, condition: str) -> np.ndarray:
-        return np.flatnonzero(self.cells.codes == self.cells.table.index.get_loc(condition))
+    def observed(self) -> Observed:
+        """Effects of all measured conditions."""
+        return Observed(self.cells)
 
     @cached_property
-    def _context(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Control cells (capped) and their exact mean, for every control group of the conditions."""
-        found = {}
+    def projection(self) -> np.ndarray:
+        """Loadings ``(G, d)`` of the training cells' components, in which cells are compared."""
+        return training_components(self.cells, n_components=N_COMPONENTS)
+
+    @cached_property
+    def modules(self) -> np.ndarray:
+        """Gene modules ``(G, M)`` of a sample of the training cells."""
+        rows = np.flatnonzero(self.cells.is_training())
+        drawn = numpy_rng(self.seed).choice(rows, min(len(rows), _MODULE_CELLS), replace=False)
+        return gene_modules(self.cells.block(np.sort(drawn)), seed=0)
+
+    def run(self, predict: Callable[[str], Iterator[Population]]) -> pd.DataFrame:
+        """Evaluate the populations of `predict` beside baselines and ceilings; one row a model, condition and metric."""
+        rows: list[dict[str, Any]] = []
+        for number, condition in enumerate(self.conditions):
+            real = np.flatnonzero(self.cells.codes == self.cells.table.index.get_loc(condition))
+            observed = self._draw(keys.OBSERVED, keys.OBSERVED, real)
+            label = self._label(condition, len(real))
+            for population in [*predict(condition), *self._baselines(condition)]:
+                rows += self._measure(label, number, population, observed)
+            first, second = split_half(real[:, None], seed=self.seed)
+            half = self._draw(keys.OBSERVED, keys.OBSERVED, second[:, 0])
+            for population in self._ceilings(condition, first[:, 0]):
+                rows += self._measure(label, number, population, half, real=real)
+        return pd.DataFrame(rows)
+
+    def _draw(self, model: str, kind: str, index: np.ndarray) -> Population:
+        return draw_population(model, kind, self.cells, index, max_cells=self.max_cells, seed=self.seed)
+
+    def _label(self, condition: str, n_observed: int) -> dict[str, Any]:
+        row = self.cells.table.loc[condition]
+        return {
+            "condition": condition,
+            "covariates": row["group"],
+            "n_parts": len(row["parts"]),
+            "parts_seen": self.training.parts_seen(self.cells, condition),
+            "n_observed": n_observed,
+        }
+
+    def _measure(
+        self,
+        label: dict[str, Any],
+        number: int,
+        population: Population,
+        observed: Population,
+        *,
+        real: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]:
+        """Rows of one model and condition. `real`: cells to score with the verifiers in place of the population."""
+        pair = self._pair(label["condition"], population, observed)
+        values = compute_metrics(pair, k=N_TOP, max_cells=self.max_cells, seed=self.seed)
+        values |= self._discrimination(label["condition"], pair.predicted_effect)
+        values |= self._scores(population, number, real)
+        n = len(population.cells) if population.n_cells is None else population.n_cells
+        whose = {"model": population.model, "kind": population.kind, **label, "n_cells": n}
+        return [{**whose, "metric": name, "value": value} for name, value in values.items()]
+
+    @cached_property
+    def _context(self) -> dict[str, Population]:
+        """Control cells of every control group of the conditions."""
+        found: dict[str, Population] = {}
         for condition in self.conditions:
             group = str(self.cells.table.loc[condition, "group"])
             if group not in found:
                 row = self.cells.control_row(int(self.cells.table.index.get_loc(condition)))
-                index = np.flatnonzero((self.cells.codes == row) & self.cells.is_training())
-                mean = np.asarray(self.cells.expression[index].mean(0)).ravel()
-                rng = np.random.default_rng(self.seed)
-                kept = np.sort(rng.choice(index, min(len(index), 2 * self.max_cells), replace=False))
-                found[group] = self.cells.block(kept), mean
+                found[group] = self._draw(
+                    "control", "baseline", np.flatnonzero((self.cells.codes == row) & self.cells.is_training())
+                )
         return found
 
-    def _pair(self, condition: str, population: Population, real: np.ndarray) -> ConditionPair:
-        control, control_mean = self._context[str(self.cells.table.loc[condition, "group"])]
-        observed, predicted = self.cells.block(real), population.cells
-        if population.kind == "ceiling":
-            predicted, observed = split_half(observed, seed=self.seed)
+    def _control(self, condition: str) -> tuple[np.ndarray, np.ndarray]:
+        """Control cells of the covariates of `condition`, and their exact mean."""
+        control = self._context[str(self.cells.table.loc[condition, "group"])]
+        return control.cells, control.cells.mean(0, dtype=np.float64) if control.mean is None else control.mean
+
+    def _pair(self, condition: str, population: Population, observed: Population) -> ConditionPair:
+        control, control_mean = self._control(condition)
+        statistic = self.observed.statistic(condition) if population.kind != "ceiling" else None
         targets = np.flatnonzero(np.isin(self.cells.genes, self.cells.table.loc[condition, "parts"]))
         return ConditionPair(
-            predicted,
-            observed,
+            population.cells,
+            observed.cells,
             control,
             predicted_mean=population.mean,
+            observed_mean=observed.mean,
             control_mean=control_mean,
-            observed_statistic=welch_t(observed, control).statistic,
+            # one half must not choose the genes that the other half is judged on
+            observed_statistic=welch_t(observed.cells, control).statistic if statistic is None else statistic,
             target_genes=targets,
             systema_reference=control_mean + self.training.effects.mean(0),
+            modules=self.modules,
+            networks=self.networks,
+            parts=self.observed.parts(condition),
             projection=self.projection,
         )
 
     def _baselines(self, condition: str) -> Iterator[Population]:
-        control, mean = self._context[str(self.cells.table.loc[condition, "group"])]
+        control, mean = self._control(condition)
         for name in BASELINES:
             effect = self.training.predict(self.cells, condition, name).astype(np.float32)
             yield Population(name, "baseline", control + effect, mean + effect)
 
-    def _ceiling(self, condition: str) -> Population:
-        return Population(CEILING, "ceiling", self.cells.block(self._real(condition)))
+    def _ceilings(self, condition: str, half: np.ndarray) -> Iterator[Population]:
+        """One half of the real cells, as they are and moved towards the mean response."""
+        replicate = self._draw(CEILING, "ceiling", half)
+        yield replicate
+        response = self.training.predict(self.cells, condition, "perturbed_mean")
+        moved, _ = interpolated_duplicate(replicate.cells, mean_response=self._control(condition)[1] + response)
+        yield Population(DUPLICATE, "ceiling", moved, n_cells=len(half))
 
-    def _scores(self, population: Population, number: int, real: np.ndarray) -> dict[str, float]:
+    def _scores(self, population: Population, number: int, real: np.ndarray | None) -> dict[str, float]:
         """Mean raw score of each verifier; real cells are scored against references that they are not part of."""
-        ceiling = population.kind == "ceiling"
-        raw = (
-            self.fitted.score_cells(real, number)
-            if ceiling
-            else self.fitted.score_block(population.cells[: self.max_cells], number)
-        )
+        if population.kind == "ceiling" and real is not None and population.model == CEILING:
+            raw = self.fitted.score_cells(real, number)
+        else:
+            raw = self.fitted.score_block(population.cells[: self.max_cells], number)
         return {keys.score(v.name): float(raw[:, i].nanmean()) for i, v in enumerate(self.fitted.verifiers)}
 
-    def _discrimination(
-        self, effects: dict[str, dict[str, np.ndarray]], rows: list[dict[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """Rank the true effect among those of all measured conditions, for every model."""
-        names = list(self.cells.table.index[~self.cells.table["is_control"]])
-        count = np.bincount(self.cells.codes, minlength=len(self.cells.table))[self.cells.rows(names)]
-        names = [name for name, n in zip(names, count, strict=True) if n > 1]
-        if len(names) < 2:
-            return []
-        everything = np.ones(len(self.cells.codes), dtype=bool)
-        empty = np.zeros((len(self.cells.genes), 0), dtype=np.float32)
-        table = fit_all(self.cells, everything, names, empty)
-        kinds = {row["model"]: row["kind"] for row in rows}
-        sizes = {(row["model"], row["condition"]): row["n_cells"] for row in rows}
-        found = []
-        for model, predicted in effects.items():
-            full = table[0].copy()
-            index = [names.index(condition) for condition in predicted]
-            full[index] = np.stack(list(predicted.values()))
-            score = discrimination_score(full, table[0], metric="cosine", exclude=table[1])[index]
-            for condition, value in zip(predicted, score, strict=True):
-                label = {
-                    "model": model,
-                    "kind": kinds[model],
-                    "condition": condition,
-                    "n_cells": sizes[model, condition],
-                }
-                found.append({**label, "metric": "discrimination", "value": float(value)})
+    def _discrimination(self, condition: str, effect: np.ndarray) -> dict[str, float]:
+        """Rank the true effect among those of the conditions that it may be confused with."""
+        if condition not in self.observed.names or len(self.observed.names) < 2:
+            return {}
+        rivals = self.observed.rivals(condition)
+        row = rivals.index(self.observed.names.index(condition))
+        measured, targets = self.observed.table.mean_effect[rivals], self.observed.table.targets[rivals[row]]
+        found = {}
+        for name, options in _DISCRIMINATION.items():
+            exclude = None if options.get("targets") else targets[None]
+            score = discrimination_score(effect[None], measured, metric=options["metric"], exclude=exclude, truth=[row])
+            found[name] = float(score[0])
         return found
-
-
-def fit_all(cells: Cells, use: np.ndarray, names: list[str], network: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean effects ``(C, G)`` of all conditions, and which genes each one targets."""
-    from scperturbrl.data.reference import fit_reference
-
-    table = fit_reference(cells, use, conditions=names, network=network)
-    return table.mean_effect.astype(np.float64), table.targets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,3 +51,9 @@ def network_matrix(network: pd.DataFrame, genes: Iterable[str]) -> tuple[np.ndar
     columns = {source: column for column, source in enumerate(sources)}
     weights[inside["target"].map(index), inside["source"].map(columns)] = inside["weight"]
     return weights, sources
+
+
+def network_hash(weights: np.ndarray) -> str:
+    """Hash of the gene sets ``(n_genes, n_sources)``, whatever their names and order; empty for no network."""
+    columns = sorted(np.ascontiguousarray(column, dtype=np.float32).tobytes() for column in weights.T if column.any())
+    return hashlib.sha256(b"".join(columns)).hexdigest()[:16] if columns else ""

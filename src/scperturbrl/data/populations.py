@@ -9,13 +9,18 @@ import numpy as np
 
 from scperturbrl._core import keys
 from scperturbrl.data.reference import fit_reference
-from scperturbrl.metrics.baselines import additive_effect, matching_mean_effect, perturbed_mean_effect
+from scperturbrl.metrics.baselines import (
+    additive_effect,
+    matching_mean_effect,
+    nearest_effect,
+    perturbed_mean_effect,
+)
 from scperturbrl.metrics.ridge import ridge_effect
 
 if TYPE_CHECKING:
     from scperturbrl.data.cells import Cells
 
-BASELINES = ("control", "perturbed_mean", "matching_mean", "additive", "additive_ridge")
+BASELINES = ("control", "perturbed_mean", "matching_mean", "nearest_condition", "additive", "additive_ridge")
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,16 @@ class TrainingEffects:
         vocabulary = sorted({part for label in unique for part in of_label[label]} | set(parts))
         design = np.array([[part in of_label[label] for part in vocabulary] for label in unique], dtype=float)
         query = np.array([[part in parts for part in vocabulary]], dtype=float)
+        if baseline == "nearest_condition":
+            return nearest_effect(design, means, features_query=query)[0]
         if baseline == "additive":
             return additive_effect(design, means, design_query=query).effect[0]
         return ridge_effect(design, means, design_query=query).effect[0]
+
+    def parts_seen(self, cells: Cells, condition: str) -> int:
+        """How many parts of `condition` some training condition measures alone, in whatever context."""
+        alone = {parts[0] for parts in cells.table.loc[self.conditions, "parts"] if len(parts) == 1}
+        return len(alone & set(cells.table.loc[condition, "parts"]))
 
     def _same_context(self, cells: Cells, condition: str, parts: tuple[str, ...]) -> np.ndarray:
         same = self.groups == cells.table.loc[condition, "group"]

@@ -8,13 +8,16 @@ from scperturbrl._core.lazy import lazy_exports as _lazy_exports
 
 if TYPE_CHECKING:
     from scperturbrl.get._calibration import calibration
+    from scperturbrl.get._differences import differences
     from scperturbrl.get._effects import effects
     from scperturbrl.get._effects_heatmap import effects_heatmap
     from scperturbrl.get._embedding import embedding
     from scperturbrl.get._evaluation import evaluation
     from scperturbrl.get._generator import GeneratorSummary, generator
+    from scperturbrl.get._held_out import held_out
     from scperturbrl.get._pathway_activity import pathway_activity
     from scperturbrl.get._reward_shift import reward_shift
+    from scperturbrl.get._split import split_manifest
     from scperturbrl.get._training_history import training_history
     from scperturbrl.get._verifier_correlation import verifier_correlation
     from scperturbrl.get._verifier_scores import verifier_scores
@@ -23,14 +26,17 @@ __getattr__, __dir__, __all__ = _lazy_exports(
     __name__,
     {
         "calibration": "scperturbrl.get._calibration",
+        "differences": "scperturbrl.get._differences",
         "effects": "scperturbrl.get._effects",
         "effects_heatmap": "scperturbrl.get._effects_heatmap",
         "embedding": "scperturbrl.get._embedding",
         "evaluation": "scperturbrl.get._evaluation",
-        "GeneratorSummary": "scperturbrl.get._generator",
         "generator": "scperturbrl.get._generator",
+        "GeneratorSummary": "scperturbrl.get._generator",
+        "held_out": "scperturbrl.get._held_out",
         "pathway_activity": "scperturbrl.get._pathway_activity",
         "reward_shift": "scperturbrl.get._reward_shift",
+        "split_manifest": "scperturbrl.get._split",
         "training_history": "scperturbrl.get._training_history",
         "verifier_correlation": "scperturbrl.get._verifier_correlation",
         "verifier_scores": "scperturbrl.get._verifier_scores",

@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scperturbrl.metrics.differential import de_overlap, de_spearman, direction_match
-from scperturbrl.metrics.distribution import energy_distance, mmd_rbf
+from scperturbrl.metrics.distribution import classifier_auroc, energy_distance, mmd_rbf
 from scperturbrl.metrics.diversity import variance_ratio, zero_fraction_error
-from scperturbrl.metrics.population import l2, mae, mse, pearson_delta
+from scperturbrl.metrics.gene_sets import enrichment_correlation, enrichment_recovery
+from scperturbrl.metrics.interaction import interaction_correlation
+from scperturbrl.metrics.modules import module_correlation_error
+from scperturbrl.metrics.neighbours import neighbour_scores
+from scperturbrl.metrics.population import l2, mae, mse, pearson_delta, spearman_delta
+from scperturbrl.metrics.registry import METRICS
+from scperturbrl.metrics.significance import significant_jaccard
+from scperturbrl.metrics.weighted import response_weights, weighted_mse, weighted_r2_delta
 
 if TYPE_CHECKING:
     from scperturbrl.metrics.pair import ConditionPair
+
+_NAN = float("nan")
+PATHWAY = "pathway"
 
 
 def compute_metrics(pair: ConditionPair, *, k: int = 50, max_cells: int = 500, seed: int = 0) -> dict[str, float]:
@@ -25,14 +35,15 @@ def compute_metrics(pair: ConditionPair, *, k: int = 50, max_cells: int = 500, s
     k
         Number of genes in the overlap, and of differentially expressed genes where the pair does not name them.
     max_cells
-        Energy distance and MMD cost the square of the number of cells; larger populations are subsampled to this many.
+        Distances between cells cost the square of their number; larger populations are subsampled to this many.
     seed
-        Of the subsample.
+        Of subsamples, folds and matched depths.
 
     Returns
     -------
-    Metric name to value, in the order of the registry; NaN where a metric is undefined. The discrimination score is not
-    among them, it compares conditions: see :func:`scperturbrl.metrics.discrimination_score`.
+    Metric name to value, in the order of the registry; NaN where a metric is undefined. Networks of the pair other than
+    ``pathway`` follow as ``<name>_correlation`` and ``<name>_recovery``. The discrimination scores are not among them, they
+    compare conditions: see :func:`scperturbrl.metrics.discrimination_score`.
 
     Examples
     --------
@@ -44,28 +55,35 @@ def compute_metrics(pair: ConditionPair, *, k: int = 50, max_cells: int = 500, s
     >>> metrics["mse"], metrics["de_overlap"], metrics["variance_ratio"]
     (0.0, 1.0, 1.0)
     """
-    genes = pair.strongest_genes(k)
-    return _profile_metrics(pair, genes) | _differential_metrics(pair, genes, k) | _cell_metrics(pair, max_cells, seed)
+    values = _profile_metrics(pair, pair.strongest_genes(k))
+    values |= _differential_metrics(pair, pair.strongest_genes(k), k)
+    values |= _effect_metrics(pair) | _cell_metrics(pair, max_cells, seed)
+    ordered = {name: float(values.pop(name)) for name, metric in METRICS.items() if not metric.joint}
+    return ordered | values
 
 
 def _profile_metrics(pair: ConditionPair, genes: np.ndarray) -> dict[str, float]:
-    profiles, control = pair.profiles, pair.control_profile
-    systema = pair.systema_reference
+    profiles, control, systema = pair.profiles, pair.control_profile, pair.systema_reference
+    weights, kept = np.zeros(len(control)), _without_targets(pair)
+    weights[kept] = response_weights(pair.statistic[kept])
     return {
         "l2": l2(*profiles),
         "mse": mse(*profiles),
         "mae": mae(*profiles),
+        "weighted_mse": weighted_mse(*profiles, weights=weights),
+        "weighted_r2_delta": _NAN
+        if systema is None
+        else weighted_r2_delta(*profiles, reference_mean=systema, weights=weights),
         "pearson_delta": pearson_delta(*profiles, reference_mean=control),
         "pearson_delta_top": pearson_delta(*profiles, reference_mean=control, genes=genes),
-        "pearson_delta_systema": np.nan if systema is None else pearson_delta(*profiles, reference_mean=systema),
+        "pearson_delta_systema": _NAN if systema is None else pearson_delta(*profiles, reference_mean=systema),
+        "spearman_delta": spearman_delta(*profiles, reference_mean=control),
+        "spearman_delta_systema": _NAN if systema is None else spearman_delta(*profiles, reference_mean=systema),
     }
 
 
 def _differential_metrics(pair: ConditionPair, genes: np.ndarray, k: int) -> dict[str, float]:
-    effects = pair.predicted_effect, pair.observed_effect
-    keep = np.ones(len(effects[0]), dtype=bool)
-    if pair.target_genes is not None:
-        keep[np.asarray(pair.target_genes, dtype=np.intp)] = False
+    effects, keep = (pair.predicted_effect, pair.observed_effect), _without_targets(pair)
     return {
         "de_spearman": de_spearman(*effects, genes=genes),
         "de_overlap": de_overlap(effects[0][keep], effects[1][keep], k=k),
@@ -73,17 +91,47 @@ def _differential_metrics(pair: ConditionPair, genes: np.ndarray, k: int) -> dic
     }
 
 
+def _effect_metrics(pair: ConditionPair) -> dict[str, float]:
+    effects, parts = (pair.predicted_effect, pair.observed_effect), pair.parts
+    values = {f"{PATHWAY}_correlation": _NAN, f"{PATHWAY}_recovery": _NAN}
+    for name, network in pair.networks.items():
+        values[f"{name}_correlation"] = enrichment_correlation(*effects, network=network)
+        values[f"{name}_recovery"] = enrichment_recovery(*effects, network=network)
+    for name, fitted in (("interaction", False), ("interaction_fitted", True)):
+        values[name] = _NAN if parts is None else interaction_correlation(*effects, parts=parts, fitted=fitted)
+    return values
+
+
 def _cell_metrics(pair: ConditionPair, max_cells: int, seed: int) -> dict[str, float]:
     # One stream for each population, or equal sizes would pick the same rows in both.
     streams = np.random.default_rng(seed).spawn(2)
     sides = zip((pair.predicted, pair.observed), streams, strict=True)
-    predicted, observed = (_projected(_subsample(cells, max_cells, rng), pair.projection) for cells, rng in sides)
+    sampled = [_subsample(cells, max_cells, rng) for cells, rng in sides]
+    predicted, observed = (_projected(cells, pair.projection) for cells in sampled)
+    neighbours = neighbour_scores(predicted, observed)
     return {
+        "significant_jaccard": significant_jaccard(
+            *sampled, control=pair.control, exclude=pair.target_genes, seed=seed
+        ),
         "energy_distance": energy_distance(predicted, observed),
         "mmd": mmd_rbf(predicted, observed),
+        "classifier_auroc": classifier_auroc(predicted, observed, seed=seed),
+        "neighbour_precision": neighbours.precision,
+        "neighbour_recall": neighbours.recall,
+        "neighbour_coverage": neighbours.coverage,
         "variance_ratio": variance_ratio(pair.predicted, pair.observed),
         "zero_fraction_error": zero_fraction_error(pair.predicted, pair.observed),
+        "module_correlation_error": _NAN
+        if pair.modules is None
+        else module_correlation_error(*sampled, modules=pair.modules),
     }
+
+
+def _without_targets(pair: ConditionPair) -> np.ndarray:
+    keep = np.ones(len(pair.control_profile), dtype=bool)
+    if pair.target_genes is not None:
+        keep[np.asarray(pair.target_genes, dtype=np.intp)] = False
+    return keep
 
 
 def _subsample(cells: np.ndarray, max_cells: int, rng: np.random.Generator) -> np.ndarray:

@@ -21,6 +21,7 @@ def discrimination_score(
     *,
     metric: Literal["cosine", "l1", "l2"] = "cosine",
     exclude: ArrayLike | None = None,
+    truth: ArrayLike | None = None,
 ) -> np.ndarray:
     """Share of the other conditions whose observed effect is farther from the prediction than the true one.
 
@@ -35,10 +36,13 @@ def discrimination_score(
     exclude
         ``(C, G)`` boolean mask: genes left out when the prediction of that row is compared, usually the genes that the
         condition targets. Knowing which gene was knocked down is no prediction.
+    truth
+        Where only some conditions are predicted: the row of `observed` that each row of `predicted` is about. `exclude`
+        then has the rows of `predicted`.
 
     Returns
     -------
-    ``(C,)`` in [0, 1]: 1 best, 0.5 chance. Ties count half, so a prediction of no effect has 0.5 under
+    One value a prediction in [0, 1]: 1 best, 0.5 chance. Ties count half, so a prediction of no effect has 0.5 under
     ``"cosine"``. The mean over conditions of a prediction that ignores the condition is exactly 0.5 (without
     `exclude`). NaN for a prediction with NaN, and for a single condition.
 
@@ -62,7 +66,9 @@ def discrimination_score(
     >>> discrimination_score(np.zeros((3, 3)), observed).tolist()
     [0.5, 0.5, 0.5]
     """
-    first, second = paired(predicted, observed, ndim=2)
+    second = np.asarray(observed, dtype=np.float64)
+    rows = np.arange(len(second)) if truth is None else np.asarray(truth, dtype=np.intp)
+    first, _ = paired(predicted, second[rows], ndim=2)
     if metric != "cosine" and metric not in _SCIPY:
         msg = f"`metric` is {metric!r}; choose 'cosine', 'l1' or 'l2'."
         raise ValueError(msg)
@@ -70,12 +76,14 @@ def discrimination_score(
     if keep.shape != first.shape:
         msg = f"`exclude` has shape {keep.shape}; expected that of the effects, {first.shape}."
         raise ValueError(msg)
-    return np.array([_share_farther(first, second, keep[row], row=row, metric=metric) for row in range(len(first))])
+    return np.array(
+        [_share_farther(first[i], second, keep[i], row=row, metric=metric) for i, row in enumerate(rows.tolist())]
+    )
 
 
 def _share_farther(predicted: np.ndarray, observed: np.ndarray, keep: np.ndarray, *, row: int, metric: str) -> float:
     others = len(observed) - 1
-    distance = _distances(predicted[row, keep], observed[:, keep], metric)
+    distance = _distances(predicted[keep], observed[:, keep], metric)
     if others == 0 or np.isnan(distance).any():
         return float("nan")
     # Equal rows can differ by rounding, depending on how the processor groups the sum.

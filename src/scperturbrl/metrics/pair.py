@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scperturbrl.metrics._arrays import difference, mean_profile
 from scperturbrl.metrics.differential import top_genes, welch_t
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +31,8 @@ class ConditionPair:
         ``(c, G)`` real control cells of the same covariates.
     predicted_mean
         ``(G,)`` replaces the mean of `predicted`, for a baseline that knows its mean exactly.
+    observed_mean
+        ``(G,)`` mean of all observed cells, where `observed` is a sample of them.
     control_mean
         ``(G,)`` mean of all control cells.
     observed_statistic
@@ -38,6 +44,12 @@ class ConditionPair:
         agreeing on them proves nothing.
     systema_reference
         ``(G,)`` mean of the perturbed centroids of the training conditions; without it that metric is NaN.
+    modules
+        ``(G, M)`` gene modules, see :func:`scperturbrl.metrics.gene_modules`; without them that metric is NaN.
+    networks
+        Name to ``(G, P)`` weights of genes in gene sets. Enrichment metrics are NaN without the one named ``pathway``.
+    parts
+        ``(P, G)`` observed effects of the parts of a combination; without them metrics of interaction are NaN.
     projection
         ``(G, d)`` linear map, such as the loadings of a PCA, to the space of the distances between cells. Those do not
         change when both populations are shifted, so no centre is needed. Gene space by default.
@@ -61,19 +73,25 @@ class ConditionPair:
     observed: np.ndarray
     control: np.ndarray
     predicted_mean: np.ndarray | None = None
+    observed_mean: np.ndarray | None = None
     control_mean: np.ndarray | None = None
     observed_statistic: np.ndarray | None = None
     top_genes: np.ndarray | None = None
     target_genes: np.ndarray | None = None
     systema_reference: np.ndarray | None = None
+    modules: np.ndarray | None = None
+    networks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    parts: np.ndarray | None = None
     projection: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for name in ("predicted", "observed", "control"):
             self._check(name, ndim=2, axis=1)
-        for name in ("predicted_mean", "control_mean", "observed_statistic", "systema_reference"):
+        for name in ("predicted_mean", "observed_mean", "control_mean", "observed_statistic", "systema_reference"):
             self._check(name, ndim=1, axis=0)
-        self._check("projection", ndim=2, axis=0)
+        for name in ("projection", "modules"):
+            self._check(name, ndim=2, axis=0)
+        self._check("parts", ndim=2, axis=1)
 
     def _check(self, name: str, *, ndim: int, axis: int) -> None:
         value, n_genes = getattr(self, name), np.shape(self.observed)[-1]
@@ -90,7 +108,7 @@ class ConditionPair:
     def profiles(self) -> tuple[np.ndarray, np.ndarray]:
         """Predicted and observed mean profile, each ``(G,)``."""
         predicted = mean_profile(self.predicted) if self.predicted_mean is None else self.predicted_mean
-        return predicted, mean_profile(self.observed)
+        return predicted, mean_profile(self.observed) if self.observed_mean is None else self.observed_mean
 
     @cached_property
     def control_profile(self) -> np.ndarray:
@@ -107,11 +125,14 @@ class ConditionPair:
         """Observed mean minus control mean, ``(G,)``."""
         return difference(self.profiles[1], self.control_profile)
 
+    @cached_property
+    def statistic(self) -> np.ndarray:
+        """Test statistic ``(G,)`` of observed against control cells."""
+        given = self.observed_statistic
+        return welch_t(self.observed, self.control).statistic if given is None else given
+
     def strongest_genes(self, k: int) -> np.ndarray:
         """Observed differentially expressed genes without the targets: `top_genes` or the `k` with the largest absolute t."""
         if self.top_genes is not None:
             return self.top_genes[~np.isin(self.top_genes, [] if self.target_genes is None else self.target_genes)]
-        statistic = self.observed_statistic
-        if statistic is None:
-            statistic = welch_t(self.observed, self.control).statistic
-        return top_genes(statistic, k=k, exclude=self.target_genes)
+        return top_genes(self.statistic, k=k, exclude=self.target_genes)

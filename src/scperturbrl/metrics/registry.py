@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+OWN_ENGINE = "scperturbrl"
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -30,6 +32,8 @@ class Metric:
         Where the definition comes from.
     joint
         Whether all conditions are needed at once, so that a single pair has no value.
+    engine
+        Package whose algorithm computes it, recorded with its version beside every number.
 
     Examples
     --------
@@ -45,6 +49,7 @@ class Metric:
     description: str
     source: str
     joint: bool = False
+    engine: str = OWN_ENGINE
 
     def error(self, value: float) -> float:
         """Return how far `value` falls short of the best; lower is better for every metric."""
@@ -69,6 +74,18 @@ _ALL = (
     _distance("l2", "L2", "Euclidean distance of the mean profiles.", "scDFM, ICLR 2026"),
     _distance("mse", "MSE", "Mean squared difference of the mean profiles.", "cell-eval"),
     _distance("mae", "MAE", "Mean absolute difference of the mean profiles.", "cell-eval"),
+    _distance(
+        "weighted_mse",
+        "Weighted MSE",
+        "Mean squared difference of the mean profiles, genes weighted by how surely they respond.",
+        "Mejia et al. 2025",
+    ),
+    _agreement(
+        "weighted_r2_delta",
+        "Weighted R2 delta",
+        "Weighted variance of the change from the mean of the perturbed centroids that is explained.",
+        "Mejia et al. 2025",
+    ),
     _agreement(
         "pearson_delta",
         "Pearson delta",
@@ -85,6 +102,18 @@ _ALL = (
         "pearson_delta_systema",
         "Pearson delta, Systema",
         "Correlation of the changes from the mean of the perturbed centroids, which leaves out what all share.",
+        "Systema, Nature Biotechnology 2025",
+    ),
+    _agreement(
+        "spearman_delta",
+        "Spearman delta",
+        "Rank correlation of the changes from the control mean over all genes.",
+        "scPerturBench",
+    ),
+    _agreement(
+        "spearman_delta_systema",
+        "Spearman delta, Systema",
+        "Rank correlation of the changes from the mean of the perturbed centroids.",
         "Systema, Nature Biotechnology 2025",
     ),
     _agreement(
@@ -106,10 +135,54 @@ _ALL = (
         "cell-eval, de_direction_match",
     ),
     _agreement(
+        "significant_jaccard",
+        "Significant genes, Jaccard",
+        "Overlap of the genes significant in predicted and in observed cells, number of cells and depth being matched.",
+        "cell-eval2, de_sig_jaccard",
+    ),
+    _agreement(
+        "pathway_correlation",
+        "Pathway correlation",
+        "Rank correlation of predicted and observed enrichment over the gene sets of the stored network.",
+        "decoupler, ulm",
+    ),
+    _agreement(
+        "pathway_recovery",
+        "Pathway recovery",
+        "Share of the gene sets enriched in the observed effect that are so in the predicted one, same direction.",
+        "decoupler, ulm",
+    ),
+    _agreement(
+        "interaction",
+        "Interaction residual",
+        "Correlation of what a combination does beyond the sum of its parts; no effect at all is not 0 here.",
+        "Norman et al. 2019",
+    ),
+    _agreement(
+        "interaction_fitted",
+        "Interaction residual, fitted",
+        "The same with the best fit of the parts taken out of both sides.",
+        "Norman et al. 2019",
+    ),
+    _agreement(
         "discrimination",
         "Discrimination score",
         "Share of the other conditions that are farther from the prediction than the true one; 0.5 is chance.",
         "Virtual Cell Challenge; Systema, Nature Biotechnology 2025",
+        joint=True,
+    ),
+    _agreement(
+        "discrimination_l1",
+        "Discrimination score, L1",
+        "The same by the sum of absolute differences, which can be won by inflating effects.",
+        "Virtual Cell Challenge 2025",
+        joint=True,
+    ),
+    _agreement(
+        "centroid_accuracy",
+        "Centroid accuracy",
+        "The same by the Euclidean distance with the targeted genes left in.",
+        "Systema, Nature Biotechnology 2025",
         joint=True,
     ),
     _distance(
@@ -124,6 +197,33 @@ _ALL = (
         "Unbiased squared maximum mean discrepancy with a mixture of Gaussian kernels.",
         "Gretton et al. 2012; scDFM, ICLR 2026",
     ),
+    Metric(
+        "classifier_auroc",
+        "Classifier AUROC",
+        best_value=0.5,
+        higher_is_better=None,
+        description="How well a linear classifier tells predicted from observed cells that it has not seen; 0.5 is best.",
+        source="Lopez-Paz and Oquab 2017",
+        engine="scikit-learn",
+    ),
+    _agreement(
+        "neighbour_precision",
+        "Neighbour precision",
+        "Share of the predicted cells that lie among real ones.",
+        "Kynkaanniemi et al. 2019",
+    ),
+    _agreement(
+        "neighbour_recall",
+        "Neighbour recall",
+        "Share of the observed cells that lie among predicted ones.",
+        "Kynkaanniemi et al. 2019",
+    ),
+    _agreement(
+        "neighbour_coverage",
+        "Neighbour coverage",
+        "Share of the observed cells with a predicted cell near them.",
+        "Naeem et al. 2020",
+    ),
     _ratio(
         "variance_ratio",
         "Variance ratio",
@@ -134,6 +234,12 @@ _ALL = (
         "zero_fraction_error",
         "Zero fraction error",
         "Mean absolute difference of the share of cells that do not express a gene.",
+        "scperturbrl",
+    ),
+    _distance(
+        "module_correlation_error",
+        "Module correlation error",
+        "Mean absolute difference of the correlations between gene modules of the training cells.",
         "scperturbrl",
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -9,10 +10,11 @@ import pandas as pd
 from scperturbrl._core import keys, log
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, numpy_rng, resolve_seed
-from scperturbrl._core.validate import check_fraction, check_obs_column, near_matches
-from scperturbrl.data.conditions import condition_table, parse_perturbation
+from scperturbrl._core.validate import check_fraction, check_obs_column
+from scperturbrl.data.conditions import condition_table
+from scperturbrl.data.holdout import COMBINATIONS, candidates, choose, folds, hold_out, without_parts
 from scperturbrl.data.registry import Setup
-from scperturbrl.data.split import SplitManifest
+from scperturbrl.data.split import SplitManifest, write_split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
 def split(
     adata: AnnData | MuData,
     *,
-    holdout: str = "combinations",
+    holdout: str | PathLike[str] | SplitManifest = "combinations",
     values: Sequence[str] | None = None,
+    parts_seen: int | None = None,
     fraction: float = 0.3,
     validation_fraction: float = 0.1,
     column: str | None = None,
@@ -50,8 +53,14 @@ def split(
         - a covariate declared in the setup, such as ``"cell_type"``: the context. All its perturbed cells are
           held out, its control cells are not.
         - ``"column"``: as given in ``obs[column]`` with values train, validation and test.
+        - a :class:`~scperturbrl.pp.SplitManifest` or the path of one (``.json``): exactly that split.
     values
         What to hold out: combinations, perturbations or covariate values. Drawn at random by default.
+    parts_seen
+        For drawn combinations: how many of the parts stay in the training set alone. By default all of them. 1 and 0
+        take the other parts out of training with every condition that contains them, which are then test conditions too;
+        ``parts_seen`` in the table of :func:`~scperturbrl.tl.evaluate` tells them apart. Fewer combinations than asked
+        for may allow it.
     fraction
         Share to hold out if `values` is not given, at least one.
     validation_fraction
@@ -76,7 +85,7 @@ def split(
     KeyError
         If a covariate, a value or the column does not exist.
     ValueError
-        If nothing can be held out this way, or nothing would be left to train on.
+        If nothing can be held out this way, nothing would be left to train on, or a manifest is of other conditions.
 
     Examples
     --------
@@ -93,111 +102,107 @@ def split(
     check_fraction(fraction=fraction, validation_fraction=validation_fraction)
     seed = resolve_seed(seed)
     table, codes = condition_table(adata, setup)
-    if holdout == "column":
+    if isinstance(holdout, SplitManifest | PathLike) or holdout.endswith(".json"):
+        manifest = holdout if isinstance(holdout, SplitManifest) else SplitManifest.load(holdout)
+    elif holdout == "column":
         labels = _given(adata, table, codes, column)
-        described = f"column {column}"
+        manifest = SplitManifest.of(labels, table, described=f"column {column}", seed=seed)
     else:
-        pool = _candidates(table, setup, holdout)
-        chosen = _choose(pool, values, fraction, numpy_rng(seed, 0), setup=setup, holdout=holdout)
-        labels = pd.Series(keys.TRAIN, index=table.index)
-        labels[[name for unit in chosen for name in pool[unit]]] = keys.TEST
-        needed = _needed_alone(table, labels) if holdout == "combinations" else []
-        _set_validation(labels, table, pool, chosen, validation_fraction, numpy_rng(seed, 1), needed=needed)
-        described = f"{holdout}: {', '.join(chosen)}"
-    if not ((labels == keys.TRAIN) & ~table["is_control"]).any():
-        msg = f"Holding out {described} leaves no perturbed condition to train on. Lower `fraction` or name fewer `values`."
-        raise ValueError(msg)
-    parts = {label: tuple(labels.index[labels == label]) for label in (keys.TRAIN, keys.VALIDATION, keys.TEST)}
-    manifest = SplitManifest(holdout=described, seed=seed, **parts)
-    categories = [keys.TRAIN, keys.VALIDATION, keys.TEST]
-    adata.obs[keys.SPLIT] = pd.Categorical(labels.to_numpy()[codes], categories=categories).remove_unused_categories()
-    adata.uns[keys.SETUP]["split"] = manifest.to_uns()
-    # it was made of the training cells of another split
-    adata.uns[keys.SETUP].pop("reference", None)
-    log.note(f"    {len(manifest.test)} conditions for the test, {len(manifest.validation)} for validation")
+        pool = candidates(table, setup, holdout)
+        chosen, removed = _drawn(table, pool, setup, holdout, values, fraction, parts_seen, seed)
+        labels = hold_out(
+            table, pool, chosen, holdout=holdout, removed=removed, validation_fraction=validation_fraction, seed=seed
+        )
+        described = f"{holdout}: {', '.join(chosen)}" + (f"; without {', '.join(removed)}" if removed else "")
+        manifest = SplitManifest.of(labels, table, described=described, seed=seed)
+    write_split(adata, manifest)
     log.finish(started, [f"obs[{keys.SPLIT!r}]", f"uns[{keys.SETUP!r}]['split']"])
 
 
-def _candidates(table: pd.DataFrame, setup: Setup, holdout: str) -> dict[str, list[str]]:
-    """Units that can be held out, each with the conditions that go with it."""
-    perturbed = table[~table["is_control"]]
-    if holdout == "combinations":
-        alone = {parts[0] for parts in perturbed["parts"] if len(parts) == 1}
-        rows = perturbed[[len(parts) > 1 and set(parts) <= alone for parts in perturbed["parts"]]]
-        units = {str(name): list(group.index) for name, group in rows.groupby("perturbation")}
-        why = "no combination has all its parts measured alone"
-    elif holdout == "perturbations":
-        names = sorted({part for parts in perturbed["parts"] for part in parts})
-        units = {name: [row for row, parts in perturbed["parts"].items() if name in parts] for name in names}
-        why = "there are no perturbations"
-    elif holdout in setup.covariate_keys:
-        value = perturbed["covariates"].str[setup.covariate_keys.index(holdout)]
-        units = {str(name): list(group.index) for name, group in perturbed.groupby(value)}
-        why = "there are no perturbed cells"
-    else:
-        options = ["combinations", "perturbations", "column", *setup.covariate_keys]
-        msg = f"`holdout` is {holdout!r}.{near_matches(holdout, options)} Covariates must be declared in `pp.setup_anndata`."
-        raise KeyError(msg)
-    if not units:
-        msg = f"`holdout={holdout!r}` is impossible: {why}."
-        raise ValueError(msg)
-    return units
-
-
-def _choose(
-    pool: dict[str, list[str]],
-    values: Sequence[str] | None,
-    fraction: float,
-    rng: np.random.Generator,
+def split_folds(
+    adata: AnnData,
     *,
-    setup: Setup,
-    holdout: str,
-) -> list[str]:
-    if values is None:
-        n = min(max(1, round(fraction * len(pool))), max(1, len(pool) - 1))
-        return sorted(rng.choice(sorted(pool), size=n, replace=False).tolist())
-    values = [values] if isinstance(values, str) else [str(value) for value in values]
-    if holdout == "combinations":
-        parsed = [parse_perturbation(value, control=setup.control, sep=setup.perturbation_sep) for value in values]
-        values = [setup.perturbation_sep.join(parts) for parts in parsed]
-    for value in values:
-        if value not in pool:
-            msg = f"{value!r} cannot be held out with `holdout={holdout!r}`.{near_matches(value, pool)}"
-            raise KeyError(msg)
-    return sorted(values)
+    holdout: str = "combinations",
+    k: int = 5,
+    validation_fraction: float = 0.1,
+    seed: Seed = 0,
+) -> list[SplitManifest]:
+    """Make `k` splits that together hold out everything once.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.pp.setup_anndata`; it is not changed.
+    holdout
+        ``"combinations"``, ``"perturbations"`` or a covariate, as in :func:`~scperturbrl.pp.split`.
+    k
+        Number of folds, at most the number of units that can be held out.
+    validation_fraction
+        As in :func:`~scperturbrl.pp.split`.
+    seed
+        Seed or NumPy generator of the draw.
+
+    Returns
+    -------
+    One manifest a fold, to be handed to :func:`~scperturbrl.pp.split` or saved as JSON. With ``"combinations"`` and
+    covariates every unit is in exactly one test set. With ``"perturbations"`` a combination is in that of each of its
+    parts.
+
+    Raises
+    ------
+    KeyError
+        If the covariate does not exist.
+    ValueError
+        If `k` is below 2 or above the number of units, or nothing would be left to train on.
+
+    Examples
+    --------
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> spr.pp.setup_anndata(adata)
+    >>> folds = spr.pp.split_folds(adata, k=3)
+    >>> spr.pp.split(adata, holdout=folds[0])
+    >>> adata.uns["scperturbrl"]["split"]["hash"] == folds[0].hash
+    True
+    """
+    setup = Setup.of(adata)
+    check_fraction(validation_fraction=validation_fraction)
+    seed = resolve_seed(seed)
+    table, _ = condition_table(adata, setup)
+    pool = candidates(table, setup, holdout)
+    if not 2 <= k <= len(pool):
+        msg = f"`k` is {k}; it must be at least 2 and at most {len(pool)}, what can be held out with `holdout={holdout!r}`."
+        raise ValueError(msg)
+    found = []
+    for number, chosen in enumerate(folds(pool, k=k, rng=numpy_rng(seed, 0))):
+        labels = hold_out(table, pool, chosen, holdout=holdout, validation_fraction=validation_fraction, seed=seed)
+        described = f"{holdout}, fold {number + 1} of {k}: {', '.join(chosen)}"
+        found.append(SplitManifest.of(labels, table, described=described, seed=seed))
+    return found
 
 
-def _needed_alone(table: pd.DataFrame, labels: pd.Series) -> list[str]:
-    """Conditions of one part that a held-out combination has, which must be learnt from."""
-    parts = {part for held_out in table.loc[labels == keys.TEST, "parts"] for part in held_out}
-    return [name for name, own in table["parts"].items() if len(own) == 1 and own[0] in parts]
-
-
-def _set_validation(
-    labels: pd.Series,
+def _drawn(
     table: pd.DataFrame,
     pool: dict[str, list[str]],
-    chosen: list[str],
+    setup: Setup,
+    holdout: str,
+    values: Sequence[str] | None,
     fraction: float,
-    rng: np.random.Generator,
-    *,
-    needed: Sequence[str],
-) -> None:
-    """Label some of the perturbed training conditions, but none that is `needed` there, as validation, in place."""
-    remaining = labels.index[(labels == keys.TRAIN) & ~table["is_control"]]
-    if fraction == 0 or len(remaining) < 3:
-        return
-    kind = [unit for unit in sorted(pool) if unit not in chosen and set(pool[unit]) <= set(remaining)]
-    target, order = max(1, round(fraction * len(remaining))), rng.permutation(len(kind))
-    taken: list[str] = []
-    for unit in (kind[i] for i in order[:-1] if len(order) > 1):
-        if taken and len(taken) + len(pool[unit]) > target:
-            break
-        taken += pool[unit]
-    spare = remaining.difference(needed)
-    if not taken and len(spare):
-        taken = [str(rng.choice(spare))]
-    labels[taken] = keys.VALIDATION
+    parts_seen: int | None,
+    seed: int,
+) -> tuple[list[str], list[str]]:
+    """Units to hold out, and parts that have to leave the training set with them."""
+    if parts_seen is None:
+        return choose(pool, values, fraction, numpy_rng(seed, 0), setup=setup, holdout=holdout), []
+    if holdout != COMBINATIONS or values is not None or parts_seen < 0:
+        msg = f"`parts_seen={parts_seen!r}` is for combinations that are drawn: `holdout='combinations'` without `values`."
+        raise ValueError(msg)
+    n = max(1, round(fraction * len(pool)))
+    chosen, removed = without_parts(table, pool, n=n, parts_seen=parts_seen, rng=numpy_rng(seed, 0))
+    if not chosen:
+        msg = f"No combination can be held out with exactly {parts_seen} of its parts seen. Lower `parts_seen`."
+        raise ValueError(msg)
+    return chosen, removed
 
 
 def _given(adata: AnnData, table: pd.DataFrame, codes: np.ndarray, column: str | None) -> pd.Series:

@@ -8,11 +8,13 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         "evaluate": "scperturbrl.tl._evaluate",
         "fit_generator": "scperturbrl.tl._fit_generator",
         "generate": "scperturbrl.tl._generate",
+        "leakage_canary": "scperturbrl.tl._leakage_canary",
         "load_generator": "scperturbrl.tl._io",
         "predict": "scperturbrl.tl._predict",
         "rl_finetune": "scperturbrl.tl._rl_finetune",
         "save_generator": "scperturbrl.tl._io",
         "score": "scperturbrl.tl._score",
         "select": "scperturbrl.tl._select",
+        "to_cell_eval": "scperturbrl.tl._to_cell_eval",
     },
 )

@@ -1,7 +1,8 @@
-"""Evaluate predictions of held-out conditions beside baselines and a ceiling."""
+"""Evaluate predictions of held-out conditions beside baselines and ceilings."""
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,13 +16,17 @@ from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_log_normalised, check_positive, near_matches
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.conditions import condition_table
-from scperturbrl.data.evaluation import CEILING, Evaluation, Population
+from scperturbrl.data.evaluation import CEILING, Evaluation
 from scperturbrl.data.generation import draw_controls, generate_cells
+from scperturbrl.data.network import check_network, network_hash, network_matrix
+from scperturbrl.data.population import Population, draw_population
 from scperturbrl.data.registry import Setup, expression
+from scperturbrl.data.roles import ancestry, metric_roles
 from scperturbrl.data.stored_generator import StoredGenerator, check_genes, generator_keys, read_generator
-from scperturbrl.data.stored_reference import cross_fit, read_reference
+from scperturbrl.data.stored_reference import cross_fit, pathway_matrix, read_reference
 from scperturbrl.metrics.ceiling import scaled_score
-from scperturbrl.metrics.registry import METRICS
+from scperturbrl.metrics.compute import PATHWAY
+from scperturbrl.metrics.registry import METRICS, OWN_ENGINE
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
@@ -33,12 +38,8 @@ if TYPE_CHECKING:
 
     from scperturbrl.verifiers.base import Verifier
 
-# metrics that a reward pulls along although they are not the reward itself
-_RELATED = {
-    "pearson_topk": {"pearson_delta", "pearson_delta_top", "direction_match"},
-    "rmse_topk": {"l2", "mse", "mae"},
-    "de_spearman": {"de_spearman", "de_overlap", "pearson_delta_top"},
-}
+# The mean response is the Systema reference itself, so these are undefined for it: it knows nothing.
+_ZERO_FOR_THE_MEAN = {"pearson_delta_systema", "spearman_delta_systema"}
 
 
 def evaluate(
@@ -48,6 +49,7 @@ def evaluate(
     layers: Sequence[str] = (),
     predictions: Mapping[str, AnnData] | None = None,
     conditions: Sequence[str] | None = None,
+    networks: Mapping[str, pd.DataFrame] | None = None,
     verifiers: Sequence[str | Verifier] = DEFAULT,
     n_cells: int = 500,
     max_cells: int = 500,
@@ -56,13 +58,15 @@ def evaluate(
     seed: Seed = 0,
     modality: str | None = None,
 ) -> pd.DataFrame:
-    """Evaluate generators and anybody's predicted cells on held-out conditions, beside baselines and a ceiling.
+    """Evaluate generators and anybody's predicted cells on held-out conditions, beside baselines and ceilings.
 
     Always in the table: ``control`` (nothing happens), ``perturbed_mean``, ``matching_mean`` (same perturbation in other
-    contexts), ``additive`` and ``additive_ridge``, all from training conditions and given as shifted control cells;
-    and ``split_half``, one half of the real cells as a prediction of the other, which is as good as an experiment of that
-    size allows. Verifier scores are computed against the *observed* held-out cells, by references that a real cell
-    did not help to define.
+    contexts), ``nearest_condition``, ``additive`` and ``additive_ridge``, all from training conditions and given as
+    shifted control cells; a post-trained generator's parent, and that parent trained on for as long where `adata` has it; and two
+    ceilings: ``split_half``, one half of the real cells as a prediction of the other, which is as good as an experiment
+    of that size allows, and ``interpolated_duplicate``, that half moved towards the mean response by as much as its noise asks
+    for. Verifier scores are computed against the *observed* held-out cells, by references that a real cell did not help to
+    define.
 
     Parameters
     ----------
@@ -77,12 +81,15 @@ def evaluate(
         Name to AnnData of predicted cells, with the genes and the declared columns of `adata`.
     conditions
         Names of conditions; the test conditions by default.
+    networks
+        Name to gene sets (columns ``source``, ``target``, ``weight``), such as ``{"hallmark": table}``, whose enrichment is
+        compared beside that of the stored pathway network: metrics ``<name>_correlation`` and ``<name>_recovery``.
     verifiers
         Verifiers to score with.
     n_cells
         Cells generated per condition.
     max_cells
-        Cap for distances between cells and for scoring.
+        Cap of the cells of a condition that are held dense, compared and scored. Means are of all cells.
     key_added
         Slot of the table in ``uns``.
     device
@@ -96,20 +103,23 @@ def evaluate(
     -------
     Tidy table, also in ``uns[key_added]``, one row a model, condition and metric:
 
-    - ``model``, ``kind`` (generator, prediction, baseline, ceiling), ``condition``, ``metric``, ``value``,
+    - ``model``, ``kind`` (generator, prediction, baseline, ceiling), ``condition``, ``covariates``, ``metric``, ``value``,
     - ``scaled``: 0 as good as ``perturbed_mean``, 1 as good as ``split_half``, not clipped,
-    - ``role``: ``rewarded``, ``related`` or ``held-out``, by what the evaluated generators were rewarded with,
-    - ``n_cells``: predicted cells.
+    - ``role``: ``rewarded``, ``related`` or ``held-out``, by what the generators in the table were rewarded with,
+    - ``n_parts``, ``parts_seen``: parts of the condition, and how many of them training measures alone,
+    - ``n_cells``, ``n_observed``: predicted and observed cells,
+    - ``seed``, ``engine``, ``version``: what computed the number.
 
     Metrics are those of :data:`scperturbrl.metrics.METRICS` and ``score_<verifier>``, the mean raw score.
-    :func:`scperturbrl.get.evaluation` summarises the table.
+    :func:`scperturbrl.get.evaluation` summarises the table, :func:`scperturbrl.get.held_out` does so without anything
+    rewarded, and :func:`scperturbrl.get.differences` compares two models with a paired bootstrap over conditions.
 
     Raises
     ------
     KeyError
         If a generator, layer or condition does not exist, or a prediction lacks a condition.
     ValueError
-        If there is nothing to evaluate, or predicted cells have other genes or are not log-normalised.
+        If there is nothing to evaluate, a name is taken, or predicted cells have other genes or are not log-normalised.
 
     Examples
     --------
@@ -133,14 +143,20 @@ def evaluate(
     params = {**adata.uns[slots.SETUP]["reference"]["params"], "seed": resolve_seed(seed)}
     everything = np.ones(len(cells.codes), dtype=bool)
     fitted = cross_fit(adata, cells, everything, wanted, resolve(verifiers), params)
-    generators = {key: read_generator(adata, key) for key in (generator_keys(adata) if keys is None else keys)}
+    names = generator_keys(adata) if keys is None else _with_controls(adata, keys)
+    generators = {key: read_generator(adata, key) for key in names}
     others = {name: _prediction(name, other, cells, setup) for name, other in (predictions or {}).items()}
-    for layer in layers:
-        check_log_normalised(expression(adata, layer), where=f"`layers[{layer!r}]`")
-    options = {"n_cells": n_cells, "seed": params["seed"], "device": resolve_device(device)}
-    predict = _populations(adata, cells, generators, layers, others, options)
-    table = Evaluation(cells, wanted, fitted, max_cells, params["seed"]).run(predict)
-    table = _with_scaled(table).assign(role=_roles(table["metric"], generators))
+    others |= {layer: _layer(adata, layer, cells) for layer in layers}
+    options = {"n_cells": n_cells, "max_cells": max_cells, "seed": params["seed"], "device": resolve_device(device)}
+    gene_sets = _networks(adata, networks or {})
+    evaluation = Evaluation(cells, wanted, fitted, max_cells, params["seed"], gene_sets)
+    table = _with_scaled(evaluation.run(_populations(cells, generators, others, options)))
+    roles = metric_roles(
+        table["metric"].unique(),
+        [one for key in names for one in ancestry(adata.uns, key)],
+        {name: network_hash(matrix) for name, matrix in gene_sets.items()},
+    )
+    table = table.assign(role=table["metric"].map(roles), seed=params["seed"], **_engines(table["metric"]))
     table.index = table.index.astype(str)
     adata.uns[key_added] = table
     log.finish(started, [f"uns[{key_added!r}]"])
@@ -161,6 +177,26 @@ def _conditions(cells: Cells, conditions: Sequence[str] | None, *, min_cells: in
     return list(conditions)
 
 
+def _with_controls(adata: AnnData, wanted: Sequence[str]) -> list[str]:
+    """Add what a post-trained generator must be compared with: its parent, and the parent trained on for as long."""
+    found, generators = list(wanted), generator_keys(adata)
+    params = {key: adata.uns[key]["params"] for key in generators}
+    for key in wanted:
+        own = params.get(key, {})
+        if own.get("method") != "rl_finetune":
+            continue
+        parent = str(own.get("parent", ""))
+        longer = [name for name in generators if params[name].get("parent") == parent and name != key]
+        longer = [name for name in longer if params[name].get("method") == "fit_generator"]
+        if not longer:
+            log.note(
+                f"{key!r} is not compared with {parent!r} trained on for as long; "
+                f"`tl.fit_generator(adata, init_from={parent!r}, key_added=...)` makes it"
+            )
+        found += [name for name in [parent, *longer] if name in generators and name not in found]
+    return found
+
+
 def _prediction(name: str, other: AnnData, cells: Cells, setup: Setup) -> tuple[Any, np.ndarray]:
     """Expression and condition names of an AnnData of predicted cells."""
     check_genes(list(cells.genes), other.var_names)
@@ -170,15 +206,31 @@ def _prediction(name: str, other: AnnData, cells: Cells, setup: Setup) -> tuple[
     return matrix, table.index.to_numpy()[codes]
 
 
+def _layer(adata: AnnData, layer: str, cells: Cells) -> tuple[Any, np.ndarray]:
+    matrix = expression(adata, layer)
+    check_log_normalised(matrix, where=f"`layers[{layer!r}]`")
+    return matrix, cells.table.index.to_numpy()[cells.codes]
+
+
+def _networks(adata: AnnData, networks: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray]:
+    matrix, _ = pathway_matrix(adata)
+    found = {PATHWAY: matrix} if matrix.shape[1] else {}
+    for name, table in networks.items():
+        if name in found:
+            msg = f"`networks` names {name!r}, which is the stored pathway network. Choose another name."
+            raise ValueError(msg)
+        found[name] = network_matrix(check_network(table), adata.var_names)[0]
+    return found
+
+
 def _populations(
-    adata: AnnData,
     cells: Cells,
     generators: Mapping[str, StoredGenerator],
-    layers: Sequence[str],
     predictions: Mapping[str, tuple[Any, np.ndarray]],
     options: dict[str, Any],
 ) -> Callable[[str], Iterator[Population]]:
     """Function from a condition to the populations that are to be evaluated."""
+    cap = {"max_cells": options["max_cells"], "seed": options["seed"]}
 
     def predict(condition: str) -> Iterator[Population]:
         table = cells.table.loc[[condition]]
@@ -188,16 +240,13 @@ def _populations(
             made = generate_cells(
                 stored, cells, table, np.zeros(n, dtype=int), controls, seed=options["seed"], device=options["device"]
             )
-            yield Population(key, "generator", made[0])
-        rows = np.flatnonzero(cells.codes == cells.table.index.get_loc(condition))
-        for layer in layers:
-            yield Population(layer, "prediction", cells.block(rows, expression(adata, layer)))
+            yield draw_population(key, "generator", cells, np.arange(n), matrix=made[0], **cap)
         for name, (matrix, labels) in predictions.items():
             found = np.flatnonzero(labels == condition)
             if not len(found):
                 msg = f"`predictions[{name!r}]` has no cells of condition {condition!r}.{near_matches(condition, np.unique(labels))}"
                 raise KeyError(msg)
-            yield Population(name, "prediction", cells.block(found, matrix))
+            yield draw_population(name, "prediction", cells, found, matrix=matrix, **cap)
 
     return predict
 
@@ -208,22 +257,13 @@ def _with_scaled(table: pd.DataFrame) -> pd.DataFrame:
     anchors = wide.loc[pd.MultiIndex.from_frame(table[["condition", "metric"]]), ["perturbed_mean", CEILING]].to_numpy()
     scaled = []
     for metric, value, (baseline, ceiling) in zip(table["metric"], table["value"], anchors, strict=True):
-        # the mean response is the Systema reference itself, so its correlation is undefined: it knows nothing
-        baseline = 0.0 if metric == "pearson_delta_systema" else baseline
+        baseline = 0.0 if metric in _ZERO_FOR_THE_MEAN else baseline
         error = METRICS[metric].error if metric in METRICS else lambda score: -score
         scaled.append(scaled_score(error(value), baseline=error(baseline), ceiling=error(ceiling)))
     return table.assign(scaled=np.asarray(scaled, dtype=float))
 
 
-def _roles(metrics: pd.Series, generators: Mapping[str, StoredGenerator]) -> pd.Series:
-    """Label each metric by what any of the generators was rewarded with."""
-    trained = [stored.params for stored in generators.values() if stored.params.get("method") == "rl_finetune"]
-    rewarded, related = set(), set()
-    for params in trained:
-        rewarded |= {slots.score(name) for name in params["verifiers"]}
-        related |= set().union(*(_RELATED.get(name, set()) for name in params["verifiers"]))
-        if params["energy_steps"]:
-            rewarded |= {"energy_distance"}
-            related |= {"mmd"}
-    label = lambda metric: "rewarded" if metric in rewarded else "related" if metric in related else "held-out"
-    return metrics.map(label)
+def _engines(metrics: pd.Series) -> dict[str, list[str]]:
+    engines = [METRICS[name].engine if name in METRICS else OWN_ENGINE for name in metrics]
+    versions = {name: version(name) for name in set(engines)}
+    return {"engine": engines, "version": [versions[name] for name in engines]}

@@ -16,10 +16,12 @@ from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.fingerprint import cells_identity, reward_identity, weights_hash
+from scperturbrl.data.network import network_hash
 from scperturbrl.data.pseudo_table import METHODS
 from scperturbrl.data.recentring import fit_recentring
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import read_generator, write_generator
+from scperturbrl.data.stored_reference import pathway_matrix
 from scperturbrl.data.task import build_task
 from scperturbrl.flow.finite_steps import skipped_message
 from scperturbrl.rl.finetune import FinetuneResult, finetune
@@ -213,6 +215,7 @@ def rl_finetune(
         "verifier_weights": dict(zip([v.name for v in chosen], reward.weights.tolist(), strict=True)),
         "calibrate": calibrate,
         "pseudo_references": {} if trust is None else {str(name): float(r2) for name, r2 in trust["r2"].items()},
+        "network": network_hash(pathway_matrix(adata)[0]),
         **{name: value for name, value in asdict(settings).items() if name != "progress"},
         "alarms": result.alarms,
         "kept_iteration": result.kept_iteration,

@@ -1,0 +1,83 @@
+"""The one interface between the grid and a competitor, and how to write another.
+
+An adapter sees training cells only: `fit` gets an AnnData without the test cells, `predict` the names of conditions and real
+control cells. To add one, subclass :class:`Adapter` in a file of its own, import the package inside the methods,
+and list the class in ``benchmarks/adapters/__init__.py``::
+
+    class MeanAdapter(Adapter):
+        name = "my_mean"
+        package = "mypackage"
+
+        def fit(self, train, seed):
+            self.mean = train[train.obs["perturbation"] != "control"].X.mean(axis=0)
+
+        def predict(self, queries, controls, n_cells, seed):
+            return {condition: np.tile(self.mean, (n_cells, 1)) for condition in queries.index}
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import pandas as pd
+    from anndata import AnnData
+
+
+class NotApplicable(Exception):  # noqa: N818
+    """The model cannot answer the question of this data set, or is not installed; the grid notes why and goes on."""
+
+
+class Adapter(ABC):
+    """A competitor.
+
+    Attributes
+    ----------
+    name
+        Name in the tables.
+    package
+        What has to be installed, for its version.
+    """
+
+    name: ClassVar[str]
+    package: ClassVar[str]
+
+    @abstractmethod
+    def fit(self, train: AnnData, seed: int) -> None:
+        """Fit to training and validation cells: log-normalised ``X``, columns as declared in the setup."""
+
+    @abstractmethod
+    def predict(
+        self, queries: pd.DataFrame, controls: Mapping[str, AnnData], n_cells: int, seed: int
+    ) -> dict[str, np.ndarray]:
+        """Log-normalised cells ``(n_cells, G)`` of every condition.
+
+        Parameters
+        ----------
+        queries
+            One row a condition: ``perturbation``, ``parts``, ``covariates``, ``group``; see the condition table.
+        controls
+            Group to its real control cells.
+        n_cells, seed
+            How many cells, and the seed.
+        """
+
+    @classmethod
+    def installed_version(cls) -> str:
+        """Version of the package.
+
+        Raises
+        ------
+        NotApplicable
+            If it is not installed.
+        """
+        try:
+            return version(cls.package)
+        except PackageNotFoundError:
+            msg = f"{cls.package} is not installed"
+            raise NotApplicable(msg) from None

@@ -1,0 +1,100 @@
+"""The models of the grid: our generator under several treatments, and competitors behind one interface.
+
+``generator_longer`` is trained on for as many CPU seconds as ``generator_rl`` took. ``energy_only`` is post-training without
+rewards. ``unguarded`` rewards raw scores without anchor, energy distance or guard, which is how rewards get hacked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import scperturbrl as spr
+from benchmarks.adapters import ADAPTERS
+from benchmarks.clock import steps_for, stopwatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from anndata import AnnData
+
+BASELINES = "baselines"
+BASE, LONGER, RL = "generator", "generator_longer", "generator_rl"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A model of the grid.
+
+    Attributes
+    ----------
+    name
+        Identifier, also the key of the generator.
+    needs
+        Arms whose generator or time it builds on.
+    make
+        Fits it into ``uns[name]``, given the data, the seed and the CPU seconds of what it needs. None for an adapter.
+    """
+
+    name: str
+    needs: tuple[str, ...] = ()
+    make: Callable[[AnnData, int, Mapping[str, float]], None] | None = field(default=None)
+
+
+def _fit(adata: AnnData, seed: int, seconds: Mapping[str, float]) -> None:
+    del seconds
+    spr.tl.fit_generator(adata, key_added=BASE, seed=seed)
+
+
+def _longer(adata: AnnData, seed: int, seconds: Mapping[str, float]) -> None:
+    def train(n_steps: int) -> None:
+        options: dict[str, Any] = {"n_steps": n_steps, "learning_rate": 3e-4, "seed": seed}
+        spr.tl.fit_generator(adata, init_from=BASE, key_added=LONGER, **options)
+
+    train(steps_for(seconds[RL], train))
+
+
+def _finetuned(name: str, **options: Any) -> Arm:
+    def make(adata: AnnData, seed: int, seconds: Mapping[str, float]) -> None:
+        del seconds
+        spr.tl.rl_finetune(adata, key=BASE, key_added=name, seed=seed, **options)
+
+    return Arm(name, (BASE,), make)
+
+
+ARMS = {
+    arm.name: arm
+    for arm in (
+        Arm(BASELINES),
+        Arm(BASE, (), _fit),
+        Arm(LONGER, (BASE, RL), _longer),
+        _finetuned(RL),
+        _finetuned("energy_only", reward_steps=0),
+        _finetuned("unguarded", calibrate=False, anchor=0.0, energy_steps=0, guard=False),
+        *(Arm(name) for name in ADAPTERS),
+    )
+}
+DEFAULT = [BASELINES, BASE, RL, LONGER, "energy_only", "unguarded"]
+
+
+def fitted(arm: Arm, adata: AnnData, seed: int, folder: Path, seconds: dict[str, float]) -> None:
+    """Put the generator of `arm` into `adata`: what was saved before, or a new one that is then saved.
+
+    The CPU seconds of fitting go to ``seconds[arm.name]`` and with the generator into its folder.
+    """
+    if arm.make is None or arm.name in adata.uns:
+        return
+    saved, clock = folder / arm.name, folder / f"{arm.name}.seconds"
+    if saved.exists() and clock.exists():
+        spr.tl.load_generator(adata, saved, key_added=arm.name)
+        seconds[arm.name] = float(clock.read_text())
+        return
+    for name in arm.needs:
+        fitted(ARMS[name], adata, seed, folder, seconds)
+    with stopwatch() as watch:
+        arm.make(adata, seed, seconds)
+    seconds[arm.name] = watch.seconds if arm.name != LONGER else seconds[RL]
+    folder.mkdir(parents=True, exist_ok=True)
+    spr.tl.save_generator(adata, saved, key=arm.name, overwrite=True)
+    clock.write_text(f"{watch.seconds:.3f}")

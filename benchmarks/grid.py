@@ -1,0 +1,161 @@
+"""The grid of data set, seed and model: measured cell by cell, each kept in a file of its own so that a run can go on."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+import scperturbrl as spr
+from benchmarks.adapters import ADAPTERS
+from benchmarks.adapters.base import NotApplicable
+from benchmarks.arms import ARMS, BASELINES, Arm, fitted
+from benchmarks.clock import stopwatch
+from benchmarks.suites import DATASETS
+from scperturbrl.data.cells import Cells
+from scperturbrl.data.registry import Setup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from benchmarks.suites import Prepared
+
+SKIPPED = "skipped"
+_LABEL, _CONTEXT = "scgen_label", "scgen_context"
+
+
+def cell_file(out: Path, dataset: str, seed: int, model: str) -> Path:
+    """Where a cell of the grid is kept."""
+    return out / dataset / str(seed) / f"{model}.csv"
+
+
+def run(datasets: Sequence[str], models: Sequence[str], seeds: Sequence[int], *, data: Path, out: Path) -> None:
+    """Measure every cell that has no file yet. Interrupted, it goes on where it stopped, generators included."""
+    warnings.filterwarnings("ignore", category=UserWarning)
+    for name in datasets:
+        for seed in seeds:
+            missing = [model for model in models if not cell_file(out, name, seed, model).exists()]
+            if not missing:
+                print(f"{name}, seed {seed}: kept")
+                continue
+            try:
+                prepared = DATASETS[name].load(seed, data)
+            except (ConnectionError, FileNotFoundError) as error:
+                print(f"{name}, seed {seed}: not available here ({error})")
+                continue
+            seconds: dict[str, float] = {}
+            for model in missing:
+                _measure(prepared, name, seed, ARMS[model], out, seconds)
+
+
+def _measure(prepared: Prepared, dataset: str, seed: int, arm: Arm, out: Path, seconds: dict[str, float]) -> None:
+    file = cell_file(out, dataset, seed, arm.name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with stopwatch() as watch:
+            table = _table(prepared, seed, arm, file.parent / "generators", seconds)
+    except NotApplicable as reason:
+        table = pd.DataFrame([{"model": arm.name, "kind": SKIPPED, "stopped": str(reason)}])
+    table = table.assign(suite=dataset, seed=seed, split=spr.get.split_manifest(prepared.adata).hash)
+    temporary = file.with_suffix(".part")
+    table.to_csv(temporary, index=False)
+    temporary.replace(file)
+    print(f"{dataset}, seed {seed}, {arm.name}: {watch.seconds:.0f} CPU s", flush=True)
+
+
+def _table(prepared: Prepared, seed: int, arm: Arm, folder: Path, seconds: dict[str, float]) -> pd.DataFrame:
+    adata, judged = prepared.adata, _judged(prepared, seed)
+    options: dict[str, Any] = {"networks": prepared.networks, "n_cells": prepared.n_cells, "seed": seed}
+    if arm.name == BASELINES:
+        return spr.tl.evaluate(judged, keys=[], **options).assign(cpu_seconds=np.nan, stopped="")
+    if arm.name in ADAPTERS:
+        with stopwatch() as watch:
+            made = _by_adapter(adata, arm.name, prepared.n_cells, seed)
+        notes: dict[str, Any] = {"cpu_seconds": watch.seconds, "stopped": ""}
+        notes["engine_of_model"] = f"{ADAPTERS[arm.name].package} {ADAPTERS[arm.name].installed_version()}"
+    else:
+        fitted(arm, adata, seed, folder, seconds)
+        params = adata.uns[arm.name]["params"]
+        notes = {"cpu_seconds": _clocked(folder, arm.name), "stopped": str(params.get("stopped", ""))}
+        notes["engine_of_model"] = f"scperturbrl {version('scperturbrl')}"
+        if prepared.panel is None:
+            table = spr.tl.evaluate(judged, keys=[arm.name], **options)
+            return table[table["model"] == arm.name].assign(**notes)
+        made = spr.tl.predict(adata, key=arm.name, n_cells=prepared.n_cells, seed=seed)
+    made = made[:, judged.var_names].copy()
+    table = spr.tl.evaluate(judged, keys=[], predictions={arm.name: made}, **options)
+    table = table[table["model"] == arm.name]
+    roles = _roles(adata, arm.name, table) if arm.name in adata.uns else table["role"]
+    return table.assign(role=roles, **notes)
+
+
+def _roles(adata: ad.AnnData, key: str, table: pd.DataFrame) -> pd.Series:
+    """Roles by what the generator was rewarded with, which its predicted cells alone do not tell."""
+    from scperturbrl.data.roles import ancestry, metric_roles
+
+    return table["metric"].map(metric_roles(table["metric"].unique(), ancestry(adata.uns, key), {}))
+
+
+def _clocked(folder: Path, name: str) -> float:
+    return float((folder / f"{name}.seconds").read_text())
+
+
+def _judged(prepared: Prepared, seed: int) -> ad.AnnData:
+    """Data that the metrics look at: all of it, or the genes of the panel with a reference of their own."""
+    if prepared.panel is None:
+        return prepared.adata
+    adata = prepared.adata[:, prepared.panel].copy()
+    manifest = spr.get.split_manifest(prepared.adata)
+    adata.uns = {}
+    spr.pp.setup_anndata(adata)
+    spr.pp.split(adata, holdout=manifest)
+    spr.pp.reference(adata, seed=seed)
+    return adata
+
+
+def _by_adapter(adata: ad.AnnData, name: str, n_cells: int, seed: int) -> ad.AnnData:
+    """Predicted cells of the test conditions; the adapter sees no test cell."""
+    setup = Setup.of(adata)
+    cells = Cells.of(adata, setup)
+    adapter = ADAPTERS[name]()
+    adapter.installed_version()
+    labelled = ad.AnnData(cells.expression, obs=pd.DataFrame(index=cells.names), var=adata.var[[]])
+    rows = cells.table.iloc[cells.codes]
+    labelled.obs[_LABEL] = pd.Categorical(np.where(rows["is_control"], "control", rows["perturbation"]))
+    labelled.obs[_CONTEXT] = pd.Categorical(rows["group"])
+    seen = labelled[cells.split != "test"].copy()
+    adapter.fit(seen, seed)
+    queries = cells.table.loc[cells.conditions("test")]
+    controls = {str(g): seen[(seen.obs[_LABEL] == "control") & (seen.obs[_CONTEXT] == g)] for g in queries["group"]}
+    made = adapter.predict(queries, controls, n_cells, seed)
+    order = np.repeat(np.arange(len(queries)), n_cells)
+    obs = pd.DataFrame({setup.perturbation_key: queries["perturbation"].to_numpy()[order]})
+    for i, column in enumerate(setup.covariate_keys):
+        obs[column] = queries["covariates"].str[i].to_numpy()[order]
+    obs.index = obs.index.astype(str)
+    return ad.AnnData(np.concatenate([made[condition] for condition in queries.index]), obs=obs, var=adata.var[[]])
+
+
+def collect(out: Path, datasets: Sequence[str]) -> pd.DataFrame:
+    """All cells measured so far as one table, each metric in the most severe role that any model of its data set gives it."""
+    files = [file for name in datasets for file in sorted(out.glob(f"{name}/*/*.csv"))]
+    if not files:
+        msg = f"Nothing has been measured in {str(out)!r}: run `python -m benchmarks run` first."
+        raise FileNotFoundError(msg)
+    table = pd.concat([pd.read_csv(file, keep_default_na=False, na_values=[""]) for file in files], ignore_index=True)
+    severity = {"held-out": 0, "related": 1, "rewarded": 2}
+    rank = table["role"].map(severity).groupby([table["suite"], table["metric"]]).transform("max")
+    table["role"] = rank.map({number: role for role, number in severity.items()})
+    return table
+
+
+def provenance() -> str:
+    """Versions behind the numbers, as JSON."""
+    names = ("scperturbrl", "torch", "numpy", "scipy", "scikit-learn", "anndata", "pertpy")
+    return json.dumps({name: version(name) for name in names})

@@ -1,0 +1,39 @@
+"""Simulated screens: a base design, and one thing varied at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import scperturbrl as spr
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from anndata import AnnData
+
+BASE: dict[str, Any] = {"n_singles": 24, "n_doubles": 30}
+_ADDITIVE = {"fraction_additive": 1.0, "fraction_buffered": 0.0, "fraction_epistatic": 0.0}
+# what is left of the fractions is neomorphic
+_INTERACTING = {"fraction_additive": 0.1, "fraction_buffered": 0.35, "fraction_epistatic": 0.25}
+VARIATIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "few_conditions": ({"n_singles": 10, "n_doubles": 12}, "10 singles and 12 doubles"),
+    "many_conditions": ({"n_singles": 48, "n_doubles": 80}, "48 singles and 80 doubles"),
+    "few_cells": ({"n_cells_per_condition": 30}, "30 cells a condition"),
+    "weak_effects": ({"effect_size": 0.4}, "weak effects"),
+    "strong_effects": ({"effect_size": 1.6}, "strong effects"),
+    "all_additive": (_ADDITIVE, "doubles that are sums of their singles"),
+    "interacting": (_INTERACTING, "nine of ten doubles not additive"),
+    "sparse": ({"library_size": 1000}, "1000 counts a cell"),
+}
+
+
+def load(options: dict[str, Any], seed: int, data: Path) -> tuple[AnnData, dict[str, pd.DataFrame]]:
+    """Draw a new data set for every seed and hold out 30 % of its doubles; their singles stay."""
+    del data
+    adata = spr.datasets.simulated_perturbseq(**(BASE | options), seed=seed)
+    network = adata.uns["pathway_network"]
+    spr.pp.setup_anndata(adata)
+    spr.pp.split(adata, holdout="combinations", fraction=0.3, seed=seed)
+    spr.pp.reference(adata, network=network, seed=seed)
+    return adata, {}

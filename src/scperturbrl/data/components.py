@@ -1,0 +1,51 @@
+"""Principal components of the training cells, in which populations are compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.linalg import eigh
+
+from scperturbrl._core.random import numpy_rng
+
+if TYPE_CHECKING:
+    from scperturbrl.data.cells import Cells
+
+_ROWS = 1024
+# Beyond this many genes their covariance costs more than that of a sample of cells.
+_MANY_GENES = 4000
+_MOST_CELLS, _MOST_CELLS_OF_MANY_GENES = 10_000, 2000
+
+
+def training_components(cells: Cells, *, n_components: int, seed: int = 0) -> np.ndarray:
+    """Loadings ``(G, d)`` of the first principal components of the training cells.
+
+    Of at most 10,000 of them (2000 where there are more than 4000 genes), read in dense blocks: the product of a sparse
+    matrix with itself would be slower by far.
+    """
+    rows = np.flatnonzero(cells.is_training())
+    many = len(cells.genes) > _MANY_GENES
+    cap = _MOST_CELLS_OF_MANY_GENES if many else _MOST_CELLS
+    if len(rows) > cap:
+        rows = np.sort(numpy_rng(seed).choice(rows, cap, replace=False))
+    n = min(n_components, len(cells.genes), len(rows))
+    blocks = [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)]
+    mean = sum(cells.block(index).sum(0, dtype=np.float64) for index in blocks) / len(rows)
+    centre = mean.astype(np.float32)
+    if many:
+        centred = cells.block(rows) - centre
+        _, vectors = _largest(centred @ centred.T, n)
+        axes = centred.T @ vectors.astype(np.float32)
+        return axes / np.maximum(np.linalg.norm(axes, axis=0), np.finfo(np.float32).tiny)
+    covariance = np.zeros((len(centre), len(centre)))
+    for index in blocks:
+        centred = cells.block(index) - centre
+        covariance += centred.T @ centred
+    return _largest(covariance, n)[1].astype(np.float32)
+
+
+def _largest(matrix: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    size = len(matrix)
+    values, vectors = eigh(np.asarray(matrix, dtype=np.float64), subset_by_index=(size - n, size - 1))
+    return values[::-1], vectors[:, ::-1]

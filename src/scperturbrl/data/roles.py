@@ -1,0 +1,78 @@
+"""Which metrics a generator was rewarded with, directly or nearly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scperturbrl._core import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+REWARDED, RELATED, HELD_OUT = "rewarded", "related", "held-out"
+ROLES = (REWARDED, RELATED, HELD_OUT)
+
+_CELLS = {"mmd", "classifier_auroc", "neighbour_precision", "neighbour_recall", "neighbour_coverage"}
+# Metrics that a reward pulls along although they are not the reward itself. In doubt a metric is listed.
+_PULLED = {
+    "pearson_topk": {"pearson_delta", "pearson_delta_top", "spearman_delta", "direction_match"},
+    "rmse_topk": {"l2", "mse", "mae", "weighted_mse"},
+    "de_spearman": {"de_spearman", "de_overlap", "pearson_delta_top", "spearman_delta", "significant_jaccard"},
+    "energy_witness": {"energy_distance", *_CELLS},
+}
+_PATHWAY = "pathway_activity"
+
+
+def ancestry(uns: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """Settings of a generator and of those it was made from, as far as ``uns`` still has them."""
+    found: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    while key and key not in seen and key in uns:
+        seen.add(key)
+        found.append(dict(uns[key]["params"]))
+        key = str(found[-1].get("parent", ""))
+    return found
+
+
+def metric_roles(
+    metrics: Iterable[str], params: Iterable[Mapping[str, Any]], networks: Mapping[str, str]
+) -> dict[str, str]:
+    """Role of every metric under generators with these settings.
+
+    Parameters
+    ----------
+    metrics
+        Names of metrics.
+    params
+        Settings of the generators and of their ancestors.
+    networks
+        Name to hash of the gene sets that enrichment was evaluated with.
+
+    Returns
+    -------
+    Metric to role. What any of the generators was rewarded with is rewarded for all.
+    """
+    rewarded: set[str] = set()
+    related: set[str] = set()
+    for one in params:
+        verifiers = [str(name) for name in one.get("verifiers", ())] if _was_rewarded(one) else []
+        rewarded |= {keys.score(name) for name in verifiers}
+        related |= set().union(*(_PULLED.get(name, set()) for name in verifiers))
+        if _PATHWAY in verifiers:
+            related |= _enrichment(one.get("network"), networks)
+        if "verifiers" in one and one.get("energy_steps"):
+            rewarded |= {"energy_distance"}
+            related |= _CELLS
+    label = lambda name: REWARDED if name in rewarded else RELATED if name in related else HELD_OUT
+    return {name: label(name) for name in metrics}
+
+
+def _was_rewarded(params: Mapping[str, Any]) -> bool:
+    # without a step on the reward only the energy distance was descended
+    return "verifiers" in params and bool(params.get("reward_steps", 1))
+
+
+def _enrichment(rewarded: Any, networks: Mapping[str, str]) -> set[str]:
+    """Metrics of enrichment in the network that was rewarded; in all of them where it was not recorded."""
+    same = [name for name, digest in networks.items() if rewarded is None or str(rewarded) == digest]
+    return {f"{name}_{kind}" for name in same for kind in ("correlation", "recovery")}

@@ -1,0 +1,71 @@
+"""The evaluation without anything that a generator was rewarded for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scperturbrl._core import keys
+from scperturbrl.data.roles import HELD_OUT, ancestry, metric_roles
+from scperturbrl.get._evaluation import evaluation
+from scperturbrl.get._slots import missing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+
+
+def held_out(adata: AnnData, *, models: str | Sequence[str] | None = None) -> pd.DataFrame:
+    """Summarise ``uns["evaluation"]`` over conditions, held-out metrics only.
+
+    A metric counts as held out if the table says so *and* no generator of the table, nor one that it was made from, was
+    rewarded with it or with something that pulls it along by its own settings in ``uns``. There is no option to let
+    others in.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.tl.evaluate`.
+    models
+        Names of models, in this order; all by default.
+
+    Returns
+    -------
+    As :func:`scperturbrl.get.evaluation`.
+
+    Raises
+    ------
+    KeyError
+        If nothing was evaluated.
+    ValueError
+        If a model does not occur, or no metric is held out.
+
+    Examples
+    --------
+    >>> import pandas as pd, scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> row = {"model": "generator", "kind": "generator", "condition": "A", "value": 0.5, "scaled": 0.0}
+    >>> adata.uns["evaluation"] = pd.DataFrame(
+    ...     [
+    ...         {**row, "metric": "mse", "role": "related"},
+    ...         {**row, "metric": "discrimination", "role": "held-out"},
+    ...     ]
+    ... )
+    >>> spr.get.held_out(adata)["metric"].tolist()
+    ['discrimination']
+    """
+    if keys.EVALUATION not in adata.uns:
+        raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
+    frame = adata.uns[keys.EVALUATION]
+    generators = frame.loc[frame["kind"].astype(str) == "generator", "model"].astype(str).unique()
+    trained = [one for key in generators for one in ancestry(adata.uns, key)]
+    # hashes are not needed: a role that depends on a network is already in the table
+    roles = metric_roles(frame["metric"].astype(str).unique(), trained, {})
+    labelled = set(frame.loc[frame["role"].astype(str) == HELD_OUT, "metric"].astype(str))
+    rewarded = set(frame.loc[frame["role"].astype(str) != HELD_OUT, "metric"].astype(str))
+    metrics = [name for name, role in roles.items() if role == HELD_OUT and name in labelled - rewarded]
+    if not metrics:
+        msg = "No metric of the evaluation is held out: every one was rewarded or is pulled along by a reward."
+        raise ValueError(msg)
+    return evaluation(adata, metrics=metrics, models=models)

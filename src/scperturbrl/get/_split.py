@@ -1,0 +1,41 @@
+"""The split as an object."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scperturbrl.data.split import read_split
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scperturbrl.data.split import SplitManifest
+
+
+def split_manifest(adata: AnnData) -> SplitManifest:
+    """Get the split of `adata`, to save it as JSON, compare its hash or apply it to other data.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.pp.split`.
+
+    Returns
+    -------
+    The manifest.
+
+    Raises
+    ------
+    ValueError
+        If `adata` is not split.
+
+    Examples
+    --------
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> spr.pp.setup_anndata(adata)
+    >>> spr.pp.split(adata)
+    >>> spr.get.split_manifest(adata).holdout.startswith("combinations: ")
+    True
+    """
+    return read_split(adata)

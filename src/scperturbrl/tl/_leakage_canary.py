@@ -1,0 +1,105 @@
+"""Does a pipeline look at the cells that it must not see?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scperturbrl._core import keys, log
+from scperturbrl._core.random import Seed, resolve_seed
+from scperturbrl.data.canary import equal, findings, scrambled
+from scperturbrl.data.split import split_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anndata import AnnData
+
+
+def leakage_canary(adata: AnnData, pipeline: Callable[[AnnData], Any], *, seed: Seed = 0) -> pd.DataFrame:
+    """Run a pipeline with the test cells as they are and scrambled, and list every result that notices.
+
+    Anything fitted, selected, scaled or tuned on training cells cannot change when the expression of test cells does. What
+    changes has seen them: genes chosen on all cells, a graph or a scaler of all cells, a checkpoint picked on the test.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with ``obs["split"]``, in the state in which the pipeline starts. What was computed on all cells
+        before (highly variable genes, a PCA) is outside of the pipeline and cannot be caught: start from raw expression.
+    pipeline
+        Any function of an AnnData, ours or not. It is called four times, each with a copy that it may change. What it returns is
+        looked at: an AnnData, or arrays, tables, numbers in dictionaries and lists. If it returns nothing, the
+        changed copy is. It must have a fixed seed.
+    seed
+        Seed or NumPy generator of the scrambling.
+
+    Returns
+    -------
+    One row a result (its path, such as ``uns/generator/weights/...``; rows of test cells are left out of ``X``, ``layers``, ``obs``
+    and ``obsm``):
+
+    ``leaks``
+        It changes with the test cells. Only meaningful where ``reproducible``.
+    ``reproducible``
+        Two runs on the same data agree. Otherwise fix the seeds of the pipeline first.
+    ``learns``
+        It changes with the training cells, so the canary can be heard.
+
+    Raises
+    ------
+    ValueError
+        If there is no split or no test cell, or if no result changes even with the training cells: nothing was tested.
+
+    Examples
+    --------
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> spr.pp.setup_anndata(adata)
+    >>> spr.pp.split(adata)
+    >>> honest = lambda a: {"mean": a[a.obs["split"] == "train"].X.mean(axis=0)}
+    >>> leaky = lambda a: {"mean": a.X.mean(axis=0)}
+    >>> [bool(spr.tl.leakage_canary(adata, one)["leaks"].any()) for one in (honest, leaky)]
+    [False, True]
+    """
+    labels, seed = split_labels(adata), resolve_seed(seed)
+    test, train = np.flatnonzero(labels == keys.TEST), np.flatnonzero(labels == keys.TRAIN)
+    if not len(test):
+        msg = f"No cell has the split label {keys.TEST!r}, so there is nothing to leak. Hold some out with `pp.split`."
+        raise ValueError(msg)
+    kept = np.flatnonzero(labels != keys.TEST)
+    run = lambda copy: _run(pipeline, copy, kept, adata.obs_names)
+    honest, again = run(adata.copy()), run(adata.copy())
+    tampered, retrained = run(scrambled(adata, test, seed=seed)), run(scrambled(adata, train, seed=seed))
+    paths = list(dict.fromkeys([*honest, *tampered]))
+    table = pd.DataFrame(
+        {
+            "leaks": [not equal(honest.get(path), tampered.get(path)) for path in paths],
+            "reproducible": [equal(honest.get(path), again.get(path)) for path in paths],
+            "learns": [not equal(honest.get(path), retrained.get(path)) for path in paths],
+        },
+        index=pd.Index(paths, name="result"),
+        dtype=bool,
+    )
+    if not table["learns"].any():
+        msg = (
+            "No result of the pipeline changes even when the training cells are scrambled, so nothing was tested. "
+            "Return what it fits, or write it to the AnnData."
+        )
+        raise ValueError(msg)
+    table = table[~table.index.isin(_untouched(adata, honest, kept))]
+    log.note(f"{int(table['leaks'].sum())} of {len(table)} results change with the test cells")
+    return table
+
+
+def _run(pipeline: Callable[[AnnData], Any], copy: AnnData, kept: np.ndarray, names: pd.Index) -> dict[str, np.ndarray]:
+    result = pipeline(copy)
+    return findings(copy if result is None else result, kept, names)
+
+
+def _untouched(adata: AnnData, honest: dict[str, np.ndarray], kept: np.ndarray) -> list[str]:
+    """Results that were there before, as they still are: input and no finding."""
+    before = findings(adata, kept, adata.obs_names)
+    return [path for path, value in honest.items() if path in before and equal(before[path], value)]

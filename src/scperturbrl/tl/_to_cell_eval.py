@@ -1,0 +1,172 @@
+"""Write predicted and real cells as the pair of files that cell-eval2 reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scperturbrl._core import keys, log
+from scperturbrl._core.random import Seed, resolve_seed
+from scperturbrl._core.validate import check_choice, near_matches
+from scperturbrl.data.cells import Cells
+from scperturbrl.data.counts import count_unit, counts_of
+from scperturbrl.data.registry import Setup, expression
+from scperturbrl.data.stored_generator import check_genes, generator_keys
+from scperturbrl.tl._predict import predict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    from anndata import AnnData
+
+CONTROL = "non-targeting"
+TARGET = "target"
+
+
+def to_cell_eval(
+    adata: AnnData,
+    path: str | PathLike[str],
+    *,
+    prediction: str | AnnData,
+    conditions: Sequence[str] | None = None,
+    output: str = "log",
+    n_cells: int = 500,
+    seed: Seed = 0,
+) -> pd.DataFrame:
+    """Write the files that cell-eval2 (``pip install "scperturbrl[eval]"``) compares, for a second opinion on a prediction.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a split.
+    path
+        Folder for the files; made if it does not exist.
+    prediction
+        Name of a layer or of a generator of `adata`, or an AnnData of predicted cells with its genes and declared columns.
+    conditions
+        Names of conditions; the test conditions by default.
+    output
+        ``"log"`` writes log-normalised values, ``"counts"`` the counts behind them, which the competition metrics of
+        cell-eval2 want.
+    n_cells
+        Cells a condition that a generator makes.
+    seed
+        Seed or NumPy generator of the generated cells.
+
+    Returns
+    -------
+    One row a context (combination of covariates), because cell-eval2 compares within one: ``context``, ``pred`` and ``real`` (paths of
+    the h5ad files), ``n_conditions``, and what ``cell_eval2.EvalConfig`` has to be told: ``pert_col``, ``control`` and
+    ``input_type``. Both files hold the same real control cells, so that the prediction cannot choose its own.
+    Conditions are named by their perturbation, with the dose where one is declared.
+
+    Raises
+    ------
+    KeyError
+        If there is no such layer, generator or condition, or the prediction lacks a condition.
+    ValueError
+        If there is no condition to write, genes differ, or counts cannot be read off the values.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> spr.pp.setup_anndata(adata)
+    >>> spr.pp.split(adata)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files = spr.tl.to_cell_eval(adata, folder, prediction=adata)
+    >>> files[["context", "pert_col", "control", "input_type"]].values.tolist()
+    [['all', 'target', 'non-targeting', 'lognorm']]
+    """
+    check_choice("output", output, ["log", "counts"])
+    setup, seed = Setup.of(adata), resolve_seed(seed)
+    cells = Cells.of(adata, setup)
+    table = _wanted(cells, conditions)
+    other = _predicted(adata, prediction, list(table.index), n_cells, seed)
+    check_genes(list(adata.var_names), other.var_names)
+    source = Cells.of(_with_split(other), setup)
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for group, part in table.groupby("group", sort=True):
+        name = "".join(letter if letter.isalnum() else "_" for letter in str(group))
+        files = {side: folder / f"{side}_{name}.h5ad" for side in ("pred", "real")}
+        controls = _control_cells(cells, part, output)
+        for side, who in (("pred", source), ("real", cells)):
+            _joined([controls, *(_cells(who, row, part, output) for row in part.index)]).write_h5ad(files[side])
+        rows.append(
+            {"context": str(group), **{side: str(file) for side, file in files.items()}, "n_conditions": len(part)}
+        )
+    log.note(f"wrote {2 * len(rows)} files for cell-eval2 to {folder}")
+    kind = "lognorm" if output == "log" else "counts"
+    return pd.DataFrame(rows).assign(pert_col=TARGET, control=CONTROL, input_type=kind)
+
+
+def _wanted(cells: Cells, conditions: Sequence[str] | None) -> pd.DataFrame:
+    names = cells.conditions(keys.TEST, min_cells=2) if conditions is None else list(conditions)
+    for name in names:
+        if name not in cells.table.index:
+            msg = f"There is no condition {name!r}.{near_matches(name, cells.table.index)}"
+            raise KeyError(msg)
+    table = cells.table.loc[names]
+    table = table[~table["is_control"]]
+    if table.empty:
+        msg = "There is no perturbed condition to write. Hold some out with `pp.split`, or name `conditions`."
+        raise ValueError(msg)
+    return table
+
+
+def _predicted(adata: AnnData, prediction: str | AnnData, conditions: list[str], n_cells: int, seed: int) -> AnnData:
+    if not isinstance(prediction, str):
+        return prediction
+    if prediction not in adata.layers and prediction in generator_keys(adata):
+        return predict(adata, conditions=conditions, key=prediction, n_cells=n_cells, seed=seed)
+    return ad.AnnData(expression(adata, prediction), obs=adata.obs, var=adata.var[[]])
+
+
+def _with_split(other: AnnData) -> AnnData:
+    """Cells of the prediction as something that can be read by condition; whose side they are on does not matter."""
+    labels = pd.Categorical([keys.TEST] * other.n_obs)
+    return ad.AnnData(other.X, obs=other.obs.assign(**{keys.SPLIT: labels}), var=other.var[[]])
+
+
+def _cells(who: Cells, condition: str, table: pd.DataFrame, output: str) -> AnnData:
+    row = table.loc[condition]
+    known = condition in who.table.index
+    found = np.flatnonzero(who.codes == who.table.index.get_loc(condition)) if known else np.empty(0, dtype=int)
+    if not len(found):
+        msg = f"The prediction has no cells of condition {condition!r}.{near_matches(condition, who.table.index)}"
+        raise KeyError(msg)
+    same = (table["perturbation"] == row["perturbation"]).sum() > 1
+    label = f"{row['perturbation']} {row['dose']:g}" if same else str(row["perturbation"])
+    return _labelled(who, found, label, output)
+
+
+def _control_cells(cells: Cells, table: pd.DataFrame, output: str) -> AnnData:
+    row = cells.control_row(int(cells.table.index.get_loc(table.index[0])))
+    return _labelled(cells, np.flatnonzero(cells.codes == row), CONTROL, output)
+
+
+def _labelled(who: Cells, index: np.ndarray, label: str, output: str) -> AnnData:
+    block: Any = who.block(index)
+    if output == "counts":
+        unit = count_unit(block)
+        if np.isnan(unit).any():
+            msg = f"Counts cannot be read off the values of {int(np.isnan(unit).sum())} cells of {label!r}. Use `output='log'`."
+            raise ValueError(msg)
+        block = counts_of(block, unit)
+    obs = pd.DataFrame({TARGET: [label] * len(index)}, index=[f"{label}-{name}" for name in who.names[index]])
+    return ad.AnnData(sparse.csr_matrix(block), obs=obs, var=pd.DataFrame(index=who.genes))
+
+
+def _joined(parts: list[AnnData]) -> AnnData:
+    joined = ad.concat(parts)
+    joined.obs[TARGET] = joined.obs[TARGET].astype("category")
+    return joined
