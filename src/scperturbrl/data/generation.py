@@ -10,6 +10,7 @@ import torch
 
 from scperturbrl._core import keys
 from scperturbrl._core.random import numpy_rng
+from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_number
 from scperturbrl.data.conditions import condition_record, parse_perturbation
 from scperturbrl.data.recentring import recentred
@@ -54,17 +55,18 @@ def generate_cells(
     -------
     Log-normalised cells and counts, both ``(n, G)`` float32.
     """
-    conditions = recentred(stored, cells, table, seed=seed)
-    generator = stored.generator.to(device)
-    unit = torch.as_tensor(control_units(cells, controls), dtype=torch.float32)
-    values, counts = generator.generate(
-        torch.as_tensor(cells.block(controls)),
-        unit,
-        conditions.to(device),
-        torch.as_tensor(codes),
-        seed=seed,
-    )
-    generator.cpu()
+    with one_thread(device):
+        conditions = recentred(stored, cells, table, seed=seed)
+        generator = stored.generator.to(device)
+        unit = torch.as_tensor(control_units(cells, controls), dtype=torch.float32)
+        values, counts = generator.generate(
+            torch.as_tensor(cells.block(controls)),
+            unit,
+            conditions.to(device),
+            torch.as_tensor(codes),
+            seed=seed,
+        )
+        generator.cpu()
     return values.numpy(), counts.numpy()
 
 
