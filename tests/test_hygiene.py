@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 
@@ -70,3 +71,13 @@ def test_warnings_are_errors_and_types_are_strict():
 
 def test_how_to_report_a_problem_is_written_down():
     assert "Reporting a problem" in (ROOT / "SECURITY.md").read_text()
+
+
+def test_every_promise_names_a_test_that_exists():
+    page = (ROOT / "docs" / "concepts" / "promises.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| Promise")]
+    assert len(rows) >= 15
+    for row in rows:
+        files = re.findall(r"/blob/main/(tests/[\w/]+\.py)\)", row)
+        assert files, row
+        assert all((ROOT / file).is_file() for file in files), row

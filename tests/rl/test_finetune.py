@@ -9,6 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.ema import snapshot
@@ -16,6 +18,7 @@ from scperturbrl.rl.finetune import finetune
 from scperturbrl.rl.finetuner import Finetuner, FinetuneSettings
 from scperturbrl.rl.guard import GuardLimits
 from scperturbrl.rl.rollout import roll_out
+from scperturbrl.rl.vitals import VitalSigns
 from scperturbrl.rl.yardstick import Yardstick
 
 FREE = FinetuneSettings(
@@ -94,6 +97,25 @@ def test_the_anchor_holds_the_generator(world):
         drift[anchor] = result.history[-1]["check_drift"]
     assert drift[0.0] > 3 * drift[1.0]
     assert drift[0.0] > 50 * drift[1e4]
+
+
+def test_an_infinite_anchor_leaves_the_pretrained_generator(world):
+    before = snapshot(world.generator.parameters())
+    held = replace(FREE, n_iterations=12, anchor=float("inf"), energy_steps=2)
+    result = finetune(world.generator, world.task, world.reward, held)
+    assert same(snapshot(world.generator.parameters()), before)
+    assert [row["check_drift"] for row in result.history] == [0, 0, 0]
+
+
+@settings(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**31 - 1))
+def test_at_step_0_the_distance_to_the_pretrained_generator_is_zero(world, seed):
+    tuner = Finetuner(world.generator, world.task, world.reward, replace(FREE, seed=seed))
+    signs = VitalSigns(tuner.pretrained, world.task, None, world.reward, seed=seed)
+    assert signs.measure(world.generator).drift == 0
+    rollout, _ = tuner._round(3)
+    advantage = torch.zeros(len(rollout.latent))
+    assert tuner._reward_step(rollout, advantage) == 0
 
 
 def test_the_energy_distance_repairs_a_generator(world, make_reward, make_verifier):

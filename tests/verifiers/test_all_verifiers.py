@@ -149,6 +149,20 @@ def test_dtype_is_kept(make_world, verifier, dtype):
     assert verifier(world.cells, world.reference).dtype == dtype
 
 
+@each_verifier
+@fuzz
+@given(seed=seeds)
+def test_precision_does_not_matter_beyond_rounding(make_world, verifier, seed):
+    world = make_world(seed, dtype=torch.float64)
+    halves = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in world.reference._tensors().items()
+    }
+    single = verifier(world.cells.float(), replace(world.reference, **halves))
+    double = verifier(world.cells, world.reference)
+    torch.testing.assert_close(single.double(), double, atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.parametrize("verifier", [v for v in VERIFIERS.values() if v.differentiable], ids=lambda v: v.name)
 def test_gradients_are_finite_and_not_zero(make_world, verifier):
     world = make_world(dtype=torch.float32)

@@ -12,6 +12,12 @@ def resolve_seed(seed: Seed) -> int:
     """Return the integer to record for `seed`; a NumPy generator is asked for one."""
     if isinstance(seed, np.random.Generator):
         return int(seed.integers(2**31 - 1))
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        msg = f"`seed` is {seed!r}; it must be a whole number or a NumPy generator."
+        raise TypeError(msg)
+    if seed < 0:
+        msg = f"`seed` is {seed!r}; it must not be negative."
+        raise ValueError(msg)
     return int(seed)
 
 

@@ -68,8 +68,17 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
         raise ValueError(msg)
 
 
+def check_number(**values: Any) -> None:
+    """Raise ``TypeError`` naming the first keyword whose value is no number."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+            msg = f"`{name}` is {value!r}; it must be a number."
+            raise TypeError(msg)
+
+
 def check_positive(**values: float) -> None:
-    """Raise ``ValueError`` naming the first keyword whose value is not above zero."""
+    """Raise an error naming the first keyword whose value is no number above zero."""
+    check_number(**values)
     for name, value in values.items():
         if not value > 0:
             msg = f"`{name}` is {value!r}; it must be above 0."
@@ -77,7 +86,8 @@ def check_positive(**values: float) -> None:
 
 
 def check_fraction(**values: float) -> None:
-    """Raise ``ValueError`` naming the first keyword whose value is outside [0, 1)."""
+    """Raise an error naming the first keyword whose value is no number in [0, 1)."""
+    check_number(**values)
     for name, value in values.items():
         if not 0 <= value < 1:
             msg = f"`{name}` is {value!r}; it must be at least 0 and below 1."
@@ -85,10 +95,15 @@ def check_fraction(**values: float) -> None:
 
 
 def check_in_memory(adata: AnnData) -> None:
-    """Raise ``ValueError`` for an AnnData that is backed by a file."""
+    """Raise ``ValueError`` for an AnnData that is backed by a file or holds dask arrays."""
+    how = "load it with `adata = adata.to_memory()` first."
     if adata.isbacked:
-        msg = "`adata` is backed by a file; load it with `adata = adata.to_memory()` first."
+        msg = f"`adata` is backed by a file; {how}"
         raise ValueError(msg)
+    for where, values in (("X", adata.X), *((f"layers[{name!r}]", adata.layers[name]) for name in adata.layers)):
+        if type(values).__module__.partition(".")[0] == "dask":
+            msg = f"`{where}` is a dask array, which is not in memory; {how}"
+            raise ValueError(msg)
 
 
 def check_unique_names(adata: AnnData) -> None:
@@ -115,6 +130,12 @@ def check_log_normalised(values: Any, *, where: str) -> None:
     """
     if values is None:
         msg = f"{where} is empty (None). Put log-normalised expression there, or name another `layer`."
+        raise TypeError(msg)
+    if values.dtype == np.float16:
+        msg = (
+            f"{where} has dtype float16, whose three digits are too few to tell counts apart. Normalise the counts again "
+            "and keep float32."
+        )
         raise TypeError(msg)
     stored = values.data if sparse.issparse(values) else np.asarray(values)
     if stored.dtype.kind not in "fiu":

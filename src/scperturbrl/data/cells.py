@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from scperturbrl._core import keys
+from scperturbrl._core.validate import check_in_memory
 from scperturbrl.data.conditions import condition_table
 from scperturbrl.data.registry import Setup, expression
 from scperturbrl.data.split import split_labels
@@ -52,6 +53,7 @@ class Cells:
     def of(cls, adata: AnnData, setup: Setup | None = None) -> Cells:
         """Read `adata`, which must be set up and split."""
         setup = setup or Setup.of(adata)
+        check_in_memory(adata)
         table, codes = condition_table(adata, setup)
         matrix = expression(adata, setup.layer)
         return cls(

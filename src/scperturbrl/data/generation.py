@@ -10,6 +10,8 @@ import torch
 
 from scperturbrl._core import keys
 from scperturbrl._core.random import numpy_rng
+from scperturbrl._core.threads import one_thread
+from scperturbrl._core.validate import check_number
 from scperturbrl.data.conditions import condition_record, parse_perturbation
 from scperturbrl.data.recentring import recentred
 from scperturbrl.data.training_set import Controls, control_units
@@ -53,17 +55,18 @@ def generate_cells(
     -------
     Log-normalised cells and counts, both ``(n, G)`` float32.
     """
-    conditions = recentred(stored, cells, table, seed=seed)
-    generator = stored.generator.to(device)
-    unit = torch.as_tensor(control_units(cells, controls), dtype=torch.float32)
-    values, counts = generator.generate(
-        torch.as_tensor(cells.block(controls)),
-        unit,
-        conditions.to(device),
-        torch.as_tensor(codes),
-        seed=seed,
-    )
-    generator.cpu()
+    with one_thread(device):
+        conditions = recentred(stored, cells, table, seed=seed)
+        generator = stored.generator.to(device)
+        unit = torch.as_tensor(control_units(cells, controls), dtype=torch.float32)
+        values, counts = generator.generate(
+            torch.as_tensor(cells.block(controls)),
+            unit,
+            conditions.to(device),
+            torch.as_tensor(codes),
+            seed=seed,
+        )
+        generator.cpu()
     return values.numpy(), counts.numpy()
 
 
@@ -79,8 +82,15 @@ def wanted_conditions(
     Raises
     ------
     ValueError
-        If a covariate is needed and not given.
+        If a covariate is none that was declared, a label names nothing, or the dose is negative.
+    TypeError
+        If the dose is no number.
     """
+    if dose is not None:
+        check_number(dose=dose)
+        if not 0 <= dose < np.inf:
+            msg = f"`dose` is {dose!r}; it must be at least 0 and finite."
+            raise ValueError(msg)
     if conditions is None:
         return cells.table.loc[cells.conditions(keys.TEST)]
     records = []
@@ -88,11 +98,16 @@ def wanted_conditions(
         if name in cells.table.index and covariates is None and dose is None:
             records.append({"condition": name, **cells.table.loc[name, list(cells.table.columns[:-1])].to_dict()})
             continue
+        if not str(name).replace(setup.perturbation_sep, "").strip():
+            msg = f"{name!r} in `conditions` names nothing. Ask for {setup.control!r} to get control cells."
+            raise ValueError(msg)
         parts = parse_perturbation(str(name), control=setup.control, sep=setup.perturbation_sep)
         contexts = _covariate_combinations(cells, setup, covariates)
         records += [
             condition_record(parts, dose=float(dose or 0), covariates=list(values), setup=setup) for values in contexts
         ]
+    if not records:
+        return cells.table.iloc[:0]
     return pd.DataFrame(records).drop_duplicates("condition").set_index("condition")
 
 

@@ -65,9 +65,19 @@ class ReferenceTable:
         return np.where(np.abs(self.pathway_statistic) > 2, np.abs(self.pathway_response), 0).astype(np.float32)
 
     def ranked_genes(self) -> np.ndarray:
-        """``(C, R)`` genes by falling absolute statistic; targets of the condition come last and are cut off."""
+        """``(C, R)`` genes by falling absolute statistic; targets of the condition come last and are cut off.
+
+        Raises
+        ------
+        ValueError
+            If a condition targets every gene.
+        """
         strength = np.where(self.targets, -1.0, np.nan_to_num(np.abs(self.statistic), nan=-0.5))
         n_ranked = min(N_RANKED, strength.shape[1] - int(self.targets.sum(1).max(initial=0)))
+        if not n_ranked:
+            name = self.conditions[int(self.targets.sum(1).argmax())]
+            msg = f"Every gene of `adata` is a target of condition {name!r}, so there is nothing to judge it by. Keep more genes."
+            raise ValueError(msg)
         return np.argsort(-strength, axis=1, kind="stable")[:, :n_ranked]
 
     def to_tensors(self, bank: np.ndarray, network: np.ndarray) -> Reference:

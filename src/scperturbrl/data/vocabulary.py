@@ -102,6 +102,35 @@ def gene_embeddings(components: np.ndarray, genes: Iterable[str]) -> pd.DataFram
     return pd.DataFrame(components / max(scale, 1e-12), index=pd.Index(genes).astype(str))
 
 
+def check_embeddings(embeddings: pd.DataFrame) -> None:
+    """Raise unless `embeddings` can be features of perturbations.
+
+    Raises
+    ------
+    TypeError
+        If it is no table of numbers.
+    ValueError
+        If it is empty, holds values that are not finite, or has two rows of one name.
+    """
+    if not isinstance(embeddings, pd.DataFrame):
+        msg = f"`embeddings` is a {type(embeddings).__name__}; a DataFrame with one row a perturbation is needed."
+        raise TypeError(msg)
+    texts = [str(name) for name, dtype in embeddings.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
+    if texts:
+        msg = f"`embeddings` has columns that are no numbers: {texts[:5]}. Leave them out."
+        raise TypeError(msg)
+    if not embeddings.size:
+        msg = f"`embeddings` is empty ({embeddings.shape[0]} rows, {embeddings.shape[1]} columns)."
+        raise ValueError(msg)
+    bad = embeddings.index[~np.isfinite(embeddings.to_numpy(float)).all(1)]
+    if len(bad):
+        msg = f"`embeddings` holds values that are not finite for {list(bad[:5])}. Drop these rows."
+        raise ValueError(msg)
+    if not embeddings.index.is_unique:
+        msg = f"`embeddings` has more than one row for {embeddings.index[embeddings.index.duplicated()][0]!r}."
+        raise ValueError(msg)
+
+
 def training_vocabulary(
     table: pd.DataFrame, training: np.ndarray, covariate_keys: Sequence[str], embeddings: pd.DataFrame
 ) -> Vocabulary:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from scperturbrl._core.memory import BatchSize
+from scperturbrl._core.random import torch_rng
 from scperturbrl._core.show import as_html, as_text
 from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
 from scperturbrl.flow.linear_part import LinearPart
@@ -146,6 +149,9 @@ class Generator(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Generate cells; the same seed gives the same cells, and a cell does not depend on those after it.
 
+        Where the memory of the device does not suffice, blocks are generated in parts, with a warning and with random
+        numbers of their own.
+
         Parameters
         ----------
         control
@@ -161,20 +167,33 @@ class Generator(nn.Module):
         -------
         Log-normalised cells ``(n, G)`` and their counts ``(n, G)``, on the CPU.
         """
-        from scperturbrl._core.random import torch_rng
 
-        cells, counts = [], []
-        for number, wanted in enumerate(torch.arange(len(control)).split(BLOCK)):
-            rng = torch_rng(seed, number, device=self.device)
+        def block(number: int, wanted: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
             # filled up to whole blocks, because what a random stream gives depends on how much is drawn at once
             rows = torch.cat([wanted, wanted.new_zeros(BLOCK - len(wanted))])
-            latent_control = self.space.encode(control[rows].to(self.device))
-            own = index[rows].to(self.device)
-            latent = self.sample_latent(latent_control, conditions, own, rng)
-            drawn = self.observation.sample(self.log_rate(latent, conditions, own), unit[rows].to(self.device), rng)
-            cells.append(drawn[0][: len(wanted)].cpu())
-            counts.append(drawn[1][: len(wanted)].cpu())
+            parts = rows.split(size)
+            drawn = []
+            for part, own in enumerate(parts):
+                stream = (number,) if len(parts) == 1 else (number, part)
+                rng = torch_rng(seed, *stream, device=self.device)
+                drawn.append(self._draw(control[own], unit[own], conditions, index[own], rng))
+            return drawn
+
+        batch = BatchSize(BLOCK, "generated cells")
+        cells, counts = [], []
+        for number, wanted in enumerate(torch.arange(len(control)).split(BLOCK)):
+            drawn = batch(partial(block, number, wanted))
+            cells.append(torch.cat([part[0] for part in drawn])[: len(wanted)])
+            counts.append(torch.cat([part[1] for part in drawn])[: len(wanted)])
         return torch.cat(cells), torch.cat(counts)
+
+    def _draw(
+        self, control: Tensor, unit: Tensor, conditions: ConditionBatch, index: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        own = index.to(self.device)
+        latent = self.sample_latent(self.space.encode(control.to(self.device)), conditions, own, rng)
+        drawn = self.observation.sample(self.log_rate(latent, conditions, own), unit.to(self.device), rng)
+        return drawn[0].cpu(), drawn[1].cpu()
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Weights as a flat dictionary of float32 arrays."""
@@ -244,10 +263,11 @@ def _checked(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) 
             msg = f"The weight {name!r} is missing."
             raise ValueError(msg)
         array = np.asarray(weights[name])
-        if array.dtype != np.float32:
+        # files give a single number back in double precision
+        if array.dtype != np.float32 and not (array.ndim == 0 and array.dtype == np.float64):
             msg = f"The weight {name!r} has type {array.dtype}; expected float32."
             raise ValueError(msg)
-        value = torch.as_tensor(array.copy())
+        value = torch.as_tensor(np.array(array, dtype=np.float32))
         if tuple(value.shape) != tuple(own.shape):
             msg = f"The weight {name!r} has shape {tuple(value.shape)}; expected {tuple(own.shape)}."
             raise ValueError(msg)

@@ -9,6 +9,7 @@ import numpy as np
 from scperturbrl._core import keys, log
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
+from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.registry import Setup
@@ -104,7 +105,8 @@ def reference(
     conditions = cells.conditions(keys.TRAIN, min_cells=min_cells)
     _report_left_out(cells, conditions, min_cells)
     params = {"method": method, "bank_size": bank_size, "min_cells": min_cells, "seed": resolve_seed(seed)}
-    write_reference(adata, cells, conditions, params)
+    with one_thread():
+        write_reference(adata, cells, conditions, params)
     tables = [f"varm[{name!r}]" for name in (keys.EFFECT, keys.STATISTIC, keys.PADJ, keys.CONTROL_MEAN)]
     log.finish(started, [*tables, f"uns[{keys.PATHWAY_RESPONSE!r}]", f"uns[{keys.SETUP!r}]['reference']"])
 

@@ -19,6 +19,7 @@ from scperturbrl._core.validate import (
     near_matches,
 )
 from scperturbrl.data.conditions import parse_perturbation
+from scperturbrl.data.counts import other_logarithm
 from scperturbrl.data.registry import Setup, expression
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def setup_anndata(
         labels = adata.obs[perturbation_key].astype(str)
         is_control = {x: not parse_perturbation(x, control=control, sep=perturbation_sep) for x in labels.unique()}
         _check_dose(adata, dose_key, ~labels.map(is_control).to_numpy(dtype=bool))
-    check_log_normalised(expression(adata, layer), where="`X`" if layer is None else f"`layers[{layer!r}]`")
+    _check_expression(adata, layer)
     if adata.is_view:
         log.note("`adata` is a view; it is made an actual object to write to it.")
         adata._init_as_actual(adata.copy())
@@ -122,6 +123,18 @@ def setup_anndata(
     )
     adata.uns[keys.SETUP] = {"setup": setup.to_uns()}
     log.finish(started, [f"uns[{keys.SETUP!r}]"])
+
+
+def _check_expression(adata: AnnData, layer: str | None) -> None:
+    values, where = expression(adata, layer), "`X`" if layer is None else f"`layers[{layer!r}]`"
+    check_log_normalised(values, where=where)
+    if adata.n_vars < 2:
+        msg = f"`adata` has {adata.n_vars} gene; at least 2 genes are needed."
+        raise ValueError(msg)
+    wrong = other_logarithm(values)
+    if wrong:
+        msg = f"{where} is no natural logarithm of normalised counts: {wrong}. Start from the counts, and call `sc.pp.log1p(adata)` once."
+        raise ValueError(msg)
 
 
 def _check_control(adata: AnnData, key: str, control: str, sep: str) -> None:

@@ -27,7 +27,7 @@ from scperturbrl.data.stored_generator import (
 )
 from scperturbrl.data.training import train_generator
 from scperturbrl.data.training_set import control_units, count_blocks, encode_rows
-from scperturbrl.data.vocabulary import gene_embeddings, training_vocabulary
+from scperturbrl.data.vocabulary import check_embeddings, gene_embeddings, training_vocabulary
 from scperturbrl.flow.denoise import fit_observation
 from scperturbrl.flow.fit import FitResult, FitSettings
 from scperturbrl.flow.generator import Architecture, Generator
@@ -150,6 +150,8 @@ def fit_generator(
     check_choice("prior", prior, ["linear", "none"])
     check_positive(n_latent=n_latent, width=width, n_blocks=n_blocks, n_steps=n_steps, batch_size=batch_size)
     check_positive(learning_rate=learning_rate, **({} if max_minutes is None else {"max_minutes": max_minutes}))
+    if embeddings is not None:
+        check_embeddings(embeddings)
     file = RunFile.of(checkpoint_dir, "fit_generator", resume=resume)
     started = log.start("fitting the flow generator")
     seed = resolve_seed(seed)

@@ -13,7 +13,7 @@ from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.run_file import RunFile
 from scperturbrl._core.threads import one_thread
-from scperturbrl._core.validate import check_choice, check_positive
+from scperturbrl._core.validate import check_choice, check_number, check_positive
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.fingerprint import cells_identity, reward_identity, weights_hash
 from scperturbrl.data.network import network_hash
@@ -235,6 +235,7 @@ def rl_finetune(
 
 
 def _check_at_least(lowest: int, **values: float) -> None:
+    check_number(**values)
     for name, value in values.items():
         if not value >= lowest:
             msg = f"`{name}` is {value!r}; it must be at least {lowest}."
