@@ -244,6 +244,8 @@ def _checked(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) 
             msg = f"The weight {name!r} is missing."
             raise ValueError(msg)
         array = np.asarray(weights[name])
+        # an h5mu file gives scalars back in double precision
+        array = array.astype(np.float32) if array.ndim == 0 and array.dtype == np.float64 else array
         if array.dtype != np.float32:
             msg = f"The weight {name!r} has type {array.dtype}; expected float32."
             raise ValueError(msg)

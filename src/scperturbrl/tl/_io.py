@@ -110,12 +110,13 @@ def load_generator(
     started = log.start(f"loading {path}")
     try:
         stored = StoredGenerator.from_uns(read_directory(path))
+        record = stored.to_uns()
     except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         msg = f"{path} is not the record of a generator: {type(error).__name__} {error}"
         raise ValueError(msg) from error
     check_genes(stored.genes, adata.var_names)
     _check_provenance(adata, stored, path)
-    adata.uns[key_added] = stored.to_uns()
+    adata.uns[key_added] = record
     log.finish(started, [f"uns[{key_added!r}]"])
 
 
