@@ -24,7 +24,11 @@ HEAVY = ("torch", "scanpy", "anndata", "pertpy", "scvi", "jax", "decoupler", "mu
 # words that are keys of an AnnData here and something else in these files
 ALSO_A_WORD = {
     "scperturbrl": ("__init__.py", "__main__.py", "_core/serialize.py", "metrics/registry.py"),  # the package itself
-    "split": ("pp/__init__.py", "pp/_split.py"),  # the function, and its entry in the setup record
+    "split": (
+        "pp/__init__.py",
+        "pp/_split.py",
+        "data/stored_generator.py",
+    ),  # the function, and its entry in the setup record
     "evaluation": ("get/__init__.py", "pl/__init__.py", "_demo.py"),  # functions and a file of that name
     "pathway_network": ("pp/__init__.py",),  # the function
     "pathway_response": ("data/*.py", "verifiers/_pathway_activity.py"),  # field of the reference
