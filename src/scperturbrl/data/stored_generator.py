@@ -137,7 +137,7 @@ def check_genes(expected: list[str], found: pd.Index) -> None:
 
 def split_hash(adata: AnnData) -> str:
     """Hash of the split that `adata` has, "" without one."""
-    return str(adata.uns.get(keys.SETUP, {}).get("split", {}).get("hash", ""))
+    return str(adata.uns.get(keys.SETUP, {}).get(keys.SPLIT, {}).get("hash", ""))
 
 
 def is_generator(adata: AnnData, key: str) -> bool:

@@ -60,7 +60,7 @@ _LOOKS = {
     "generator": [Look(color, "o") for color in (BLUE, VERMILLION, GREEN, PURPLE)],
     "prediction": [Look(color, "D") for color in (SKY, ORANGE, PURPLE, GREEN)],
     "baseline": [Look(DARK, marker, hollow=True) for marker in ("s", "^", "v", "D", "P", "X", "p", "h")],
-    "ceiling": [Look(BLACK, "*"), Look(BLACK, "d")],
+    "ceiling": [Look(BLACK, "*"), Look(MIDDLE, "*")],
 }
 
 
