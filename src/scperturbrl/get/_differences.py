@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
 from scperturbrl.get._slots import chosen, missing
 from scperturbrl.metrics.bootstrap import paired_bootstrap
 from scperturbrl.metrics.registry import METRICS
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from mudata import MuData
 
 
 def differences(
-    adata: AnnData | pd.DataFrame,
+    adata: AnnData | MuData | pd.DataFrame,
     model: str,
     *,
     reference: str | Sequence[str],
@@ -27,6 +29,7 @@ def differences(
     confidence: float = 0.95,
     n_resamples: int = 5000,
     seed: int = 0,
+    modality: str | None = None,
 ) -> pd.DataFrame:
     """Compare a model with others, condition by condition, with a paired bootstrap over conditions.
 
@@ -48,6 +51,8 @@ def differences(
         Resamples of the conditions.
     seed
         Of the resamples.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -85,6 +90,8 @@ def differences(
     >>> found[["metric", "difference", "verdict", "n_conditions"]].round(3).values.tolist()
     [['mse', -0.2, 'better', 2]]
     """
+    if not isinstance(adata, pd.DataFrame):
+        adata = pick(adata, modality)
     table = _table(adata)
     options = [name for name in ("value", "scaled") if name in table]
     chosen("column", column, options)

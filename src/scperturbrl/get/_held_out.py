@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
 from scperturbrl.data.roles import HELD_OUT, ancestry, metric_roles
 from scperturbrl.get._evaluation import evaluation
 from scperturbrl.get._slots import missing
@@ -14,9 +15,12 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from anndata import AnnData
+    from mudata import MuData
 
 
-def held_out(adata: AnnData, *, models: str | Sequence[str] | None = None) -> pd.DataFrame:
+def held_out(
+    adata: AnnData | MuData, *, models: str | Sequence[str] | None = None, modality: str | None = None
+) -> pd.DataFrame:
     """Summarise ``uns["evaluation"]`` over conditions, held-out metrics only.
 
     A metric counts as held out if the table says so *and* no generator of the table, nor one that it was made from, was
@@ -29,6 +33,8 @@ def held_out(adata: AnnData, *, models: str | Sequence[str] | None = None) -> pd
         Annotated data after :func:`~scperturbrl.tl.evaluate`.
     models
         Names of models, in this order; all by default.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -55,6 +61,7 @@ def held_out(adata: AnnData, *, models: str | Sequence[str] | None = None) -> pd
     >>> spr.get.held_out(adata)["metric"].tolist()
     ['discrimination']
     """
+    adata = pick(adata, modality)
     if keys.EVALUATION not in adata.uns:
         raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
     frame = adata.uns[keys.EVALUATION]

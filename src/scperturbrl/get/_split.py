@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scperturbrl._core.modality import pick
 from scperturbrl.data.split import read_split
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
     from scperturbrl.data.split import SplitManifest
 
 
-def split_manifest(adata: AnnData) -> SplitManifest:
+def split_manifest(adata: AnnData | MuData, *, modality: str | None = None) -> SplitManifest:
     """Get the split of `adata`, to save it as JSON, compare its hash or apply it to other data.
 
     Parameters
     ----------
     adata
         Annotated data after :func:`~scperturbrl.pp.split`.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -38,4 +42,5 @@ def split_manifest(adata: AnnData) -> SplitManifest:
     >>> spr.get.split_manifest(adata).holdout.startswith("combinations: ")
     True
     """
+    adata = pick(adata, modality)
     return read_split(adata)

@@ -120,12 +120,13 @@ def split(
 
 
 def split_folds(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     holdout: str = "combinations",
     k: int = 5,
     validation_fraction: float = 0.1,
     seed: Seed = 0,
+    modality: str | None = None,
 ) -> list[SplitManifest]:
     """Make `k` splits that together hold out everything once.
 
@@ -141,6 +142,8 @@ def split_folds(
         As in :func:`~scperturbrl.pp.split`.
     seed
         Seed or NumPy generator of the draw.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -165,6 +168,7 @@ def split_folds(
     >>> adata.uns["scperturbrl"]["split"]["hash"] == folds[0].hash
     True
     """
+    adata = pick(adata, modality)
     setup = Setup.of(adata)
     check_fraction(validation_fraction=validation_fraction)
     seed = resolve_seed(seed)

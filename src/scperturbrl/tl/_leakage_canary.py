@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl.data.canary import equal, findings, scrambled
 from scperturbrl.data.split import split_labels
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anndata import AnnData
+    from mudata import MuData
 
 
-def leakage_canary(adata: AnnData, pipeline: Callable[[AnnData], Any], *, seed: Seed = 0) -> pd.DataFrame:
+def leakage_canary(
+    adata: AnnData | MuData, pipeline: Callable[[AnnData], Any], *, seed: Seed = 0, modality: str | None = None
+) -> pd.DataFrame:
     """Run a pipeline with the test cells as they are and scrambled, and list every result that notices.
 
     Anything fitted, selected, scaled or tuned on training cells cannot change when the expression of test cells does. What
@@ -35,6 +39,8 @@ def leakage_canary(adata: AnnData, pipeline: Callable[[AnnData], Any], *, seed: 
         changed copy is. It must have a fixed seed.
     seed
         Seed or NumPy generator of the scrambling.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -64,6 +70,7 @@ def leakage_canary(adata: AnnData, pipeline: Callable[[AnnData], Any], *, seed: 
     >>> [bool(spr.tl.leakage_canary(adata, one)["leaks"].any()) for one in (honest, leaky)]
     [False, True]
     """
+    adata = pick(adata, modality)
     labels, seed = split_labels(adata), resolve_seed(seed)
     test, train = np.flatnonzero(labels == keys.TEST), np.flatnonzero(labels == keys.TRAIN)
     if not len(test):

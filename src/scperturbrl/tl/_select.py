@@ -9,22 +9,25 @@ import pandas as pd
 from scipy import sparse
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, numpy_rng, resolve_seed
 from scperturbrl._core.validate import check_choice, check_positive, near_matches
 from scperturbrl.data.selection import best_of, effective_share, resample, selection_cost
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
 
 def select(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     key: str = keys.GENERATED,
     n: int = 4,
     method: str = "best_of",
     temperature: float = 0.5,
     seed: Seed = 0,
+    modality: str | None = None,
 ) -> pd.DataFrame:
     """Mark one in `n` generated cells of every condition, chosen by reward.
 
@@ -46,6 +49,8 @@ def select(
         Of ``"importance"``, in units of the reward: large values draw at random, small ones only take the best.
     seed
         Seed or NumPy generator.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -78,6 +83,7 @@ def select(
     >>> cost["n_selected"].unique().tolist()
     [10]
     """
+    adata = pick(adata, modality)
     check_choice("method", method, ["best_of", "importance"])
     check_positive(n=n, temperature=temperature)
     started = log.start("selecting cells")

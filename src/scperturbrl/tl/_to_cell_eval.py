@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_choice, near_matches
 from scperturbrl.data.cells import Cells
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from anndata import AnnData
+    from mudata import MuData
 
 CONTROL = "non-targeting"
 TARGET = "target"
 
 
 def to_cell_eval(
-    adata: AnnData,
+    adata: AnnData | MuData,
     path: str | PathLike[str],
     *,
     prediction: str | AnnData,
@@ -38,6 +40,7 @@ def to_cell_eval(
     output: str = "log",
     n_cells: int = 500,
     seed: Seed = 0,
+    modality: str | None = None,
 ) -> pd.DataFrame:
     """Write the files that cell-eval2 (``pip install "scperturbrl[eval]"``) compares, for a second opinion on a prediction.
 
@@ -58,6 +61,8 @@ def to_cell_eval(
         Cells a condition that a generator makes.
     seed
         Seed or NumPy generator of the generated cells.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
@@ -85,6 +90,7 @@ def to_cell_eval(
     >>> files[["context", "pert_col", "control", "input_type"]].values.tolist()
     [['all', 'target', 'non-targeting', 'lognorm']]
     """
+    adata = pick(adata, modality)
     check_choice("output", output, ["log", "counts"])
     setup, seed = Setup.of(adata), resolve_seed(seed)
     cells = Cells.of(adata, setup)
