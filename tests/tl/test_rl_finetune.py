@@ -256,6 +256,8 @@ def test_an_unknown_rule_and_a_rule_without_gradients_are_refused(fitted):
         spr.tl.rl_finetune(fitted, update_rule="ppo", **TINY)
     with pytest.raises(ValueError, match=r"verifiers with gradients.*de_spearman.*'nft'"):
         spr.tl.rl_finetune(fitted, update_rule="value_gradient", verifiers=["de_spearman"], **TINY)
+    with pytest.raises(ValueError, match=r"`anchor` is 0"):
+        spr.tl.rl_finetune(fitted, update_rule="value_gradient", anchor=0, **TINY)
 
 
 @pytest.mark.parametrize("method", ["additive", "ridge"])

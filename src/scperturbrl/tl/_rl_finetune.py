@@ -180,6 +180,9 @@ def rl_finetune(
     _check_at_least(0, **({} if energy_budget is None else {"energy_budget": energy_budget}))
     _check_at_least(2, group_size=group_size)
     check_choice("update_rule", update_rule, UPDATE_RULES)
+    if update_rule == "value_gradient":
+        # without a pretrained population to stay near to there is no optimum to go to
+        check_positive(anchor=anchor)
     if pseudo_references is not None:
         check_choice("pseudo_references", pseudo_references, list(METHODS))
     file = RunFile.of(checkpoint_dir, "rl_finetune", resume=resume)
