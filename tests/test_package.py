@@ -36,7 +36,13 @@ ALSO_A_WORD = {
     "train": ("data/split.py",),  # field of the manifest
     "validation": ("data/split.py", "get/_training_history.py", "pl/_training_history.py"),  # the same, and a series
     "test": ("data/split.py",),
-    "pathway": ("get/*.py", "pl/*.py", "datasets/_programs.py"),  # column of a tidy frame
+    "pathway": (
+        "get/*.py",
+        "pl/*.py",
+        "datasets/_programs.py",
+        "metrics/compute.py",
+        "data/pseudo_reference.py",
+    ),  # column of a tidy frame, kind of a gene set
     "generator": (
         "get/__init__.py",
         "get/_evaluation.py",

@@ -20,7 +20,8 @@ def rows(ax):
 
 def test_one_panel_a_verifier(adata):
     axes = spr.pl.verifier_scores(adata, show=False)
-    assert [ax.get_title() for ax in axes] == spr.verifiers.show()["label"].tolist()
+    labels = spr.verifiers.show().set_index("name")["label"]
+    assert [ax.get_title() for ax in axes] == labels[list(spr.verifiers.DEFAULT)].tolist()
     assert [ax.get_xlabel() for ax in axes] == ["Raw score"] * 4
     assert axes[0].get_ylabel() == "Perturbation"
 

@@ -8,7 +8,7 @@ import torch
 
 import scperturbrl as spr
 from scperturbrl.flow import fit
-from scperturbrl.rl import finetune
+from scperturbrl.rl import finetuner, nft
 
 SMALL = {"width": 16, "n_latent": 6, "n_blocks": 1, "batch_size": 32, "progress": False}
 RL = {"n_iterations": 12, "n_conditions": 2, "group_size": 4, "energy_steps": 1, "progress": False}
@@ -84,10 +84,13 @@ def test_a_learning_rate_without_bounds_is_told(toy):
         spr.tl.fit_generator(toy, n_steps=60, **SMALL, learning_rate=1e30)
 
 
-@pytest.mark.parametrize("part", ["nft_loss", "anchor_loss", "energy_distance"])
+@pytest.mark.parametrize(
+    ("module", "part"),
+    [(nft, "nft_loss"), (nft, "anchor_loss"), (finetuner, "anchor_loss"), (finetuner, "energy_distance")],
+)
 @pytest.mark.parametrize("guard", [True, False])
-def test_bad_updates_are_left_out_and_told(fitted, monkeypatch, part, guard):
-    monkeypatch.setattr(finetune, part, broken(getattr(finetune, part), [], {2}))
+def test_bad_updates_are_left_out_and_told(fitted, monkeypatch, module, part, guard):
+    monkeypatch.setattr(module, part, broken(getattr(module, part), [], {2}))
     with pytest.warns(UserWarning, match=r"1 updates were left out .* the loss \(conditions '"):
         spr.tl.rl_finetune(fitted, guard=guard, **RL)
     assert fitted.uns["generator_rl"]["params"]["skipped_steps"] == 1
@@ -95,7 +98,7 @@ def test_bad_updates_are_left_out_and_told(fitted, monkeypatch, part, guard):
 
 
 def test_post_training_goes_back_then_stops(fitted, monkeypatch):
-    monkeypatch.setattr(finetune, "energy_distance", broken(finetune.energy_distance, [], set(range(1, 10**5))))
+    monkeypatch.setattr(finetuner, "energy_distance", broken(finetuner.energy_distance, [], set(range(1, 10**5))))
     with pytest.warns(UserWarning, match="updates were left out"):
         spr.tl.rl_finetune(fitted, **RL | {"reward_steps": 0})
     record = fitted.uns["generator_rl"]
@@ -105,8 +108,8 @@ def test_post_training_goes_back_then_stops(fitted, monkeypatch):
 
 
 def test_rounds_without_rewards_are_left_out_and_told(fitted, monkeypatch):
-    original = finetune.Finetuner._score
-    monkeypatch.setattr(finetune.Finetuner, "_score", lambda self, rollout: _spoilt(original(self, rollout)))
+    original = finetuner.Finetuner._score
+    monkeypatch.setattr(finetuner.Finetuner, "_score", lambda self, rollout: _spoilt(original(self, rollout)))
     with pytest.warns(UserWarning, match=r"left out .* the reward pearson_topk \(conditions '"):
         spr.tl.rl_finetune(fitted, verifiers=["pearson_topk"], **RL | {"energy_steps": 0})
     params = fitted.uns["generator_rl"]["params"]
@@ -120,7 +123,7 @@ def _spoilt(scores):
 
 @pytest.mark.parametrize(("verb", "options"), [("fit_generator", {**SMALL, "n_steps": 30}), ("rl_finetune", RL)])
 def test_out_of_memory_means_smaller_batches(fitted, monkeypatch, verb, options):
-    module, name, size = (fit, "flow_matching_loss", 32) if verb == "fit_generator" else (finetune, "roll_out", 2)
+    module, name, size = (fit, "flow_matching_loss", 32) if verb == "fit_generator" else (finetuner, "roll_out", 2)
     original, sizes = getattr(module, name), []
 
     def small_device(*arguments, **options):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from scperturbrl._core.run_file import RunFile
     from scperturbrl.flow.generator import Generator
+    from scperturbrl.rl.guard import Vitals
     from scperturbrl.rl.reward import Reward
     from scperturbrl.rl.task import Task
 
@@ -71,7 +72,7 @@ def finetune(
     if state is None:
         vitals = signs.measure(generator)
         guard.check(0, vitals, tuner.parameters)
-        result.history.append(history_row(0, tuner.first_scores(), 0.0, vitals, reward) | {"anchor": tuner.anchor})
+        result.history.append(history_row(0, tuner.first_scores(), 0.0, vitals, reward, tuner.anchor))
         run.keep(0)
     else:
         tuner.set_anchor(result.history[-1]["anchor"])
@@ -90,14 +91,8 @@ def finetune(
             if not regular:
                 # before the check, which an uninterrupted run would not make here
                 run.keep(iteration, now=True)
-            tuner.average.swap()
-            vitals = signs.measure(generator)
-            may_go_on = guard.check(iteration, vitals, tuner.parameters)
-            tuner.average.swap()
-            if guard.start is not None:
-                tuner.set_anchor(tuner.anchor_choice.next(tuner.anchor, guard.start, vitals))
-            row = history_row(iteration, scores, drift, vitals, reward)
-            result.history.append(row | {"anchor": tuner.anchor})
+            vitals, may_go_on = _check(iteration, tuner, signs, guard)
+            result.history.append(history_row(iteration, scores, drift, vitals, reward, tuner.anchor))
             show(iteration, f"reward {vitals.reward:.3f}, energy distance {vitals.energy:.3f}")
             end = end or ("" if may_go_on else f"guard: {guard.alarms[-1]}")
             if regular:
@@ -108,3 +103,14 @@ def finetune(
                 break
     run.finish(time.perf_counter() - start)
     return result
+
+
+def _check(iteration: int, tuner: Finetuner, signs: VitalSigns, guard: Guard) -> tuple[Vitals, bool]:
+    """Vitals of the averaged weights, and whether the guard lets the run go on; sets the anchor from now on."""
+    tuner.average.swap()
+    vitals = signs.measure(tuner.generator)
+    may_go_on = guard.check(iteration, vitals, tuner.parameters)
+    tuner.average.swap()
+    if guard.start is not None:
+        tuner.set_anchor(tuner.anchor_choice.next(tuner.anchor, guard.start, vitals))
+    return vitals, may_go_on

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from scperturbrl.rl.reward import Reward, Scores
 
 
-def history_row(iteration: int, scores: Scores, drift: float, vitals: Vitals, reward: Reward) -> dict[str, float]:
-    """One row of the history: rollout rewards with their spread, every verifier, and the vitals."""
+def history_row(
+    iteration: int, scores: Scores, drift: float, vitals: Vitals, reward: Reward, anchor: float
+) -> dict[str, float]:
+    """One row of the history: rollout rewards with their spread, every verifier, the vitals, and the anchor from now on."""
     finite = scores.reward[torch.isfinite(scores.reward)]
     row = {"iteration": iteration, "reward": float(finite.mean()), "reward_sd": float(finite.std()), "distance": drift}
     for column, verifier in enumerate(reward.verifiers):
         values = scores.raw[..., column]
         row[verifier.name] = float(values[torch.isfinite(values)].mean())
-    return row | {f"check_{name}": value for name, value in asdict(vitals).items()}
+    return row | {f"check_{name}": value for name, value in asdict(vitals).items()} | {"anchor": anchor}

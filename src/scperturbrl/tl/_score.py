@@ -141,7 +141,8 @@ def score(
     if percentile:
         adata.obs[keys.percentile(key)] = found.percentiles
     adata.uns[keys.score(key)] = _record(target, scorer, found.scores, kind) | _columns(Setup.of(home))
-    log.finish(started, [f"obsm[{keys.score(key)!r}]", f"obs[{keys.reward(key)!r}]"])
+    slots = [f"obsm[{keys.score(key)!r}]", f"obs[{keys.reward(key)!r}]", f"uns[{keys.score(key)!r}]"]
+    log.finish(started, slots + ([f"obs[{keys.percentile(key)!r}]"] if percentile else []))
 
 
 def importance(verifiers: Sequence[Verifier], weights: Mapping[str, float] | None) -> torch.Tensor:

@@ -100,7 +100,7 @@ def select(
     params: dict[str, Any] = {"key": key, "n": n, "method": method, "temperature": temperature, "seed": seed}
     adata.uns[keys.selection(key)] = {"params": params, "cost": table}
     _report(table)
-    log.finish(started, [f"obs[{keys.selected(key)!r}]"])
+    log.finish(started, [f"obs[{keys.selected(key)!r}]", f"uns[{keys.selection(key)!r}]"])
     return table
 
 
