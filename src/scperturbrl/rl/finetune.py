@@ -102,8 +102,9 @@ def finetune(
             show(iteration, f"reward {vitals.reward:.3f}, energy distance {vitals.energy:.3f}")
             end = end or ("" if may_go_on else f"guard: {guard.alarms[-1]}")
             if regular:
-                done = iteration == settings.n_iterations
-                run.keep(iteration, end or result.stopped * done, now=interrupt.requested)
+                run.keep(
+                    iteration, end or result.stopped * (iteration == settings.n_iterations), now=interrupt.requested
+                )
             if interrupt.requested or end:
                 result.stopped = end or "interrupted"
                 break
