@@ -84,8 +84,9 @@ def finetune(
             scores, drift = tuner.iterate(iteration)
             result.seconds = time.perf_counter() - start
             end = run.recover()
-            last = iteration == settings.n_iterations or interrupt.requested or end
-            if iteration % settings.check_every and not last:
+            if iteration % settings.check_every and not (
+                iteration == settings.n_iterations or interrupt.requested or end
+            ):
                 continue
             regular = iteration % settings.check_every == 0 or iteration == settings.n_iterations
             if not regular:
@@ -96,8 +97,9 @@ def finetune(
             show(iteration, f"reward {vitals.reward:.3f}, energy distance {vitals.energy:.3f}")
             end = end or ("" if may_go_on else f"guard: {guard.alarms[-1]}")
             if regular:
-                done = result.stopped if iteration == settings.n_iterations else ""
-                run.keep(iteration, end or done, now=interrupt.requested)
+                run.keep(
+                    iteration, end or result.stopped * (iteration == settings.n_iterations), now=interrupt.requested
+                )
             if interrupt.requested or end:
                 result.stopped = end or "interrupted"
                 break
