@@ -113,9 +113,8 @@ def test_at_step_0_the_distance_to_the_pretrained_generator_is_zero(world, seed)
     tuner = Finetuner(world.generator, world.task, world.reward, replace(FREE, seed=seed))
     signs = VitalSigns(tuner.pretrained, world.task, None, world.reward, seed=seed)
     assert signs.measure(world.generator).drift == 0
-    rollout, _ = tuner._round(3)
-    advantage = torch.zeros(len(rollout.latent))
-    assert tuner._reward_step(rollout, advantage) == 0
+    rollout, scores = tuner._round(3)
+    assert tuner._reward_step(rollout, tuner._batch(rollout, scores)) == 0
 
 
 def test_the_energy_distance_repairs_a_generator(world, make_reward, make_verifier):

@@ -46,6 +46,10 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
     """Fit the additive ridge of every control group, and of all together, to the effects of the training conditions."""
     generator, linear = stored.generator, stored.generator.linear
     names = cells.conditions(keys.TRAIN, min_cells=2)
+    controls = Controls.of(cells)
+    for group in cells.table.loc[names, "group"].unique():
+        # an effect needs them, and here it can be said which are missing
+        controls.run(str(group))
     empty = np.zeros((len(cells.genes), 0), dtype=np.float32)
     effects = fit_reference(cells, cells.is_training(), conditions=names, network=empty).mean_effect
     table = cells.table.loc[names]
