@@ -15,6 +15,7 @@ from scperturbrl.get._embedding import embedding as embedding_frame
 from scperturbrl.get._labels import model_label, readable, verifier_label
 from scperturbrl.pl._palette import group_colors
 from scperturbrl.pl._style import (
+    LEGEND,
     LIGHT,
     MIDDLE,
     figure_of,
@@ -250,7 +251,7 @@ def _add_legend(ax: Axes, handles: list[Line2D], *, title: str | None, own: bool
     if title is None and own:
         outside_legend(figure_of(ax), handles)
     elif title is None:
-        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.08), **LEGEND)
     else:
         many = len(handles) > LEGEND_ROWS
         columns = -(-len(handles) // LEGEND_ROWS)

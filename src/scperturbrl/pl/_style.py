@@ -108,6 +108,10 @@ def legend_columns(labels: Sequence[str], width: float) -> int:
     return -(-len(labels) // -(-len(labels) // columns))
 
 
+# spelt out, because some scanpy functions set legends to a size of their own for the rest of the session
+LEGEND: dict[str, Any] = {"fontsize": "medium", "title_fontsize": "medium", "handlelength": 2, "handletextpad": 0.8}
+
+
 def legend_height(labels: Sequence[str], width: float) -> float:
     """Inches that such a legend is high."""
     return inch(0.2) * -(-len(labels) // legend_columns(labels, width))
@@ -117,13 +121,15 @@ def outside_legend(figure: Figure, handles: Sequence[Artist]) -> None:
     """Legend beneath the panels, in as many columns as the figure is wide."""
     if handles:
         columns = legend_columns([str(handle.get_label()) for handle in handles], figure.get_size_inches()[0])
-        figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)
+        figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, columnspacing=2, **LEGEND)
 
 
 def side_legend(ax: Axes, handles: Sequence[Artist], **options: Any) -> None:
     """Legend to the right of `ax`."""
     if handles:
-        ax.legend(handles=list(handles), loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, **options)
+        ax.legend(
+            handles=list(handles), loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, **(LEGEND | options)
+        )
 
 
 def finish(axes: list[Axes], *, own: bool, show: bool | None, return_fig: bool) -> Axes | list[Axes] | Figure | None:
