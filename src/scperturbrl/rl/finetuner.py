@@ -50,10 +50,10 @@ class FinetuneSettings:
     warmup: int = 10
     beta: float = 1.0
     anchor: float = 0.5
-    energy_budget: float | None = 0.08
+    energy_budget: float | None = 0.1
     old_lerp: float = 0.3
     ema_decay: float = 0.9
-    energy_steps: int = 4
+    energy_steps: int = 3
     energy_group_size: int = 32
     energy_learning_rate: float = 2e-4
     energy_anchor: float = 0.3
