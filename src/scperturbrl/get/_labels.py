@@ -9,6 +9,7 @@ SCORE_PREFIX = keys.score("")
 _MODELS = {
     keys.GENERATOR: "Generator",
     keys.GENERATOR_RL: "Generator, post-trained",
+    f"{keys.GENERATOR}_longer": "Generator, trained on for as long",
     keys.OBSERVED: "Real cells",
     "control": "Control (no effect)",
     "perturbed_mean": "Perturbed mean (0)",
