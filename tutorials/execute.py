@@ -1,0 +1,54 @@
+"""Execute notebooks in place and drop what differs between machines: ``python tutorials/execute.py [NOTEBOOK ...]``.
+
+Needs the ``doc`` extra. Notebooks on real data read the folder that ``SCPERTURBRL_DATA`` names.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+HERE = Path(__file__).parent
+TEMPORARY = re.compile(r"\S*ipykernel_\d+/\d+\.py:\d+: ")
+
+
+def strip(notebook: Any) -> None:
+    """Keep sources and outputs; drop times, counters and file names of the kernel."""
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for number, cell in enumerate(notebook.cells):
+        cell.id, cell.metadata = f"{number:02d}", {}
+        if cell.cell_type != "code":
+            continue
+        cell.execution_count = None
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = None
+            if output.output_type == "stream":
+                output.text = TEMPORARY.sub("", output.text)
+
+
+def main(paths: list[Path]) -> None:
+    """Execute each notebook where it lies, and tell how long it took."""
+    for path in paths:
+        began = time.perf_counter()
+        notebook = nbformat.read(path, as_version=4)
+        resources = {"metadata": {"path": str(path.parent)}}
+        NotebookClient(
+            notebook, timeout=None, kernel_name="python3", coalesce_streams=True, resources=resources
+        ).execute()
+        strip(notebook)
+        nbformat.write(notebook, path)
+        sys.stdout.write(f"{path.name}: {time.perf_counter() - began:.0f} s\n")
+
+
+if __name__ == "__main__":
+    main([Path(name) for name in sys.argv[1:]] or sorted(HERE.glob("*.ipynb")))
