@@ -94,7 +94,9 @@ def candidates(table: pd.DataFrame, setup: Setup, holdout: str) -> dict[str, lis
         msg = f"`holdout` is {holdout!r}.{near_matches(holdout, options)} Covariates must be declared in `pp.setup_anndata`."
         raise KeyError(msg)
     if not units:
-        msg = f"`holdout={holdout!r}` is impossible: {why}."
+        others = [name for name in setup.covariate_keys if name != holdout]
+        remedy = f"a covariate, one of {others}" if others else "a covariate after declaring it in `pp.setup_anndata`"
+        msg = f"`holdout={holdout!r}` is impossible: {why}. Hold out {remedy}, such as a cell type or donor."
         raise ValueError(msg)
     return units
 
