@@ -36,7 +36,9 @@ def digest(adata):
         else:
             total.update(repr(value).encode("utf-8", "surrogatepass"))
 
-    for part in (adata.X, adata.obs, adata.var, adata.uns, dict(adata.layers), dict(adata.obsm), dict(adata.varm)):
+    # newer AnnData list X among the layers, under None
+    layers = {name: value for name, value in adata.layers.items() if name is not None}
+    for part in (adata.X, adata.obs, adata.var, adata.uns, layers, dict(adata.obsm), dict(adata.varm)):
         add(part)
     return total.hexdigest()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import scperturbrl as spr
-from scperturbrl._core.modality import pick
+from scperturbrl._core.modality import pick, without_pulling
 
 ROOMS = (spr.pp, spr.tl, spr.pl, spr.get)
 
@@ -22,7 +22,7 @@ def small(value, genes):
 
 @pytest.fixture(autouse=True)
 def new_behaviour():
-    with mudata.set_options(pull_on_update=False):
+    with without_pulling():
         yield
 
 

@@ -71,7 +71,7 @@ def test_targets_rivals_and_groups_follow_the_condition_table(screen):
         assert sorted(own) == sorted(set(of.loc[name, "parts"]) & set(cells.genes))
         rivals = of.index[(of["group"] == of.loc[name, "group"]) & (of["perturbation"] != of.loc[name, "perturbation"])]
         assert set(rivals) == {other for other, yes in zip(table.conditions, reference.rivals[c], strict=True) if yes}
-    assert pd.crosstab(of["group"], reference.group.numpy()).astype(bool).sum(1).eq(1).all()
+    assert pd.crosstab(of["group"], reference.group.numpy()).astype(bool).sum(axis=1).eq(1).all()
 
 
 def test_spread_is_that_of_the_control_cells(screen):

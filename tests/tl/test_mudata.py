@@ -7,11 +7,12 @@ import pytest
 from anndata import AnnData
 
 import scperturbrl as spr
+from scperturbrl._core.modality import without_pulling
 
 
 @pytest.fixture(autouse=True)
 def new_behaviour():
-    with mudata.set_options(pull_on_update=False):
+    with without_pulling():
         yield
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 from scperturbrl._core import keys
 from scperturbrl._core.validate import near_matches
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from anndata import AnnData
     from mudata import MuData
 
@@ -63,3 +66,11 @@ def _only(modalities: dict[str, AnnData]) -> str:
             return found[0]
     msg = f"The MuData has the modalities {', '.join(map(repr, ready or names))}. Say which one with `modality=`."
     raise ValueError(msg)
+
+
+def without_pulling() -> AbstractContextManager[Any]:
+    """Context in which a MuData leaves the columns of its modalities where they are, whatever the release of mudata."""
+    import mudata
+
+    # from 0.4 on it never does anything else, and the option is gone
+    return mudata.set_options(pull_on_update=False) if hasattr(mudata, "set_options") else nullcontext()

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from scperturbrl._core import keys
+from scperturbrl._core.modality import without_pulling
 from scperturbrl._core.validate import check_unique_names
 from scperturbrl.data.pathways import pathway_activities
 
@@ -53,7 +54,7 @@ def join_cells(adata: AnnData, cells: Cells, setup: Setup, generated: AnnData, g
     ValueError
         If an observed cell has the name of a generated one.
     """
-    from mudata import MuData, set_options
+    from mudata import MuData
 
     obs = _columns(adata, cells, setup, generated.obs)
     matrix = sparse.vstack([sparse.csr_matrix(cells.expression), generated.X], format="csr", dtype=np.float32)
@@ -62,8 +63,7 @@ def join_cells(adata: AnnData, cells: Cells, setup: Setup, generated: AnnData, g
     observed_groups = cells.table["group"].to_numpy()[cells.codes]
     activity, names = _activities(adata, cells, matrix, np.concatenate([observed_groups, groups]))
     pathway = ad.AnnData(activity, obs=pd.DataFrame(index=obs.index), var=pd.DataFrame(index=names))
-    # what it pulls from the modalities unless told differs between releases
-    with set_options(pull_on_update=False):
+    with without_pulling():
         joined = MuData({keys.RNA: rna, keys.PATHWAY: pathway})
     joined.obs = pd.concat([joined.obs, obs], axis=1)
     return joined

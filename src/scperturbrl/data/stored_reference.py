@@ -165,7 +165,7 @@ def read_calibration(
     if _specification(verifiers) == _specification(resolve(DEFAULT)):
         shape = (len(conditions), len(verifiers))
         return Calibration(
-            **{name: torch.as_tensor(frame[name].to_numpy().reshape(shape)) for name in _CALIBRATION_FIELDS}
+            **{name: torch.tensor(frame[name].to_numpy().reshape(shape)) for name in _CALIBRATION_FIELDS}
         )
     fitted = fitted or cross_fit(adata, cells, cells.is_training(), conditions, verifiers, record["params"])
     return fitted.calibration()
