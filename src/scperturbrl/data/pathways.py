@@ -28,4 +28,4 @@ def pathway_activities(adata: AnnData, effects: np.ndarray) -> tuple[np.ndarray,
         raise KeyError(msg)
     weights, names = pathway_matrix(adata)
     network = standardise_network(torch.as_tensor(weights, dtype=torch.float64))
-    return ulm_t(torch.as_tensor(effects, dtype=torch.float64), network).numpy(), names
+    return ulm_t(torch.tensor(effects, dtype=torch.float64), network).numpy(), names

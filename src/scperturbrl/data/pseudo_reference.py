@@ -68,7 +68,7 @@ class Extended:
     def reliability(self) -> torch.Tensor:
         """``(C,)`` 1 for training conditions, r2 for guessed ones."""
         known = len(self.conditions) - len(self.trust)
-        return torch.cat([torch.ones(known), torch.as_tensor(self.trust["r2"].to_numpy(np.float32))])
+        return torch.cat([torch.ones(known), torch.tensor(self.trust["r2"].to_numpy(np.float32))])
 
 
 def extend_reference(

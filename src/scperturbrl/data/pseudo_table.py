@@ -87,7 +87,7 @@ class PseudoTables:
         with np.errstate(divide="ignore", invalid="ignore"):
             statistic = np.nan_to_num(predictions / np.sqrt(noise), posinf=0, neginf=0)
             shrunk = np.where(predictions != 0, predictions * np.maximum(0, 1 - noise / predictions**2), 0)
-        weights = standardise_network(torch.as_tensor(self.network))
+        weights = standardise_network(torch.tensor(self.network))
         along = predictions @ weights.numpy()
         return ReferenceTable(
             conditions=list(conditions),

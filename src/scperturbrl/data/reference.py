@@ -204,14 +204,14 @@ def set_response(
     controls: Sequence[int],
 ) -> dict[str, np.ndarray]:
     """Response, its significance and its spread over control cells; see :class:`ReferenceTable`."""
-    weights = standardise_network(torch.as_tensor(network))
+    weights = standardise_network(torch.tensor(network))
     n, mean, variance = condition_moments(np.asarray(cells.expression @ weights.numpy()), cells, use)
     with np.errstate(divide="ignore", invalid="ignore"):
         noise = variance[rows] / n[rows][:, None] + variance[controls] / n[controls][:, None]
         statistic = (mean[rows] - mean[controls]) / np.sqrt(noise)
     scale = control_scale(cells, use, weights, controls, control_mean)
     return {
-        "pathway_response": ulm_correlation(torch.as_tensor(effect, dtype=torch.float32), weights).numpy(),
+        "pathway_response": ulm_correlation(torch.tensor(effect, dtype=torch.float32), weights).numpy(),
         "pathway_statistic": np.nan_to_num(statistic).astype(np.float32),
         "pathway_scale": scale,
     }
@@ -224,7 +224,7 @@ def control_scale(
     scale = {}
     for control in set(controls):
         found = np.flatnonzero((cells.codes == control) & use)[:500]
-        centre = torch.as_tensor(control_mean[list(controls).index(control)], dtype=torch.float32)
+        centre = torch.tensor(control_mean[list(controls).index(control)], dtype=torch.float32)
         scale[control] = ulm_correlation(torch.as_tensor(cells.block(found)) - centre, weights).numpy().std(0, ddof=1)
     return np.stack([scale[control] for control in controls]).astype(np.float32)
 
