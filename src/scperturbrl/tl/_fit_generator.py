@@ -92,7 +92,7 @@ def fit_generator(
         additive ridge (of a new context: the mean shift), by a share of at most one half that validation conditions choose;
         spread and shape stay the flow's. ``"none"`` leaves the flow alone.
     init_from
-        Key of a fitted generator to train on instead of starting anew; space and observation layer are its own,
+        Key of a fitted generator to train on instead of starting anew; space, observation layer, linear part and `prior` are its own,
         and the last state is kept, not the best. Meant for "the same generator trained on for as long", the baseline of
         post-training.
     checkpoint_dir

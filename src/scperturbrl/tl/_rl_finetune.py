@@ -140,7 +140,7 @@ def rl_finetune(
     Returns
     -------
     Nothing. Writes ``uns[key_added]`` like :func:`~scperturbrl.tl.fit_generator`; its ``history`` has one row a check:
-    reward and its standard deviation, every verifier's raw score, distance to the pretrained velocity, and the guard's
+    reward and its standard deviation, every verifier's raw score, distance to the pretrained velocity, the `anchor` from then on, and the guard's
     vitals (``check_energy``, ``check_validation_energy``, ``check_spread``, ``check_drift``, ``check_reward``), and
     ``params`` records the alarms.
 
@@ -214,11 +214,23 @@ def rl_finetune(
     stored.params |= {
         "parent": key,
         "method": "rl_finetune",
-        "verifiers": {verifier.name: dict(verifier.params) for verifier in chosen},
-        "verifier_weights": dict(zip([v.name for v in chosen], reward.weights.tolist(), strict=True)),
         "calibrate": calibrate,
         "pseudo_references": {} if trust is None else {str(name): float(r2) for name, r2 in trust["r2"].items()},
         "network": network_hash(pathway_matrix(adata)[0]),
+        **_record(reward, settings, result),
+    }
+    stored.history = pd.DataFrame(result.history)
+    write_generator(adata, key_added, stored)
+    _warn(result)
+    log.finish(started, [f"uns[{key_added!r}]"])
+
+
+def _record(reward: Reward, settings: FinetuneSettings, result: FinetuneResult) -> dict[str, Any]:
+    """What was rewarded, with which settings, and how it ended, as plain values."""
+    names = [verifier.name for verifier in reward.verifiers]
+    return {
+        "verifiers": {verifier.name: dict(verifier.params) for verifier in reward.verifiers},
+        "verifier_weights": dict(zip(names, reward.weights.tolist(), strict=True)),
         **{name: value for name, value in asdict(settings).items() if name != "progress"},
         "alarms": result.alarms,
         "kept_iteration": result.kept_iteration,
@@ -226,15 +238,15 @@ def rl_finetune(
         "seconds": result.seconds,
         "skipped_steps": result.skipped,
     }
-    stored.history = pd.DataFrame(result.history)
-    write_generator(adata, key_added, stored)
+
+
+def _warn(result: FinetuneResult) -> None:
     if result.stopped.startswith("guard"):
         log.warn(
             f"Post-training was stopped by its {result.stopped}. The state of iteration {result.kept_iteration} was kept."
         )
     if result.skipped:
         log.warn(skipped_message(result.skipped, result.first_skipped, "updates"))
-    log.finish(started, [f"uns[{key_added!r}]"])
 
 
 def _check_at_least(lowest: int, **values: float) -> None:
