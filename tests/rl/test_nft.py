@@ -11,6 +11,7 @@ from torch import nn
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.path import sample_path
 from scperturbrl.flow.sampler import integrate
+from scperturbrl.flow.source import GAUSSIAN
 from scperturbrl.rl.nft import anchor_loss, nft_loss, optimality
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -124,7 +125,7 @@ def test_updates_move_mass_to_where_the_reward_is(wanted, lowest, highest):
         advantage = wanted * (cells[:, 0] > 0).float()
         weight = optimality(2 * (advantage - advantage.mean()))
         for _ in range(8):
-            t, x_t, target = sample_path(cells, rng)
+            t, x_t, target = sample_path(cells, cells, GAUSSIAN, rng)
             with torch.no_grad():
                 before = old(x_t, t)
             loss = nft_loss(model(x_t, t), before, target, weight).mean()

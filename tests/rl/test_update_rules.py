@@ -73,7 +73,7 @@ def train(name, n_rounds, *, anchor=ANCHOR, learning_rate=2e-3):
         path = rule.sample(old, noise, rng) if isinstance(rule, Grpo) else None
         cells = integrate(old, noise, n_steps=5).detach() if path is None else path[-1]
         value = reward(cells)
-        batch = Batch(cells, value - value.mean(), path, reward)
+        batch = Batch(cells, cells, value - value.mean(), path=path, reward=reward)
         for _ in range(4):
             loss, _ = rule(Fields(model, old, pretrained), batch, rng)
             optimiser.zero_grad()
@@ -143,7 +143,7 @@ def test_the_divergence_of_a_step_is_that_of_gaussians():
     shifted = lambda x, t: torch.ones_like(x)
     still = lambda x, t: torch.zeros_like(x)
     rule = Grpo(anchor=0.5, n_steps=2)
-    batch = Batch(path[-1], torch.zeros(4), path)
+    batch = Batch(path[-1], path[-1], torch.zeros(4), path=path)
     loss, distance = rule(Fields(shifted, still, still), batch, rng)
     a = torch.distributions.Normal(0.5 * (path[0] + 1), 0.5)
     b = torch.distributions.Normal(0.5 * path[0], 0.5)
@@ -152,7 +152,7 @@ def test_the_divergence_of_a_step_is_that_of_gaussians():
 
 
 def test_rules_say_what_they_lack():
-    batch = Batch(torch.zeros(2, 2), torch.zeros(2))
+    batch = Batch(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2))
     fields = Fields(Mixture(), Mixture(), Mixture())
     with pytest.raises(ValueError, match="noisy paths"):
         Grpo(anchor=1.0)(fields, batch, torch_rng(0))

@@ -221,3 +221,42 @@ def test_errors_name_value_and_remedy(toy, spoil, options, error, message):
     with pytest.raises(error, match=message):
         spr.tl.fit_generator(toy, **{**SMALL, **options})
     assert "generator" not in toy.uns
+
+
+def test_a_held_out_context_starts_at_control_cells(context):
+    spr.pp.split(context, holdout="cell_type")
+    spr.tl.fit_generator(context, **SMALL)
+    assert context.uns["generator"]["params"]["source"] == "control"
+
+
+def test_a_held_out_combination_starts_at_noise(fitted_toy):
+    assert fitted_toy.uns["generator"]["params"]["source"] == "gaussian"
+
+
+def test_the_source_can_be_chosen_and_stays_with_the_generator(toy, tmp_path):
+    spr.tl.fit_generator(toy, source="control", **SMALL)
+    spr.tl.fit_generator(toy, init_from="generator", key_added="longer", **SMALL)
+    spr.tl.save_generator(toy, tmp_path / "model", key="longer")
+    spr.tl.load_generator(toy, tmp_path / "model", key_added="again")
+    assert toy.uns["again"]["params"]["source"] == "control"
+    with pytest.raises(ValueError, match=r"`source` is 'uniform'"):
+        spr.tl.fit_generator(toy, source="uniform", **SMALL)
+
+
+def test_without_training_its_cells_are_its_control_cells(toy):
+    # at the start the velocity is nil, so what differs is the noise of the source and of the counts
+    options = SMALL | {"n_steps": 1, "learning_rate": 1e-9}
+    means = {}
+    for source in ("control", "gaussian"):
+        spr.tl.fit_generator(toy, source=source, prior="none", **options)
+        means[source] = np.asarray(spr.tl.predict(toy, n_cells=200).X.mean(0)).ravel()
+    control = np.asarray(toy[(toy.obs["perturbation"] == "control").to_numpy()].X.mean(0)).ravel()
+    distance = {source: np.square(mean - control).mean() for source, mean in means.items()}
+    assert distance["control"] < 0.7 * distance["gaussian"]
+
+
+def test_generated_cells_are_normalised_as_the_real_ones(fitted_screen):
+    real = np.expm1(fitted_screen.X.toarray()).sum(1)
+    assert real.std() < 1e-3 * real.mean()
+    made = np.expm1(spr.tl.predict(fitted_screen, n_cells=50).X.toarray()).sum(1)
+    np.testing.assert_allclose(made, real.mean(), rtol=1e-3)

@@ -288,3 +288,16 @@ def test_safeguards_can_be_rewarded(fitted):
     spr.tl.rl_finetune(fitted, verifiers=[*verifiers.DEFAULT, "plausibility", "energy_witness"], **TINY)
     history = fitted.uns["generator_rl"]["history"]
     assert history[["plausibility", "energy_witness"]].notna().all().all()
+
+
+def test_a_policy_gradient_does_not_start_at_control_cells(toy):
+    spr.tl.fit_generator(toy, source="control", n_steps=5, width=16, n_latent=5, n_blocks=1)
+    with pytest.raises(ValueError, match=r"grpo.*starts at control cells.*gaussian"):
+        spr.tl.rl_finetune(toy, update_rule="grpo", n_iterations=1)
+
+
+@pytest.mark.parametrize("rule", ["nft", "value_gradient"])
+def test_other_rules_do(toy, rule):
+    spr.tl.fit_generator(toy, source="control", n_steps=5, width=16, n_latent=5, n_blocks=1)
+    spr.tl.rl_finetune(toy, update_rule=rule, n_iterations=2)
+    assert np.isfinite(toy.uns["generator_rl"]["history"]["check_reward"]).all()

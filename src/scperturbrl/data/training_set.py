@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 
 from scperturbrl._core import keys
@@ -137,3 +138,23 @@ def control_units(cells: Cells, rows: np.ndarray) -> np.ndarray:
         raise ValueError(msg)
     unit[missing] = np.median(unit[~missing])
     return unit
+
+
+def suitable_source(cells: Cells) -> str:
+    """Where a flow had best start: at control cells if contexts are held out, else at noise.
+
+    In a new context the perturbation is known and the cells are not, so what the control cells show of them should be kept. In a
+    combination it is the other way round.
+    """
+    table = cells.table[~cells.table["is_control"]]
+    trained = table.index.isin(cells.conditions(keys.TRAIN))
+    treatment = pd.Series(list(zip(table["parts"], table["dose"], strict=True)), index=table.index)
+    familiar = treatment[~trained].isin(treatment[trained])
+    return "control" if len(familiar) and familiar.mean() > 0.5 else "gaussian"
+
+
+def common_total(cells: Cells, rows: np.ndarray) -> float:
+    """What the normalised values of every cell at `rows` add up to; 0 if they do not all add up to the same."""
+    parts = [np.expm1(cells.block(rows[i : i + 4096])).sum(1, dtype=np.float64) for i in range(0, len(rows), 4096)]
+    total = np.concatenate(parts)
+    return float(total.mean()) if total.std() < 1e-3 * total.mean() else 0.0

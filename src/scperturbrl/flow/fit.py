@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,7 @@ from scperturbrl.flow.ema import WeightAverage, restore, snapshot
 from scperturbrl.flow.finite_steps import FiniteSteps
 from scperturbrl.flow.fit_run import FitRun
 from scperturbrl.flow.loss import flow_matching_loss
+from scperturbrl.flow.transport import transport_partners
 from scperturbrl.flow.weight_state import WeightState
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ class LatentCells:
         ``(n,)`` the run of `control` that each cell may be paired with (same covariates and batch).
     weight
         ``(n,)`` probability of being drawn, up to a factor.
+    partner
+        ``(n,)`` the control cell that each cell is paired with; None for a random one every time.
     """
 
     latent: Tensor
@@ -52,6 +56,7 @@ class LatentCells:
     control_start: Tensor
     control_count: Tensor
     weight: Tensor
+    partner: Tensor | None = None
 
     def draw(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Draw `n` cells: latent cells, control cells and condition codes."""
@@ -59,17 +64,32 @@ class LatentCells:
         return self.pair(index, rng)
 
     def pair(self, index: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Pair the cells at `index` with random control cells."""
-        share = torch.rand(len(index), generator=rng)
-        partner = self.control_start[index] + (share * self.control_count[index]).long()
+        """Pair the cells at `index` with control cells."""
+        if self.partner is None:
+            share = torch.rand(len(index), generator=rng)
+            partner = self.control_start[index] + (share * self.control_count[index]).long()
+        else:
+            partner = self.partner[index]
         return self.latent[index], self.control[partner], self.codes[index]
+
+    def transported(self, rng: torch.Generator) -> LatentCells:
+        """The same cells, paired by optimal transport within each condition and run of control cells."""
+        partner = torch.empty_like(self.codes)
+        runs, own = torch.stack([self.codes, self.control_start, self.control_count], 1).unique(
+            dim=0, return_inverse=True
+        )
+        for number, (_, start, count) in enumerate(runs.tolist()):
+            rows = torch.nonzero(own == number).flatten()
+            control = self.control[start : start + count]
+            partner[rows] = start + transport_partners(self.latent[rows], control, rng)
+        return replace(self, partner=partner)
 
 
 @dataclass
 class FitSettings:
     """Settings of :func:`fit_flow`; see :func:`scperturbrl.tl.fit_generator` for their meaning."""
 
-    n_steps: int = 4000
+    n_steps: int = 2500
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
@@ -142,6 +162,9 @@ def fit_flow(
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     average = WeightAverage(parameters, settings.ema_decay)
     rng = torch_rng(settings.seed, 0)
+    if validation is not None and not generator.source.is_gaussian:
+        validation = validation.transported(torch_rng(settings.seed, 8))
+    paired = train
     result, best = FitResult(), _Best(settings, compares=distance is not None)
     finite = FiniteSteps(generator.named_network_parameters(), clip=settings.gradient_clip, conditions=names)
     run = FitRun(WeightState(parameters, [optimiser], average), rng, best, result, finite, file).resumed(state)
@@ -154,7 +177,10 @@ def fit_flow(
         for step in run.remaining(settings.n_steps):
             result.seconds = time.perf_counter() - start
             optimiser.param_groups[0]["lr"] = settings.learning_rate * _decay(step, result.seconds, settings)
-            loss = batch(lambda n: _training_step(generator, train, conditions, settings, n, optimiser, rng, finite))
+            if not generator.source.is_gaussian and (paired.partner is None or step % settings.validate_every == 1):
+                # a stream of its own, so that a resumed run finds the same partners
+                paired = train.transported(torch_rng(settings.seed, 7, (step - 1) // settings.validate_every))
+            loss = batch(partial(_training_step, generator, paired, conditions, settings, optimiser, rng, finite))
             run.note_loss(step, loss, settings.validate_every)
             end = _reason_to_end(step, result.seconds, settings, interrupted=interrupt.requested)
             regular = step % settings.validate_every == 0 or step == settings.n_steps
@@ -224,10 +250,10 @@ def _training_step(
     train: LatentCells,
     conditions: ConditionBatch,
     settings: FitSettings,
-    batch_size: int,
     optimiser: torch.optim.Optimizer,
     rng: torch.Generator,
     finite: FiniteSteps,
+    batch_size: int,
 ) -> float:
     cells, control, index = train.draw(batch_size, rng)
     # a perturbation that has features must also be predictable from them alone, as an unseen one will be

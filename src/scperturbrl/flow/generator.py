@@ -16,11 +16,12 @@ from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
 from scperturbrl.flow.linear_part import LinearPart
 from scperturbrl.flow.observation import NegativeBinomialObservation
 from scperturbrl.flow.sampler import integrate
+from scperturbrl.flow.source import Source
 from scperturbrl.flow.space import PCASpace
 from scperturbrl.flow.velocity_mlp import VelocityMLP
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy as np
 
@@ -46,6 +47,10 @@ class Architecture:
         Of the sampler.
     n_groups
         Control groups with training conditions, for the linear part.
+    source
+        Where the flow starts, see :mod:`scperturbrl.flow.source`.
+    total
+        What the normalised values of a cell add up to; 0 where it differs between cells.
     """
 
     n_genes: int
@@ -58,13 +63,15 @@ class Architecture:
     n_steps: int = 5
     solver: str = "midpoint"
     n_groups: int = 0
+    source: str = "gaussian"
+    total: float = 0.0
 
 
 class Generator(nn.Module):
     """Conditional flow-matching generator of perturbed cells.
 
-    A Gaussian noise becomes a latent cell by following a velocity that knows a control cell and the condition; the
-    observation layer turns the latent cell into counts at the control cell's library size.
+    A Gaussian noise, or a control cell with some noise, becomes a latent cell by following a velocity that knows the control
+    cell and the condition; the observation layer turns the latent cell into counts at the control cell's library size.
 
     Parameters
     ----------
@@ -82,10 +89,11 @@ class Generator(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         a = self.architecture = architecture
+        self.source = Source(a.source)
         self.space = PCASpace(torch.zeros(a.n_genes), torch.zeros(a.n_genes, a.n_latent), 1.0)
         self.encoder = ConditionEncoder(a.n_tokens, a.n_features, a.n_covariate_values, a.width)
         self.velocity = VelocityMLP(a.n_latent, a.width, a.n_blocks)
-        self.observation = NegativeBinomialObservation(a.n_genes, a.n_latent, a.n_tokens)
+        self.observation = NegativeBinomialObservation(a.n_genes, a.n_latent, a.n_tokens, a.total)
         self.linear = LinearPart(a.n_groups, a.n_tokens, a.n_latent)
 
     def __repr__(self) -> str:
@@ -103,6 +111,7 @@ class Generator(nn.Module):
             "Knows": f"{a.n_tokens} perturbations by name, others by {a.n_features} features",
             "Covariates": ", ".join(f"{n} values" for n in a.n_covariate_values) or "none",
             "Velocity": f"{a.n_blocks} blocks of width {a.width}, {a.n_steps} {a.solver} steps",
+            "Starts at": "noise" if self.source.is_gaussian else "control cells",
             "Parameters": f"{count:,}",
             "Device": str(self.device),
         }
@@ -130,13 +139,13 @@ class Generator(nn.Module):
         grad_steps: int = 0,
     ) -> Tensor:
         """Draw latent cells ``(n, d)`` for control cells ``(n, d)`` and the conditions at `index` ``(n,)``."""
-        noise = torch.randn(control.shape, generator=rng, device=control.device)
+        start = self.source.draw(control, rng)
         with torch.set_grad_enabled(torch.is_grad_enabled() and grad_steps > 0):
             code, total = self.encoder(conditions)
             code, total = code[index], total[index]
         field = lambda x, t: self.velocity(x, t, control, code, total)
         a = self.architecture
-        return integrate(field, noise, n_steps=a.n_steps, solver=a.solver, grad_steps=grad_steps)
+        return integrate(field, start, n_steps=a.n_steps, solver=a.solver, grad_steps=grad_steps)
 
     def log_rate(self, latent: Tensor, conditions: ConditionBatch, index: Tensor) -> Tensor:
         """Log rate ``(n, G)`` of latent cells, shifted as their conditions say, in normalised units."""
@@ -235,8 +244,11 @@ def _architecture(values: Mapping[str, Any]) -> Architecture:
         elif name == "n_covariate_values":
             plain[name] = tuple(_size(name, n) for n in values[name])
         else:
-            plain[name] = str(values[name]) if name == "solver" else _size(name, values[name])
+            plain[name] = _PLAIN.get(str(field.type), partial(_size, name))(values[name])
     return Architecture(**plain)
+
+
+_PLAIN: dict[str, Callable[[Any], Any]] = {"str": str, "float": float}
 
 
 def _size(name: str, value: Any) -> int:

@@ -35,7 +35,7 @@ def flow_matching_loss(
     rng
         Random generator for times and noise.
     """
-    sample = sample_path(cells, rng)
+    sample = sample_path(cells, control, generator.source, rng)
     code, total = generator.encoder(conditions)
     predicted = generator.velocity(sample.x_t, sample.t, control, code[index], total[index])
     return (predicted - sample.velocity).square().mean(1)

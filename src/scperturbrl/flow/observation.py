@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +15,8 @@ class NegativeBinomialObservation(nn.Module):
 
     The rate of gene g is ``exp(intercept_g + latent @ loading_g + residual_g)`` in normalised units (what `expm1` of the
     data is measured in). A cell whose single count is worth ``unit`` in these units has counts with mean
-    ``rate / unit`` and inverse dispersion ``theta_g``, and is shown as ``log1p(unit * count)``.
+    ``rate / unit`` and inverse dispersion ``theta_g``, and is shown as ``log1p(unit * count)``. Where all cells have the same
+    `total`, as after `normalize_total`, the rates of a cell are scaled to add up to it, and so are the counts that were drawn.
 
     Parameters
     ----------
@@ -21,6 +24,8 @@ class NegativeBinomialObservation(nn.Module):
         Sizes G and d.
     n_tokens
         Number of known perturbations, each with a residual of its own.
+    total
+        Sum of a cell's normalised values; 0 where it differs between cells, as in a panel of genes.
     """
 
     intercept: Tensor
@@ -29,8 +34,9 @@ class NegativeBinomialObservation(nn.Module):
     log_theta: Tensor
     max_log_rate: Tensor
 
-    def __init__(self, n_genes: int, n_latent: int, n_tokens: int) -> None:
+    def __init__(self, n_genes: int, n_latent: int, n_tokens: int, total: float = 0.0) -> None:
         super().__init__()
+        self.total = total
         self.register_buffer("intercept", torch.zeros(n_genes))
         self.register_buffer("loading", torch.zeros(n_latent, n_genes))
         self.register_buffer("residual", torch.zeros(n_tokens + 1, n_genes))
@@ -46,7 +52,11 @@ class NegativeBinomialObservation(nn.Module):
         value = torch.addmm(self.intercept, latent, self.loading)
         if residual is not None:
             value = value + residual
-        return torch.minimum(value, self.max_log_rate)
+        return self.scaled(torch.minimum(value, self.max_log_rate))
+
+    def scaled(self, log_rate: Tensor) -> Tensor:
+        """Log rates ``(n, G)`` that add up to the total, if there is one."""
+        return log_rate.log_softmax(1) + math.log(self.total) if self.total else log_rate
 
     def sample(
         self, log_rate: Tensor, unit: Tensor, rng: torch.Generator, *, differentiable: bool = False
@@ -77,6 +87,9 @@ class NegativeBinomialObservation(nn.Module):
         theta = self.log_theta.exp()
         noise = torch._standard_gamma(theta.expand_as(mean).contiguous(), generator=rng) / theta
         counts = torch.poisson(mean * noise, generator=rng)
+        if self.total:
+            # the cell is normalised as a real one is
+            unit = self.total / counts.sum(1).clamp_min(1)
         cells = torch.log1p(unit[:, None] * counts)
         if differentiable:
             step = torch.log1p(unit[:, None] * (counts + 1)) - cells

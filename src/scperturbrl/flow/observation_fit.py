@@ -53,7 +53,8 @@ def fit_log_rate(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / max(n_steps, 1))
     for _ in range(n_steps):
         index = torch.randint(len(latent), (min(BATCH, len(latent)),), generator=rng)
-        log_mean = torch.addmm(intercept, latent[index], loading) - unit[index].log()[:, None]
+        log_rate = observation.scaled(torch.addmm(intercept, latent[index], loading))
+        log_mean = log_rate - unit[index].log()[:, None]
         loss = (log_mean.exp() - counts(index) * log_mean).mean() + ridge * loading.square().mean()
         optimiser.zero_grad()
         loss.backward()

@@ -1,15 +1,18 @@
-"""The straight path from noise to cell and its identities.
+"""The straight path from the source to a cell and its identities.
 
-With noise e ~ N(0, I), cell x1 and time t from 0 (noise) to 1 (cell):
+With starting point e, cell x1 and time t from 0 (start) to 1 (cell):
 ``x_t = (1 - t) e + t x1``, velocity ``u = x1 - e``, and ``x1 = x_t + (1 - t) u``.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from scperturbrl.flow.source import Source
 
 
 class PathSample(NamedTuple):
@@ -20,8 +23,10 @@ class PathSample(NamedTuple):
     velocity: Tensor
 
 
-def sample_path(cells: Tensor, rng: torch.Generator) -> PathSample:
-    """Draw a time and a noise for every cell ``(n, d)``."""
-    t = torch.rand(len(cells), generator=rng, device=cells.device)
-    noise = torch.randn(cells.shape, generator=rng, device=cells.device)
-    return PathSample(t, (1 - t[:, None]) * noise + t[:, None] * cells, cells - noise)
+def sample_path(
+    cells: Tensor, control: Tensor, source: Source, rng: torch.Generator, *, min_time: float = 0.0
+) -> PathSample:
+    """Draw a time from `min_time` on and a start for every cell ``(n, d)`` with its control cell ``(n, d)``."""
+    t = min_time + (1 - min_time) * torch.rand(len(cells), generator=rng, device=cells.device)
+    start = source.draw(control, rng)
+    return PathSample(t, (1 - t[:, None]) * start + t[:, None] * cells, cells - start)

@@ -178,7 +178,7 @@ class Finetuner:
         advantage = group_advantage(scores.rewarded, self.reward.verifier_weight[rollout.index])
         advantage = self.reward.trusted(advantage, rollout.index)
         value = SoftReward.of_group(self.reward, self.generator.space, rollout.index, scores)
-        return Batch(rollout.latent, advantage.reshape(-1), rollout.path, value)
+        return Batch(rollout.latent, rollout.control, advantage.reshape(-1), self.generator.source, rollout.path, value)
 
     def _reward_step(self, rollout: Rollout, batch: Batch) -> float:
         models = (self.generator, self.old, self.pretrained)
@@ -200,7 +200,7 @@ class Finetuner:
         rollout = self._roll_out(self.generator, self.settings.energy_group_size, n_conditions, grad_steps=1)
         shown = self.generator.space.encode(rollout.cells[0])
         loss = energy_distance(shown, self.task.real[rollout.index])
-        sample = sample_path(rollout.latent.detach(), self.rng)
+        sample = sample_path(rollout.latent.detach(), rollout.control, self.generator.source, self.rng)
         point = (sample.x_t, sample.t, rollout.control)
         with torch.no_grad():
             pretrained = self._velocity(self.pretrained, *point, rollout.rows)

@@ -77,7 +77,7 @@ class Nft:
 
     def __call__(self, fields: Fields, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Loss and distance at a random time of each cell's path."""
-        sample = sample_path(batch.latent, rng)
+        sample = sample_path(batch.latent, batch.control, batch.source, rng)
         velocity = fields.trained(sample.x_t, sample.t)
         with torch.no_grad():
             old = fields.old(sample.x_t, sample.t)

@@ -9,9 +9,26 @@ from scperturbrl.rl.nft import Nft
 from scperturbrl.rl.value_gradient import ValueGradient
 
 if TYPE_CHECKING:
+    from scperturbrl.flow.source import Source
     from scperturbrl.rl.update_rule import UpdateRule
 
 UPDATE_RULES = ("nft", "grpo", "value_gradient")
+
+
+def check_source(name: str, source: Source) -> None:
+    """Refuse a rule that cannot start where the flow does.
+
+    Raises
+    ------
+    ValueError
+        If it needs noise alone as source, and the source is another.
+    """
+    if name == "grpo" and not source.is_gaussian:
+        msg = (
+            "`update_rule='grpo'` needs a generator that starts at noise, this one starts at control cells. Use "
+            "`update_rule='nft'`, or fit it with `source='gaussian'`."
+        )
+        raise ValueError(msg)
 
 
 def make_rule(name: str, *, anchor: float, beta: float = 1.0) -> UpdateRule:

@@ -9,11 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from scperturbrl.flow.source import GAUSSIAN
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import torch
     from torch import Tensor
+
+    from scperturbrl.flow.source import Source
 
     Field = Callable[[Tensor, Tensor], Tensor]
     """Velocity ``(n, d)`` at positions ``(n, d)`` and times ``(n,)``, each row with a condition of its own."""
@@ -35,8 +39,12 @@ class Batch:
     ----------
     latent
         ``(n, d)`` generated cells.
+    control
+        ``(n, d)`` the control cells they were made from.
     advantage
         ``(n,)`` how much better than their group.
+    source
+        Where their paths start.
     path
         ``(K + 1, n, d)`` states that led to them, for rules that sample in a way of their own.
     reward
@@ -44,7 +52,9 @@ class Batch:
     """
 
     latent: Tensor
+    control: Tensor
     advantage: Tensor
+    source: Source = GAUSSIAN
     path: Tensor | None = None
     reward: Callable[[Tensor], Tensor] | None = None
 

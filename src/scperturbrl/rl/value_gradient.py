@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from scperturbrl.flow.path import sample_path
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,7 +25,7 @@ class ValueGradient:
 
     The velocity of the tilted population is ``v_pre + (1 - t) / t grad log E[exp(R / (2 anchor)) | x_t]``. The expectation is
     taken at the cell that the pretrained velocity points to, ``x1 = x_t + (1 - t) v_pre(x_t)``, so the target of the
-    regression is ``v_pre + (1 - t) / (2 anchor t) grad R(x1(x_t))``.
+    regression is ``v_pre + (1 - t) / (2 anchor t) grad R(x1(x_t))``, times the variance of the source's noise.
 
     Cheap, because nothing is compared within groups, and biased, because the cell pointed to is smoother than any cell:
     early on the path it is an average. So only times from `min_time` on are learnt from, and the variance shrinks if it is
@@ -50,11 +52,10 @@ class ValueGradient:
             msg = "The value gradient needs a reward with gradients; none of the verifiers has any."
             raise ValueError(msg)
         cells = batch.latent
-        t = self.min_time + (1 - self.min_time) * torch.rand(len(cells), generator=rng, device=cells.device)
-        noise = torch.randn(cells.shape, generator=rng, device=cells.device)
-        x = (1 - t[:, None]) * noise + t[:, None] * cells
+        t, x, _ = sample_path(cells, batch.control, batch.source, rng, min_time=self.min_time)
         pretrained, slope = self._slope(fields.pretrained, batch.reward, x, t)
-        target = pretrained + ((1 - t) / (2 * self.anchor * t))[:, None] * slope
+        tilt = batch.source.variance * (1 - t) / (2 * self.anchor * t)
+        target = pretrained + tilt[:, None] * slope
         velocity = fields.trained(x, t)
         distance = (velocity - pretrained).square().mean(-1).detach()
         return (velocity - target).square().mean(-1), distance

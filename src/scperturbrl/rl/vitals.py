@@ -60,7 +60,9 @@ class VitalSigns:
         )
 
     def _drift(self, model: Generator, rollout: Rollout) -> float:
-        sample = sample_path(rollout.latent, torch_rng(self.seed, 5, device=model.device))
+        sample = sample_path(
+            rollout.latent, rollout.control, model.source, torch_rng(self.seed, 5, device=model.device)
+        )
         velocities = []
         for each in (model, self.pretrained):
             code, total = each.encoder(self.train.task.conditions)

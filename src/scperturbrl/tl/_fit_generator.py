@@ -26,11 +26,12 @@ from scperturbrl.data.stored_generator import (
     write_generator,
 )
 from scperturbrl.data.training import train_generator
-from scperturbrl.data.training_set import control_units, count_blocks, encode_rows
+from scperturbrl.data.training_set import common_total, control_units, count_blocks, encode_rows, suitable_source
 from scperturbrl.data.vocabulary import check_embeddings, gene_embeddings, training_vocabulary
 from scperturbrl.flow.denoise import fit_observation
 from scperturbrl.flow.fit import FitResult, FitSettings
 from scperturbrl.flow.generator import Architecture, Generator
+from scperturbrl.flow.source import SOURCES
 from scperturbrl.flow.space import PCASpace
 
 if TYPE_CHECKING:
@@ -47,12 +48,13 @@ def fit_generator(
     n_latent: int = 50,
     width: int = 256,
     n_blocks: int = 2,
-    n_steps: int = 4000,
+    n_steps: int = 2500,
     batch_size: int = 256,
     learning_rate: float = 1e-3,
     max_minutes: float | None = None,
     embeddings: pd.DataFrame | None = None,
     prior: Literal["linear", "none"] = "linear",
+    source: Literal["auto", "gaussian", "control"] = "auto",
     init_from: str | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -91,8 +93,12 @@ def fit_generator(
         ``"linear"`` moves the mean of generated cells of a condition that training never saw towards that of the
         additive ridge (of a new context: the mean shift), by a share of at most one half that validation conditions choose;
         spread and shape stay the flow's. ``"none"`` leaves the flow alone.
+    source
+        Where the flow starts. ``"gaussian"``: at noise. ``"control"``: at a control cell with a little noise, paired with perturbed cells by
+        optimal transport, so that what cells of a context differ by is kept. ``"auto"`` takes the latter where the split holds
+        out contexts, that is, where most held-out conditions have a perturbation that was trained on in other covariates.
     init_from
-        Key of a fitted generator to train on instead of starting anew; space, observation layer, linear part and `prior` are its own,
+        Key of a fitted generator to train on instead of starting anew; space, observation layer, linear part, `prior` and `source` are its own,
         and the last state is kept, not the best. Meant for "the same generator trained on for as long", the baseline of
         post-training.
     checkpoint_dir
@@ -148,6 +154,7 @@ def fit_generator(
     """
     adata = pick(adata, modality)
     check_choice("prior", prior, ["linear", "none"])
+    check_choice("source", source, ["auto", *SOURCES])
     check_positive(n_latent=n_latent, width=width, n_blocks=n_blocks, n_steps=n_steps, batch_size=batch_size)
     check_positive(learning_rate=learning_rate, **({} if max_minutes is None else {"max_minutes": max_minutes}))
     if embeddings is not None:
@@ -162,6 +169,7 @@ def fit_generator(
         msg = "There are no training cells. Check `obs['split']`, or call `scperturbrl.pp.split(adata)` again."
         raise ValueError(msg)
     sizes = {"n_latent": n_latent, "width": width, "n_blocks": n_blocks}
+    kind = suitable_source(cells) if source == "auto" else source
     settings = FitSettings(
         n_steps=n_steps,
         batch_size=batch_size,
@@ -173,7 +181,7 @@ def fit_generator(
     )
     with one_thread(torch_device):
         if init_from is None:
-            stored = _new_generator(cells, setup, sizes, embeddings, prior, seed)
+            stored = _new_generator(cells, setup, sizes, embeddings, prior, kind, seed)
         else:
             stored = read_generator(adata, init_from)
         result = train_generator(stored, cells, settings, torch_device, file=file)
@@ -186,7 +194,13 @@ def fit_generator(
 
 
 def _new_generator(
-    cells: Cells, setup: Setup, sizes: dict[str, int], embeddings: pd.DataFrame | None, prior: str, seed: int
+    cells: Cells,
+    setup: Setup,
+    sizes: dict[str, int],
+    embeddings: pd.DataFrame | None,
+    prior: str,
+    source: str,
+    seed: int,
 ) -> StoredGenerator:
     """Space and observation layer fitted on training cells; encoder and velocity at random."""
     rows = np.flatnonzero(cells.is_training())
@@ -206,6 +220,8 @@ def _new_generator(
                 n_groups=len(vocabulary.groups),
                 width=sizes["width"],
                 n_blocks=sizes["n_blocks"],
+                source=source,
+                total=common_total(cells, rows),
             )
         )
     generator.space = space
@@ -218,6 +234,7 @@ def _new_generator(
             "embeddings": "loadings" if embeddings is None else "user",
             "denoise": factor.tolist(),
             "prior": prior,
+            "source": source,
         },
         history=pd.DataFrame(),
         conditions=condition_frame(cells.table, split, vocabulary),
@@ -231,7 +248,7 @@ def _fit_space(cells: Cells, rows: np.ndarray, n_latent: int, seed: int) -> PCAS
     from sklearn.decomposition import PCA
 
     n = min(n_latent, len(cells.genes) - 1, len(rows) - 1)
-    pca = PCA(n_components=n, svd_solver="covariance_eigh", random_state=seed).fit(cells.expression[rows])
+    pca = PCA(n_components=n, svd_solver="arpack", random_state=seed).fit(cells.expression[rows])
     scale = float(np.sqrt(pca.explained_variance_.mean()))
     return PCASpace(torch.as_tensor(pca.mean_), torch.as_tensor(pca.components_.T.copy()), scale)
 

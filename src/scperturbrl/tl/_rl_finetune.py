@@ -26,7 +26,7 @@ from scperturbrl.data.task import build_task
 from scperturbrl.flow.finite_steps import skipped_message
 from scperturbrl.rl.finetune import FinetuneResult, finetune
 from scperturbrl.rl.finetuner import FinetuneSettings
-from scperturbrl.rl.rules import UPDATE_RULES
+from scperturbrl.rl.rules import UPDATE_RULES, check_source
 from scperturbrl.tl._reward import build_reward, check_gradients
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
@@ -95,7 +95,8 @@ def rl_finetune(
         Put scores on a common scale (0 a control cell, 1 a typical real perturbed cell) and give no credit beyond real
         cells. ``False`` rewards the raw scores, as first published; such rewards prefer the collapsed mean.
     update_rule
-        ``"nft"`` (DiffusionNFT: contrast within groups), ``"grpo"`` (policy gradient on noisy paths; slow, for comparison)
+        ``"nft"`` (DiffusionNFT: contrast within groups), ``"grpo"`` (policy gradient on noisy paths; slow, for comparison,
+        and only for generators that start at noise)
         or ``"value_gradient"`` (gradient of the reward through the decoded cell; only verifiers with gradients are
         rewarded, and the variance of the cells shrinks if it is run for long).
     pseudo_references
@@ -149,7 +150,8 @@ def rl_finetune(
     KeyError
         If `key` is no generator or a verifier is unknown.
     ValueError
-        If there is no reference, no verifier can tell real from control cells in any condition, or the state in
+        If there is no reference, no verifier can tell real from control cells in any condition, `update_rule` cannot
+        start where the generator does, or the state in
         `checkpoint_dir` is damaged or of another run.
     FileExistsError
         If there is a state in `checkpoint_dir` and `resume` is false.
@@ -202,6 +204,7 @@ def rl_finetune(
         progress=progress,
     )
     stored = read_generator(adata, key)
+    check_source(update_rule, stored.generator.source)
     cells = Cells.of(adata, Setup.of(adata))
     chosen = resolve(verifiers)
     torch_device = resolve_device(device)

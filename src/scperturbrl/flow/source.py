@@ -1,0 +1,59 @@
+"""Where the flow starts: at pure noise, or at a control cell with some noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SOURCES = ("gaussian", "control")
+CONTROL_NOISE = 0.3
+
+
+@dataclass(frozen=True)
+class Source:
+    """Distribution of the starting points of the flow.
+
+    From pure noise the flow has to make the whole cell, and what differs between cells of one condition is learnt. From a control
+    cell it only has to make the change; what the control cells of a context have in spread and shape, it keeps,
+    also where that context was never seen perturbed.
+
+    Attributes
+    ----------
+    kind
+        ``"gaussian"``: ``N(0, I)``. ``"control"``: the control cell plus ``N(0, 0.3^2 I)``, in the unit of the space
+        (root mean variance of its coordinates).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scperturbrl.flow.source import Source
+    >>> Source("control").draw(torch.full((2, 3), 9.0), torch.Generator().manual_seed(0)).round().tolist()
+    [[9.0, 9.0, 8.0], [9.0, 9.0, 9.0]]
+    """
+
+    kind: str = "gaussian"
+
+    def __post_init__(self) -> None:
+        if self.kind not in SOURCES:
+            msg = f"`source` is {self.kind!r}; it must be one of {SOURCES}."
+            raise ValueError(msg)
+
+    @property
+    def variance(self) -> float:
+        """Of the noise in a starting point."""
+        return 1.0 if self.is_gaussian else CONTROL_NOISE**2
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether it is noise alone."""
+        return self.kind == "gaussian"
+
+    def draw(self, control: Tensor, rng: torch.Generator) -> Tensor:
+        """Starting points ``(n, d)`` for control cells ``(n, d)``."""
+        noise = torch.randn(control.shape, generator=rng, device=control.device)
+        return noise if self.is_gaussian else control + CONTROL_NOISE * noise
+
+
+GAUSSIAN = Source()
