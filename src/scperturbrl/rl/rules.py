@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scperturbrl.rl.grpo import Grpo
+from scperturbrl.rl.hybrid import Hybrid
 from scperturbrl.rl.nft import Nft
 from scperturbrl.rl.value_gradient import ValueGradient
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from scperturbrl.flow.source import Source
     from scperturbrl.rl.update_rule import UpdateRule
 
-UPDATE_RULES = ("nft", "grpo", "value_gradient")
+UPDATE_RULES = ("nft", "grpo", "value_gradient", "hybrid")
 
 
 def check_source(name: str, source: Source) -> None:
@@ -47,6 +48,8 @@ def make_rule(name: str, *, anchor: float, beta: float = 1.0) -> UpdateRule:
         return Nft(anchor=anchor, beta=beta)
     if name == "grpo":
         return Grpo(anchor=anchor)
+    if name == "hybrid":
+        return Hybrid(anchor=anchor, beta=beta)
     if name == "value_gradient":
         return ValueGradient(anchor=anchor)
     msg = f"`update_rule` is {name!r}; it must be one of {UPDATE_RULES}."
