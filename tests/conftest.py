@@ -4,6 +4,8 @@ import warnings
 from pathlib import Path
 
 import anndata
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numba
 import numpy as np
 import pandas as pd
@@ -21,6 +23,15 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 # PyTorch as many threads as they have themselves, whatever OMP_NUM_THREADS says, so both are told.
 numba.set_num_threads(1)
 torch.set_num_threads(1)
+
+mpl.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def no_figures_left_open():
+    # one that a test leaves behind would be drawn on by the next one, whichever that is
+    yield
+    plt.close("all")
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +69,26 @@ def ready_toy():
 @pytest.fixture
 def toy(ready_toy):
     return ready_toy.copy()
+
+
+@pytest.fixture(scope="session")
+def finished():
+    # all that tables and plots read
+    adata = spr.datasets.toy()
+    with warnings.catch_warnings():
+        # so short a run may well set off the guard
+        warnings.simplefilter("ignore", UserWarning)
+        spr.pp.setup_anndata(adata)
+        spr.pp.split(adata)
+        spr.pp.reference(adata)
+        spr.tl.fit_generator(adata, n_steps=30, width=32, n_latent=8)
+        spr.tl.rl_finetune(adata, n_iterations=4, n_conditions=3)
+        for key in ("generator", "generator_rl"):
+            spr.tl.generate(adata, key=key)
+            spr.tl.score(adata, layer=key)
+        spr.tl.score(adata)
+        spr.tl.evaluate(adata, n_cells=60)
+    return adata
 
 
 @pytest.fixture(scope="session")
