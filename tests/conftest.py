@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
@@ -11,18 +12,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+import sklearn.linear_model  # noqa: F401  loads the libraries whose threads are limited below
 import torch
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 import scperturbrl as spr
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
-# Tensors are tiny here, and threads that wait for each other cost many times the work. Scanpy's numba functions give
-# PyTorch as many threads as they have themselves, whatever OMP_NUM_THREADS says, so both are told.
+# Arrays are tiny here, and threads that wait for each other cost many times the work, above all where test processes
+# share the cores. Scanpy's numba functions give PyTorch as many threads as they have themselves, whatever
+# OMP_NUM_THREADS says, so all are told; the variable is for processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 numba.set_num_threads(1)
 torch.set_num_threads(1)
+threadpool_limits(limits=1)
 
 mpl.use("Agg")
 
