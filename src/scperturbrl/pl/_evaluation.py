@@ -149,7 +149,7 @@ def _new_axes(
     layout = ConstrainedLayoutEngine(w_pad=inch(0.1))
     figure = plt.figure(figsize=figsize or (width, inch(0.3) + height), layout=layout)
     grid = figure.add_gridspec(1, len(columns))
-    axes = {}
+    axes: dict[str, Axes] = {}
     for i, column in enumerate(columns):
         spare = max(heights) - heights[i]
         ratios = [rows[role] for role in column] + ([spare] if spare > 0 else [])
