@@ -1,26 +1,43 @@
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
 import anndata
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numba
 import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+import sklearn.linear_model  # noqa: F401  loads the libraries whose threads are limited below
 import torch
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 import scperturbrl as spr
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
-# Tensors are tiny here, and threads that wait for each other cost many times the work. Scanpy's numba functions give
-# PyTorch as many threads as they have themselves, whatever OMP_NUM_THREADS says, so both are told.
+# Arrays are tiny here, and threads that wait for each other cost many times the work, above all where test processes
+# share the cores. Scanpy's numba functions give PyTorch as many threads as they have themselves, whatever
+# OMP_NUM_THREADS says, so all are told; the variable is for processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 numba.set_num_threads(1)
 torch.set_num_threads(1)
+threadpool_limits(limits=1)
+
+mpl.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def no_figures_left_open():
+    # one that a test leaves behind would be drawn on by the next one, whichever that is
+    yield
+    plt.close("all")
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +75,26 @@ def ready_toy():
 @pytest.fixture
 def toy(ready_toy):
     return ready_toy.copy()
+
+
+@pytest.fixture(scope="session")
+def finished():
+    # all that tables and plots read
+    adata = spr.datasets.toy()
+    with warnings.catch_warnings():
+        # so short a run may well set off the guard
+        warnings.simplefilter("ignore", UserWarning)
+        spr.pp.setup_anndata(adata)
+        spr.pp.split(adata)
+        spr.pp.reference(adata)
+        spr.tl.fit_generator(adata, n_steps=30, width=32, n_latent=8)
+        spr.tl.rl_finetune(adata, n_iterations=4, n_conditions=3)
+        for key in ("generator", "generator_rl"):
+            spr.tl.generate(adata, key=key)
+            spr.tl.score(adata, layer=key)
+        spr.tl.score(adata)
+        spr.tl.evaluate(adata, n_cells=60)
+    return adata
 
 
 @pytest.fixture(scope="session")

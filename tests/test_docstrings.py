@@ -5,13 +5,10 @@ import importlib
 import pkgutil
 import warnings
 
-import matplotlib as mpl
 import pytest
 
 import scperturbrl as spr
 from scperturbrl.verifiers import registry
-
-mpl.use("Agg")
 
 
 def examples():
@@ -26,10 +23,6 @@ def examples():
 @pytest.fixture(autouse=True)
 def no_traces(monkeypatch):
     monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
-    yield
-    import matplotlib.pyplot as plt
-
-    plt.close("all")
 
 
 @pytest.mark.parametrize("test", list(examples()))

@@ -48,7 +48,7 @@ ALSO_A_WORD = {
         "get/_evaluation.py",
         "get/_verifier_correlation.py",
         "get/_held_out.py",
-        "pl/_evaluation.py",
+        "pl/_looks.py",
         "tl/_evaluate.py",
         "_demo_report.py",
     ),  # kind of a model

@@ -39,8 +39,7 @@ def reader(tmp_path, monkeypatch):
         monkeypatch.setattr(spr.tl, verb, small, raising=False)
     monkeypatch.setattr("scperturbrl.tl._fit_generator.fit_observation", fit_observation_briefly)
     monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
-    yield types.ModuleType("reader").__dict__
-    plt.close("all")
+    return types.ModuleType("reader").__dict__
 
 
 def test_every_page_has_code():

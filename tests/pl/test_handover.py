@@ -17,6 +17,7 @@ PLOTS = {
     "reward_shift": {},
     "effects": {"conditions": "GENE014"},
     "effects_heatmap": {"conditions": "GENE014"},
+    "verifier_agreement": {},
     "verifier_correlation": {},
 }
 
@@ -116,6 +117,7 @@ def test_no_text_is_cut_off(adata, name, font, inside):
 def test_nothing_is_drawn_when_an_argument_is_wrong(adata, name):
     wrong = {"verifier_scores": "perturbations", "embedding": "perturbations", "evaluation": "models"}
     wrong |= {"reward_shift": "after", "effects_heatmap": "keys", "verifier_correlation": "metrics"}
+    wrong |= {"verifier_agreement": "metric"}
     option = wrong.get(name, "key")
     with pytest.raises((KeyError, ValueError)):
         draw(adata, name, **{option: "nothing"})

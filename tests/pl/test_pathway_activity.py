@@ -29,6 +29,17 @@ def test_held_out_conditions_are_bold(adata):
     assert ax.get_ylabel() == "Condition (bold: held out)"
 
 
+def test_the_collection_is_said_once(adata):
+    plain, *_ = spr.pl.pathway_activity(adata, show=False)
+    names = [label.get_text() for label in plain.get_xticklabels()]
+    assert plain.get_xlabel() == ""
+    network = adata.uns["pathway_network"]
+    adata.uns["pathway_network"] = network.assign(source="HALLMARK_" + network["source"].astype(str).str.upper())
+    ax, *_ = spr.pl.pathway_activity(adata, show=False)
+    assert ax.get_xlabel() == "Hallmark"
+    assert [label.get_text() for label in ax.get_xticklabels()] == [name.upper() for name in names]
+
+
 def test_one_colour_bar(adata):
     figure = spr.pl.pathway_activity(adata, return_fig=True)
     assert [ax.get_ylabel() for ax in figure.axes[3:]] == ["Activity (ULM t)"]

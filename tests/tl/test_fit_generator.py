@@ -60,13 +60,13 @@ def test_the_table_of_conditions_tells_what_was_seen(fitted):
 
 
 def test_the_same_seed_gives_the_same_weights(toy):
-    for key, seed in (("a", 3), ("b", 3), ("c", 4), ("d", np.random.default_rng(0)), ("e", np.random.default_rng(0))):
-        spr.tl.fit_generator(toy, key_added=key, seed=seed, **SMALL)
-    weights = {key: toy.uns[key]["weights"] for key in "abcde"}
-    assert equal(weights["a"], weights["b"])
-    assert not equal(weights["a"], weights["c"])
-    assert equal(weights["d"], weights["e"])
-    assert toy.uns["d"]["params"]["seed"] == np.random.default_rng(0).integers(2**31 - 1)
+    spr.tl.fit_generator(toy, key_added="drawn", seed=np.random.default_rng(0), **SMALL)
+    seed = toy.uns["drawn"]["params"]["seed"]
+    assert seed == np.random.default_rng(0).integers(2**31 - 1)
+    for key, other in (("same", int(seed)), ("another", int(seed) + 1)):
+        spr.tl.fit_generator(toy, key_added=key, seed=other, **SMALL)
+    assert equal(toy.uns["drawn"]["weights"], toy.uns["same"]["weights"])
+    assert not equal(toy.uns["drawn"]["weights"], toy.uns["another"]["weights"])
 
 
 def test_test_cells_do_not_matter(toy):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scperturbrl.get._reward_shift import reward_shift
     from scperturbrl.get._split import split_manifest
     from scperturbrl.get._training_history import training_history
+    from scperturbrl.get._verifier_agreement import verifier_agreement
     from scperturbrl.get._verifier_correlation import verifier_correlation
     from scperturbrl.get._verifier_scores import verifier_scores
 
@@ -38,6 +39,7 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         "reward_shift": "scperturbrl.get._reward_shift",
         "split_manifest": "scperturbrl.get._split",
         "training_history": "scperturbrl.get._training_history",
+        "verifier_agreement": "scperturbrl.get._verifier_agreement",
         "verifier_correlation": "scperturbrl.get._verifier_correlation",
         "verifier_scores": "scperturbrl.get._verifier_scores",
     },

@@ -90,7 +90,7 @@ def verifier_correlation(
                     "verifier": verifier,
                     "metric": metric,
                     "role": roles[metric],
-                    "correlation": _spearman(both),
+                    "correlation": spearman(both),
                     "n": len(both),
                 }
             )
@@ -99,8 +99,16 @@ def verifier_correlation(
 
 def relative_values(adata: AnnData, models: str | Sequence[str] | None) -> tuple[pd.DataFrame, dict[str, str]]:
     """Goodness of every model and condition (rows) by every metric, relative to the condition; and roles of metrics."""
-    from scperturbrl.metrics.registry import METRICS
+    frame, _ = compared(adata, models)
+    frame = frame.assign(value=goodness(frame))
+    wide = frame.pivot_table(index=["condition", "model"], columns="metric", values="value", dropna=False)
+    wide = wide[[name for name in metric_order(frame) if name in wide]]
+    relative = wide - wide.groupby(level="condition").transform("mean")
+    return relative, dict(zip(frame["metric"], frame["role"], strict=True))
 
+
+def compared(adata: AnnData, models: str | Sequence[str] | None) -> tuple[pd.DataFrame, list[str]]:
+    """Rows of ``uns["evaluation"]`` of the models to compare, and these in order."""
     if keys.EVALUATION not in adata.uns:
         raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
     frame = adata.uns[keys.EVALUATION].astype({"model": str, "kind": str, "metric": str, "role": str})
@@ -108,13 +116,15 @@ def relative_values(adata: AnnData, models: str | Sequence[str] | None) -> tuple
     if len(names) < 2:
         msg = f"Only {names} to compare; at least two models are needed. Evaluate more, or name more `models`."
         raise ValueError(msg)
-    frame = frame[frame["model"].isin(names)]
-    better = [-METRICS[m].error(v) if m in METRICS else v for m, v in zip(frame["metric"], frame["value"], strict=True)]
-    frame = frame.assign(value=better)
-    wide = frame.pivot_table(index=["condition", "model"], columns="metric", values="value", dropna=False)
-    wide = wide[[name for name in metric_order(frame) if name in wide]]
-    relative = wide - wide.groupby(level="condition").transform("mean")
-    return relative, dict(zip(frame["metric"], frame["role"], strict=True))
+    return frame[frame["model"].isin(names)], names
+
+
+def goodness(frame: pd.DataFrame) -> list[float]:
+    """Value of every row, turned so that higher is better whatever the metric."""
+    from scperturbrl.metrics.registry import METRICS
+
+    pairs = zip(frame["metric"], frame["value"], strict=True)
+    return [-METRICS[metric].error(value) if metric in METRICS else value for metric, value in pairs]
 
 
 def _default_models(frame: pd.DataFrame) -> list[str]:
@@ -122,7 +132,8 @@ def _default_models(frame: pd.DataFrame) -> list[str]:
     return compared if len(compared) > 1 else model_order(frame[frame["kind"] != _CEILING])
 
 
-def _spearman(both: pd.DataFrame) -> float:
+def spearman(both: pd.DataFrame) -> float:
+    """Rank correlation of two columns, NaN where one of them is the same for all."""
     from scipy.stats import spearmanr
 
     # what is only rounding must not become a rank

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 COLUMNS = 3
+# side of the axes for names, as a share of the longer one, where effects go in one direction only
+ROOM = 0.6
 
 _LEGEND = ("{} most differentially expressed genes", "Other genes", "Perturbed gene")
 
@@ -119,29 +121,31 @@ def effects(
     names = list(frame["condition"].unique())
     own = ax is None
     with house_style():
-        axes = given_axes(ax, len(names)) or _new_axes(len(names), figsize, n_top)
+        captions = {name: _caption(str(name), frame[frame["condition"] == name]) for name in names}
+        axes = given_axes(ax, len(names)) or _new_axes(list(captions.values()), figsize, n_top)
         for panel, name in zip(axes, names, strict=True):
-            part = frame[frame["condition"] == name]
-            _draw_panel(panel, part, n_labels)
-            _caption(panel, name, part)
+            _draw_panel(panel, frame[frame["condition"] == name], n_labels)
+            panel.set_title(captions[name], fontsize="medium")
         _add_legend(axes, frame, key, n_top, own=own)
     return finish(axes, own=own, show=show, return_fig=return_fig)
 
 
-def _new_axes(count: int, figsize: tuple[float, float] | None, n_top: int) -> list[Axes]:
-    columns = min(count, COLUMNS)
+def _new_axes(captions: list[str], figsize: tuple[float, float] | None, n_top: int) -> list[Axes]:
+    columns = min(len(captions), COLUMNS)
     width = inch(0.3 + 3.2 * columns)
     legend = legend_height([label.format(n_top) for label in _LEGEND], width)
-    size = (width, inch(0.4 + 3.3 * -(-count // columns)) + legend)
-    return new_axes(count, figsize=figsize or size, columns=columns)
+    # the layout makes no room of its own around panels of a fixed shape
+    row = 3.4 + 0.2 * max(caption.count("\n") + 1 for caption in captions)
+    size = (width, inch(0.4 + row * -(-len(captions) // columns)) + legend)
+    return new_axes(len(captions), figsize=figsize or size, columns=columns)
 
 
 def _draw_panel(ax: Axes, frame: pd.DataFrame, n_labels: int) -> None:
     both = frame[["observed", "predicted"]].to_numpy()
-    reach = 1.12 * max(float(np.abs(both).max()), 1e-6)
-    for x, y in ((-reach, 0), (0, -reach)):
-        ax.fill_between([x, x + reach], y, y + reach, color="#F4F4F4", linewidth=0, zorder=0, gid="wrong")
-    ax.plot([-reach, reach], [-reach, reach], ":", color=MIDDLE, linewidth=1, zorder=1, gid="identity")
+    limits = _limits(both)
+    for x, y in (limits, limits[::-1]):
+        ax.fill_between([0, x], 0, y, color="#F4F4F4", linewidth=0, zorder=0, gid="wrong")
+    ax.plot(limits, limits, ":", color=MIDDLE, linewidth=1, zorder=1, gid="identity")
     for row in ("axhline", "axvline"):
         getattr(ax, row)(0, color=MIDDLE, linewidth=0.6, zorder=1)
     kinds: dict[str, tuple[pd.Series, dict[str, Any]]] = {
@@ -153,17 +157,23 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, n_labels: int) -> None:
         width = 1.2 if gid == "target" else 0
         x, y = both[which.to_numpy()].T
         ax.scatter(x, y, linewidths=width, rasterized=True, gid=gid, **options)
-    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    ax.set(xlim=limits, ylim=limits, aspect="equal")
     ax.set(xlabel="Observed effect", ylabel="Predicted effect")
     named = frame[frame["top"]].sort_values("statistic", key=np.abs, ascending=False).head(n_labels)
-    spread_labels(ax, named[["observed", "predicted"]].to_numpy(), named["gene"].tolist())
+    spread_labels(ax, named[["observed", "predicted"]].to_numpy(), named["gene"].tolist(), others=both)
 
 
-def _caption(ax: Axes, condition: str, frame: pd.DataFrame) -> None:
+def _limits(both: np.ndarray) -> tuple[float, float]:
+    """Limits of both axes: all points, and on the emptier side of 0 room for names."""
+    low, high = min(float(both.min()), 0.0), max(float(both.max()), 1e-6)
+    return 1.12 * min(low, -ROOM * high), 1.12 * max(high, -ROOM * low)
+
+
+def _caption(condition: str, frame: pd.DataFrame) -> str:
     r, direction = agreement(frame)
     held_out = "" if (frame[keys.SPLIT] == keys.TRAIN).all() else ", held out"
-    title = wrapped(f"{condition}{held_out}", width=3)
-    ax.set_title(f"{title}\nr = {r:.2f}, direction {direction:.0%}", fontsize="medium")
+    title = wrapped(f"{condition}{held_out}", width=3.2)
+    return f"{title}\nr = {r:.2f}, direction {direction:.0%}"
 
 
 def _add_legend(axes: list[Axes], frame: pd.DataFrame, key: str, n_top: int, *, own: bool) -> None:

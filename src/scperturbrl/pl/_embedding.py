@@ -208,8 +208,9 @@ def _draw_numbers(
             frame["y"][~known],
             c="none",
             edgecolors=MIDDLE,
+            alpha=0.6,
             zorder=2,
-            **(options | {"linewidths": 0.6}),
+            **(options | {"linewidths": 0.4}),
         )
     shown = frame[known]
     low, high = limits

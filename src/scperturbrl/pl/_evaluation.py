@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -14,16 +14,10 @@ from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import ROLES
 from scperturbrl.get._evaluation import evaluation as evaluation_frame
 from scperturbrl.get._labels import metric_label, model_label, readable
+from scperturbrl.pl._looks import Look, fill, model_looks
 from scperturbrl.pl._style import (
-    BLACK,
-    BLUE,
     DARK,
-    GREEN,
     MIDDLE,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
     figure_of,
     finish,
     given_axes,
@@ -44,24 +38,10 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 _STRIPE = "#F4F4F4"
+# inches of title, tick labels and axis label of a panel
+_DRESS = 0.9
 
 _ROLE_TITLES = {"rewarded": "Rewarded", "related": "Related to the reward", "held-out": "Held out"}
-
-
-class Look(NamedTuple):
-    """Colour and marker of a model; a hollow one is a baseline."""
-
-    color: str
-    marker: str
-    hollow: bool = False
-
-
-_LOOKS = {
-    "generator": [Look(color, "o") for color in (BLUE, VERMILLION, GREEN, PURPLE)],
-    "prediction": [Look(color, "D") for color in (SKY, ORANGE, PURPLE, GREEN)],
-    "baseline": [Look(DARK, marker, hollow=True) for marker in ("s", "^", "v", "D", "P", "X", "p", "h")],
-    "ceiling": [Look(BLACK, "*"), Look(MIDDLE, "*")],
-}
 
 
 def evaluation(
@@ -138,7 +118,7 @@ def evaluation(
         msg = f"`limits` is {limits}; the first must be below the second."
         raise ValueError(msg)
     frame = evaluation_frame(adata, metrics=metrics, models=models)
-    looks = _looks(frame, palette or {})
+    looks = model_looks(frame, palette or {})
     found = set(frame["role"])
     roles = [role for role in ROLES if role in found] + sorted(found - set(ROLES))
     own = ax is None
@@ -152,43 +132,38 @@ def evaluation(
     return finish(axes, own=own, show=show, return_fig=return_fig)
 
 
-def _looks(frame: pd.DataFrame, palette: Mapping[str, str]) -> dict[str, Look]:
-    """Look of each model, in the order of the lanes."""
-    looks: dict[str, Look] = {}
-    used: dict[str, int] = {}
-    order = list(dict.fromkeys(frame["model"]))
-    kinds = dict(zip(frame["model"], frame["kind"], strict=True))
-    for model in order:
-        options = _LOOKS.get(kinds[model], _LOOKS["prediction"])
-        number = used.setdefault(kinds[model], 0)
-        used[kinds[model]] += 1
-        look = options[number % len(options)]
-        looks[model] = look._replace(color=palette.get(model, look.color))
-    return looks
-
-
 def _new_axes(
     frame: pd.DataFrame, roles: list[str], looks: Mapping[str, Look], figsize: tuple[float, float] | None
 ) -> list[Axes]:
-    """One panel a role side by side, each as high as its number of metrics asks for."""
+    """One panel a role, each as high as its number of metrics asks for, in at most two columns."""
     import matplotlib.pyplot as plt
 
     rows = frame.groupby("role")["metric"].nunique()
+    columns = _columns(roles)
+    lane = inch(0.14 + 0.05 * max(len(looks), 5))
+    heights = [sum(rows[role] + inch(_DRESS) / lane for role in column) for column in columns]
     label = 0.085 * max(len(line) for name in frame["metric"].unique() for line in _row_label(name).split("\n"))
-    width = inch(0.2 + len(roles) * (2.4 + label))
-    lanes = inch(1.4 + rows.max() * (0.16 + 0.075 * max(len(looks), 3)))
-    height = lanes + legend_height([model_label(name) for name in looks], width)
+    width = inch(0.2 + len(columns) * (2.4 + label))
+    height = lane * max(heights) + legend_height([model_label(name) for name in looks], width)
     # room for the last tick label, which stands out over the end of the axis
     layout = ConstrainedLayoutEngine(w_pad=inch(0.1))
-    figure = plt.figure(figsize=figsize or (width, height), layout=layout)
-    columns = figure.add_gridspec(1, len(roles))
-    axes = []
-    for column, role in enumerate(roles):
-        spare = rows.max() - rows[role]
-        heights = [rows[role], spare] if spare else [rows[role]]
-        inner = columns[0, column].subgridspec(len(heights), 1, height_ratios=heights)
-        axes.append(figure.add_subplot(inner[0]))
-    return axes
+    figure = plt.figure(figsize=figsize or (width, inch(0.3) + height), layout=layout)
+    grid = figure.add_gridspec(1, len(columns))
+    axes: dict[str, Axes] = {}
+    for i, column in enumerate(columns):
+        spare = max(heights) - heights[i]
+        ratios = [rows[role] for role in column] + ([spare] if spare > 0 else [])
+        inner = grid[0, i].subgridspec(len(ratios), 1, height_ratios=ratios)
+        axes |= {role: figure.add_subplot(inner[row]) for row, role in enumerate(column)}
+    return [axes[role] for role in roles]
+
+
+def _columns(roles: list[str]) -> list[list[str]]:
+    """What was rewarded above what was held out, beside the many metrics in between."""
+    if len(roles) < 3:
+        return [[role] for role in roles]
+    middle = roles[1:-1]
+    return [[roles[0], roles[-1]], middle]
 
 
 def _row_label(metric: str) -> str:
@@ -226,7 +201,7 @@ def _draw_metric(
         low, high = np.clip([model.scaled_q25, model.scaled_q75], *limits)
         ax.plot([low, high], [y, y], color=look.color, linewidth=1.2, alpha=0.6, zorder=2, gid="range")
         if limits[0] <= model.scaled_median <= limits[1]:
-            ax.plot(model.scaled_median, y, look.marker, zorder=4, gid="median", **_fill(look))
+            ax.plot(model.scaled_median, y, look.marker, zorder=4, gid="median", **fill(look))
             continue
         below = bool(model.scaled_median < limits[0])
         # neighbouring lanes are closer than a line of text is high
@@ -239,11 +214,15 @@ def _draw_metric(
             clip_on=False,
             zorder=5,
             gid="clipped",
-            **_fill(look),
+            **fill(look),
         )
         place = {"size": "x-small", "color": look.color, "ha": "left" if below else "right"}
         text = f"{model.scaled_median:.1f}" if abs(model.scaled_median) < 100 else f"{model.scaled_median:.0f}"
-        _note(ax, text, (high if below else low, y), ("data", "data"), (shift if below else -shift, 0), **place)
+        edge = limits[0] if below else limits[1]
+        beyond = high - low > 0.5 * (limits[1] - limits[0])
+        start = edge if beyond else high if below else low
+        # not struck out by its own bar
+        _note(ax, text, (start, y), ("data", "data"), (shift if below else -shift, 5 * beyond), **place)
 
 
 def _note(
@@ -272,17 +251,9 @@ def _note(
     )
 
 
-def _fill(look: Look, *, size: float = 4.5) -> dict[str, Any]:
-    return {
-        "color": look.color,
-        "markerfacecolor": "white" if look.hollow else look.color,
-        "markersize": size + 3 if look.marker == "*" else size,
-    }
-
-
 def _add_legend(axes: list[Axes], looks: Mapping[str, Look], *, own: bool) -> None:
     handles = [
-        Line2D([], [], linestyle="", marker=look.marker, label=model_label(name), **_fill(look, size=6))
+        Line2D([], [], linestyle="", marker=look.marker, label=model_label(name), **fill(look, size=6))
         for name, look in looks.items()
     ]
     if own:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from scperturbrl.pl._style import DARK, figure_of, inch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from matplotlib.axes import Axes
 
 
-def spread_labels(ax: Axes, points: np.ndarray, labels: Sequence[str], *, size: str = "x-small") -> None:
+def spread_labels(
+    ax: Axes, points: np.ndarray, labels: Sequence[str], *, others: np.ndarray, size: str = "x-small"
+) -> None:
     """Name the points of a plot of agreement, where most points lie along the rising diagonal.
 
     A name stands across the vertical axis from its point ``(n, 2)``, at its height where there is room: those
-    quadrants are nearly empty. A thin line leads from the name to the point.
+    quadrants are nearly empty. A thin line leads from the name to the point. Names keep clear of all but the few
+    outermost of the `others` ``(m, 2)`` at their heights.
     """
     (left, right), limits = ax.get_xlim(), ax.get_ylim()
     # height of a line of text as a share of that of the axes, before the layout is known
@@ -25,11 +29,15 @@ def spread_labels(ax: Axes, points: np.ndarray, labels: Sequence[str], *, size: 
     step = inch(0.13) / max(inches, 0.5) * (limits[1] - limits[0])
     for side in (-1, 1):
         own = sorted((i for i in range(len(labels)) if (points[i, 0] > 0) == (side < 0)), key=lambda i: points[i, 1])
-        for i, y in zip(own, _apart([points[i, 1] for i in own], step, *limits), strict=True):
+        heights = _apart([points[i, 1] for i in own], step, *limits)
+        edge = _edge(others, heights, step, side)
+        # names take a third of the width
+        x = side * (min(edge, (0.67 * max(side * left, side * right))) + 0.03 * (right - left))
+        for i, y in zip(own, heights, strict=True):
             ax.annotate(
                 labels[i],
                 tuple(points[i]),
-                xytext=(side * 0.04 * (right - left), y),
+                xytext=(x, y),
                 ha="right" if side < 0 else "left",
                 va="center",
                 fontsize=size,
@@ -37,6 +45,14 @@ def spread_labels(ax: Axes, points: np.ndarray, labels: Sequence[str], *, size: 
                 zorder=6,
                 arrowprops={"arrowstyle": "-", "color": DARK, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2},
             )
+
+
+def _edge(others: np.ndarray, heights: Sequence[float], step: float, side: int) -> float:
+    """How far from the vertical axis the points at the height of the names reach to that `side`."""
+    if not heights:
+        return 0.0
+    level = (others[:, 1] > heights[0] - step) & (others[:, 1] < heights[-1] + step)
+    return float(np.quantile(np.clip(side * others[level, 0], 0, None), 0.995)) if level.any() else 0.0
 
 
 def _apart(heights: Sequence[float], step: float, low: float, high: float) -> list[float]:

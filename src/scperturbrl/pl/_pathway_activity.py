@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from scperturbrl._core.keys import SPLIT, TRAIN
 from scperturbrl._core.modality import pick
-from scperturbrl.get._labels import model_label
+from scperturbrl.get._labels import model_label, readable
 from scperturbrl.get._pathway_activity import pathway_activity as activity_frame
 from scperturbrl.pl._heatmap import DIVERGING, draw_heatmap, shared_colorbar, symmetric_limit
 from scperturbrl.pl._style import finish, given_axes, house_style, inch, new_axes, wrapped
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from mudata import MuData
+
+# collections whose gene sets all begin with the same word
+_COLLECTIONS = ("HALLMARK", "GOBP", "KEGG", "REACTOME", "WP")
 
 
 def pathway_activity(
@@ -92,19 +95,32 @@ def pathway_activity(
     frame = activity_frame(pick(adata, modality), keys=keys, conditions=conditions, pathways=pathways)
     rows, columns, models = (list(frame[name].unique()) for name in ("condition", "pathway", "model"))
     limit = symmetric_limit(frame["activity"].to_numpy(), vmax)
+    database, labels = _without_database(columns)
     own = ax is None
     with house_style():
         axes = given_axes(ax, len(models)) or new_axes(
-            len(models), figsize=figsize or _figsize(rows, columns, len(models)), sharey=True
+            len(models), figsize=figsize or _figsize(rows, labels, len(models)), sharey=True
         )
         for panel, model in zip(axes, models, strict=True):
             part = frame[frame["model"] == model].pivot(index="condition", columns="pathway", values="activity")
             values = part.loc[rows, columns].to_numpy()
-            mesh = draw_heatmap(panel, values, rows=rows, columns=columns, limit=limit, cmap=cmap)
+            mesh = draw_heatmap(panel, values, rows=rows, columns=labels, limit=limit, cmap=cmap)
+            panel.set_xlabel(database)
             panel.set_title(wrapped(model_label(model), width=_panel(columns)))
         _mark_held_out(axes, frame)
         shared_colorbar(axes, mesh, frame["activity"].to_numpy(), limit, "Activity (ULM t)")
     return finish(axes, own=own, show=show, return_fig=return_fig)
+
+
+def _without_database(names: list[str]) -> tuple[str, list[str]]:
+    """Name of the collection that all gene sets begin with, as those of MSigDB do, and their names without it."""
+    first, _, _ = names[0].partition("_")
+    prefix = f"{first}_"
+    if first not in _COLLECTIONS or not all(name.startswith(prefix) for name in names):
+        return "", names
+    return readable(first.lower() if first == "HALLMARK" else first), [
+        readable(name.removeprefix(prefix)) for name in names
+    ]
 
 
 def _panel(columns: list[str]) -> float:

@@ -45,11 +45,11 @@ _TITLES = {
     "loss": ("Loss", "Flow-matching loss"),
     "reward": ("Reward", "Calibrated reward"),
     "verifiers": ("Verifiers", "Raw score"),
-    "proxy_gold": ("Proxy and gold", "Control = 0, real cells = 1"),
+    "proxy_gold": ("Proxy and gold", "0 control, 1 real cells"),
     "energy": ("Energy distance to real cells", "Control cells = 1"),
     "spread": ("Spread of the cells", "Pretrained = 1"),
-    "drift": ("Drift from pretrained", "Share of squared velocity"),
-    "rollout_drift": ("Drift in the rollouts", "Squared velocity"),
+    "drift": ("Drift from pretrained", "Share of velocity²"),
+    "rollout_drift": ("Drift in the rollouts", "Velocity²"),
 }
 
 _SERIES = {
@@ -133,7 +133,7 @@ def training_history(
     names = [name for name in found if name != EXTRA] if panels is None else chosen("panels", panels, found)
     own = ax is None
     with house_style():
-        axes = given_axes(ax, len(names)) or _new_axes(len(names), figsize)
+        axes = given_axes(ax, len(names)) or _new_axes(len(names), figsize, outcome)
         for panel, name in zip(axes, names, strict=True):
             _draw_panel(panel, frame[frame["panel"] == name], name)
             panel.set(title=_TITLES[name][0], ylabel=_TITLES[name][1], xlabel=outcome.unit)
@@ -142,9 +142,11 @@ def training_history(
     return finish(axes, own=own, show=show, return_fig=return_fig)
 
 
-def _new_axes(count: int, figsize: tuple[float, float] | None) -> list[Axes]:
+def _new_axes(count: int, figsize: tuple[float, float] | None, outcome: Outcome) -> list[Axes]:
     columns = min(count, 3)
-    size = (inch(0.4 + 3.2 * columns), inch(0.9 + 2.8 * -(-count // columns)))
+    width = 0.4 + 3.2 * columns
+    headline = 0.2 * len(_headline(outcome.alarms, width=inch(width)))
+    size = (inch(width), inch(0.9 + 2.8 * -(-count // columns) + headline))
     return new_axes(count, figsize=figsize or size, columns=columns)
 
 
@@ -201,7 +203,7 @@ def _mark(ax: Axes, name: str, outcome: Outcome) -> None:
     if outcome.kept is not None:
         ax.axvline(outcome.kept, color=DARK, linestyle="--", linewidth=1, zorder=1, gid="kept")
     for iteration in dict(outcome.alarms):
-        ax.axvline(iteration, color=VERMILLION, linestyle=":", linewidth=1.5, zorder=1, gid="alarm")
+        ax.axvline(iteration, color=VERMILLION, linestyle=":", linewidth=1, alpha=0.7, zorder=1, gid="alarm")
     limit = outcome.limits.get(name)
     if limit is not None and name in ("spread", "drift"):
         for height in (1 - limit, 1 + limit) if name == "spread" else (limit,):
@@ -229,7 +231,8 @@ def _explain(axes: list[Axes], key: str, outcome: Outcome, *, own: bool) -> None
         return
     figure = figure_of(axes[0])
     outside_legend(figure, handles)
-    figure.suptitle(_headline(key, outcome.alarms, width=int(figure.get_size_inches()[0] / inch(0.097))))
+    headline = _headline(outcome.alarms, width=figure.get_size_inches()[0])
+    figure.suptitle("\n".join([model_label(key), *headline]), fontsize="medium" if headline else "large")
 
 
 def _keep_legend(ax: Axes) -> None:
@@ -239,12 +242,14 @@ def _keep_legend(ax: Axes) -> None:
         ax.add_artist(legend)
 
 
-def _headline(key: str, alarms: Sequence[tuple[int, str]], *, width: int) -> str:
-    lines = [model_label(key)]
+def _headline(alarms: Sequence[tuple[int, str]], *, width: float) -> list[str]:
+    """Tell each kind of alarm in lines that fit into `width` inches."""
+    lines: list[str] = []
     by_subject: dict[str, list[tuple[int, str]]] = {}
     for alarm in alarms:
         by_subject.setdefault(_subject(alarm[1]), []).append(alarm)
     for (iteration, text), *later in by_subject.values():
         more = f", and at {len(later)} later check{'s' if len(later) > 1 else ''}" if later else ""
-        lines += textwrap.wrap(f"Alarm: {text} at iteration {iteration}{more}", width)
-    return "\n".join(lines)
+        told = f"Alarm: {text} at iteration {iteration}{more}".replace("+-", "±")
+        lines += textwrap.wrap(told, int(width / inch(0.082)))
+    return lines

@@ -142,7 +142,8 @@ def _figsize(n_panels: int, groups: list[str]) -> tuple[float, float]:
     row = 0.42 if len(groups) <= 12 else 0.27 if len(groups) <= 40 else 0.2
     label = 0.07 * max(map(len, groups))
     width = inch(0.5 + label + 2.2 * n_panels)
-    return width, inch(1.0 + row * len(groups)) + legend_height(_LEGEND, width)
+    # enough for the label of the axis where there are few rows
+    return width, inch(1.0 + max(row * len(groups), 0.9)) + legend_height(_LEGEND, width)
 
 
 def _draw_panel(

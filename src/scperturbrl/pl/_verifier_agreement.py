@@ -1,0 +1,162 @@
+"""What a verifier says of every condition beside what a metric says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib.lines import Line2D
+
+from scperturbrl._core.modality import pick
+from scperturbrl.get._evaluation import evaluation as evaluation_frame
+from scperturbrl.get._labels import metric_label, model_label, verifier_label
+from scperturbrl.get._verifier_agreement import verifier_agreement as agreement_frame
+from scperturbrl.get._verifier_correlation import spearman
+from scperturbrl.pl._looks import fill, model_looks
+from scperturbrl.pl._style import (
+    LIGHT,
+    MIDDLE,
+    figure_of,
+    finish,
+    given_axes,
+    house_style,
+    inch,
+    legend_height,
+    new_axes,
+    outside_legend,
+    side_legend,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from mudata import MuData
+
+    from scperturbrl.pl._looks import Look
+
+_SAME = "From the first to the other models of a condition"
+
+
+def verifier_agreement(
+    adata: AnnData | MuData,
+    *,
+    verifier: str = "rmse_topk",
+    metric: str = "energy_distance",
+    models: str | Sequence[str] | None = None,
+    palette: Mapping[str, str] | None = None,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+    modality: str | None = None,
+) -> Axes | list[Axes] | Figure | None:
+    """Plot the score of a verifier against a metric, a point for every model and condition.
+
+    Better is to the right and up: the axis of a metric of which less is better points down. Lines lead from the first
+    model of a condition to the others. One that rises to the right ends at cells that the verifier prefers and that are
+    better; one that falls to the right, at cells that please the verifier and are worse, which is how reward hacking
+    looks.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.tl.evaluate`.
+    verifier
+        Name of a verifier that was evaluated.
+    metric
+        Name of a metric, best one that was not rewarded.
+    models
+        Names of models, in this order; by default generators and other predictions, see
+        :func:`scperturbrl.get.verifier_correlation`. ``"split_half"`` adds the real cells.
+    palette
+        Colours of models by name, for those that should differ from the default.
+    ax
+        Axes to draw on; a new figure by default.
+    figsize
+        Size of the new figure in inches.
+    show
+        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
+    return_fig
+        Return the figure instead of the axes.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
+
+    Returns
+    -------
+    The axes, the figure if `return_fig`, or None if the plot was shown. The numbers are those of
+    :func:`scperturbrl.get.verifier_agreement`.
+
+    Raises
+    ------
+    KeyError
+        If nothing was evaluated.
+    ValueError
+        If the verifier, the metric or a model does not occur, or fewer than two models are left.
+
+    Examples
+    --------
+    >>> import pandas as pd, scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> rows = [
+    ...     {"model": m, "kind": "generator", "condition": "A", "metric": metric, "value": v, "role": role}
+    ...     for metric, role, values in (("score_rmse_topk", "rewarded", (1, 2, 3)), ("mse", "held-out", (5, 4, 6)))
+    ...     for m, v in zip("xyz", values)
+    ... ]
+    >>> adata.uns["evaluation"] = pd.DataFrame(rows)
+    >>> ax = spr.pl.verifier_agreement(adata, verifier="rmse_topk", metric="mse", show=False)
+    >>> ax.get_title()
+    'Spearman −0.50 within conditions (n = 3)'
+    """
+    adata = pick(adata, modality)
+    frame = agreement_frame(adata, verifier=verifier, metric=metric, models=models)
+    # the same colours whichever models are shown
+    looks = model_looks(evaluation_frame(adata), palette or {})
+    looks = {name: looks[name] for name in dict.fromkeys(frame["model"])}
+    own = ax is None
+    with house_style():
+        width = inch(5.2)
+        labels = [*map(model_label, looks), _SAME]
+        axes = given_axes(ax, 1) or new_axes(1, figsize=figsize or (width, inch(4.0) + legend_height(labels, width)))
+        _draw(axes[0], frame, looks)
+        _dress(axes[0], frame, verifier, metric)
+        _add_legend(axes[0], looks, own=own)
+    return finish(axes, own=own, show=show, return_fig=return_fig)
+
+
+def _draw(ax: Axes, frame: pd.DataFrame, looks: Mapping[str, Look]) -> None:
+    for _, part in frame.groupby("condition", sort=False):
+        first, *others = part[["score", "value"]].to_numpy()
+        for other in others:
+            ax.plot(*zip(first, other, strict=True), "-", color=LIGHT, linewidth=1, zorder=1, gid="shift")
+    for model, part in frame.groupby("model", sort=False):
+        look = looks[str(model)]
+        ax.plot(part["score"], part["value"], look.marker, linestyle="", zorder=3, gid=str(model), **fill(look, size=6))
+
+
+def _dress(ax: Axes, frame: pd.DataFrame, verifier: str, metric: str) -> None:
+    from scperturbrl.metrics.registry import METRICS
+
+    ax.set_xlabel(f"{verifier_label(verifier)} (raw score)")
+    better = METRICS[metric].higher_is_better if metric in METRICS else True
+    ax.set_ylabel(metric_label(metric) + {True: "", False: " (less is better)", None: " (dotted: best)"}[better])
+    if better is False:
+        ax.invert_yaxis()
+    elif better is None:
+        ax.axhline(METRICS[metric].best_value, linestyle=":", color=MIDDLE, linewidth=1, zorder=0, gid="best")
+    rho = f"{spearman(frame[['relative_score', 'relative_goodness']]):.2f}".replace("-", "\N{MINUS SIGN}")
+    ax.set_title(f"Spearman {rho} within conditions (n = {len(frame)})", fontsize="medium")
+
+
+def _add_legend(ax: Axes, looks: Mapping[str, Look], *, own: bool) -> None:
+    handles = [
+        Line2D([], [], linestyle="", marker=look.marker, label=model_label(name), **fill(look, size=6))
+        for name, look in looks.items()
+    ]
+    handles.append(Line2D([], [], color=LIGHT, label=_SAME))
+    if own:
+        outside_legend(figure_of(ax), handles)
+    else:
+        side_legend(ax, handles)
