@@ -71,7 +71,7 @@ ARMS = {
         Arm(LONGER, (BASE, RL), _longer),
         _finetuned(RL),
         _finetuned("energy_only", reward_steps=0),
-        _finetuned("unguarded", calibrate=False, anchor=0.0, energy_steps=0, guard=False),
+        _finetuned("unguarded", calibrate=False, update_rule="nft", anchor=0.0, energy_steps=0, guard=False),
         *(Arm(name) for name in ADAPTERS),
     )
 }

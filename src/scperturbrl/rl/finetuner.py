@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class FinetuneSettings:
     """Settings of :func:`finetune`; see :func:`scperturbrl.tl.rl_finetune` for their meaning."""
 
-    update_rule: str = "nft"
+    update_rule: str = "hybrid"
     n_iterations: int = 60
     n_conditions: int = 16
     group_size: int = 32
@@ -49,11 +49,11 @@ class FinetuneSettings:
     learning_rate: float = 3e-4
     warmup: int = 10
     beta: float = 1.0
-    anchor: float = 0.5
+    anchor: float = 0.1
     energy_budget: float | None = 0.1
     old_lerp: float = 0.3
     ema_decay: float = 0.9
-    energy_steps: int = 3
+    energy_steps: int = 2
     energy_group_size: int = 32
     energy_learning_rate: float = 2e-4
     energy_anchor: float = 0.3

@@ -51,16 +51,16 @@ def rl_finetune(
     verifiers: Sequence[str | Verifier] = DEFAULT,
     weights: Mapping[str, float] | None = None,
     calibrate: bool = True,
-    update_rule: str = "nft",
+    update_rule: str = "hybrid",
     pseudo_references: str | None = None,
     n_iterations: int = 60,
     n_conditions: int = 16,
     group_size: int = 32,
     learning_rate: float = 3e-4,
-    anchor: float = 0.5,
+    anchor: float = 0.1,
     energy_budget: float | None = 0.1,
     reward_steps: int = 3,
-    energy_steps: int = 3,
+    energy_steps: int = 2,
     guard: bool = True,
     checkpoint_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -95,10 +95,9 @@ def rl_finetune(
         Put scores on a common scale (0 a control cell, 1 a typical real perturbed cell) and give no credit beyond real
         cells. ``False`` rewards the raw scores, as first published; such rewards prefer the collapsed mean.
     update_rule
-        ``"nft"`` (DiffusionNFT: contrast within groups), ``"grpo"`` (policy gradient on noisy paths; slow, for comparison,
-        and only for generators that start at noise)
-        or ``"value_gradient"`` (gradient of the reward through the decoded cell; only verifiers with gradients are
-        rewarded, and the variance of the cells shrinks if it is run for long).
+        ``"nft"`` (DiffusionNFT: contrast within groups), ``"value_gradient"`` (gradient of the reward through the decoded cell;
+        only verifiers with gradients are rewarded), ``"hybrid"`` (both added) or ``"grpo"`` (policy gradient on noisy paths; slow,
+        for comparison, and only for generators that start at noise).
     pseudo_references
         ``"additive"`` or ``"ridge"``: also reward conditions of `adata` without training cells, by references guessed from
         the effects of their parts (see :func:`~scperturbrl.tl.score`). Their cells are never looked at, only their names; their
@@ -111,7 +110,7 @@ def rl_finetune(
     learning_rate
         Of the reward updates, decaying linearly.
     anchor
-        First weight of the squared distance to the pretrained velocity. It decides how reward is traded for distance: 0.3
+        First weight of the squared distance to the pretrained velocity. It decides how reward is traded for distance: 0.1
         is strong post-training, 3 cautious, infinity leaves the generator as it is, 0 lets go of it.
     energy_budget
         How much the energy distance of validation conditions (without any: of training conditions) may rise, as a share
@@ -182,9 +181,7 @@ def rl_finetune(
     _check_at_least(0, **({} if energy_budget is None else {"energy_budget": energy_budget}))
     _check_at_least(2, group_size=group_size)
     check_choice("update_rule", update_rule, UPDATE_RULES)
-    if update_rule == "value_gradient":
-        # without a pretrained population to stay near to there is no optimum to go to
-        check_positive(anchor=anchor)
+    _check_anchor(update_rule, anchor)
     if pseudo_references is not None:
         check_choice("pseudo_references", pseudo_references, list(METHODS))
     file = RunFile.of(checkpoint_dir, "rl_finetune", resume=resume)
@@ -250,6 +247,13 @@ def _warn(result: FinetuneResult) -> None:
         )
     if result.skipped:
         log.warn(skipped_message(result.skipped, result.first_skipped, "updates"))
+
+
+def _check_anchor(update_rule: str, anchor: float) -> None:
+    """Without a pretrained population to stay near to, a gradient has no optimum to lead to."""
+    if anchor == 0 and update_rule in ("value_gradient", "hybrid"):
+        msg = f"`anchor` is 0, but `update_rule={update_rule!r}` needs one to stay near to. Use `update_rule='nft'` to let go."
+        raise ValueError(msg)
 
 
 def _check_at_least(lowest: int, **values: float) -> None:
