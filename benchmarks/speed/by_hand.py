@@ -60,7 +60,7 @@ def _pathways(effects: np.ndarray, condition: np.ndarray, reference: Reference) 
 
 
 def ulm(effects: np.ndarray, network: np.ndarray) -> pd.DataFrame:
-    """decoupler's t-values ``(n, P)`` of effects ``(n, G)``."""
+    """Decoupler's t-values ``(n, P)`` of effects ``(n, G)``."""
     genes = [f"g{i}" for i in range(effects.shape[1])]
     target, source = np.nonzero(network - np.median(network, axis=0))
     net = pd.DataFrame(

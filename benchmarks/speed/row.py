@@ -85,5 +85,7 @@ def seconds(work: Callable[[], object], *, repeats: int = 3, warm_up: bool = Tru
 def compare(ours: Callable[[], object], theirs: Callable[[], object], *, repeats: int = 3) -> tuple[float, float]:
     """Median CPU seconds of both, taken in turns so that a change of the machine's pace hits both."""
     ours(), theirs()
-    pairs = [(seconds(ours, repeats=1, warm_up=False), seconds(theirs, repeats=1, warm_up=False)) for _ in range(repeats)]
+    pairs = [
+        (seconds(ours, repeats=1, warm_up=False), seconds(theirs, repeats=1, warm_up=False)) for _ in range(repeats)
+    ]
     return median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anndata as ad
 import numpy as np
-import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
@@ -23,6 +22,8 @@ from scperturbrl.metrics import energy_distance
 from scperturbrl.verifiers._pathway_activity import ulm_t
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from scperturbrl.verifiers.base import Reference, Verifier
 
 PART = "scoring"
@@ -108,7 +109,9 @@ def _spearman(scored: _Scored, n_loop: int, repeats: int) -> Row:
     blocks = list(zip(effects.split(_BATCH), targets.split(_BATCH), strict=True))
     some = slice(0, min(n_loop, len(flat)))
     ours = lambda: torch.cat([spearman(a, b) for a, b in blocks])
-    theirs = lambda: [spearmanr(a, b).statistic for a, b in zip(effects[some].numpy(), targets[some].numpy(), strict=True)]
+    theirs = lambda: [
+        spearmanr(a, b).statistic for a, b in zip(effects[some].numpy(), targets[some].numpy(), strict=True)
+    ]
     np.testing.assert_allclose(ours()[some], theirs(), atol=1e-5)
     mine, loop = compare(ours, theirs, repeats=repeats)
     speed, reference = len(flat) / mine, some.stop / loop
@@ -135,10 +138,23 @@ def _energy(adata: ad.AnnData, cells: Cells, repeats: int) -> list[Row]:
     ours = lambda: np.array([energy_distance(of[name], of["control"]) for name in names])
     # pertpy counts each cell's distance to itself
     own = {name: _mean_distance(values) for name, values in of.items()}
-    biased = [ours_ + own[name] / len(of[name]) + own["control"] / len(of["control"]) for name, ours_ in zip(names, ours(), strict=True)]
+    biased = [
+        ours_ + own[name] / len(of[name]) + own["control"] / len(of["control"])
+        for name, ours_ in zip(names, ours(), strict=True)
+    ]
     np.testing.assert_allclose(biased, theirs()[names], rtol=1e-4, atol=1e-4)
     mine, other = compare(ours, theirs, repeats=min(repeats, 3))
-    return [Row(PART, "energy distance", len(names) / mine, "conditions/s", f"pertpy, {len(names) / other:,.1f} conditions/s", other / mine, 5)]
+    return [
+        Row(
+            PART,
+            "energy distance",
+            len(names) / mine,
+            "conditions/s",
+            f"pertpy, {len(names) / other:,.1f} conditions/s",
+            other / mine,
+            5,
+        )
+    ]
 
 
 def _mean_distance(points: np.ndarray) -> float:
@@ -159,15 +175,25 @@ def _verb(adata: ad.AnnData, repeats: int) -> list[Row]:
     reference = f"all of X made dense, {dense:.0f} MB"
     return [
         Row(PART, "tl.score", speed, "cells/s"),
-        Row(PART, "memory of tl.score, sparse", found.extra, "MB", reference, dense / max(found.extra, 1), 2, within_run=False),
+        Row(
+            PART,
+            "memory of tl.score, sparse",
+            found.extra,
+            "MB",
+            reference,
+            dense / max(found.extra, 1),
+            2,
+            within_run=False,
+        ),
     ]
 
 
 def witness_memory(n_cells: int = 100_000) -> Row:
     """Memory that the energy witness takes for one condition of many cells."""
-    adata = ad.AnnData
-    del adata
-    witness, points = verifiers.energy_witness(), torch.randn(1, n_cells, 50, generator=torch.Generator().manual_seed(0))
+    witness, points = (
+        verifiers.energy_witness(),
+        torch.randn(1, n_cells, 50, generator=torch.Generator().manual_seed(0)),
+    )
     reference = _empty_reference(points)
     with peak() as found:
         witness(points, reference)
