@@ -90,9 +90,7 @@ def compare(ours: Callable[[], object], theirs: Callable[[], object], *, repeats
     """
     first = [seconds(work, repeats=1) for work in (ours, theirs)]
     often = [min(max(round(max(first) / own), 1), MOST_TIMES) for own in first]
-    found: list[tuple[float, ...]] = []
-    for _ in range(repeats):
-        found.append(tuple(_average(work, n) for work, n in zip((ours, theirs), often, strict=True)))
+    found = [(_average(ours, often[0]), _average(theirs, often[1])) for _ in range(repeats)]
     return median(pair[0] for pair in found), median(pair[1] for pair in found)
 
 
