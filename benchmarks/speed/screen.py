@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import islice
 
 import anndata as ad
 import numpy as np
@@ -33,7 +34,7 @@ def screen(n_cells: int, n_genes: int, n_conditions: int, *, depth: float = 0.6,
         counts = rng.poisson(mean)
         unit = 1e4 / np.maximum(counts.sum(1, keepdims=True), 1)
         blocks.append(sparse.csr_matrix(np.log1p(counts * unit).astype(np.float32)))
-    names = np.array(["control", *_labels(n_conditions)])
+    names = np.array(["control", *_labels(n_conditions, n_genes)])
     obs = pd.DataFrame({"perturbation": pd.Categorical(names[codes])}, index=[f"c{i}" for i in range(n_cells)])
     adata = ad.AnnData(sparse.vstack(blocks, format="csr"), obs, pd.DataFrame(index=[f"g{i}" for i in range(n_genes)]))
     adata.uns["pathway_network"] = _network(n_genes, rng)
@@ -43,11 +44,12 @@ def screen(n_cells: int, n_genes: int, n_conditions: int, *, depth: float = 0.6,
     return adata
 
 
-def _labels(n_conditions: int) -> list[str]:
-    """A tenth of the conditions are combinations, so that something can be held out."""
-    n_doubles = max(n_conditions // 10, 2)
-    singles = [f"p{i:05d}" for i in range(n_conditions - n_doubles)]
-    return singles + [f"{singles[2 * i]}+{singles[2 * i + 1]}" for i in range(n_doubles)]
+def _labels(n_conditions: int, n_genes: int) -> list[str]:
+    """Genes, whose loadings say something of those that are held out, and at least a tenth of combinations."""
+    n_singles = min(n_conditions - max(n_conditions // 10, 2), n_genes)
+    pairs = ((i, i + apart) for apart in range(1, n_singles) for i in range(n_singles - apart))
+    doubles = [f"g{i}+g{j}" for i, j in islice(pairs, n_conditions - n_singles)]
+    return [f"g{i}" for i in range(n_singles)] + doubles
 
 
 def _network(n_genes: int, rng: np.random.Generator, n_pathways: int = 14) -> pd.DataFrame:
