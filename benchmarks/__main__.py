@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from benchmarks import evaluation_speed, grid, report
 from benchmarks.arms import ARMS, DEFAULT
+from benchmarks.speed import run as speed
+from benchmarks.speed.report import markdown, table
 from benchmarks.suites import DATASETS, SUITES
 
 WHAT = {
@@ -14,6 +17,7 @@ WHAT = {
     "run": "measure a suite: real, simulated, paper or main",
     "report": "only write the report of what was measured again",
     "evaluate": "time the evaluation itself",
+    "speed": "time scoring, training and generation against references in the same run",
 }
 
 
@@ -23,12 +27,24 @@ def main(arguments: list[str] | None = None) -> None:
     if options.what == "evaluate":
         print(evaluation_speed.run().to_string())
         return
+    if options.what == "speed":
+        _speed(options)
+        return
     options.out.mkdir(parents=True, exist_ok=True)
     names = options.suites or SUITES["main" if options.what == "main" else options.suite]
     if options.what in ("main", "run"):
         grid.run(names, options.models, range(options.seeds), data=options.data, out=options.out)
     results = grid.collect(options.out, names)
     print(report.write(results, options.out, short=options.short, provenance=grid.provenance()))
+
+
+def _speed(options: argparse.Namespace) -> None:
+    if not options.smoke:
+        print(speed.run(options.out / "speed", options.parts or speed.PARTS, largest=options.largest))
+        return
+    rows = speed.smoke()
+    print(markdown(table(rows)))
+    sys.exit(speed.check(rows))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the real data sets")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--short", action="store_true", help="fewer rows and columns, no pictures")
+    parser.add_argument("--smoke", action="store_true", help="speed: only check that ratios hold, in under a minute")
+    parser.add_argument("--parts", nargs="+", choices=speed.PARTS, help="speed: what to measure (default: all)")
+    parser.add_argument("--largest", type=int, help="speed: largest size of the growth curves")
     return parser
 
 

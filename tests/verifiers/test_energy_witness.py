@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from scperturbrl.rl.pooled_energy import energy_distance
-from scperturbrl.verifiers import energy_witness
+from scperturbrl.verifiers import _energy_witness, energy_witness
 
 
 def test_scores_are_those_of_scipys_distances(world):
@@ -16,6 +16,17 @@ def test_scores_are_those_of_scipys_distances(world):
         among = cdist(own, own).sum(1) / (len(own) - 1)
         expected = among - cdist(own, bank).mean(1)
         np.testing.assert_allclose(energy_witness()(world.cells, world.reference)[c], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pairs", [1, 100])
+def test_blocks_change_no_score_and_no_gradient(world, pairs, monkeypatch):
+    cells = world.cells.clone().requires_grad_()
+    whole = energy_witness()(cells, world.reference)
+    (slope,) = torch.autograd.grad(whole.sum(), cells)
+    monkeypatch.setattr(_energy_witness, "MAX_PAIRS", pairs)
+    again = energy_witness()(cells, world.reference)
+    torch.testing.assert_close(again, whole)
+    torch.testing.assert_close(torch.autograd.grad(again.sum(), cells)[0], slope)
 
 
 def test_padding_of_the_bank_is_ignored(world):

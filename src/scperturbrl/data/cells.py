@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,11 +86,16 @@ class Cells:
             If there is none.
         """
         group = self.table["group"].iloc[row]
-        found = np.flatnonzero(self.table["is_control"].to_numpy() & (self.table["group"] == group).to_numpy())
-        if not len(found):
+        if group not in self._control_rows:
             msg = f"Condition {self.table.index[row]!r} has no control cells with the same covariates ({group})."
             raise ValueError(msg)
-        return int(found[0])
+        return self._control_rows[group]
+
+    @cached_property
+    def _control_rows(self) -> dict[str, int]:
+        """Group to the first of its control conditions."""
+        found = np.flatnonzero(self.table["is_control"].to_numpy())[::-1]
+        return dict(zip(self.table["group"].to_numpy()[found].tolist(), found.tolist(), strict=True))
 
     def is_training(self) -> np.ndarray:
         """``(n_cells,)`` whether the cell may be learnt from."""

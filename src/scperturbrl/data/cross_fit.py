@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.grouping import rows_of
 from scperturbrl.data.reference import draw_bank, fit_reference
 from scperturbrl.data.support import Support
 from scperturbrl.verifiers.calibration import Calibration, fit_calibration
@@ -92,13 +93,14 @@ class CrossFit:
     def calibration(self) -> Calibration:
         """Calibration from up to 200 real and control cells of each fold."""
         controls = [self.cells.control_row(row) for row in self.rows]
-        real = torch.stack([self._sample(row, i) for i, row in enumerate(self.rows)])
-        control = torch.stack([self._sample(row, i) for i, row in enumerate(controls)])
+        members = rows_of(self.cells.codes, len(self.cells.table), self.use)
+        real = torch.stack([self._sample(members[row], i) for i, row in enumerate(self.rows)])
+        control = torch.stack([self._sample(members[row], i) for i, row in enumerate(controls)])
         safeguard = torch.tensor([verifier.safeguard for verifier in self.verifiers])
         return fit_calibration(real, control, safeguard=safeguard)
 
-    def _sample(self, row: int, condition: int) -> torch.Tensor:
-        found = np.flatnonzero((self.cells.codes == row) & self.use)[: N_FOLDS * N_SCORED]
+    def _sample(self, members: np.ndarray, condition: int) -> torch.Tensor:
+        found = members[: N_FOLDS * N_SCORED]
         scores = torch.full((N_FOLDS * N_SCORED, len(self.verifiers)), torch.nan)
         scores[: len(found)] = self.score_cells(found, condition)
         return scores
@@ -115,7 +117,6 @@ def score_matrix(block: torch.Tensor, verifiers: Sequence[Verifier], reference: 
 def _folds(cells: Cells, seed: int) -> np.ndarray:
     """Fold of each cell, balanced within every condition and side of the split."""
     folds = np.zeros(len(cells.codes), dtype=int)
-    for row in range(len(cells.table)):
-        found = np.flatnonzero(cells.codes == row)
+    for row, found in enumerate(rows_of(cells.codes, len(cells.table))):
         folds[numpy_rng(seed, row).permutation(found)] = np.arange(len(found)) % N_FOLDS
     return folds

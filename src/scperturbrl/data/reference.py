@@ -10,6 +10,7 @@ import torch
 from scipy import sparse, stats
 
 from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.grouping import rows_of
 from scperturbrl.verifiers._pathway_activity import standardise_network, ulm_correlation
 from scperturbrl.verifiers.base import Reference
 
@@ -170,8 +171,9 @@ def draw_bank(
     """
     genes = ranked[:, : min(N_BANK_GENES, ranked.shape[1])]
     bank = np.full((len(conditions), size, genes.shape[1]), np.nan, dtype=np.float32)
+    members = rows_of(cells.codes, len(cells.table), use)
     for i, row in enumerate(cells.rows(conditions)):
-        found = np.flatnonzero((cells.codes == row) & use)
+        found = members[row]
         n = min(size, max(1, round(share * len(found))))
         drawn = np.sort(numpy_rng(seed, i).choice(found, n, replace=False))
         bank[i, : len(drawn)] = cells.block(drawn)[:, genes[i]]

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # The slope of a root is infinite at 0, where a cell meets its own copy.
 FLOOR = 1e-8
 
+MAX_PAIRS = 2**22
+"""Pairs of cells whose distances are in memory at a time."""
+
 
 def energy_witness() -> Verifier:
     """Energy witness: is the cell where real cells are and the other generated cells are not?
@@ -57,19 +60,32 @@ def _score(cells: Tensor, reference: Reference) -> Tensor:
     points = cells @ field_of(reference, "projection").to(cells.dtype)
     bank = field_of(reference, "bank_points").to(cells.dtype)
     valid = ~bank.isnan().any(-1)
-    n = points.shape[1]
-    to_real = distances(points, bank.masked_fill(~valid.unsqueeze(-1), 0)) * valid.unsqueeze(1)
     n_real = valid.sum(-1, keepdim=True)
-    attraction = to_real.sum(-1) / n_real.clamp_min(1)
-    itself = torch.eye(n, dtype=torch.bool, device=cells.device)
+    bank = bank.masked_fill(~valid.unsqueeze(-1), 0)
     # A cell that is not finite must not spoil the scores of the others.
-    others = points.detach()
-    finite = others.isfinite().all(-1)
-    counted = finite.unsqueeze(1) & ~itself
-    to_others = distances(points, others.masked_fill(~finite.unsqueeze(-1), 0)).masked_fill(~counted, 0)
-    n_others = counted.sum(-1)
-    score = to_others.sum(-1) / n_others.clamp_min(1) - attraction
-    return score.masked_fill((n_real == 0) | (n_others == 0), torch.nan)
+    finite = points.detach().isfinite().all(-1)
+    others = points.detach().masked_fill(~finite.unsqueeze(-1), 0)
+    step = max(1, MAX_PAIRS // max(others.shape[0] * others.shape[1], 1))
+    score = [
+        _mean_to_others(part, others, finite, step * i) - _mean_to_real(part, bank, valid)
+        for i, part in enumerate(points.split(step, dim=1))
+    ]
+    n_others = finite.sum(-1, keepdim=True) - finite.to(torch.int64)
+    return torch.cat(score, dim=1).masked_fill((n_real == 0) | (n_others == 0), torch.nan)
+
+
+def _mean_to_real(points: Tensor, bank: Tensor, valid: Tensor) -> Tensor:
+    to_real = distances(points, bank) * valid.unsqueeze(1)
+    return to_real.sum(-1) / valid.sum(-1, keepdim=True).clamp_min(1)
+
+
+def _mean_to_others(points: Tensor, others: Tensor, finite: Tensor, start: int) -> Tensor:
+    """Mean distance of the cells that are `others` from `start` on to all of these but themselves."""
+    n = points.shape[1]
+    counted = finite.unsqueeze(1).repeat(1, n, 1)
+    counted.diagonal(start, dim1=1, dim2=2).fill_(value=False)
+    to_others = distances(points, others).masked_fill(~counted, 0)
+    return to_others.sum(-1) / counted.sum(-1).clamp_min(1)
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:

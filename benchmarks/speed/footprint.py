@@ -1,0 +1,28 @@
+"""Peak memory of fit and generate in a fresh process; prints it as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import torch
+
+import scperturbrl as spr
+from benchmarks.speed.memory import peak
+from benchmarks.speed.screen import screen
+
+
+def main(options: dict[str, int]) -> None:
+    """Fit for some steps and generate a cell for every perturbed cell."""
+    torch.set_num_threads(1)
+    with peak() as imported:
+        spr.tl.fit_generator  # noqa: B018
+    adata = screen(options["n_cells"], options["n_genes"], options["n_conditions"])
+    with peak() as found:
+        spr.tl.fit_generator(adata, n_steps=options["n_steps"], device="cpu", progress=False)
+        spr.tl.generate(adata, device="cpu")
+    print(json.dumps({"peak": found.total, "imported": imported.total}))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,101 @@
+"""``python -m benchmarks speed``: measure the parts, write the results; ``--smoke`` checks ratios in under a minute."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+
+from benchmarks.speed import anytime, floor, growth, report, scoring, training
+from benchmarks.speed.memory import in_subprocess
+from benchmarks.speed.screen import screen
+from scperturbrl._core.threads import one_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from benchmarks.speed.row import Row
+
+PARTS = ("scoring", "training", "witness", "memory", "anytime", "growth")
+_STEPS_FOR_MEMORY = 200
+
+
+def run(out: Path, parts: Sequence[str] = PARTS, *, largest: int | None = None) -> str:
+    """Measure `parts` on one CPU thread and write ``<part>.csv`` and pictures into `out`; returns the report.
+
+    Parts measured before are read from there, so they can be measured one at a time.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with one_thread(torch.device("cpu")):
+        for part in parts:
+            rows = _MEASURE[part](out) if part != "growth" else _growth(out, largest)
+            report.table(rows).to_csv(out / f"{part}.csv", index=False)
+    found = [pd.read_csv(out / f"{part}.csv", keep_default_na=True) for part in PARTS if (out / f"{part}.csv").exists()]
+    frame = pd.concat(found, ignore_index=True).fillna({"ok": "", "reference": "", "unit": ""})
+    text = f"{report.markdown(frame)}\n\n{report.markdown_floor(floor.table())}\n\nMeasured on {report.device()}.\n"
+    (out / "report.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def _scoring(out: Path) -> list[Row]:
+    del out
+    return scoring.measure(screen(10_000, 2000, 70))
+
+
+def _training(out: Path) -> list[Row]:
+    adata = screen(10_000, 2000, 70)
+    rows = training.measure(adata)
+    curve = training.solver_curve(adata)
+    pd.DataFrame(curve).to_csv(out / "solvers.csv", index=False)
+    report.solver_picture(pd.DataFrame(curve), out / "solvers.png")
+    return [*rows, training.evaluation_row(curve)]
+
+
+def _witness(out: Path) -> list[Row]:
+    del out
+    return [scoring.witness_memory()]
+
+
+def _memory(out: Path) -> list[Row]:
+    del out
+    options = {"n_cells": 10_000, "n_genes": 2000, "n_conditions": 70, "n_steps": _STEPS_FOR_MEMORY}
+    return training.memory_rows(dict(in_subprocess("benchmarks.speed.footprint", **options)))
+
+
+def _anytime(out: Path) -> list[Row]:
+    table = anytime.curve()
+    table.to_csv(out / "anytime_curve.csv", index=False)
+    return anytime.rows(table)
+
+
+def _growth(out: Path, largest: int | None) -> list[Row]:
+    table = growth.measure(largest=largest)
+    table.to_csv(out / "growth_sizes.csv", index=False)
+    report.growth_picture(table, growth.exponents(table), out / "growth.png")
+    return growth.rows(table)
+
+
+_MEASURE = {"scoring": _scoring, "training": _training, "witness": _witness, "memory": _memory, "anytime": _anytime}
+
+
+def smoke() -> list[Row]:
+    """Rows of a small run: the same ratios on fewer cells."""
+    started = time.perf_counter()
+    with one_thread(torch.device("cpu")):
+        rows = scoring.measure(screen(1500, 2000, 10), n_loop=100, repeats=3)
+        rows += training.measure(screen(1500, 300, 10), n_steps=100, n_iterations=2)
+    print(f"{time.perf_counter() - started:.0f} s")
+    return rows
+
+
+def check(rows: Sequence[Row]) -> int:
+    """Exit status of the smoke run: 1, and what fell, where a ratio measured within the run is below half of what is stated."""
+    bad = [row for row in rows if row.below_half()]
+    for row in bad:
+        print(
+            f"{row.part}, {row.stage}: {row.ratio:.3g} times {row.reference}, below half of the stated {row.stated:g}"
+        )
+    return int(bool(bad))

@@ -1,0 +1,220 @@
+"""Scoring: batched kernels beside loops over cells, with equal values asserted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import anndata as ad
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+import scperturbrl as spr
+from benchmarks.speed.by_hand import four_verifiers, ulm
+from benchmarks.speed.memory import peak
+from benchmarks.speed.row import Row, at_least, compare, limit, seconds
+from scperturbrl import verifiers
+from scperturbrl._core.stats import spearman
+from scperturbrl.data.cells import Cells
+from scperturbrl.data.components import training_components
+from scperturbrl.data.stored_reference import read_reference
+from scperturbrl.metrics import energy_distance
+from scperturbrl.verifiers._pathway_activity import ulm_t
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scperturbrl.verifiers.base import Reference, Verifier
+
+PART = "scoring"
+_BATCH = 256
+_LAYER = "scored"
+
+
+class _Scored(NamedTuple):
+    """Cells ``(C, n, G)`` of the conditions of `reference`."""
+
+    cells: torch.Tensor
+    reference: Reference
+
+    @property
+    def flat(self) -> tuple[np.ndarray, np.ndarray]:
+        """Cells ``(C * n, G)`` and their conditions."""
+        c, n, g = self.cells.shape
+        return self.cells.reshape(c * n, g).numpy(), np.repeat(np.arange(c), n)
+
+
+def measure(adata: ad.AnnData, *, n_loop: int = 600, repeats: int = 5) -> list[Row]:
+    """Rows of all that scores; loops over cells run on `n_loop` cells and are compared per cell."""
+    spr.pp.reference(adata)
+    cells = Cells.of(adata)
+    _, reference = read_reference(adata, cells, verifiers.registry.resolve())
+    scored = _take(cells, reference)
+    paper = [
+        verifiers.pearson_topk(reference="genes", n_genes=100),
+        verifiers.rmse_topk(reference="genes", n_genes=100),
+        verifiers.de_spearman(min_genes=100, max_genes=100),
+        verifiers.pathway_activity(),
+    ]
+    default = verifiers.registry.resolve()
+    name = "four verifiers, against"
+    return [
+        *_four(f"{name} real cells (defaults)", default, scored, genes=0, stated=30, n_loop=n_loop, repeats=repeats),
+        *_four(f"{name} mean effects", paper, scored, genes=100, stated=60, n_loop=n_loop, repeats=repeats),
+        _ulm(scored, repeats),
+        _spearman(scored, n_loop, repeats),
+        *_energy(adata, cells, repeats),
+        *_verb(adata, repeats),
+    ]
+
+
+def _take(cells: Cells, reference: Reference, n: int = 100) -> _Scored:
+    rows = [np.flatnonzero(cells.codes == row)[:n] for row in cells.rows(reference.conditions)]
+    full = [i for i, own in enumerate(rows) if len(own) == len(max(rows, key=len))]
+    block = torch.as_tensor(np.stack([cells.block(rows[i]) for i in full]))
+    return _Scored(block, reference.select(torch.tensor(full)))
+
+
+def _four(
+    stage: str, chosen: list[Verifier], scored: _Scored, *, genes: int, stated: float, n_loop: int, repeats: int
+) -> list[Row]:
+    flat, condition = scored.flat
+    some = np.linspace(0, len(flat) - 1, min(n_loop, len(flat))).astype(int)
+    ours = lambda: torch.stack([verifier(scored.cells, scored.reference) for verifier in chosen], -1)
+    theirs = lambda: four_verifiers(flat[some], condition[some], scored.reference, genes=genes)
+    np.testing.assert_allclose(ours().reshape(len(flat), -1)[some], theirs(), atol=2e-4)
+    mine, loop = compare(ours, theirs, repeats=repeats)
+    speed, reference = len(flat) / mine, len(some) / loop
+    return [
+        Row(PART, stage, speed, "cells/s", f"scipy and decoupler, {reference:,.0f} cells/s", speed / reference, stated),
+        at_least(PART, f"{stage}, one core", speed, "cells/s", least=60_000),
+    ]
+
+
+def _ulm(scored: _Scored, repeats: int) -> Row:
+    flat, condition = scored.flat
+    effects = flat - scored.reference.control_mean.numpy()[condition]
+    ours = lambda: ulm_t(torch.as_tensor(effects), scored.reference.network)
+    theirs = lambda: ulm(effects, scored.reference.network.numpy())
+    np.testing.assert_allclose(ours().numpy(), theirs().to_numpy(), atol=2e-3, rtol=1e-3)
+    mine, other = compare(ours, theirs, repeats=repeats)
+    reference = f"decoupler.mt.ulm, {len(flat) / other:,.0f} cells/s"
+    return Row(PART, "ulm", len(flat) / mine, "cells/s", reference, other / mine, 15)
+
+
+def _spearman(scored: _Scored, n_loop: int, repeats: int) -> Row:
+    flat, condition = scored.flat
+    effects = torch.as_tensor(flat) - scored.reference.control_mean[condition]
+    targets = scored.reference.effect[condition]
+    blocks = list(zip(effects.split(_BATCH), targets.split(_BATCH), strict=True))
+    some = slice(0, min(n_loop, len(flat)))
+    ours = lambda: torch.cat([spearman(a, b) for a, b in blocks])
+    theirs = lambda: [
+        spearmanr(a, b).statistic for a, b in zip(effects[some].numpy(), targets[some].numpy(), strict=True)
+    ]
+    np.testing.assert_allclose(ours()[some], theirs(), atol=1e-5)
+    mine, loop = compare(ours, theirs, repeats=repeats)
+    speed, reference = len(flat) / mine, some.stop / loop
+    return Row(PART, "full-gene Spearman", speed, "cells/s", f"scipy, {reference:,.0f} cells/s", speed / reference, 10)
+
+
+def _energy(adata: ad.AnnData, cells: Cells, repeats: int) -> list[Row]:
+    """Every condition against the control cells on 50 components; and the witness of many cells."""
+    import pertpy as pt
+
+    points = np.asarray(adata.X @ training_components(cells, n_components=50))
+    sub = ad.AnnData(np.zeros((len(points), 1), np.float32), adata.obs[["perturbation"]].copy(), obsm={"X_pca": points})
+    names = [name for name in sub.obs["perturbation"].cat.categories if name != "control"][:20]
+    sub = sub[sub.obs["perturbation"].isin([*names, "control"])].copy()
+    group = sub.obs["perturbation"].to_numpy()
+    of = {name: sub.obsm["X_pca"][group == name] for name in [*names, "control"]}
+    distance = pt.tl.Distance("edistance", obsm_key="X_pca")
+
+    def theirs() -> pd.Series:
+        return distance.onesided_distances(
+            sub, groupby="perturbation", selected_group="control", groups=names, show_progressbar=False
+        )
+
+    ours = lambda: np.array([energy_distance(of[name], of["control"]) for name in names])
+    # pertpy counts each cell's distance to itself
+    own = {name: _mean_distance(values) for name, values in of.items()}
+    biased = [
+        ours_ + own[name] / len(of[name]) + own["control"] / len(of["control"])
+        for name, ours_ in zip(names, ours(), strict=True)
+    ]
+    np.testing.assert_allclose(biased, theirs()[names], rtol=1e-4, atol=1e-4)
+    mine, other = compare(ours, theirs, repeats=min(repeats, 3))
+    return [
+        Row(
+            PART,
+            "energy distance",
+            len(names) / mine,
+            "conditions/s",
+            f"pertpy, {len(names) / other:,.1f} conditions/s",
+            other / mine,
+            5,
+        )
+    ]
+
+
+def _mean_distance(points: np.ndarray) -> float:
+    """Mean distance of different points."""
+    from scipy.spatial.distance import pdist
+
+    return float(pdist(points).mean())
+
+
+def _verb(adata: ad.AnnData, repeats: int) -> list[Row]:
+    """The verb as users call it, on a sparse layer: its speed, and its memory beside that of the dense matrix."""
+    adata.layers[_LAYER] = adata.X.copy()
+    work = lambda: spr.tl.score(adata, layer=_LAYER)
+    speed = adata.n_obs / seconds(work, repeats=min(repeats, 3))
+    with peak() as found:
+        work()
+    dense = 4 * adata.n_obs * adata.n_vars / 2**20
+    reference = f"all of X made dense, {dense:.0f} MB"
+    return [
+        Row(PART, "tl.score", speed, "cells/s"),
+        Row(
+            PART,
+            "memory of tl.score, sparse",
+            found.extra,
+            "MB",
+            reference,
+            dense / max(found.extra, 1),
+            2,
+            within_run=False,
+        ),
+    ]
+
+
+def witness_memory(n_cells: int = 100_000) -> Row:
+    """Memory that the energy witness takes for one condition of many cells."""
+    witness, points = (
+        verifiers.energy_witness(),
+        torch.randn(1, n_cells, 50, generator=torch.Generator().manual_seed(0)),
+    )
+    reference = _empty_reference(points)
+    with peak() as found:
+        witness(points, reference)
+    return limit(PART, f"memory of the energy witness, {n_cells:,} cells", found.extra, "MB", most=500)
+
+
+def _empty_reference(points: torch.Tensor) -> Reference:
+    from scperturbrl.verifiers import Reference
+
+    d, none = points.shape[-1], torch.zeros(1, 0)
+    return Reference(
+        conditions=("one",),
+        control_mean=torch.zeros(1, d),
+        effect=torch.zeros(1, d),
+        ranked_genes=torch.zeros(1, 3, dtype=torch.int64),
+        n_significant=torch.zeros(1, dtype=torch.int64),
+        bank=torch.zeros(1, 1, 3),
+        network=torch.zeros(d, 0),
+        pathway_response=none,
+        pathway_weight=none,
+        pathway_scale=none,
+        projection=torch.eye(d),
+        bank_points=points[:, :128].clone(),
+    )

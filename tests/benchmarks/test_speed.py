@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import importlib.util
+import math
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+if importlib.util.find_spec("benchmarks") is None:
+    pytest.skip("the benchmarks are not part of an installed package", allow_module_level=True)
+
+from benchmarks.speed import floor, growth, memory, report, row, run, screen
+
+from benchmarks import __main__ as command
+from scperturbrl.flow.velocity_mlp import VelocityMLP
+
+
+def line(ratio, stated=10.0, **options):
+    return row.Row("scoring", "a kernel", 1.0, "cells/s", "a loop", ratio, stated, **options)
+
+
+@pytest.mark.parametrize(("ratio", "status"), [(12.0, 0), (5.0, 0), (4.9, 1), (math.nan, 1)])
+def test_a_ratio_below_half_of_what_is_stated_fails_and_is_named(ratio, status, capsys):
+    assert run.check([line(20.0), line(ratio)]) == status
+    assert ("a kernel" in capsys.readouterr().out) == bool(status)
+
+
+def test_what_depends_on_the_machine_or_is_not_stated_cannot_fail():
+    assert run.check([line(0.1, within_run=False), line(0.1, math.nan)]) == 0
+    assert run.check([row.limit("memory", "all", 900.0, "MB", most=100.0)]) == 0
+
+
+def test_the_command_exits_with_that_status(monkeypatch, capsys):
+    monkeypatch.setattr(run, "smoke", lambda: [line(1.0)])
+    with pytest.raises(SystemExit) as end:
+        command.main(["speed", "--smoke"])
+    assert end.value.code == 1
+    assert "a kernel" in capsys.readouterr().out
+
+
+def test_verdicts_of_rows():
+    assert [line(ratio).ok for ratio in (10.0, 9.9)] == ["yes", "no"]
+    assert line(1.0, math.nan).ok == ""
+    assert row.limit("memory", "all", 50.0, "MB", most=100.0).ok == "yes"
+    assert row.at_least("scoring", "all", 50.0, "cells/s", least=100.0).ok == "no"
+
+
+def test_exponents_are_the_slopes_of_the_upper_half():
+    size = np.array([1.0, 10, 100, 1000])
+    value = np.array([5.0, 5, 0.1 * 100**2, 0.1 * 1000**2])
+    table = pd.DataFrame({"axis": "cells", "size": size, "quantity": "all, s", "value": value})
+    assert growth.exponents(table)["exponent"].item() == pytest.approx(2)
+    assert growth.rows(table)[0].ok == "no"
+
+
+def test_operations_of_the_network_are_those_of_its_weights():
+    velocity = VelocityMLP(50, 256, 2)
+    weights = sum(module.weight.numel() for module in velocity.modules() if isinstance(module, torch.nn.Linear))
+    assert floor.mlp_step()["weights"] == weights
+    assert floor.mlp_step()["operations"] == 6 * 256 * weights
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the counter is that of Linux")
+def test_peak_sees_what_was_freed_again():
+    with memory.peak() as found:
+        np.ones(2**23)
+    assert 60 < found.extra < 90
+
+
+def test_screens_have_the_size_that_was_asked_for():
+    adata = screen.screen(200, 40, 10)
+    assert adata.shape == (200, 40)
+    assert adata.obs["perturbation"].nunique() == 11
+    assert adata.obs["perturbation"].str.contains(r"\+").any()
+
+
+def test_the_table_is_markdown():
+    text = report.markdown(report.table([line(12.0)]))
+    assert text.splitlines()[2] == "| scoring | a kernel | 1 | cells/s | a loop | 12 | 10 | yes |"
