@@ -14,6 +14,7 @@ def project(cells: Cells, matrix: Any, *, n_components: int = 50) -> np.ndarray:
     """Coordinates of `matrix` on the principal components of all observed cells (for pictures only)."""
     from sklearn.decomposition import PCA
 
-    n = min(n_components, *(size - 1 for size in cells.expression.shape))
-    pca = PCA(n_components=n, svd_solver="covariance_eigh").fit(cells.expression)
+    observed = cells.whole("a picture of all cells")
+    n = min(n_components, *(size - 1 for size in observed.shape))
+    pca = PCA(n_components=n, svd_solver="covariance_eigh").fit(observed)
     return np.asarray(pca.transform(matrix), dtype=np.float32)
