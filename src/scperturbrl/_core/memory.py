@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from scperturbrl._core import log
+from scperturbrl._core.distributed import world
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +81,8 @@ class BatchSize:
             try:
                 return work(self.size)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                # all processes of a training take steps of the same size
+                if not is_out_of_memory(error) or world().size > 1:
                     raise
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             # only here is the traceback gone, which holds the tensors of the failed attempt

@@ -10,6 +10,7 @@ import torch
 from scipy import sparse, stats
 
 from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.cells import dense
 from scperturbrl.verifiers._pathway_activity import standardise_network, ulm_correlation
 from scperturbrl.verifiers.base import Reference
 
@@ -190,7 +191,7 @@ def condition_moments(
     count = np.bincount(cells.codes[index], minlength=len(cells.table)).astype(np.float64)
     total, squares = (np.zeros((len(cells.table), n_columns)) for _ in range(2))
     for part, rows in cells.pieces(index):
-        block = (rows if along is None else np.asarray(rows @ along)).astype(np.float64)
+        block = (_dense_if_full(rows) if along is None else np.asarray(rows @ along)).astype(np.float64)
         found, place = np.unique(cells.codes[index[part]], return_inverse=True)
         member = sparse.csr_matrix((np.ones(len(place)), (place, np.arange(len(place)))))
         total[found] += _array(member @ block)
@@ -199,6 +200,11 @@ def condition_moments(
         mean = total / count[:, None]
         variance = np.maximum(squares - count[:, None] * mean**2, 0) / (count[:, None] - 1)
     return count, mean, variance
+
+
+def _dense_if_full(rows: Any) -> Any:
+    # products of sparse matrices pay where most values are zero
+    return dense(rows) if sparse.issparse(rows) and rows.nnz > 0.2 * rows.shape[0] * rows.shape[1] else rows
 
 
 def _array(values: Any) -> np.ndarray:

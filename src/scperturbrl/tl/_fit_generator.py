@@ -10,6 +10,7 @@ import torch
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
+from scperturbrl._core.distributed import join
 from scperturbrl._core.memory import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
@@ -171,6 +172,7 @@ def fit_generator(
     check_positive(learning_rate=learning_rate, **({} if max_minutes is None else {"max_minutes": max_minutes}))
     if embeddings is not None:
         check_embeddings(embeddings)
+    join()
     file = RunFile.of(checkpoint_dir, "fit_generator", resume=resume)
     started = log.start("fitting the flow generator")
     seed = resolve_seed(seed)
