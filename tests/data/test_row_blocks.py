@@ -66,7 +66,7 @@ def values(rows):
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.lists(st.integers(0, N - 1), max_size=60), st.integers(20, 400))
+@given(st.lists(st.integers(0, N - 1), max_size=60), st.integers(5, 400))
 def test_rows_are_those_of_the_matrix(source, matrix, index, longest):
     rows = RowBlocks(source, longest=longest)
     index = np.asarray(index, dtype=int)
@@ -101,10 +101,9 @@ def test_no_read_is_longer_than_allowed(matrix):
 def test_rows_that_are_held_are_not_read_again(matrix):
     rows = RowBlocks(matrix, longest=64)
     rows.hold(50, 120)
-    rows.source = None
+    rows.source = np.zeros(matrix.shape, dtype=np.float32)
     np.testing.assert_array_equal(rows[[60, 119, 50]].toarray(), matrix[[60, 119, 50]].toarray())
-    with pytest.raises(TypeError):
-        rows[[49]]
+    assert not rows[[49, 60]].any()
 
 
 def test_genes_first_and_views_of_files_are_refused(matrix, tmp_path):

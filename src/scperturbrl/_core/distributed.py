@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-_DRAWS = (torch.rand, torch.randn, torch.randint)
+_DRAWS: tuple[Callable[..., Any], ...] = (torch.rand, torch.randn, torch.randint)
 
 
 class World(NamedTuple):
@@ -31,7 +31,7 @@ class World(NamedTuple):
     size: int
 
     def share(self, n: int) -> slice:
-        """This process's part of n things.
+        """Part of n things that falls to this process.
 
         Raises
         ------
@@ -145,10 +145,11 @@ class _SharedDraws(TorchFunctionMode):
         kwargs = kwargs or {}
         if func not in _DRAWS or kwargs.get("generator") is None:
             return func(*args, **kwargs)
-        bounds = [arg for arg in args if func is torch.randint and isinstance(arg, int)]
+        draw: Callable[..., Any] = func
+        bounds = [arg for arg in args if draw is torch.randint and isinstance(arg, int)]
         size = [arg for arg in args if not isinstance(arg, int)] or [args]
         n_rows, *rest = size[0]
         # several rows may belong to each of the things
         each = n_rows // (self.own.stop - self.own.start)
-        whole = func(*bounds, (each * self.n, *rest), **kwargs)
+        whole = draw(*bounds, (each * self.n, *rest), **kwargs)
         return whole[each * self.own.start : each * self.own.stop]

@@ -55,7 +55,7 @@ def _matrix_hash(cells: Cells) -> str:
         # of the values one after another, so that the length of the blocks does not matter
         total = hashlib.blake2b(digest_size=8)
         for _, block in cells.pieces(np.arange(len(cells.codes))):
-            total.update(np.ascontiguousarray(dense(block)))
+            total.update(dense(block).tobytes())
         return total.hexdigest()
     matrix = cells.expression
     parts: Iterable[Any] = (matrix.data, matrix.indices, matrix.indptr) if sparse.issparse(matrix) else (matrix,)

@@ -191,7 +191,7 @@ def condition_moments(
     count = np.bincount(cells.codes[index], minlength=len(cells.table)).astype(np.float64)
     total, squares = (np.zeros((len(cells.table), n_columns)) for _ in range(2))
     for part, rows in cells.pieces(index):
-        block = (_dense_if_full(rows) if along is None else np.asarray(rows @ along)).astype(np.float64)
+        block: Any = (_dense_if_full(rows) if along is None else np.asarray(rows @ along)).astype(np.float64)
         found, place = np.unique(cells.codes[index[part]], return_inverse=True)
         member = sparse.csr_matrix((np.ones(len(place)), (place, np.arange(len(place)))))
         total[found] += _array(member @ block)

@@ -76,10 +76,9 @@ class RowBlocks:
 
     def _runs(self, wanted: np.ndarray) -> Iterator[np.ndarray]:
         for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > _GAP) + 1):
-            if len(run):
-                yield from np.split(
-                    run, np.searchsorted(run, np.arange(run[0] + self.longest, run[-1] + 1, self.longest))
-                )
+            for part in np.split(run, np.flatnonzero(np.diff((run - run[:1]) // self.longest)) + 1):
+                if len(part):
+                    yield part
 
     def _read(self, first: int, last: int, chosen: Any) -> Any:
         rows = self.source[int(first) : int(last)]
