@@ -129,7 +129,7 @@ path, limit = Path(sys.argv[1]), int(sys.argv[2])
 work(path.with_name("small.h5ad"))
 base = now()
 n_cells = ad.read_h5ad(path, backed="r").n_obs
-cap = base + limit + 500 * n_cells
+cap = base + limit + 1000 * n_cells
 resource.setrlimit(resource.RLIMIT_DATA, (cap, cap))
 adata = work(path)
 print(n_cells, adata.obs["observed_reward"].notna().sum(), now() - base)

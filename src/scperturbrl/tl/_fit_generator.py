@@ -118,7 +118,7 @@ def fit_generator(
         Go on from the state in `checkpoint_dir`, if there is one. On the CPU a run that was killed and resumed gives, bit
         for bit, what it would have given uninterrupted.
     memory_limit
-        Memory to work on cells in, such as ``"500 MB"``, on top of 0.5 KB for each training cell. Cells in a file (``backed="r"``,
+        Memory to work on cells in, such as ``"500 MB"``, on top of about 1 KB for each cell. Cells in a file (``backed="r"``,
         zarr, dask) are read in blocks that fit; the same generator comes out.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
