@@ -145,6 +145,7 @@ except MemoryError:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="caps the memory of a process")
 def test_a_file_of_four_times_the_limit_is_trained_on_and_scored_under_a_cap(tmp_path):
     write_file(tmp_path / "large.h5ad", 4 * LIMIT)
