@@ -18,9 +18,7 @@ def cells():
     return Cells.of(adata)
 
 
-@pytest.mark.parametrize("many", [10, 10_000])
-def test_projection_is_that_of_scikit_learn(cells, many, monkeypatch):
-    monkeypatch.setattr(projection, "_MANY_GENES", many)
+def test_projection_is_that_of_an_exact_decomposition(cells):
     dense = cells.expression.toarray().astype(np.float64)
     expected = PCA(5, svd_solver="full").fit_transform(dense)
     scale = np.abs(expected).max()
@@ -29,5 +27,4 @@ def test_projection_is_that_of_scikit_learn(cells, many, monkeypatch):
         assert found.dtype == np.float32
         np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-4 * scale)
         # the sign of a component is one choice for all cells
-        assert np.all(np.abs(np.sign((found * expected).sum(0))) == 1)
         np.testing.assert_allclose(found * np.sign((found * expected).sum(0)), expected, atol=1e-4 * scale)

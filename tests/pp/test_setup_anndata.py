@@ -131,11 +131,13 @@ def test_names_must_be_unique(plain, axis):
         spr.pp.setup_anndata(plain)
 
 
-def test_backed_data_are_refused(plain, tmp_path):
+def test_backed_data_are_set_up_where_they_are(plain, tmp_path):
     plain.write_h5ad(tmp_path / "a.h5ad")
     backed = anndata.read_h5ad(tmp_path / "a.h5ad", backed="r")
-    with pytest.raises(ValueError, match=r"adata = adata\.to_memory\(\)"):
-        spr.pp.setup_anndata(backed)
+    spr.pp.setup_anndata(backed)
+    assert backed.isbacked
+    spr.pp.setup_anndata(plain)
+    assert str(backed.uns["scperturbrl"]) == str(plain.uns["scperturbrl"])
     backed.file.close()
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,29 +15,36 @@ if TYPE_CHECKING:
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
-def start(message: str) -> datetime:
-    """Log the start of a verb; returns the time to hand to :func:`finish`."""
+def is_first_process() -> bool:
+    """Whether this is the only process, or the first of those that ``torchrun`` or Slurm started: the one that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _say(message: str, **more: Any) -> datetime:
     from scanpy import logging
 
-    return logging.info(message)
+    return logging.info(message, **more) if is_first_process() else logging.debug(message, **more)
+
+
+def start(message: str) -> datetime:
+    """Log the start of a verb; returns the time to hand to :func:`finish`."""
+    return _say(message)
 
 
 def finish(started: datetime, written: Iterable[str]) -> None:
     """Log the end of a verb and, at hint level, the slots that it wrote."""
-    from scanpy import logging
-
-    logging.info("    finished", time=started, deep="wrote " + ", ".join(written))
+    _say("    finished", time=started, deep="wrote " + ", ".join(written))
 
 
 def note(message: str) -> None:
     """Log something that the user may want to know."""
-    from scanpy import logging
-
-    logging.info(message)
+    _say(message)
 
 
 def warn(message: str) -> None:
     """Warn, pointing at the line outside this package that led here."""
+    if not is_first_process():
+        return
     if sys.version_info >= (3, 12):
         warnings.warn(message, UserWarning, skip_file_prefixes=(_PACKAGE,))
     else:

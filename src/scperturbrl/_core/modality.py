@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from scperturbrl._core import keys
 from scperturbrl._core.validate import near_matches
 
@@ -40,13 +42,37 @@ def pick(adata: AnnData | MuData, modality: str | None) -> AnnData:
     modalities = getattr(adata, "mod", None)
     if modalities is None:
         _check_anndata(adata, modality)
-        return adata
+        return with_tables_in_memory(adata)
     if modality is None:
-        return modalities[_only(modalities)]
+        return with_tables_in_memory(modalities[_only(modalities)])
     if modality not in modalities:
         msg = f"The MuData has no modality {modality!r}.{near_matches(modality, modalities)}"
         raise KeyError(msg)
-    return modalities[modality]
+    return with_tables_in_memory(modalities[modality])
+
+
+def with_tables_in_memory(adata: AnnData) -> AnnData:
+    """`adata` itself; if it was read lazily, its tables (not its matrices) are loaded into it, as verbs write to them."""
+    if not _is_lazy(adata.obs):
+        return adata
+    adata.obs, adata.var = adata.obs.to_memory(), adata.var.to_memory()
+    for slot in (adata.obsm, adata.varm):
+        for name in slot:
+            slot[name] = _loaded(slot[name])
+    adata.uns = _loaded(adata.uns)
+    return adata
+
+
+def _is_lazy(value: Any) -> bool:
+    return type(value).__name__ == "Dataset2D"
+
+
+def _loaded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _loaded(one) for name, one in value.items()}
+    if _is_lazy(value):
+        return value.to_memory()
+    return value.compute() if hasattr(value, "dask") else np.asarray(value) if hasattr(value, "file") else value
 
 
 def _check_anndata(adata: object, modality: str | None) -> None:

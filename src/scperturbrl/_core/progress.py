@@ -8,6 +8,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from scperturbrl._core.log import is_first_process
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -33,7 +35,7 @@ def progress_bar(label: str, total: int, *, show: bool | None = None) -> Iterato
     ------
     A function ``update(step, text)`` that moves the bar and shows `text` behind it.
     """
-    if not (_is_interactive() if show is None else show):
+    if not is_first_process() or not (_is_interactive() if show is None else show):
         yield lambda step, text: None
         return
     from rich.console import Console

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from scperturbrl._core.distributed import world
+
 SCHEMA = 1
 _TENSOR = "__tensor__"
 # writing the state may take this share of the time
@@ -47,7 +49,8 @@ class RunFile:
         self.identity: dict[str, str] = {}
         self.constant: dict[str, Any] = {}
         self._saved, self._cost = -float("inf"), 0.0
-        _probe(path)
+        if world().rank == 0:
+            _probe(path)
         if path.exists() and not resume:
             msg = f"{path} holds the state of an earlier run. Pass `resume=True` to go on from it, or another `checkpoint_dir`."
             raise FileExistsError(msg)
@@ -103,6 +106,8 @@ class RunFile:
         OSError
             If it cannot be written. What was there before stays as it was.
         """
+        if world().rank:
+            return
         began = time.perf_counter()
         # one name, so that what a killed run left behind is written over
         temporary = self.path.with_name(f".{self.path.name}.new")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,18 +96,6 @@ def check_fraction(**values: float) -> None:
             raise ValueError(msg)
 
 
-def check_in_memory(adata: AnnData) -> None:
-    """Raise ``ValueError`` for an AnnData that is backed by a file or holds dask arrays."""
-    how = "load it with `adata = adata.to_memory()` first."
-    if adata.isbacked:
-        msg = f"`adata` is backed by a file; {how}"
-        raise ValueError(msg)
-    for where, values in (("X", adata.X), *((f"layers[{name!r}]", adata.layers[name]) for name in adata.layers)):
-        if type(values).__module__.partition(".")[0] == "dask":
-            msg = f"`{where}` is a dask array, which is not in memory; {how}"
-            raise ValueError(msg)
-
-
 def check_unique_names(adata: AnnData) -> None:
     """Raise ``ValueError`` if cells or genes share a name."""
     for axis, names in (("var", adata.var_names), ("obs", adata.obs_names)):
@@ -137,26 +127,49 @@ def check_log_normalised(values: Any, *, where: str) -> None:
             "and keep float32."
         )
         raise TypeError(msg)
-    stored = values.data if sparse.issparse(values) else np.asarray(values)
-    if stored.dtype.kind not in "fiu":
-        msg = f"{where} has dtype {stored.dtype}; expression must be numeric. Convert it with `.astype('float32')`."
+    if values.dtype.kind not in "fiu":
+        msg = f"{where} has dtype {values.dtype}; expression must be numeric. Convert it with `.astype('float32')`."
         raise TypeError(msg)
-    if stored.size == 0 or not stored.any():
-        msg = f"{where} contains no expression: every value is zero."
-        raise ValueError(msg)
-    if not np.isfinite(stored).all():
+    found = _Range()
+    # a matrix in a file gives its rows block by block
+    for block in values.blocks() if hasattr(values, "blocks") else [values]:
+        found.add(block.data if sparse.issparse(block) else np.asarray(block))
+    if not found.finite:
         msg = f"{where} contains NaN or infinite values. Remove those cells or genes first."
         raise ValueError(msg)
+    if not found.nonzero:
+        msg = f"{where} contains no expression: every value is zero."
+        raise ValueError(msg)
     fix = "sc.pp.normalize_total(adata, target_sum=1e4)\nsc.pp.log1p(adata)"
-    if stored.min() < 0:
+    if found.smallest < 0:
         msg = f"{where} contains negative values, so it looks scaled. Pass the log-normalised values, made by\n{fix}"
         raise ValueError(msg)
-    if np.array_equal(stored, np.rint(stored)):
+    if found.whole:
         msg = f"{where} contains whole numbers only, so it looks like raw counts. Log-normalise it first:\n{fix}"
         raise ValueError(msg)
-    if stored.max() > 25:
-        msg = f"{where} goes up to {stored.max():.4g}, too high for log1p values. Run `sc.pp.log1p(adata)` first."
+    if found.largest > 25:
+        msg = f"{where} goes up to {found.largest:.4g}, too high for log1p values. Run `sc.pp.log1p(adata)` first."
         raise ValueError(msg)
+
+
+@dataclass
+class _Range:
+    """What values are like, of which some more are added at a time."""
+
+    smallest: float = math.inf
+    largest: float = -math.inf
+    whole: bool = True
+    finite: bool = True
+    nonzero: bool = False
+
+    def add(self, values: np.ndarray) -> None:
+        if not values.size:
+            return
+        self.finite = self.finite and bool(np.isfinite(values).all())
+        self.nonzero = self.nonzero or bool(values.any())
+        # the first value that is not whole settles it
+        self.whole = self.whole and np.array_equal(values, np.rint(values))
+        self.smallest, self.largest = min(self.smallest, values.min()), max(self.largest, values.max())
 
 
 def name_hash(names: Iterable[str]) -> str:

@@ -10,16 +10,22 @@ import numpy as np
 from scipy import sparse
 
 from scperturbrl._core import keys
-from scperturbrl._core.validate import check_in_memory
+from scperturbrl._core.memory import DEFAULT_LIMIT, bytes_of
 from scperturbrl.data.conditions import condition_table
 from scperturbrl.data.registry import Setup, expression
+from scperturbrl.data.row_blocks import RowBlocks, row_matrix
 from scperturbrl.data.split import split_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
     from anndata import AnnData
+
+
+# Of memory for every gene of a cell that is worked on: several dense copies, some of them in double precision.
+_BYTES_PER_VALUE = 120
+_LONGEST = 4096
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,8 @@ class Cells:
     Attributes
     ----------
     expression
-        ``(n_cells, n_genes)`` log-normalised, sparse or dense; the AnnData's own matrix, not a copy.
+        ``(n_cells, n_genes)`` log-normalised, sparse or dense; the AnnData's own matrix, not a copy. Of a file or a dask array
+        :class:`~scperturbrl.data.row_blocks.RowBlocks`.
     codes
         ``(n_cells,)`` row of `table` of each cell.
     table
@@ -40,6 +47,8 @@ class Cells:
         ``(n_cells,)`` batch label, or None.
     genes, names
         Names of genes and cells.
+    memory
+        Bytes that may be used for cells at a time.
     """
 
     expression: Any
@@ -49,23 +58,53 @@ class Cells:
     batch: np.ndarray | None
     genes: pd.Index
     names: pd.Index
+    memory: int = bytes_of(DEFAULT_LIMIT)
 
     @classmethod
-    def of(cls, adata: AnnData, setup: Setup | None = None) -> Cells:
-        """Read `adata`, which must be set up and split."""
-        setup = setup or Setup.of(adata)
-        check_in_memory(adata)
+    def of(cls, adata: AnnData, setup: Setup | None = None, *, memory_limit: str | int = DEFAULT_LIMIT) -> Cells:
+        """Read `adata`, which must be set up and split; expression in a file stays there."""
+        setup, memory = setup or Setup.of(adata), bytes_of(memory_limit)
         table, codes = condition_table(adata, setup)
         matrix = expression(adata, setup.layer)
         return cls(
-            expression=matrix.tocsr() if sparse.issparse(matrix) else np.asarray(matrix),
+            expression=row_matrix(adata, matrix, longest=rows_at_once(adata.n_vars, memory)),
             codes=codes,
             table=table,
             split=split_labels(adata),
             batch=adata.obs[setup.batch_key].astype(str).to_numpy() if setup.batch_key else None,
             genes=adata.var_names,
             names=adata.obs_names,
+            memory=memory,
         )
+
+    @property
+    def chunk(self) -> int:
+        """Cells that may be made dense and worked on together."""
+        return rows_at_once(len(self.genes), self.memory)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether expression is not in memory."""
+        return isinstance(self.expression, RowBlocks)
+
+    def whole(self, purpose: str) -> Any:
+        """The expression of all cells, for what cannot be done in blocks.
+
+        Raises
+        ------
+        ValueError
+            If it is not in memory; says that `purpose` needs it there.
+        """
+        if self.streamed:
+            msg = f"`adata` is not in memory, which {purpose} needs. Load it with `adata = adata.to_memory()` first."
+            raise ValueError(msg)
+        return self.expression
+
+    def pieces(self, index: np.ndarray) -> Iterator[tuple[slice, Any]]:
+        """Expression of the cells at `index`, sparse or dense, in blocks; with the places in `index` of each."""
+        for start in range(0, len(index), self.chunk):
+            part = slice(start, start + self.chunk)
+            yield part, self.expression[index[part]]
 
     def conditions(self, label: str, *, min_cells: int = 1) -> list[str]:
         """Names of the perturbed conditions with at least `min_cells` cells of split `label`."""
@@ -103,5 +142,14 @@ class Cells:
 
     def block(self, index: np.ndarray, matrix: Any = None) -> np.ndarray:
         """Dense float32 rows at `index` of the expression, or of another matrix over the same cells."""
-        rows = (self.expression if matrix is None else matrix)[index]
-        return np.asarray(rows.toarray() if sparse.issparse(rows) else rows, dtype=np.float32)
+        return dense((self.expression if matrix is None else matrix)[index])
+
+
+def dense(rows: Any) -> np.ndarray:
+    """Float32 array of sparse or dense rows."""
+    return np.asarray(rows.toarray() if sparse.issparse(rows) else rows, dtype=np.float32)
+
+
+def rows_at_once(n_genes: int, memory: int) -> int:
+    """Cells that can be worked on together in `memory` bytes."""
+    return int(min(max(memory // (_BYTES_PER_VALUE * n_genes), 16), _LONGEST))

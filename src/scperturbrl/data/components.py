@@ -30,31 +30,19 @@ def training_components(cells: Cells, *, n_components: int, seed: int = 0) -> np
     if len(rows) > cap:
         rows = np.sort(numpy_rng(seed).choice(rows, cap, replace=False))
     n = min(n_components, len(cells.genes), len(rows))
+    blocks = [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)]
+    mean = sum(cells.block(index).sum(0, dtype=np.float64) for index in blocks) / len(rows)
+    centre = mean.astype(np.float32)
     if many:
-        centre = mean_of(cells, rows).astype(np.float32)
         centred = cells.block(rows) - centre
         _, vectors = _largest(centred @ centred.T, n)
         axes = centred.T @ vectors.astype(np.float32)
         return axes / np.maximum(np.linalg.norm(axes, axis=0), np.finfo(np.float32).tiny)
-    return _largest(scatter_of(cells, rows, mean_of(cells, rows)), n)[1].astype(np.float32)
-
-
-def mean_of(cells: Cells, rows: np.ndarray) -> np.ndarray:
-    """Mean ``(G,)`` of the cells at `rows`, read in dense blocks."""
-    return sum(cells.block(index).sum(0, dtype=np.float64) for index in _blocks(rows)) / np.float64(len(rows))
-
-
-def scatter_of(cells: Cells, rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Scatter matrix ``(G, G)`` of the cells at `rows` around `mean`."""
-    scatter, centre = np.zeros((len(mean), len(mean))), mean.astype(np.float32)
-    for index in _blocks(rows):
+    covariance = np.zeros((len(centre), len(centre)))
+    for index in blocks:
         centred = cells.block(index) - centre
-        scatter += centred.T @ centred
-    return scatter
-
-
-def _blocks(rows: np.ndarray) -> list[np.ndarray]:
-    return [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)]
+        covariance += centred.T @ centred
+    return _largest(covariance, n)[1].astype(np.float32)
 
 
 def _largest(matrix: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

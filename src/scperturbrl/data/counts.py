@@ -66,7 +66,8 @@ def other_logarithm(expression: Any, *, n_cells: int = 200) -> str:
     ('', 'the logarithm was taken twice', 'the logarithm has base 2')
     """
     spaced = np.unique(np.linspace(0, expression.shape[0] - 1, n_cells).astype(int))
-    rows = expression.tocsr()[spaced].toarray() if sparse.issparse(expression) else np.asarray(expression[spaced])
+    rows = (expression.tocsr() if sparse.issparse(expression) else expression)[spaced]
+    rows = rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
     rows = rows[(rows > 0).sum(1) > 1].astype(np.float64)
     if not len(rows) or _is_read(rows):
         return ""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.cells import dense
 from scperturbrl.data.grouping import rows_of
 from scperturbrl.data.reference import draw_bank, fit_reference
 from scperturbrl.data.support import Support
@@ -75,10 +76,9 @@ class CrossFit:
         """Raw scores ``(n, V)`` of real cells at `index`, each against the reference that it is not part of."""
         scores = torch.full((len(index), len(self.verifiers)), torch.nan)
         for fold, reference in enumerate(self.references):
-            own = self.folds[index] == fold
-            if own.any():
-                block = torch.as_tensor(self.cells.block(index[own]))
-                scores[torch.as_tensor(own)] = self._score(block, reference, condition)
+            own = np.flatnonzero(self.folds[index] == fold)
+            for part, block in self.cells.pieces(index[own]):
+                scores[torch.as_tensor(own[part])] = self._score(torch.as_tensor(dense(block)), reference, condition)
         return scores
 
     def score_block(self, block: np.ndarray, condition: int) -> torch.Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from scperturbrl._core.validate import name_hash
+from scperturbrl.data.cells import dense
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,15 +41,25 @@ def weights_hash(weights: dict[str, Any]) -> str:
 
 def cells_identity(cells: Cells) -> dict[str, str]:
     """What makes cells those of one run: hashes of genes, conditions with the split, and expression."""
-    matrix = cells.expression
-    parts: Iterable[Any] = (matrix.data, matrix.indices, matrix.indptr) if sparse.issparse(matrix) else (matrix,)
     batch = [] if cells.batch is None else cells.batch.tolist()
     labels = [*cells.table.index[cells.codes], *cells.split, *batch]
     return {
         "genes": name_hash(cells.genes),
         "conditions and split": name_hash(labels),
-        "expression": array_hash(*parts),
+        "expression": _matrix_hash(cells),
     }
+
+
+def _matrix_hash(cells: Cells) -> str:
+    if cells.streamed:
+        # of the values one after another, so that the length of the blocks does not matter
+        total = hashlib.blake2b(digest_size=8)
+        for _, block in cells.pieces(np.arange(len(cells.codes))):
+            total.update(dense(block).tobytes())
+        return total.hexdigest()
+    matrix = cells.expression
+    parts: Iterable[Any] = (matrix.data, matrix.indices, matrix.indptr) if sparse.issparse(matrix) else (matrix,)
+    return array_hash(*parts)
 
 
 def reward_identity(reward: Reward) -> dict[str, Any]:

@@ -57,7 +57,9 @@ def join_cells(adata: AnnData, cells: Cells, setup: Setup, generated: AnnData, g
     from mudata import MuData
 
     obs = _columns(adata, cells, setup, generated.obs)
-    matrix = sparse.vstack([sparse.csr_matrix(cells.expression), generated.X], format="csr", dtype=np.float32)
+    matrix = sparse.vstack(
+        [sparse.csr_matrix(cells.whole("`as_mudata=True`")), generated.X], format="csr", dtype=np.float32
+    )
     rna = ad.AnnData(matrix, obs=obs, var=pd.DataFrame(index=adata.var_names), uns=dict(generated.uns))
     check_unique_names(rna)
     observed_groups = cells.table["group"].to_numpy()[cells.codes]

@@ -65,7 +65,7 @@ class PseudoTables:
 
     @cached_property
     def _moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return condition_moments(self.cells.expression, self.cells, self.cells.is_training())
+        return condition_moments(self.cells, self.cells.is_training())
 
     @cached_property
     def _typical_size(self) -> float:

@@ -10,6 +10,7 @@ import torch
 from scipy import sparse, stats
 
 from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.cells import dense
 from scperturbrl.data.grouping import rows_of
 from scperturbrl.verifiers._pathway_activity import standardise_network, ulm_correlation
 from scperturbrl.verifiers.base import Reference
@@ -129,7 +130,7 @@ def fit_reference(
     """
     rows = cells.rows(conditions)
     controls = [cells.control_row(row) for row in rows]
-    moments = condition_moments(cells.expression, cells, use)
+    moments = condition_moments(cells, use)
     _check_cells(cells, moments[0], [*rows, *controls], min_cells)
     (n_p, mean_p, var_p), (n_c, mean_c, var_c) = ([x[of] for x in moments] for of in (rows, controls))
     effect = mean_p - mean_c
@@ -180,20 +181,36 @@ def draw_bank(
     return bank
 
 
-def condition_moments(values: Any, cells: Cells, use: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Count, mean and unbiased variance of the used cells of each condition of the table, at every column of `values`."""
+def condition_moments(
+    cells: Cells, use: np.ndarray, *, along: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count, mean and unbiased variance of the used cells of each condition of the table, at every gene.
+
+    With `along` ``(G, P)`` those of the cells' projections. Cells are read in blocks.
+    """
     index = np.flatnonzero(use)
-    shape = (len(cells.table), len(index))
-    member = sparse.csr_matrix((np.ones(len(index)), (cells.codes[index], np.arange(len(index)))), shape=shape)
-    block = values[index].astype(np.float64)
-    count = np.asarray(member.sum(1)).ravel()
-    total = member @ block
-    squares = member @ (block.multiply(block) if sparse.issparse(block) else block**2)
-    total, squares = (x.toarray() if sparse.issparse(x) else np.asarray(x) for x in (total, squares))
+    n_columns = len(cells.genes) if along is None else along.shape[1]
+    count = np.bincount(cells.codes[index], minlength=len(cells.table)).astype(np.float64)
+    total, squares = (np.zeros((len(cells.table), n_columns)) for _ in range(2))
+    for part, rows in cells.pieces(index):
+        block: Any = (_dense_if_full(rows) if along is None else np.asarray(rows @ along)).astype(np.float64)
+        found, place = np.unique(cells.codes[index[part]], return_inverse=True)
+        member = sparse.csr_matrix((np.ones(len(place)), (place, np.arange(len(place)))))
+        total[found] += _array(member @ block)
+        squares[found] += _array(member @ (block.multiply(block) if sparse.issparse(block) else block**2))
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = total / count[:, None]
         variance = np.maximum(squares - count[:, None] * mean**2, 0) / (count[:, None] - 1)
     return count, mean, variance
+
+
+def _dense_if_full(rows: Any) -> Any:
+    # products of sparse matrices pay where most values are zero
+    return dense(rows) if sparse.issparse(rows) and rows.nnz > 0.2 * rows.shape[0] * rows.shape[1] else rows
+
+
+def _array(values: Any) -> np.ndarray:
+    return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
 def set_response(
@@ -207,7 +224,7 @@ def set_response(
 ) -> dict[str, np.ndarray]:
     """Response, its significance and its spread over control cells; see :class:`ReferenceTable`."""
     weights = standardise_network(torch.tensor(network))
-    n, mean, variance = condition_moments(np.asarray(cells.expression @ weights.numpy()), cells, use)
+    n, mean, variance = condition_moments(cells, use, along=weights.numpy())
     with np.errstate(divide="ignore", invalid="ignore"):
         noise = variance[rows] / n[rows][:, None] + variance[controls] / n[controls][:, None]
         statistic = (mean[rows] - mean[controls]) / np.sqrt(noise)

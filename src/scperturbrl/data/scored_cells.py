@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from scperturbrl._core.validate import check_log_normalised, check_obs_column, check_unique_names
+from scperturbrl.data.cells import dense
 from scperturbrl.data.conditions import condition_table
 from scperturbrl.data.registry import Setup, expression
+from scperturbrl.data.row_blocks import RowBlocks, row_matrix
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
     from anndata import AnnData
 
@@ -37,6 +40,8 @@ class ScoredCells:
         ``(n,)``
     observed
         Whether row i is the measured cell i of the annotated data, which must not judge itself.
+    chunk
+        Cells that may be worked on together.
     """
 
     matrix: Any
@@ -44,17 +49,20 @@ class ScoredCells:
     table: pd.DataFrame
     is_control: np.ndarray
     observed: bool
+    chunk: int = 4096
 
     @classmethod
     def own(cls, adata: AnnData, cells: Cells, layer: str | None) -> ScoredCells:
         """Rows of a layer of the annotated data, or its measured cells if `layer` is None."""
-        values = expression(adata, layer if layer is not None else Setup.of(adata).layer)
+        values = cells.expression
+        if layer is not None and layer != Setup.of(adata).layer:
+            values = row_matrix(adata, expression(adata, layer), longest=cells.chunk)
         check_log_normalised(values, where=f"`layers[{layer!r}]`" if layer else "the expression")
         control = cells.table["is_control"].to_numpy()[cells.codes]
-        return cls(_rows(values), cells.table.index.to_numpy()[cells.codes], cells.table, control, layer is None)
+        return cls(values, cells.table.index.to_numpy()[cells.codes], cells.table, control, layer is None, cells.chunk)
 
     @classmethod
-    def of_other(cls, other: AnnData, reference: AnnData, layer: str | None) -> ScoredCells:
+    def of_other(cls, other: AnnData, reference: AnnData, layer: str | None, *, chunk: int = 4096) -> ScoredCells:
         """Rows of another AnnData, whose genes are matched by name with those of `reference`.
 
         Raises
@@ -73,20 +81,29 @@ class ScoredCells:
             *((key, "dose") for key in dose),
         ]:
             check_obs_column(other, column, role=role)
-        values = expression(other, layer)
+        values = row_matrix(other, expression(other, layer), longest=chunk)
         check_log_normalised(values, where=f"`layers[{layer!r}]`" if layer else "`X`")
         table, codes = condition_table(other, setup)
-        matrix = _rows(values)[:, _match_genes(other, reference)]
-        return cls(matrix, table.index.to_numpy()[codes], table, table["is_control"].to_numpy()[codes], observed=False)
+        genes = _match_genes(other, reference)
+        matrix = values.take(genes) if isinstance(values, RowBlocks) else values[:, genes]
+        control = table["is_control"].to_numpy()[codes]
+        return cls(matrix, table.index.to_numpy()[codes], table, control, observed=False, chunk=chunk)
 
     def block(self, index: np.ndarray) -> np.ndarray:
         """Dense float32 rows at `index`."""
-        rows = self.matrix[index]
-        return np.asarray(rows.toarray() if sparse.issparse(rows) else rows, dtype=np.float32)
+        return dense(self.matrix[index])
 
-
-def _rows(values: Any) -> Any:
-    return values.tocsr() if sparse.issparse(values) else np.asarray(values)
+    def windows(self, memory: int) -> Iterator[np.ndarray]:
+        """Rows of all cells, in parts of which each lies in memory while it is used: one part, or windows of a file."""
+        n, matrix = len(self.conditions), self.matrix
+        if not isinstance(matrix, RowBlocks):
+            yield np.arange(n)
+            return
+        size = max(self.chunk, memory // (4 * matrix.row_bytes()))
+        for first in range(0, n, size):
+            matrix.hold(first, min(first + size, n))
+            yield np.arange(first, min(first + size, n))
+        matrix.hold(0, 0)
 
 
 def _match_genes(other: AnnData, reference: AnnData) -> np.ndarray:

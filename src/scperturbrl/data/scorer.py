@@ -117,25 +117,31 @@ class Scorer:
             trust=extended.trust,
         )
 
-    def run(self, target: ScoredCells) -> Found:
-        """Score all cells whose condition has a reference."""
+    def run(self, target: ScoredCells, *, memory: int) -> Found:
+        """Score all cells whose condition has a reference, in `memory` bytes if they are not in memory."""
         n = len(target.conditions)
         found = Found(
             np.full((n, len(self.verifiers)), np.nan, dtype=np.float32), np.full(n, np.nan), np.full(n, np.nan)
         )
         ranks = Percentile(self.fitted, self.calibration, self.weights) if self.percentile and self.fitted else None
-        for i, name in enumerate(self.conditions):
-            rows = np.flatnonzero(target.conditions == name)
-            for index in np.array_split(rows, max(1, len(rows) // CHUNK)) if len(rows) else []:
-                raw = self._raw(target, index, i)
-                found.scores[index] = raw
-                found.rewards[index] = self._reward(raw, i)
-                if ranks is not None and i < len(ranks.fitted.conditions):
-                    real = target.observed
-                    found.percentiles[index] = (
-                        ranks.of_real(index, i) if real else ranks.of_block(target.block(index), i)
-                    )
+        most = min(CHUNK, target.chunk)
+        for window in target.windows(memory):
+            labels = target.conditions[window]
+            for i, name in enumerate(self.conditions):
+                rows = window[labels == name]
+                for index in np.array_split(rows, max(1, len(rows) // most)) if len(rows) else []:
+                    raw = self._raw(target, index, i)
+                    found.scores[index] = raw
+                    found.rewards[index] = self._reward(raw, i)
+                    if ranks is not None and i < len(ranks.fitted.conditions):
+                        found.percentiles[index] = self._percentiles(ranks, target, index, i)
         return found
+
+    @staticmethod
+    def _percentiles(ranks: Percentile, target: ScoredCells, index: np.ndarray, condition: int) -> np.ndarray:
+        if target.observed:
+            return ranks.of_real(index, condition)
+        return ranks.of_block(target.block(index), condition)
 
     def _raw(self, target: ScoredCells, index: np.ndarray, condition: int) -> torch.Tensor:
         if target.observed and self.fitted is not None and condition < len(self.fitted.conditions):

@@ -128,7 +128,7 @@ class Support:
         return found
 
     def _spread(self) -> np.ndarray:
-        _, _, variance = condition_moments(self.cells.expression, self.cells, self.use)
+        _, _, variance = condition_moments(self.cells, self.use)
         return np.sqrt(variance[self._controls])
 
     def _quiet(self) -> np.ndarray:

@@ -10,7 +10,10 @@ import pandas as pd
 import torch
 
 from scperturbrl._core import keys
+from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.cells import dense
 from scperturbrl.data.counts import count_unit, counts_of
+from scperturbrl.data.row_blocks import RowBlocks
 from scperturbrl.flow.denoise import condition_means
 from scperturbrl.flow.fit import LatentCells
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
     from scperturbrl.data.cells import Cells
     from scperturbrl.flow.space import PCASpace
+
+N_POOL = 32_768
 
 
 @dataclass(frozen=True)
@@ -71,20 +76,41 @@ class Controls:
         return self.runs.get((group, batch), self.runs[group, ""])
 
 
-def count_blocks(cells: Cells, rows: np.ndarray, unit: np.ndarray) -> Callable[[Tensor], Tensor]:
-    """Function from indices into `rows` to counts ``(b, G)``, made dense block by block."""
+def count_blocks(
+    cells: Cells, rows: np.ndarray, unit: np.ndarray, pool: np.ndarray | None = None
+) -> Callable[[Tensor], Tensor]:
+    """Function from indices into `rows` to counts ``(b, G)``, made dense block by block.
+
+    Of expression in a file, the cells at `pool` (indices into `rows`, sorted) are kept in memory, because scattered cells
+    are slow to read.
+    """
+    kept = cells.expression[rows[pool]] if pool is not None and cells.streamed else None
 
     def block(index: Tensor) -> Tensor:
-        chosen = rows[index.numpy()]
-        return torch.as_tensor(counts_of(cells.block(chosen), unit[index.numpy()]))
+        wanted = index.numpy()
+        if kept is not None and pool is not None:
+            place = np.searchsorted(pool, wanted).clip(max=len(pool) - 1)
+            if (pool[place] == wanted).all():
+                return torch.as_tensor(counts_of(dense(kept[place]), unit[wanted]))
+        return torch.as_tensor(counts_of(cells.block(rows[wanted]), unit[wanted]))
 
     return block
 
 
-def encode_rows(cells: Cells, rows: np.ndarray, space: PCASpace, *, chunk: int = 4096) -> Tensor:
-    """Coordinates ``(n, d)`` of the cells at `rows`, made dense chunk by chunk."""
-    parts = [space.encode(torch.as_tensor(cells.block(rows[i : i + chunk]))) for i in range(0, len(rows), chunk)]
-    return torch.cat(parts) if parts else torch.zeros(0, space.dim)
+def minibatch_pool(cells: Cells, n: int, *, seed: int) -> np.ndarray:
+    """Indices, sorted, of those of `n` cells that minibatches are drawn from: 32,768, or what fits into a quarter of memory."""
+    most = N_POOL
+    if isinstance(cells.expression, RowBlocks):
+        most = min(most, max(512, cells.memory // (4 * cells.expression.row_bytes())))
+    return np.sort(numpy_rng(seed, 13).permutation(n)[:most]) if n > most else np.arange(n)
+
+
+def encode_rows(cells: Cells, rows: np.ndarray, space: PCASpace) -> Tensor:
+    """Coordinates ``(n, d)`` of the cells at `rows`, made dense chunk by chunk in the order of the file."""
+    latent, order = torch.zeros(len(rows), space.dim), np.argsort(rows, kind="stable")
+    for part, block in cells.pieces(rows[order]):
+        latent[torch.as_tensor(order[part])] = space.encode(torch.as_tensor(dense(block)))
+    return latent
 
 
 def latent_cells(cells: Cells, label: str, space: PCASpace, factor: Tensor, controls: Controls) -> LatentCells | None:
@@ -127,7 +153,9 @@ def control_units(cells: Cells, rows: np.ndarray) -> np.ndarray:
     ValueError
         If it cannot be read off for most of them: the data are not log-normalised counts.
     """
-    unit = np.concatenate([count_unit(cells.expression[rows[i : i + 4096]]) for i in range(0, len(rows), 4096)])
+    unit, order = np.empty(len(rows)), np.argsort(rows, kind="stable")
+    for part, block in cells.pieces(rows[order]):
+        unit[order[part]] = count_unit(block)
     missing = np.isnan(unit)
     if missing.mean() > 0.5:
         msg = (
@@ -155,6 +183,6 @@ def suitable_source(cells: Cells) -> str:
 
 def common_total(cells: Cells, rows: np.ndarray) -> float:
     """What the normalised values of every cell at `rows` add up to; 0 if they do not all add up to the same."""
-    parts = [np.expm1(cells.block(rows[i : i + 4096])).sum(1, dtype=np.float64) for i in range(0, len(rows), 4096)]
+    parts = [np.expm1(dense(block)).sum(1, dtype=np.float64) for _, block in cells.pieces(rows)]
     total = np.concatenate(parts)
     return float(total.mean()) if total.std() < 1e-3 * total.mean() else 0.0

@@ -29,7 +29,7 @@ def wilcoxon_statistic(cells: Cells, use: np.ndarray, conditions: Sequence[str])
         members = [row for row, own in zip(rows, controls, strict=True) if own == control]
         chosen = np.flatnonzero(use & np.isin(cells.codes, [*members, control]))
         labels = pd.Categorical(cells.table.index[cells.codes[chosen]])
-        part = anndata.AnnData(cells.expression[chosen], var=pd.DataFrame(index=cells.genes))
+        part = anndata.AnnData(cells.whole("`method='wilcoxon'`")[chosen], var=pd.DataFrame(index=cells.genes))
         part.obs["condition"] = labels
         sc.tl.rank_genes_groups(
             part,

@@ -41,6 +41,7 @@ def fit_observation(
     n_steps: int,
     n_rounds: int,
     seed: int,
+    pool: Tensor | None = None,
 ) -> Tensor:
     """Fit the observation layer together with the share of latent variance that is not count noise.
 
@@ -63,6 +64,8 @@ def fit_observation(
         Minibatches of the first fit (later rounds take a third), and rounds of shrinking.
     seed
         Seed.
+    pool
+        Indices of the cells that minibatches are drawn from; all by default.
 
     Returns
     -------
@@ -74,7 +77,8 @@ def fit_observation(
     factor = torch.ones(latent.shape[1])
     for round_ in range(n_rounds + 1):
         target = shrink(latent, codes, factor)
-        fit_log_rate(observation, counts, unit, target, n_steps=n_steps if round_ == 0 else n_steps // 3, rng=rng)
+        steps = n_steps if round_ == 0 else n_steps // 3
+        fit_log_rate(observation, counts, unit, target, n_steps=steps, rng=rng, pool=pool)
         seen, expected = fit_dispersion(observation, counts, unit, target, codes)
         if round_ < n_rounds:
             factor = _signal_share(generator, unit, latent, codes, factor, rng)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from scperturbrl._core.distributed import add_up_gradients, mean_of_all
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -42,10 +44,11 @@ class FiniteSteps:
     def step(self, optimiser: torch.optim.Optimizer, losses: Tensor, codes: Tensor) -> float:
         """Descend the mean of `losses` ``(n,)`` of the conditions `codes` ``(n,)``; returns it, NaN if it was left out."""
         optimiser.zero_grad(set_to_none=True)
-        loss = losses.mean()
+        loss = mean_of_all(losses)
         if not math.isfinite(float(loss.detach())):
             return self._failed("the loss", codes[~torch.isfinite(losses.detach())])
         loss.backward()
+        add_up_gradients(self.parameters.values())
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.clip)
         # no single condition is at fault, but the largest losses are where to look
         worst = codes[losses.detach().argsort(descending=True)]

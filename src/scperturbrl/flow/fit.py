@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from scperturbrl._core.distributed import any_of_all, equalise, of_first, shared_draws, world
 from scperturbrl._core.memory import BatchSize
 from scperturbrl._core.progress import progress_bar, step_boundary_interrupt
 from scperturbrl._core.random import torch_rng
@@ -158,6 +159,7 @@ def fit_flow(
     FloatingPointError
         If no step, or no validation, had finite values.
     """
+    equalise(generator)
     parameters = generator.network_parameters()
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     average = WeightAverage(parameters, settings.ema_decay)
@@ -175,21 +177,21 @@ def fit_flow(
         progress_bar("fitting the generator", settings.n_steps, show=settings.progress) as show,
     ):
         for step in run.remaining(settings.n_steps):
-            result.seconds = time.perf_counter() - start
+            result.seconds = of_first({"seconds": time.perf_counter() - start})["seconds"]
             optimiser.param_groups[0]["lr"] = settings.learning_rate * _decay(step, result.seconds, settings)
             if not generator.source.is_gaussian and (paired.partner is None or step % settings.validate_every == 1):
                 # a stream of its own, so that a resumed run finds the same partners
                 paired = train.transported(torch_rng(settings.seed, 7, (step - 1) // settings.validate_every))
             loss = batch(partial(_training_step, generator, paired, conditions, settings, optimiser, rng, finite))
             run.note_loss(step, loss, settings.validate_every)
-            end = _reason_to_end(step, result.seconds, settings, interrupted=interrupt.requested)
+            end = _reason_to_end(step, result.seconds, settings, interrupted=any_of_all(flag=interrupt.requested))
             regular = step % settings.validate_every == 0 or step == settings.n_steps
             if end and not regular:
                 # before the validation, which an uninterrupted run would not make here
                 run.keep(now=True)
             if regular or end:
                 average.swap()
-                row = _validate(generator, validation, conditions, settings, distance)
+                row = of_first(_validate(generator, validation, conditions, settings, distance))
                 best.offer(step, row["validation_energy"], parameters)
                 average.swap()
                 result.history.append({"step": step, "loss": run.running, **row})
@@ -261,8 +263,10 @@ def _training_step(
     keep = (torch.rand(conditions.tokens.shape, generator=rng) >= settings.token_dropout) | ~known.cpu()
     device = generator.device
     batch = conditions.without_tokens(keep.to(device))
-    index = index.to(device)
-    losses = flow_matching_loss(generator, cells.to(device), control.to(device), batch, index, _device_rng(rng, device))
+    noise_rng, own = _device_rng(rng, device), world().share(batch_size)
+    cells, control, index = (part[own].to(device) for part in (cells, control, index))
+    with shared_draws(batch_size):
+        losses = flow_matching_loss(generator, cells, control, batch, index, noise_rng)
     return finite.step(optimiser, losses, index)
 
 

@@ -25,6 +25,7 @@ def fit_log_rate(
     *,
     n_steps: int,
     rng: torch.Generator,
+    pool: Tensor | None = None,
     learning_rate: float = 0.02,
     ridge: float = 1e-4,
 ) -> None:
@@ -44,15 +45,18 @@ def fit_log_rate(
         Minibatches of 512 cells.
     rng
         Random generator of the minibatches, on the CPU.
+    pool
+        Indices of the cells that minibatches are drawn from; all by default.
     learning_rate, ridge
         Of Adam with linear decay; and the weight of the squared loadings.
     """
+    pool = torch.arange(len(latent)) if pool is None else pool
     intercept = observation.intercept.clone().requires_grad_()
     loading = observation.loading.clone().requires_grad_()
     optimiser = torch.optim.Adam([intercept, loading], lr=learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / max(n_steps, 1))
     for _ in range(n_steps):
-        index = torch.randint(len(latent), (min(BATCH, len(latent)),), generator=rng)
+        index = pool[torch.randint(len(pool), (min(BATCH, len(pool)),), generator=rng)]
         log_rate = observation.scaled(torch.addmm(intercept, latent[index], loading))
         log_mean = log_rate - unit[index].log()[:, None]
         loss = (log_mean.exp() - counts(index) * log_mean).mean() + ridge * loading.square().mean()

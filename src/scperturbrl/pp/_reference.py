@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.memory import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.threads import one_thread
@@ -32,6 +33,7 @@ def reference(
     bank_size: int = 128,
     min_targets: int = 5,
     seed: Seed = 0,
+    memory_limit: str | int = DEFAULT_LIMIT,
     modality: str | None = None,
 ) -> None:
     """Compute, from training cells only, what later judges and calibrates generated cells.
@@ -62,6 +64,8 @@ def reference(
         Passed to :func:`~scperturbrl.pp.pathway_network`.
     seed
         Seed or NumPy generator of the bank and of the calibration folds.
+    memory_limit
+        Memory to work on cells in, such as ``"500 MB"``. Cells in a file are read in blocks that fit.
     modality
         Modality of a MuData; by default its only one, or the only one that was set up.
 
@@ -97,7 +101,7 @@ def reference(
     check_positive(min_cells=min_cells, bank_size=bank_size, min_targets=min_targets)
     started = log.start("summarising the training cells of every condition")
     setup = Setup.of(adata)
-    cells = Cells.of(adata, setup)
+    cells = Cells.of(adata, setup, memory_limit=memory_limit)
     if network is not None:
         pathway_network(adata, network, min_targets=min_targets)
     if tf_network is not None:

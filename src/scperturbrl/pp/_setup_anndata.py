@@ -9,18 +9,20 @@ import pandas as pd
 
 from scperturbrl import __version__
 from scperturbrl._core import keys, log
+from scperturbrl._core.memory import DEFAULT_LIMIT, bytes_of
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import (
-    check_in_memory,
     check_log_normalised,
     check_obs_column,
     check_unique_names,
     name_hash,
     near_matches,
 )
+from scperturbrl.data.cells import rows_at_once
 from scperturbrl.data.conditions import parse_perturbation
 from scperturbrl.data.counts import other_logarithm
 from scperturbrl.data.registry import Setup, expression
+from scperturbrl.data.row_blocks import row_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +84,7 @@ def setup_anndata(
         If expression is not numeric.
     ValueError
         If a column has missing values, the control label does not occur, names are not unique, a dose is no number or
-        negative, `adata` is backed, or expression is not log-normalised.
+        negative, or expression is not log-normalised.
 
     Examples
     --------
@@ -94,7 +96,6 @@ def setup_anndata(
     """
     adata = pick(adata, modality)
     started = log.start("setting up perturbations and controls")
-    check_in_memory(adata)
     check_unique_names(adata)
     check_obs_column(adata, perturbation_key, role="perturbation")
     covariate_keys = [covariate_keys] if isinstance(covariate_keys, str) else list(covariate_keys)
@@ -126,7 +127,9 @@ def setup_anndata(
 
 
 def _check_expression(adata: AnnData, layer: str | None) -> None:
-    values, where = expression(adata, layer), "`X`" if layer is None else f"`layers[{layer!r}]`"
+    longest = rows_at_once(max(adata.n_vars, 1), bytes_of(DEFAULT_LIMIT))
+    values = row_matrix(adata, expression(adata, layer), longest=longest)
+    where = "`X`" if layer is None else f"`layers[{layer!r}]`"
     check_log_normalised(values, where=where)
     if adata.n_vars < 2:
         msg = f"`adata` has {adata.n_vars} gene; at least 2 genes are needed."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from scperturbrl._core.distributed import add_up
+
 
 def group_advantage(rewarded: Tensor, weight: Tensor, *, floor: float = 0.05, clip: float = 5.0) -> Tensor:
     """How much better each cell is than the others of its condition.
@@ -20,7 +22,7 @@ def group_advantage(rewarded: Tensor, weight: Tensor, *, floor: float = 0.05, cl
     weight
         ``(C, V)`` weight of each verifier; 0 leaves it out, NaN scores included.
     floor
-        Smallest standard deviation to divide by, relative to the verifier's mean spread over the C groups.
+        Smallest standard deviation to divide by, relative to the verifier's mean spread over the C groups (of all processes).
     clip
         Largest absolute advantage.
 
@@ -50,5 +52,7 @@ def group_scale(rewarded: Tensor, weight: Tensor, *, floor: float = 0.05) -> Ten
     centred = (scores - scores.sum(1, keepdim=True) / count).masked_fill(~valid, 0)
     spread = (centred.square().sum(1, keepdim=True) / (count - 1).clamp_min(1)).sqrt()
     known = valid.any(1, keepdim=True)
-    typical = (spread * known).sum(0, keepdim=True) / known.sum(0, keepdim=True).clamp_min(1)
+    total, groups = (spread * known).sum(0, keepdim=True), known.sum(0, keepdim=True).to(spread.dtype)
+    add_up(total, groups)
+    typical = total / groups.clamp_min(1)
     return torch.maximum(spread, floor * typical).clamp_min(1e-6)

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from scperturbrl._core.distributed import any_of_all, equalise
 from scperturbrl._core.progress import progress_bar, step_boundary_interrupt
 from scperturbrl.rl.finetune_run import FinetuneRun
 from scperturbrl.rl.finetuner import Finetuner, FinetuneSettings
@@ -64,6 +65,7 @@ def finetune(
     file, state
         Where the state of the run is written now and then, and one to go on from.
     """
+    equalise(generator)
     tuner = Finetuner(generator, task, reward, settings)
     signs = VitalSigns(tuner.pretrained, task, validation, reward, seed=settings.seed)
     guard, result = Guard(settings.limits, active=settings.guard), FinetuneResult()
@@ -82,11 +84,10 @@ def finetune(
     ):
         for iteration in run.remaining(settings.n_iterations):
             scores, drift = tuner.iterate(iteration)
+            interrupted = any_of_all(flag=interrupt.requested)
             result.seconds = time.perf_counter() - start
             end = run.recover()
-            if iteration % settings.check_every and not (
-                iteration == settings.n_iterations or interrupt.requested or end
-            ):
+            if iteration % settings.check_every and not (iteration == settings.n_iterations or interrupted or end):
                 continue
             regular = iteration % settings.check_every == 0 or iteration == settings.n_iterations
             if not regular:
@@ -97,10 +98,8 @@ def finetune(
             show(iteration, f"reward {vitals.reward:.3f}, energy distance {vitals.energy:.3f}")
             end = end or ("" if may_go_on else f"guard: {guard.alarms[-1]}")
             if regular:
-                run.keep(
-                    iteration, end or result.stopped * (iteration == settings.n_iterations), now=interrupt.requested
-                )
-            if interrupt.requested or end:
+                run.keep(iteration, end or result.stopped * (iteration == settings.n_iterations), now=interrupted)
+            if interrupted or end:
                 result.stopped = end or "interrupted"
                 break
     run.finish(time.perf_counter() - start)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from scperturbrl._core.distributed import add_up, joined, mean_of_all, shared_draws, world
 from scperturbrl._core.memory import BatchSize
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.ema import WeightAverage
@@ -95,6 +96,7 @@ class Finetuner:
         names = {f"velocity.{name}": value for name, value in generator.velocity.named_parameters()}
         self.finite = FiniteSteps(names, clip=settings.gradient_clip, conditions=reward.reference.conditions)
         self.n_conditions = BatchSize(settings.n_conditions, "conditions of a round")
+        self.n_drawn = 0
         with torch.no_grad():
             self.codes = self.pretrained.encoder(task.conditions)
         self.usable = torch.nonzero(reward.informative()).flatten()
@@ -115,7 +117,7 @@ class Finetuner:
         rollout, scores = self.n_conditions(self._round)
         if math.isinf(settings.anchor):
             # nothing but the pretrained generator is at distance 0 from it
-            return scores, 0.0
+            return self._of_all(scores), 0.0
         drift = []
         if self._may_learn_from(scores, rollout.index):
             batch = self._batch(rollout, scores)
@@ -124,7 +126,11 @@ class Finetuner:
         for _ in range(settings.energy_steps):
             self.n_conditions(self._energy_step)
         self.average.update()
-        return scores, sum(drift) / max(len(drift), 1)
+        return self._of_all(scores), sum(drift) / max(len(drift), 1)
+
+    @staticmethod
+    def _of_all(scores: Scores) -> Scores:
+        return Scores(*(joined(part) for part in scores))
 
     @torch.no_grad()
     def _round(self, n_conditions: int) -> tuple[Rollout, Scores]:
@@ -136,9 +142,11 @@ class Finetuner:
         """Whether at least half of the scores that count are finite; single cells without a score get no advantage."""
         counts = (self.reward.verifier_weight[index] > 0)[:, None, :].expand_as(scores.rewarded)
         bad = counts & ~torch.isfinite(scores.rewarded)
-        if 2 * int(bad.sum()) <= int(counts.sum()):
+        n_bad, n_counted = bad.sum((0, 1)), counts.sum()
+        add_up(n_bad, n_counted)
+        if 2 * int(n_bad.sum()) <= int(n_counted):
             return True
-        verifier = self.reward.verifiers[int(bad.sum((0, 1)).argmax())]
+        verifier = self.reward.verifiers[int(n_bad.argmax())]
         self.finite.reject(f"the reward {verifier.name}", index[bad.any(2).any(1)])
         return False
 
@@ -146,7 +154,7 @@ class Finetuner:
     def first_scores(self) -> Scores:
         """Scores of a round of the pretrained generator, with random numbers of their own."""
         state = self.rng.get_state()
-        scores = self.n_conditions(self._round)[1]
+        scores = self._of_all(self.n_conditions(self._round)[1])
         self.rng.set_state(state)
         return scores
 
@@ -155,19 +163,20 @@ class Finetuner:
     ) -> Rollout:
         among = self.measured if grad_steps else self.usable
         order = torch.randperm(len(among), generator=self.rng, device=self.rng.device)
-        index = among[order[:n_conditions]]
-        task = self.task
-        return roll_out(
-            model,
-            task.pool,
-            task.conditions,
-            index,
-            group_size=group_size,
-            draws=draws,
-            rng=self.rng,
-            grad_steps=grad_steps,
-            sampler=partial(self._path, self.rule) if isinstance(self.rule, Grpo) and not grad_steps else None,
-        )
+        index, task = among[order[:n_conditions]], self.task
+        self.n_drawn = len(index)
+        with shared_draws(self.n_drawn):
+            return roll_out(
+                model,
+                task.pool,
+                task.conditions,
+                index[world().share(self.n_drawn)],
+                group_size=group_size,
+                draws=draws,
+                rng=self.rng,
+                grad_steps=grad_steps,
+                sampler=partial(self._path, self.rule) if isinstance(self.rule, Grpo) and not grad_steps else None,
+            )
 
     def _score(self, rollout: Rollout) -> Scores:
         """Scores averaged over the draws of counts."""
@@ -183,9 +192,10 @@ class Finetuner:
     def _reward_step(self, rollout: Rollout, batch: Batch) -> float:
         models = (self.generator, self.old, self.pretrained)
         fields = Fields(*(partial(self._field, model, rollout.control, rollout.rows) for model in models))
-        loss, distance = self.rule(fields, batch, self.rng)
+        with shared_draws(self.n_drawn):
+            loss, distance = self.rule(fields, batch, self.rng)
         self.finite.step(self.optimiser, loss, rollout.rows)
-        return float(distance.mean())
+        return float(mean_of_all(distance))
 
     def _path(self, rule: Grpo, control: Tensor, rows: Tensor) -> Tensor:
         """Noisy path of the old policy."""
@@ -200,7 +210,8 @@ class Finetuner:
         rollout = self._roll_out(self.generator, self.settings.energy_group_size, n_conditions, grad_steps=1)
         shown = self.generator.space.encode(rollout.cells[0])
         loss = energy_distance(shown, self.task.real[rollout.index])
-        sample = sample_path(rollout.latent.detach(), rollout.control, self.generator.source, self.rng)
+        with shared_draws(self.n_drawn):
+            sample = sample_path(rollout.latent.detach(), rollout.control, self.generator.source, self.rng)
         point = (sample.x_t, sample.t, rollout.control)
         with torch.no_grad():
             pretrained = self._velocity(self.pretrained, *point, rollout.rows)

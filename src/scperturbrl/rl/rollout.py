@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -117,6 +118,12 @@ def roll_out(
         generator.sample_latent(control, conditions, rows, rng, grad_steps=grad_steps) if path is None else path[-1]
     )
     log_rate = generator.log_rate(latent, conditions, rows)
-    drawn = [generator.observation.sample(log_rate, unit, rng, differentiable=grad_steps > 0)[0] for _ in range(draws)]
-    cells = torch.stack(drawn).view(draws, len(index), group_size, -1)
+    # a stream of random numbers for each condition, because drawing counts takes as many of them as it happens to need
+    seeds = torch.randint(2**62, (len(index),), generator=rng, device=index.device).tolist()
+    drawn = []
+    for seed, own_rate, own_unit in zip(seeds, log_rate.split(group_size), unit.split(group_size), strict=True):
+        own = torch.Generator(device=index.device).manual_seed(seed)
+        sample = partial(generator.observation.sample, own_rate, own_unit, own, differentiable=grad_steps > 0)
+        drawn.append(torch.stack([sample()[0] for _ in range(draws)]))
+    cells = torch.stack(drawn, dim=1)
     return Rollout(index, control, latent, cells, path)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from scperturbrl._core.distributed import of_first
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.path import sample_path
 from scperturbrl.rl.guard import Vitals
@@ -51,13 +52,14 @@ class VitalSigns:
         validation = math.nan
         if self.validation is not None:
             validation = self.validation.measure(model, seed=self.seed)
-        return Vitals(
-            energy=energy,
-            validation_energy=validation,
-            spread=_spread(model, rollout) / self.spread,
-            drift=self._drift(model, rollout),
-            reward=float(scores[torch.isfinite(scores)].mean()),
-        )
+        found = {
+            "energy": energy,
+            "validation_energy": validation,
+            "spread": _spread(model, rollout) / self.spread,
+            "drift": self._drift(model, rollout),
+            "reward": float(scores[torch.isfinite(scores)].mean()),
+        }
+        return Vitals(**of_first(found))
 
     def _drift(self, model: Generator, rollout: Rollout) -> float:
         sample = sample_path(

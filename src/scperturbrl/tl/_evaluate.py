@@ -22,6 +22,7 @@ from scperturbrl.data.network import check_network, network_hash, network_matrix
 from scperturbrl.data.population import Population, draw_population
 from scperturbrl.data.registry import Setup, expression
 from scperturbrl.data.roles import ancestry, metric_roles
+from scperturbrl.data.row_blocks import row_matrix
 from scperturbrl.data.stored_generator import StoredGenerator, check_genes, generator_keys, read_generator
 from scperturbrl.data.stored_reference import cross_fit, pathway_matrix, read_reference
 from scperturbrl.metrics.ceiling import scaled_score
@@ -200,14 +201,14 @@ def _with_controls(adata: AnnData, wanted: Sequence[str]) -> list[str]:
 def _prediction(name: str, other: AnnData, cells: Cells, setup: Setup) -> tuple[Any, np.ndarray]:
     """Expression and condition names of an AnnData of predicted cells."""
     check_genes(list(cells.genes), other.var_names)
-    matrix = expression(other, None)
+    matrix = row_matrix(other, expression(other, None), longest=cells.chunk)
     check_log_normalised(matrix, where=f"`predictions[{name!r}].X`")
     table, codes = condition_table(other, setup)
     return matrix, table.index.to_numpy()[codes]
 
 
 def _layer(adata: AnnData, layer: str, cells: Cells) -> tuple[Any, np.ndarray]:
-    matrix = expression(adata, layer)
+    matrix = row_matrix(adata, expression(adata, layer), longest=cells.chunk)
     check_log_normalised(matrix, where=f"`layers[{layer!r}]`")
     return matrix, cells.table.index.to_numpy()[cells.codes]
 

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from scipy import sparse
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
+from scperturbrl._core.distributed import join
+from scperturbrl._core.memory import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.run_file import RunFile
 from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_positive
-from scperturbrl.data.cells import Cells
+from scperturbrl.data.cells import Cells, dense
+from scperturbrl.data.pca import principal_components
 from scperturbrl.data.recentring import fit_linear_part, fit_recentring
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import (
@@ -26,7 +28,14 @@ from scperturbrl.data.stored_generator import (
     write_generator,
 )
 from scperturbrl.data.training import train_generator
-from scperturbrl.data.training_set import common_total, control_units, count_blocks, encode_rows, suitable_source
+from scperturbrl.data.training_set import (
+    common_total,
+    control_units,
+    count_blocks,
+    encode_rows,
+    minibatch_pool,
+    suitable_source,
+)
 from scperturbrl.data.vocabulary import check_embeddings, gene_embeddings, training_vocabulary
 from scperturbrl.flow.denoise import fit_observation
 from scperturbrl.flow.fit import FitResult, FitSettings
@@ -58,6 +67,7 @@ def fit_generator(
     init_from: str | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    memory_limit: str | int = DEFAULT_LIMIT,
     device: str | torch.device = "auto",
     seed: Seed = 0,
     progress: bool | None = None,
@@ -107,6 +117,9 @@ def fit_generator(
     resume
         Go on from the state in `checkpoint_dir`, if there is one. On the CPU a run that was killed and resumed gives, bit
         for bit, what it would have given uninterrupted.
+    memory_limit
+        Memory to work on cells in, such as ``"500 MB"``, on top of about 1 KB for each cell. Cells in a file (``backed="r"``,
+        zarr, dask) are read in blocks that fit; the same generator comes out.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     seed
@@ -159,11 +172,12 @@ def fit_generator(
     check_positive(learning_rate=learning_rate, **({} if max_minutes is None else {"max_minutes": max_minutes}))
     if embeddings is not None:
         check_embeddings(embeddings)
+    join()
     file = RunFile.of(checkpoint_dir, "fit_generator", resume=resume)
     started = log.start("fitting the flow generator")
     seed = resolve_seed(seed)
     setup = Setup.of(adata)
-    cells = Cells.of(adata, setup)
+    cells = Cells.of(adata, setup, memory_limit=memory_limit)
     torch_device = resolve_device(device)
     if not cells.is_training().any():
         msg = "There are no training cells. Check `obs['split']`, or call `scperturbrl.pp.split(adata)` again."
@@ -245,9 +259,13 @@ def _new_generator(
 
 
 def _fit_space(cells: Cells, rows: np.ndarray, n_latent: int, seed: int) -> PCASpace:
+    n = min(n_latent, len(cells.genes) - 1, len(rows) - 1)
+    if cells.streamed:
+        found = principal_components(cells, rows, n)
+        scale = float(np.sqrt(found.variance.mean()))
+        return PCASpace(torch.as_tensor(found.mean), torch.as_tensor(found.loadings), scale)
     from sklearn.decomposition import PCA
 
-    n = min(n_latent, len(cells.genes) - 1, len(rows) - 1)
     pca = PCA(n_components=n, svd_solver="arpack", random_state=seed).fit(cells.expression[rows])
     scale = float(np.sqrt(pca.explained_variance_.mean()))
     return PCASpace(torch.as_tensor(pca.mean_), torch.as_tensor(pca.components_.T.copy()), scale)
@@ -256,15 +274,16 @@ def _fit_space(cells: Cells, rows: np.ndarray, n_latent: int, seed: int) -> PCAS
 def _fit_observation(
     generator: Generator, cells: Cells, rows: np.ndarray, tokens: torch.Tensor, training: np.ndarray, seed: int
 ) -> torch.Tensor:
-    unit = control_units(cells, rows)
+    unit, pool = control_units(cells, rows), minibatch_pool(cells, len(rows), seed=seed)
     observation = generator.observation
-    highest = cells.expression[rows].max(0)
-    highest = np.asarray(highest.todense() if sparse.issparse(highest) else highest).ravel()
+    highest = np.zeros(len(cells.genes), dtype=np.float32)
+    for _, block in cells.pieces(rows):
+        highest = np.maximum(highest, dense(block.max(0)).ravel())
     observation.max_log_rate.copy_(torch.log(torch.expm1(torch.as_tensor(highest)).clamp_min(1e-6)))
     position = np.cumsum(training) - 1
     return fit_observation(
         generator,
-        count_blocks(cells, rows, unit),
+        count_blocks(cells, rows, unit, pool),
         torch.as_tensor(unit, dtype=torch.float32),
         encode_rows(cells, rows, generator.space),
         torch.as_tensor(position[cells.codes[rows]]),
@@ -272,6 +291,7 @@ def _fit_observation(
         n_steps=300,
         n_rounds=2,
         seed=seed,
+        pool=torch.as_tensor(pool),
     )
 
 

@@ -107,7 +107,9 @@ def _fill(
     n = len(cells.codes)
     order = np.arange(n)
     order[perturbed] = n + np.arange(len(perturbed))
-    layer = sparse.vstack([sparse.csr_matrix(cells.expression), sparse.csr_matrix(values)], format="csr")[order]
+    layer = sparse.vstack([sparse.csr_matrix(cells.whole("`tl.generate`")), sparse.csr_matrix(values)], format="csr")[
+        order
+    ]
     source = cells.names.to_numpy().astype(object)
     source[perturbed] = cells.names.to_numpy()[controls]
     return layer.astype(np.float32), source

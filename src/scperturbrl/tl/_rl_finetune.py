@@ -9,6 +9,7 @@ import pandas as pd
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
+from scperturbrl._core.distributed import join
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.run_file import RunFile
@@ -184,6 +185,7 @@ def rl_finetune(
     _check_anchor(update_rule, anchor)
     if pseudo_references is not None:
         check_choice("pseudo_references", pseudo_references, list(METHODS))
+    join()
     file = RunFile.of(checkpoint_dir, "rl_finetune", resume=resume)
     started = log.start("post-training the generator")
     settings = FinetuneSettings(

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.memory import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
 from scperturbrl.data.cells import Cells
@@ -38,6 +39,7 @@ def score(
     weights: Mapping[str, float] | None = None,
     pseudo_references: str | None = None,
     percentile: bool = False,
+    memory_limit: str | int = DEFAULT_LIMIT,
     modality: str | None = None,
 ) -> None:
     """Score every perturbed cell of ``X`` or of a layer against what real cells say of its condition.
@@ -70,6 +72,9 @@ def score(
     percentile
         Whether to say where each cell falls among the real training cells of its condition. Costs as much as scoring real
         cells does.
+    memory_limit
+        Memory to work on cells in, such as ``"500 MB"``. Cells in a file (``backed="r"``, zarr, dask) are read in blocks that
+        fit; the scores are the same.
     modality
         Modality of a MuData; by default its only one, or the only one that was set up.
 
@@ -124,9 +129,12 @@ def score(
             raise ValueError(msg)
     started = log.start("scoring cells")
     chosen = resolve(verifiers)
-    cells = Cells.of(home, Setup.of(home))
+    cells = Cells.of(home, Setup.of(home), memory_limit=memory_limit)
     foreign = home is not adata
-    target = ScoredCells.of_other(adata, home, layer) if foreign else ScoredCells.own(adata, cells, layer)
+    if foreign:
+        target = ScoredCells.of_other(adata, home, layer, chunk=cells.chunk)
+    else:
+        target = ScoredCells.own(adata, cells, layer)
     values = importance(chosen, weights)
     if kind == "observed":
         scorer = Scorer.observed(home, cells, chosen, values, percentile=percentile)
@@ -134,7 +142,7 @@ def score(
         scorer = Scorer.training(home, cells, chosen, values, observed=target.observed, percentile=percentile)
         if pseudo_references is not None:
             scorer = scorer.with_guesses(home, cells, target, method=pseudo_references)
-    found = scorer.run(target)
+    found = scorer.run(target, memory=cells.memory)
     key = key_added or layer or (keys.GENERATED if foreign else keys.OBSERVED)
     adata.obsm[keys.score(key)] = pd.DataFrame(found.scores, index=adata.obs_names, columns=[v.name for v in chosen])
     adata.obs[keys.reward(key)] = found.rewards
