@@ -44,6 +44,7 @@ ALSO_A_WORD = {
         "data/pseudo_reference.py",
     ),  # column of a tidy frame, kind of a gene set
     "generator": (
+        "_core/distributed.py",
         "get/__init__.py",
         "get/_evaluation.py",
         "get/_verifier_correlation.py",

@@ -155,7 +155,7 @@ def stored(ready_toy):
     return read_generator(adata, "generator")
 
 
-def test_generated_cells_are_counts_in_the_unit_of_their_control_cell(stored, cells):
+def test_generated_cells_are_counts_as_deep_as_their_control_cell_and_normalised(stored, cells):
     table = cells.table.loc[cells.conditions("test")]
     controls = np.flatnonzero(cells.table["is_control"].to_numpy()[cells.codes])[:12]
     values, counts = generate_cells(
@@ -165,8 +165,10 @@ def test_generated_cells_are_counts_in_the_unit_of_their_control_cell(stored, ce
     assert values.shape == counts.shape == (12, 60)
     assert (counts == np.rint(counts)).all()
     np.testing.assert_allclose(size, 1e4, rtol=1e-3)
-    single = [np.expm1(cell[cell > 0].min()) for cell in cells.block(controls)]
-    np.testing.assert_allclose(np.expm1(values), counts * np.array(single)[:, None], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(np.expm1(values), counts * 1e4 / counts.sum(1, keepdims=True), rtol=1e-3, atol=1e-3)
+    depth = size / [np.expm1(cell[cell > 0].min()) for cell in cells.block(controls)]
+    assert np.corrcoef(np.log(counts.sum(1)), np.log(depth))[0, 1] > 0.6
+    np.testing.assert_allclose(counts.sum() / depth.sum(), 1, atol=0.25)
 
 
 def test_nothing_to_train_on_is_refused(stored, cells):

@@ -11,7 +11,8 @@ import torch
 
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.ema import snapshot
-from scperturbrl.flow.fit import FitSettings, LatentCells, fit_flow, validation_loss
+from scperturbrl.flow.fit import FitSettings, fit_flow, validation_loss
+from scperturbrl.flow.latent_cells import LatentCells
 
 QUICK = FitSettings(n_steps=40, batch_size=64, validate_every=10, progress=False)
 

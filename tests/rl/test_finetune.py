@@ -22,6 +22,7 @@ from scperturbrl.rl.vitals import VitalSigns
 from scperturbrl.rl.yardstick import Yardstick
 
 FREE = FinetuneSettings(
+    update_rule="nft",
     n_iterations=30,
     n_conditions=3,
     group_size=24,

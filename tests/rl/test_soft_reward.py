@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from scperturbrl.rl.advantage import group_advantage
@@ -31,3 +32,22 @@ def test_verifiers_without_gradients_are_left_out(world, make_reward, make_verif
     assert slope[0] > 10 * slope[1]
     none = make_reward(make_verifier(0, differentiable=False))
     assert SoftReward.of_group(none, world.generator.space, index, scored(world, none)[2]) is None
+
+
+def leaves_torch(cells, reference):
+    return torch.as_tensor(cells.numpy()[..., 0])
+
+
+def test_a_verifier_without_gradients_may_leave_torch(world, make_reward, make_verifier):
+    both = make_reward(make_verifier(0), make_verifier(1, score=leaves_torch, differentiable=False))
+    latent, index, scores = scored(world, both)
+    latent = latent.clone().requires_grad_()
+    SoftReward.of_group(both, world.generator.space, index, scores)(latent).sum().backward()
+    assert latent.grad.abs().sum() > 0
+
+
+def test_one_that_leaves_torch_in_silence_is_told_what_to_do(world, make_reward, make_verifier):
+    reward = make_reward(make_verifier(0, score=leaves_torch))
+    latent, index, scores = scored(world, reward)
+    with pytest.raises(RuntimeError, match=r"coordinate_0.*differentiable=False"):
+        SoftReward.of_group(reward, world.generator.space, index, scores)(latent.clone().requires_grad_())

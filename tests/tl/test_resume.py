@@ -140,7 +140,7 @@ def test_a_finished_run_is_not_run_again(fitted, tmp_path, monkeypatch):
         ("fit_generator", {"width": 8}, None, "`width` was 16, now it is 8"),
         ("fit_generator", {}, "expression", "`expression` was"),
         ("fit_generator", {}, "split", "`conditions and split` was"),
-        ("rl_finetune", {"anchor": 2.0}, None, r"`anchor` was 0\.5, now it is 2\.0"),
+        ("rl_finetune", {"anchor": 2.0}, None, r"`anchor` was 0\.1, now it is 2\.0"),
         ("rl_finetune", {"verifiers": ["pearson_topk"]}, None, "`(calibration|verifiers|weights)` was"),
         ("rl_finetune", {}, "weights", "`pretrained generator` was"),
     ],

@@ -109,7 +109,7 @@ def test_rewards_rise_on_training_conditions(screen):
     options = {"weights": equal, "anchor": 0.2, "energy_budget": None, "n_iterations": 25}
     post_train(screen, "generator_rl", guard=False, **options)
     before, after = measure(screen, "generator"), measure(screen, "generator_rl")
-    assert after[3] > before[3] + 0.03
+    assert after[3] > before[3] + 0.02
     assert after[2]["pearson_topk"] > before[2]["pearson_topk"]
     # held by the anchor and the energy steps: far from the hundredfold of unanchored optimisation
     assert after[1] < 1.3
@@ -119,6 +119,7 @@ def test_rewards_rise_on_training_conditions(screen):
 
 HACKED = {
     "calibrate": False,
+    "update_rule": "nft",
     "anchor": 0.0,
     "energy_steps": 0,
     "learning_rate": 2e-3,

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from scperturbrl._core import keys
-from scperturbrl._core.memory import DEFAULT_LIMIT, bytes_of
+from scperturbrl._core.memory_limit import DEFAULT_LIMIT, bytes_of
 from scperturbrl.data.conditions import condition_table
 from scperturbrl.data.registry import Setup, expression
 from scperturbrl.data.row_blocks import RowBlocks, row_matrix

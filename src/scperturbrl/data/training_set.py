@@ -15,7 +15,7 @@ from scperturbrl.data.cells import dense
 from scperturbrl.data.counts import count_unit, counts_of
 from scperturbrl.data.row_blocks import RowBlocks
 from scperturbrl.flow.denoise import condition_means
-from scperturbrl.flow.fit import LatentCells
+from scperturbrl.flow.latent_cells import LatentCells
 
 if TYPE_CHECKING:
     from collections.abc import Callable

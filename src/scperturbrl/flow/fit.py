@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,8 @@ from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.ema import WeightAverage, restore, snapshot
 from scperturbrl.flow.finite_steps import FiniteSteps
 from scperturbrl.flow.fit_run import FitRun
+from scperturbrl.flow.latent_cells import LatentCells, Pairing
 from scperturbrl.flow.loss import flow_matching_loss
-from scperturbrl.flow.transport import transport_partners
 from scperturbrl.flow.weight_state import WeightState
 
 if TYPE_CHECKING:
@@ -29,61 +29,6 @@ if TYPE_CHECKING:
     from scperturbrl._core.run_file import RunFile
     from scperturbrl.flow.condition_encoder import ConditionBatch
     from scperturbrl.flow.generator import Generator
-
-
-@dataclass(frozen=True)
-class LatentCells:
-    """Cells in the flow's space with their conditions and the control cells they may be paired with.
-
-    Attributes
-    ----------
-    latent
-        ``(n, d)`` target cells (with count noise taken out, see :mod:`scperturbrl.flow.denoise`).
-    codes
-        ``(n,)`` condition of each, an index into the condition batch.
-    control
-        ``(m, d)`` control cells.
-    control_start, control_count
-        ``(n,)`` the run of `control` that each cell may be paired with (same covariates and batch).
-    weight
-        ``(n,)`` probability of being drawn, up to a factor.
-    partner
-        ``(n,)`` the control cell that each cell is paired with; None for a random one every time.
-    """
-
-    latent: Tensor
-    codes: Tensor
-    control: Tensor
-    control_start: Tensor
-    control_count: Tensor
-    weight: Tensor
-    partner: Tensor | None = None
-
-    def draw(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw `n` cells: latent cells, control cells and condition codes."""
-        index = torch.multinomial(self.weight, n, replacement=True, generator=rng)
-        return self.pair(index, rng)
-
-    def pair(self, index: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Pair the cells at `index` with control cells."""
-        if self.partner is None:
-            share = torch.rand(len(index), generator=rng)
-            partner = self.control_start[index] + (share * self.control_count[index]).long()
-        else:
-            partner = self.partner[index]
-        return self.latent[index], self.control[partner], self.codes[index]
-
-    def transported(self, rng: torch.Generator) -> LatentCells:
-        """The same cells, paired by optimal transport within each condition and run of control cells."""
-        partner = torch.empty_like(self.codes)
-        runs, own = torch.stack([self.codes, self.control_start, self.control_count], 1).unique(
-            dim=0, return_inverse=True
-        )
-        for number, (_, start, count) in enumerate(runs.tolist()):
-            rows = torch.nonzero(own == number).flatten()
-            control = self.control[start : start + count]
-            partner[rows] = start + transport_partners(self.latent[rows], control, rng)
-        return replace(self, partner=partner)
 
 
 @dataclass
@@ -164,9 +109,7 @@ def fit_flow(
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     average = WeightAverage(parameters, settings.ema_decay)
     rng = torch_rng(settings.seed, 0)
-    if validation is not None and not generator.source.is_gaussian:
-        validation = validation.transported(torch_rng(settings.seed, 8))
-    paired = train
+    pairing, validation = _paired(train, validation, generator, settings)
     result, best = FitResult(), _Best(settings, compares=distance is not None)
     finite = FiniteSteps(generator.named_network_parameters(), clip=settings.gradient_clip, conditions=names)
     run = FitRun(WeightState(parameters, [optimiser], average), rng, best, result, finite, file).resumed(state)
@@ -179,9 +122,7 @@ def fit_flow(
         for step in run.remaining(settings.n_steps):
             result.seconds = of_first({"seconds": time.perf_counter() - start})["seconds"]
             optimiser.param_groups[0]["lr"] = settings.learning_rate * _decay(step, result.seconds, settings)
-            if not generator.source.is_gaussian and (paired.partner is None or step % settings.validate_every == 1):
-                # a stream of its own, so that a resumed run finds the same partners
-                paired = train.transported(torch_rng(settings.seed, 7, (step - 1) // settings.validate_every))
+            paired = pairing.at(step)
             loss = batch(partial(_training_step, generator, paired, conditions, settings, optimiser, rng, finite))
             run.note_loss(step, loss, settings.validate_every)
             end = _reason_to_end(step, result.seconds, settings, interrupted=any_of_all(flag=interrupt.requested))
@@ -205,6 +146,13 @@ def fit_flow(
     run.finish(time.perf_counter() - start)
     restore(parameters, best.weights)
     return result
+
+
+def _paired(
+    train: LatentCells, validation: LatentCells | None, generator: Generator, settings: FitSettings
+) -> tuple[Pairing, LatentCells | None]:
+    pair = partial(Pairing, source=generator.source, seed=settings.seed, every=settings.validate_every)
+    return pair(train), None if validation is None else pair(validation).at(1)
 
 
 class _Best:

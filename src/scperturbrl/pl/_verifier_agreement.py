@@ -101,7 +101,7 @@ def verifier_agreement(
     >>> import pandas as pd, scperturbrl as spr
     >>> adata = spr.datasets.toy()
     >>> rows = [
-    ...     {"model": m, "kind": "generator", "condition": "A", "metric": metric, "value": v, "role": role}
+    ...     {"model": m, "kind": "generator", "condition": "A", "metric": metric, "value": v, "scaled": v, "role": role}
     ...     for metric, role, values in (("score_rmse_topk", "rewarded", (1, 2, 3)), ("mse", "held-out", (5, 4, 6)))
     ...     for m, v in zip("xyz", values)
     ... ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scperturbrl._core import keys, log
-from scperturbrl._core.memory import DEFAULT_LIMIT
+from scperturbrl._core.memory_limit import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.threads import one_thread

@@ -9,7 +9,7 @@ import pandas as pd
 
 from scperturbrl import __version__
 from scperturbrl._core import keys, log
-from scperturbrl._core.memory import DEFAULT_LIMIT, bytes_of
+from scperturbrl._core.memory_limit import DEFAULT_LIMIT, bytes_of
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import (
     check_log_normalised,
@@ -128,7 +128,8 @@ def setup_anndata(
 
 def _check_expression(adata: AnnData, layer: str | None) -> None:
     longest = rows_at_once(max(adata.n_vars, 1), bytes_of(DEFAULT_LIMIT))
-    values = row_matrix(adata, expression(adata, layer), longest=longest)
+    values = expression(adata, layer)
+    values = None if values is None else row_matrix(adata, values, longest=longest)
     where = "`X`" if layer is None else f"`layers[{layer!r}]`"
     check_log_normalised(values, where=where)
     if adata.n_vars < 2:

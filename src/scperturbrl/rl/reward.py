@@ -72,7 +72,9 @@ class Reward:
     def __call__(self, cells: Tensor, index: Tensor) -> Scores:
         """Score cells ``(C', n, G)`` of the conditions at `index` ``(C',)``."""
         reference, calibration = self.reference.select(index), self.calibration.select(index)
-        raw = torch.stack([verifier(cells, reference) for verifier in self.verifiers], dim=-1)
+        # one without gradients may leave torch, which cells that carry a gradient do not allow
+        seen = [cells if verifier.differentiable else cells.detach() for verifier in self.verifiers]
+        raw = torch.stack([v(x, reference) for v, x in zip(self.verifiers, seen, strict=True)], dim=-1)
         position = calibrate(raw, calibration)
         rewarded = position if self.calibrated else raw
         return Scores(raw, rewarded, combine(position, calibration, self.weights))

@@ -49,8 +49,19 @@ class SoftReward:
     def __call__(self, latent: Tensor) -> Tensor:
         """Reward ``(n,)`` of latent cells ``(n, d)``, the groups one after the other."""
         cells = self.space.decode(latent).clamp_min(0).view(len(self.index), -1, self.space.mean.shape[0])
-        rewarded = self.reward(cells, self.index).rewarded
+        rewarded = self._rewarded(cells)
         weight = self.reward.verifier_weight[self.index]
         counted = (weight > 0)[:, None, :] & torch.isfinite(rewarded)
         total = weight.sum(1, keepdim=True).clamp_min(1e-12)
         return ((rewarded.masked_fill(~counted, 0) / self.scale * weight[:, None, :]).sum(2) / total).reshape(-1)
+
+    def _rewarded(self, cells: Tensor) -> Tensor:
+        try:
+            return self.reward(cells, self.index).rewarded
+        except RuntimeError as error:
+            if "requires grad" not in str(error):
+                raise
+            counted = zip(self.reward.verifiers, self.reward.weights.tolist(), strict=True)
+            names = [verifier.name for verifier, weight in counted if weight > 0]
+            msg = f"One of the verifiers {names} cannot be differentiated ({error}). Give it `differentiable=False`."
+            raise RuntimeError(msg) from error

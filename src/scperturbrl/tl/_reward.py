@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 WEIGHTS = {"rmse_topk": 8.0}
 
 
+def check_anchor(update_rule: str, anchor: float) -> None:
+    """Without a pretrained population to stay near to, a gradient has no optimum to lead to."""
+    if anchor == 0 and update_rule in ("value_gradient", "hybrid"):
+        msg = f"`anchor` is 0, but `update_rule={update_rule!r}` needs one to stay near to. Use `update_rule='nft'` to let go."
+        raise ValueError(msg)
+
+
 def check_gradients(update_rule: str, reward: Reward) -> None:
     """Refuse a rule that needs gradients where no verifier has any, and name those that it leaves out."""
     without = [v.name for v in reward.verifiers if not v.differentiable]

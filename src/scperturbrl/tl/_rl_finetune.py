@@ -28,7 +28,7 @@ from scperturbrl.flow.finite_steps import skipped_message
 from scperturbrl.rl.finetune import FinetuneResult, finetune
 from scperturbrl.rl.finetuner import FinetuneSettings
 from scperturbrl.rl.rules import UPDATE_RULES, check_source
-from scperturbrl.tl._reward import build_reward, check_gradients
+from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def rl_finetune(
     _check_at_least(0, **({} if energy_budget is None else {"energy_budget": energy_budget}))
     _check_at_least(2, group_size=group_size)
     check_choice("update_rule", update_rule, UPDATE_RULES)
-    _check_anchor(update_rule, anchor)
+    check_anchor(update_rule, anchor)
     if pseudo_references is not None:
         check_choice("pseudo_references", pseudo_references, list(METHODS))
     join()
@@ -249,13 +249,6 @@ def _warn(result: FinetuneResult) -> None:
         )
     if result.skipped:
         log.warn(skipped_message(result.skipped, result.first_skipped, "updates"))
-
-
-def _check_anchor(update_rule: str, anchor: float) -> None:
-    """Without a pretrained population to stay near to, a gradient has no optimum to lead to."""
-    if anchor == 0 and update_rule in ("value_gradient", "hybrid"):
-        msg = f"`anchor` is 0, but `update_rule={update_rule!r}` needs one to stay near to. Use `update_rule='nft'` to let go."
-        raise ValueError(msg)
 
 
 def _check_at_least(lowest: int, **values: float) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from scperturbrl._core import keys, log
-from scperturbrl._core.memory import DEFAULT_LIMIT
+from scperturbrl._core.memory_limit import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
 from scperturbrl.data.cells import Cells
