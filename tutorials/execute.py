@@ -15,6 +15,7 @@ import nbformat
 from nbclient import NotebookClient
 
 HERE = Path(__file__).parent
+NOISE = re.compile(r"^(findfont: .*|.*TqdmWarning: .*|  from .autonotebook import .*)\n", re.MULTILINE)
 TEMPORARY = re.compile(r"\S*ipykernel_\d+/\d+\.py:\d+: ")
 
 
@@ -33,7 +34,8 @@ def strip(notebook: Any) -> None:
             if output.output_type == "execute_result":
                 output.execution_count = None
             if output.output_type == "stream":
-                output.text = TEMPORARY.sub("", output.text)
+                output.text = NOISE.sub("", TEMPORARY.sub("", output.text))
+        cell.outputs = [output for output in cell.outputs if output.get("text", "some")]
 
 
 def main(paths: list[Path]) -> None:
