@@ -37,7 +37,7 @@ def reader(tmp_path, monkeypatch):
     for verb, settings in SMALL.items():
         small = functools.partial(getattr(spr.tl, verb), **settings)
         monkeypatch.setattr(spr.tl, verb, small, raising=False)
-    monkeypatch.setattr("scperturbrl.tl._fit_generator.fit_observation", fit_observation_briefly)
+    monkeypatch.setattr("scperturbrl.data.new_generator.fit_observation", fit_observation_briefly)
     monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
     return types.ModuleType("reader").__dict__
 

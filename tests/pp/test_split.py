@@ -238,3 +238,10 @@ def test_a_new_split_removes_the_reference_of_the_old_one(toy):
     assert "reference" not in toy.uns["scperturbrl"]
     with pytest.raises(ValueError, match="has no reference"):
         spr.tl.score(toy)
+
+
+def test_a_covariate_of_one_value_cannot_be_held_out(toy):
+    toy.obs["donor"] = "only"
+    spr.pp.setup_anndata(toy, covariate_keys=["donor"])
+    with pytest.raises(ValueError, match=r"all perturbed cells have the same donor"):
+        spr.pp.split(toy, holdout="donor")

@@ -320,3 +320,12 @@ def test_a_verifier_of_ones_own_without_gradient_works_by_name(fitted, monkeypat
     assert fitted.obs["observed_reward"].notna().any()
     spr.tl.rl_finetune(fitted, verifiers=["moved_up"], n_iterations=2, n_conditions=2, group_size=4, progress=False)
     assert "moved_up" in fitted.uns["generator_rl"]["history"]
+
+
+def test_what_got_no_score_is_told_with_the_remedy(toy, monkeypatch):
+    told = []
+    monkeypatch.setattr("scperturbrl.tl._score.log.tell", told.append)
+    spr.tl.score(toy, reference="observed")
+    assert not told
+    spr.tl.score(toy)
+    assert all(word in told[0] for word in ("no scores", "held out", "reference='observed'"))

@@ -36,6 +36,14 @@ def finish(started: datetime, written: Iterable[str]) -> None:
     _say("    finished", time=started, deep="wrote " + ", ".join(written))
 
 
+def tell(message: str) -> None:
+    """Say something that the user should see at scanpy's default verbosity."""
+    from scanpy import logging
+
+    if is_first_process():
+        logging.warning(message)
+
+
 def note(message: str) -> None:
     """Log something that the user may want to know."""
     _say(message)

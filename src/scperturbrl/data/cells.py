@@ -126,7 +126,10 @@ class Cells:
         """
         group = self.table["group"].iloc[row]
         if group not in self._control_rows:
-            msg = f"Condition {self.table.index[row]!r} has no control cells with the same covariates ({group})."
+            msg = (
+                f"Condition {self.table.index[row]!r} has no control cells with the same covariates ({group}). "
+                "Declare covariates that have control cells at every value, such as a donor, or leave its cells out."
+            )
             raise ValueError(msg)
         return self._control_rows[group]
 

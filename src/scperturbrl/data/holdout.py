@@ -88,13 +88,15 @@ def candidates(table: pd.DataFrame, setup: Setup, holdout: str) -> dict[str, lis
     elif holdout in setup.covariate_keys:
         value = perturbed["covariates"].str[setup.covariate_keys.index(holdout)]
         units = {str(name): list(group.index) for name, group in perturbed.groupby(value)}
-        why = "there are no perturbed cells"
+        why = f"all perturbed cells have the same {holdout}" if len(units) else "there are no perturbed cells"
+        units = units if len(units) > 1 else {}
     else:
         options = ["combinations", "perturbations", "column", *setup.covariate_keys]
         msg = f"`holdout` is {holdout!r}.{near_matches(holdout, options)} Covariates must be declared in `pp.setup_anndata`."
         raise KeyError(msg)
     if not units:
-        others = [name for name in setup.covariate_keys if name != holdout]
+        values = {name: perturbed["covariates"].str[i].nunique() for i, name in enumerate(setup.covariate_keys)}
+        others = [name for name, n in values.items() if name != holdout and n > 1]
         remedy = f"a covariate, one of {others}" if others else "a covariate after declaring it in `pp.setup_anndata`"
         msg = f"`holdout={holdout!r}` is impossible: {why}. Hold out {remedy}, such as a cell type or donor."
         raise ValueError(msg)

@@ -101,5 +101,5 @@ def _load(name: str, organism: str) -> pd.DataFrame:
     try:
         return pd.DataFrame(loaders[name]())
     except (OSError, ValueError, RuntimeError) as error:
-        msg = f"decoupler could not load {name!r} ({error}). Without internet, pass a table with source, target and weight."
-        raise ConnectionError(msg) from error
+        msg = f"decoupler could not load {name!r} ({error}). Without internet, pass a table with source, target and weight, or leave `network` out."
+        raise ConnectionError(msg) from None

@@ -149,6 +149,7 @@ def score(
     if percentile:
         adata.obs[keys.percentile(key)] = found.percentiles
     adata.uns[keys.score(key)] = _record(target, scorer, found.scores, kind) | _columns(Setup.of(home))
+    _tell_not_scored(adata.uns[keys.score(key)])
     slots = [f"obsm[{keys.score(key)!r}]", f"obs[{keys.reward(key)!r}]", f"uns[{keys.score(key)!r}]"]
     log.finish(started, slots + ([f"obs[{keys.percentile(key)!r}]"] if percentile else []))
 
@@ -185,6 +186,16 @@ def _columns(setup: Setup) -> dict[str, Any]:
     return {"columns": [setup.perturbation_key, *setup.covariate_keys, *dose], "control": setup.control}
 
 
+def _tell_not_scored(record: dict[str, Any]) -> None:
+    names = [str(name) for name in record["not_scored"]]
+    if names and not record["uses_held_out_cells"]:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        log.tell(
+            f"{', '.join(map(repr, names[:3]))}{more}: no scores, because training cells say nothing of what is held out. "
+            "`reference='observed'` lets measured cells of a condition judge, for evaluation only."
+        )
+
+
 def _record(target: ScoredCells, scorer: Scorer, scores: np.ndarray, reference: str) -> dict[str, Any]:
     perturbed = np.unique(target.conditions[~target.is_control].astype(str))
     scored = np.unique(target.conditions[np.isfinite(scores).any(1)].astype(str))
@@ -194,7 +205,7 @@ def _record(target: ScoredCells, scorer: Scorer, scores: np.ndarray, reference: 
         "uses_held_out_cells": reference == "observed",
         "verifiers": [verifier.name for verifier in scorer.verifiers],
         "not_scored": np.setdiff1d(perturbed, scored),
-        "reason": "no reference: too few cells of the condition may be used",
+        "reason": "held out, or too few cells: the cells that may be used say nothing of these conditions",
         "silent": pd.DataFrame(silent, columns=["condition", "verifier"], index=[str(i) for i in range(len(silent))]),
     }
     if scorer.trust is not None:
