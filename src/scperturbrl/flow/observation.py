@@ -66,7 +66,8 @@ class NegativeBinomialObservation(nn.Module):
         With ``differentiable=True`` the cells carry a gradient with respect to the rate. For a Poisson count K with
         mean m, ``d E[f(K)] / dm = E[f(K + 1) - f(K)]`` (the Stein-Chen identity); a negative binomial is a Poisson whose
         mean is multiplied by a gamma variable that does not depend on m. So the difference that one more count makes
-        is an unbiased derivative of the expected value of a cell.
+        is an unbiased derivative of the expected value of a cell. With a `total` it is one to first order: what one more count
+        does to the other genes of the cell is left out, because changes of scaled rates add up to nothing.
 
         Parameters
         ----------
