@@ -101,3 +101,32 @@ def test_residuals_of_parts_add_and_token_0_has_none():
     found = observation.condition_residual(torch.tensor([[0, 0], [2, 0], [1, 3]]))
     expected = [torch.zeros(4), observation.residual[2], observation.residual[1] + observation.residual[3]]
     torch.testing.assert_close(found, torch.stack(expected))
+
+
+def test_cells_with_a_total_have_it_and_rates_add_up_to_it():
+    observation = NegativeBinomialObservation(4, 2, 1, total=100.0)
+    observation.log_theta.copy_(torch.tensor(THETA).log())
+    observation.intercept.copy_(torch.tensor([0.0, 1.0, 2.0, 3.0]))
+    log_rate = observation.log_rate(torch.zeros(50, 2))
+    torch.testing.assert_close(log_rate.exp().sum(1), torch.full((50,), 100.0))
+    cells, counts = observation.sample(log_rate, torch.full((50,), 0.5), torch_rng(0))
+    drawn = counts.sum(1) > 0
+    torch.testing.assert_close(torch.expm1(cells).sum(1)[drawn], torch.full((int(drawn.sum()),), 100.0))
+    assert counts.sum(1).mean() == pytest.approx(200, rel=0.2)
+
+
+def test_the_gradient_with_a_total_is_that_of_the_expected_cell():
+    n, unit, weight = 200_000, 0.1, torch.tensor([1.0, -1.0, 0.5, 0.2])
+    observation = NegativeBinomialObservation(4, 2, 1, total=100.0)
+    observation.log_theta.fill_(1.0)
+    start, direction = torch.tensor([1.0, 1.5, 2.0, 2.2]), torch.tensor([1.0, -0.5, 0.3, 0.0])
+
+    def value(shift, *, differentiable=False):
+        log_rate = observation.scaled((start + shift * direction).expand(n, -1))
+        sample = observation.sample(log_rate, torch.full((n,), unit), torch_rng(1), differentiable=differentiable)
+        return (sample[0] @ weight).mean()
+
+    shift = torch.tensor(0.0, requires_grad=True)
+    value(shift, differentiable=True).backward()
+    slope = (value(0.1) - value(-0.1)) / 0.2
+    assert shift.grad.item() == pytest.approx(slope.item(), rel=0.1)
