@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.observation_fit import BATCH, fit_dispersion, fit_log_rate, fit_residual
+from scperturbrl.flow.observation_fit import BATCH, fit_dispersion, fit_log_rate
+from scperturbrl.flow.residual_fit import fit_residual
 
 if TYPE_CHECKING:
     from scperturbrl.flow.generator import Generator
@@ -79,10 +80,10 @@ def fit_observation(
         target = shrink(latent, codes, factor)
         steps = n_steps if round_ == 0 else n_steps // 3
         fit_log_rate(observation, counts, unit, target, n_steps=steps, rng=rng, pool=pool)
-        seen, expected = fit_dispersion(observation, counts, unit, target, codes)
+        totals = fit_dispersion(observation, counts, unit, target, codes)
         if round_ < n_rounds:
             factor = _signal_share(generator, unit, latent, codes, factor, rng)
-    fit_residual(observation, seen, expected, tokens)
+    fit_residual(observation, totals, tokens)
     return factor
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,22 @@ if TYPE_CHECKING:
     CountBlock = Callable[[Tensor], Tensor]
 
 BATCH = 512
+
+
+class ConditionCounts(NamedTuple):
+    """Totals over the training cells of C conditions, each ``(C, G)``.
+
+    Attributes
+    ----------
+    seen, expected
+        Counts, and what the latent cells let expect.
+    deviations
+        Squared differences of the two, cell by cell.
+    """
+
+    seen: Tensor
+    expected: Tensor
+    deviations: Tensor
 
 
 def fit_log_rate(
@@ -75,19 +91,15 @@ def fit_dispersion(
     unit: Tensor,
     latent: Tensor,
     codes: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Set the level of every gene and its dispersion by moments; return counts seen and expected per condition.
+) -> ConditionCounts:
+    """Set the level of every gene and its dispersion by moments; return what was seen and expected per condition.
 
     The intercept is moved so that expected and seen totals agree, then ``1 / theta_g`` is the ratio of the excess of
     squared residuals over Poisson to the squared means, shrunk towards the median of all genes where counts are few.
-
-    Returns
-    -------
-    Counts seen and counts expected, each ``(n_conditions, G)``.
     """
     n_conditions = int(codes.max()) + 1
     seen = torch.zeros(n_conditions, observation.intercept.numel())
-    expected = torch.zeros_like(seen)
+    expected, deviations = torch.zeros_like(seen), torch.zeros_like(seen)
     excess, squares = torch.zeros(seen.shape[1]), torch.zeros(seen.shape[1])
     for final in (False, True):
         seen.zero_(), expected.zero_()
@@ -97,12 +109,14 @@ def fit_dispersion(
             seen.index_add_(0, codes[index], block)
             expected.index_add_(0, codes[index], mean)
             if final:
-                excess += ((block - mean).square() - mean).sum(0)
+                squared = (block - mean).square()
+                deviations.index_add_(0, codes[index], squared)
+                excess += (squared - mean).sum(0)
                 squares += mean.square().sum(0)
         if not final:
             observation.intercept += torch.log((seen.sum(0) + 0.5) / (expected.sum(0) + 0.5))
     _set_theta(observation, excess, squares)
-    return seen, expected
+    return ConditionCounts(seen, expected, deviations)
 
 
 def _set_theta(observation: NegativeBinomialObservation, excess: Tensor, squares: Tensor) -> None:
@@ -112,57 +126,3 @@ def _set_theta(observation: NegativeBinomialObservation, excess: Tensor, squares
     prior = 5.0
     inverse = (excess + prior * common) / (squares + prior)
     observation.log_theta.copy_(torch.log(1 / inverse.clamp(1 / MAX_DISPERSION, 1e2)))
-
-
-@torch.no_grad()
-def fit_residual(
-    observation: NegativeBinomialObservation,
-    seen: Tensor,
-    expected: Tensor,
-    tokens: Tensor,
-    *,
-    ridges: Tensor | None = None,
-) -> None:
-    """Regress what the latent misses of each condition on its parts.
-
-    The target is the log ratio of seen to expected counts of a training condition. Ridge over the parts, with the
-    penalty and then a factor per gene chosen by leaving one condition out: a gene whose residual does not
-    predict left-out conditions keeps none.
-
-    Parameters
-    ----------
-    observation
-        Layer whose residual is set, in place.
-    seen, expected
-        ``(C, G)`` counts of C training conditions.
-    tokens
-        ``(C, L)`` parts of each, 0 for none.
-    ridges
-        Penalties to try.
-    """
-    n_tokens = observation.residual.shape[0]
-    design = torch.zeros(len(tokens), n_tokens).scatter_add_(1, tokens, torch.ones_like(tokens, dtype=torch.float32))[
-        :, 1:
-    ]
-    used = design.sum(0) > 0
-    design = design[:, used]
-    target = torch.log((seen + 1) / (expected + 1))
-    if len(design) < 3 or not used.any():
-        return
-    weight = (expected + 1) / (expected + 1).mean(1, keepdim=True)
-    best_error, best = torch.tensor(torch.inf), None
-    for ridge in ridges if ridges is not None else torch.logspace(-1, 2, 7):
-        inverse = torch.linalg.inv(design.T @ design + ridge * torch.eye(design.shape[1]))
-        hat = design @ inverse @ design.T
-        left_out = target - (target - hat @ target) / (1 - hat.diagonal())[:, None]
-        error = (weight * (target - left_out).square()).sum()
-        if error < best_error:
-            best_error, best = error, (inverse @ design.T @ target, left_out)
-    if best is None:
-        return
-    coefficients, left_out = best
-    # least-squares slope of the truth on its left-out prediction, clipped to [0, 1]
-    slope = (left_out * target).sum(0) / left_out.square().sum(0).clamp_min(1e-8)
-    residual = torch.zeros(n_tokens - 1, target.shape[1])
-    residual[used] = coefficients * slope.clamp(0, 1)
-    observation.residual[1:] = residual
