@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import evaluation_speed, grid, report
+from benchmarks import evaluation_speed, grid, page, report
 from benchmarks.arms import ARMS, DEFAULT
 from benchmarks.speed import run as speed
 from benchmarks.speed.report import markdown, table
@@ -35,6 +35,9 @@ def main(arguments: list[str] | None = None) -> None:
     if options.what in ("main", "run"):
         grid.run(names, options.models, range(options.seeds), data=options.data, out=options.out)
     results = grid.collect(options.out, names)
+    if options.page:
+        print(page.write(results, options.page, grid.provenance()))
+        return
     print(report.write(results, options.out, short=options.short, provenance=grid.provenance()))
 
 
@@ -62,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the real data sets")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--short", action="store_true", help="fewer rows and columns, no pictures")
+    parser.add_argument("--page", type=Path, help="write the report as a page of the documentation in this folder")
     parser.add_argument("--smoke", action="store_true", help="speed: only check that ratios hold, in under a minute")
     parser.add_argument("--parts", nargs="+", choices=speed.PARTS, help="speed: what to measure (default: all)")
     parser.add_argument("--largest", type=int, help="speed: largest size of the growth curves")

@@ -49,10 +49,10 @@ def write(results: pd.DataFrame, out: Path, *, short: bool = False, provenance: 
     """Write ``results.csv``, ``report.md`` and the pictures; return the report."""
     measured = results[results["kind"] != "skipped"]
     results.to_csv(out / "results.csv", index=False)
-    pictures = [] if short else _pictures(measured, out)
+    drawn = [] if short else pictures(measured, out)
     text = summarise(results, short=short)
-    if pictures:
-        text += "\n" + "\n".join(f"![{name}]({name}.png)" for name in pictures) + "\n"
+    if drawn:
+        text += "\n" + "\n".join(f"![{name}]({name}.png)" for name in drawn) + "\n"
     if provenance and not short:
         text += f"\nMeasured with {provenance}.\n"
     (out / "report.md").write_text(text, encoding="utf-8")
@@ -170,8 +170,8 @@ def _published(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _pictures(rows: pd.DataFrame, out: Path) -> list[str]:
-    """Draw one picture a data set: scaled scores of the held-out metrics."""
+def pictures(rows: pd.DataFrame, out: Path, *, dpi: int = 150) -> list[str]:
+    """Draw one picture a data set, the scaled scores of the held-out metrics, into `out`; returns their names."""
     import matplotlib.pyplot as plt
 
     names = []
@@ -179,7 +179,7 @@ def _pictures(rows: pd.DataFrame, out: Path) -> list[str]:
         figure = _scaled(part)
         if figure is None:
             continue
-        figure.savefig(out / f"{name}.png", dpi=150)
+        figure.savefig(out / f"{name}.png", dpi=dpi)
         plt.close(figure)
         names.append(str(name))
     return names

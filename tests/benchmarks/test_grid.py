@@ -12,7 +12,7 @@ if importlib.util.find_spec("benchmarks") is None:
 
 from benchmarks.__main__ import main
 
-from benchmarks import arms, grid, report, suites
+from benchmarks import arms, grid, overview, report, suites
 
 MODELS = ["baselines", "generator", "generator_longer", "generator_rl"]
 SMALL = {"n_steps": 20, "width": 16, "n_latent": 6}
@@ -118,3 +118,49 @@ def test_data_that_are_not_here_are_told_not_fatal(grid_of_toys, tmp_path, capsy
     grid_of_toys.setitem(suites.DATASETS, "absent", suites.Dataset("absent", absent, ""))
     grid.run(["absent"], ["baselines"], [0], data=tmp_path, out=tmp_path)
     assert "not available here (kang.h5ad)" in capsys.readouterr().out
+
+
+def test_the_page_has_every_data_set_and_its_picture(measured, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(suites.DATASETS, "toy", suites.Dataset("toy", None, "cells"))
+    main(["report", "--suites", "toy", "--out", str(measured), "--page", str(tmp_path)])
+    assert capsys.readouterr().out.strip() == str(tmp_path / "results.md")
+    text = (tmp_path / "results.md").read_text()
+    assert "## Toy" in text
+    assert "| toy | " in text
+    assert (tmp_path / "_static" / "results" / "toy.png").stat().st_size > 5000
+
+
+def line(model, metric, values, kind="generator", role="related"):
+    columns = ("suite", "model", "kind", "metric", "role", "seed", "condition", "covariates", "value")
+    return [
+        dict(zip(columns, ("some_set", model, kind, metric, role, seed, "a", "", value), strict=True))
+        for seed, value in enumerate(values)
+    ]
+
+
+def test_the_overview_counts_seeds_and_picks_the_best_baseline():
+    distances = ("energy_distance", "mse", "mmd")
+    rows = [
+        *(row for name in distances for row in line("generator", name, [1.0, 2.0, 3.0])),
+        *(row for name in distances for row in line("control", name, [9.0, 9.0, 9.0], "baseline")),
+        *(row for name in distances for row in line("additive", name, [2.0, 2.0, 2.0], "baseline")),
+        *(row for name in distances for row in line("generator_longer", name, [1.0, 2.0, 2.0])),
+        *(row for name in distances for row in line("generator_rl", name, [0.9, 1.0, 4.0])),
+        *line("generator", "pearson_delta", [0.5, 0.5, 0.5]),
+        *line("control", "pearson_delta", [0.1, 0.1, 0.1], "baseline"),
+        *line("additive", "pearson_delta", [0.6, 0.6, 0.6], "baseline"),
+    ]
+    for metric in overview.CLAIMED:
+        rows += line("generator_longer", metric, [0.5, 0.5, 0.5], role="rewarded")
+        rows += line("generator_rl", metric, [0.6, 0.7, 0.5 if metric == "score_rmse_topk" else 0.8], role="rewarded")
+    rows += line("generator_longer", "weighted_r2_delta", [0.1, 0.1, 0.1], role="held-out")
+    rows += line("generator_rl", "weighted_r2_delta", [0.3, 0.3, 0.3], role="held-out")
+    table = pd.DataFrame(rows)
+    generator = overview.generator_lines(table).splitlines()[-1]
+    assert generator.startswith("| some set | 2 | 2 (additive) | 1.00 (0.50 to 1.50) | 2e+03 |")
+    assert generator.endswith("0.500 | 0.600 (additive) |")
+    trained = overview.post_training_lines(table).splitlines()[-1]
+    assert "| +0.2000 (3/3) | +0.1000 (2/3) |" in trained
+    assert "| 2 of 3 | 0.900 (0.500 to 2.000) |" in trained
+    negative = table.assign(value=table["value"].where(table["model"] != "additive", -table["value"]))
+    assert "(additive) | - |" in overview.generator_lines(negative)

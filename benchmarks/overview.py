@@ -1,0 +1,93 @@
+"""All data sets at a glance: one line each, in ratios and differences that can be compared between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+import scperturbrl as spr
+from benchmarks.arms import BASE, LONGER, RL
+from scperturbrl.metrics import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CLAIMED = {
+    "score_pearson_topk": "Pearson",
+    "score_rmse_topk": "RMSE",
+    "score_de_spearman": "DE Spearman",
+    "score_pathway_activity": "Pathway",
+}
+HELD_OUT = "held-out"
+
+
+def generator_lines(results: pd.DataFrame) -> str:
+    """How the fitted generator stands beside the best baseline of each data set and metric."""
+    lines = [
+        "| data set | E-distance | best baseline | ratio | MSE x 1e3 | best baseline | ratio | Pearson delta | best baseline |",
+        "|---" * 9 + "|",
+    ]
+    for name, rows in results.groupby("suite", sort=False):
+        means = _means(rows)
+        if BASE not in means.columns.get_level_values("model"):
+            continue
+        cells = [str(name).replace("_", " ")]
+        for metric, scale in (("energy_distance", 1.0), ("mse", 1e3)):
+            own, best, label = _beside_best(means[metric], _baselines(rows))
+            # an unbiased distance may be below 0, and then a ratio says nothing
+            ratio = _range(own / best, 2) if (best > 0).all() else "-"
+            cells += [f"{own.median() * scale:.3g}", f"{best.median() * scale:.3g} ({label})", ratio]
+        own, best, label = _beside_best(means["pearson_delta"], _baselines(rows), largest=True)
+        cells += [f"{own.median():.3f}", f"{best.median():.3f} ({label})"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def post_training_lines(results: pd.DataFrame) -> str:
+    """What post-training adds to training on for as long: differences of the scores, ratios of the distances, verdicts."""
+    lines = [
+        "| data set | "
+        + " | ".join(CLAIMED.values())
+        + " | all four raised | E-distance | MMD | not rewarded: better / tied / worse |",
+        "|---" * (len(CLAIMED) + 5) + "|",
+    ]
+    for name, rows in results.groupby("suite", sort=False):
+        means = _means(rows)
+        if not {RL, LONGER} <= set(means.columns.get_level_values("model")):
+            continue
+        change = pd.DataFrame({metric: means[metric][RL] - means[metric][LONGER] for metric in CLAIMED})
+        cells = [str(name).replace("_", " ")]
+        cells += [f"{own.median():+.4f} ({(own > 0).sum()}/{len(own)})" for _, own in change.items()]
+        cells.append(f"{int((change > 0).all(axis=1).sum())} of {len(change)}")
+        cells += [_range(means[metric][RL] / means[metric][LONGER], 3) for metric in ("energy_distance", "mmd")]
+        cells.append(_verdicts(rows))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean over conditions: a row a seed, columns by metric and model."""
+    return rows.groupby(["seed", "metric", "model"])["value"].mean().unstack(["metric", "model"])
+
+
+def _baselines(rows: pd.DataFrame) -> list[str]:
+    return [str(name) for name in rows.loc[rows["kind"] == "baseline", "model"].unique()]
+
+
+def _beside_best(
+    means: pd.DataFrame, baselines: Iterable[str], *, largest: bool = False
+) -> tuple[pd.Series, pd.Series, str]:
+    medians = means[[name for name in baselines if name in means]].median().dropna()
+    best = str(medians.idxmax() if largest else medians.idxmin())
+    return means[BASE], means[best], best.replace("_", " ")
+
+
+def _range(values: pd.Series, digits: int) -> str:
+    return f"{values.median():.{digits}f} ({values.min():.{digits}f} to {values.max():.{digits}f})"
+
+
+def _verdicts(rows: pd.DataFrame) -> str:
+    metrics = [name for name in METRICS if name in set(rows.loc[rows["role"] == HELD_OUT, "metric"])]
+    verdict = spr.get.differences(rows, RL, reference=LONGER, metrics=metrics)["verdict"].value_counts()
+    return " / ".join(str(verdict.get(word, 0)) for word in ("better", "tie", "worse"))

@@ -1,0 +1,50 @@
+"""The whole report as a page of the documentation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks import overview, report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+FILE, PICTURES = "results.md", "_static/results"
+_HEAD = """# Results
+
+`python -m benchmarks report --page docs` has written this page from the files in `benchmarks/results`; change it there. What the arms, baselines and data
+sets are, and what the figures mean in plain sentences, stands in [Benchmarks](benchmarks.md).
+
+## The generator beside the best baseline
+
+Each figure is the median over seeds of the mean over held-out conditions; the baseline is the one that is best on this data set by that very
+metric, so it is chosen with hindsight. Ratios are taken seed by seed, with their range; below 1 the generator is closer to the real cells.
+
+"""
+_POST = """
+## Post-training beside training on for as long
+
+Differences of the four rewarded scores (median over seeds, and in how many seeds they are above 0), ratios of the distances (below 1:
+post-trained cells are closer to the real ones), and the paired bootstrap over conditions for the metrics that no reward is related to.
+
+"""
+
+
+def write(results: pd.DataFrame, docs: Path, provenance: str) -> Path:
+    """Write the page and its pictures into the folder of the documentation; returns the file of the page."""
+    measured = results[results["kind"] != "skipped"]
+    pictures = docs / PICTURES
+    pictures.mkdir(parents=True, exist_ok=True)
+    parts = [_HEAD, overview.generator_lines(measured), _POST, overview.post_training_lines(measured)]
+    drawn = report.pictures(measured, pictures, dpi=110)
+    for name, rows in results.groupby("suite", sort=False):
+        parts.append(f"\n## {str(name).replace('_', ' ').capitalize()}\n\n{report.summarise(rows)}")
+        if name in drawn:
+            alt = "Scaled scores of the metrics that were not rewarded, for each model: median and middle half"
+            parts.append(f"\n```{{image}} {PICTURES}/{name}.png\n:alt: {alt}\n:width: 640px\n```\n")
+    parts.append(f"\nMeasured with {provenance}.\n")
+    file = docs / FILE
+    file.write_text("".join(parts), encoding="utf-8")
+    return file
