@@ -1,7 +1,8 @@
 """The models of the grid: our generator under several treatments, and competitors behind one interface.
 
 ``generator_longer`` is trained on for as many CPU seconds as ``generator_rl`` took. ``energy_only`` is post-training without
-rewards. ``unguarded`` rewards raw scores without anchor, energy distance or guard, which is how rewards get hacked.
+rewards, ``rewards_only`` without the energy distance. ``unguarded`` rewards raw scores without anchor, energy distance or
+guard, which is how rewards get hacked. ``best_of_8`` trains nothing: it keeps one in eight cells of ``generator`` by their reward.
 """
 
 from __future__ import annotations
@@ -35,11 +36,14 @@ class Arm:
         Arms whose generator or time it builds on.
     make
         Fits it into ``uns[name]``, given the data, the seed and the CPU seconds of what it needs. None for an adapter.
+    draw
+        Instead of `make`, for an arm that is no generator of its own: so many cells of each test condition, given the data and the seed.
     """
 
     name: str
     needs: tuple[str, ...] = ()
     make: Callable[[AnnData, int, Mapping[str, float]], None] | None = field(default=None)
+    draw: Callable[[AnnData, int, int], AnnData] | None = field(default=None)
 
 
 def _fit(adata: AnnData, seed: int, seconds: Mapping[str, float]) -> None:
@@ -53,6 +57,14 @@ def _longer(adata: AnnData, seed: int, seconds: Mapping[str, float]) -> None:
         spr.tl.fit_generator(adata, init_from=BASE, key_added=LONGER, **options)
 
     train(steps_for(seconds[RL], train))
+
+
+def _best_of_8(adata: AnnData, n_cells: int, seed: int) -> AnnData:
+    """The best of eight by the default reward; conditions without training cells are judged by a guess from their parts."""
+    made = spr.tl.predict(adata, key=BASE, n_cells=8 * n_cells, seed=seed)
+    spr.tl.score(made, reference=adata, pseudo_references="ridge")
+    spr.tl.select(made, n=8, seed=seed)
+    return made[made.obs["generated_selected"].to_numpy()].copy()
 
 
 def _finetuned(name: str, **options: Any) -> Arm:
@@ -71,7 +83,9 @@ ARMS = {
         Arm(LONGER, (BASE, RL), _longer),
         _finetuned(RL),
         _finetuned("energy_only", reward_steps=0),
+        _finetuned("rewards_only", energy_steps=0),
         _finetuned("unguarded", calibrate=False, update_rule="nft", anchor=0.0, energy_steps=0, guard=False),
+        Arm("best_of_8", (BASE,), draw=_best_of_8),
         *(Arm(name) for name in ADAPTERS),
     )
 }

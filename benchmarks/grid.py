@@ -79,6 +79,16 @@ def _table(prepared: Prepared, seed: int, arm: Arm, folder: Path, seconds: dict[
             made = _by_adapter(adata, arm.name, prepared.n_cells, seed)
         notes: dict[str, Any] = {"cpu_seconds": watch.seconds, "stopped": ""}
         notes["engine_of_model"] = f"{ADAPTERS[arm.name].package} {ADAPTERS[arm.name].installed_version()}"
+    elif arm.draw:
+        for name in arm.needs:
+            fitted(ARMS[name], adata, seed, folder, seconds)
+        with stopwatch() as watch:
+            made = arm.draw(adata, prepared.n_cells, seed)
+        notes = {
+            "cpu_seconds": watch.seconds,
+            "stopped": "",
+            "engine_of_model": f"scperturbrl {version('scperturbrl')}",
+        }
     else:
         fitted(arm, adata, seed, folder, seconds)
         params = adata.uns[arm.name]["params"]

@@ -53,6 +53,18 @@ def test_every_cell_of_the_grid_has_a_file(measured):
     assert names == [f"toy/0/{model}.csv" for model in MODELS]
 
 
+def test_the_best_of_eight_cells_score_higher_than_all(measured, grid_of_toys, monkeypatch):
+    kept = []
+    select = spr.tl.select
+    monkeypatch.setattr(spr.tl, "select", lambda adata, **o: kept.append(select(adata, **o)), raising=False)
+    grid.run(["toy"], ["best_of_8"], [0], data=measured, out=measured)
+    file = grid.cell_file(measured, "toy", 0, "best_of_8")
+    assert set(pd.read_csv(file)["n_cells"]) == {20}
+    file.unlink()
+    assert (kept[0]["selected_by"] == "reward").all()
+    assert (kept[0]["reward_selected"] > kept[0]["reward_all"]).all()
+
+
 def test_a_second_run_measures_nothing_and_a_lost_cell_is_measured_again(measured, capsys, monkeypatch):
     grid.run(["toy"], ["baselines", "generator"], [0], data=measured, out=measured)
     assert capsys.readouterr().out == "toy, seed 0: kept\n"
