@@ -33,6 +33,25 @@ def test_average_ranks_of_many_ties_are_scipys(x):
 
 
 @fuzz
+@given(hnp.arrays(np.float32, (3, 9), elements=st.floats(width=32, allow_nan=False)))
+def test_average_ranks_in_single_precision_are_scipys(x):
+    np.testing.assert_array_equal(stats.average_ranks(torch.from_numpy(x)), sps.rankdata(x, axis=-1))
+
+
+def test_average_ranks_of_the_two_zeros_and_of_infinities_are_scipys():
+    x = np.array([[0.0, -0.0, 1e-45, -1e-45, np.inf, -np.inf, np.inf, -3.0]], dtype=np.float32)
+    np.testing.assert_array_equal(stats.average_ranks(torch.from_numpy(x)), sps.rankdata(x, axis=-1))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_ranks_of_many_rows_are_those_of_each(masked):
+    x = draw((90, 1500), ties=True).float()
+    mask = draw((90, 1500), seed=1) > 0 if masked else None
+    alone = [stats.average_ranks(row, None if mask is None else mask[i]) for i, row in enumerate(x)]
+    torch.testing.assert_close(stats.average_ranks(x, mask), torch.stack(alone), rtol=0, atol=0)
+
+
+@fuzz
 @given(rows, seeds)
 def test_masked_ranks_are_ranks_of_what_is_left(x, seed):
     mask = np.random.default_rng(seed).random(x.shape) < 0.6
