@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -36,9 +37,9 @@ def brute_mmd(x: np.ndarray, y: np.ndarray) -> float:
     return off_diagonal(kernel(x, x)) + off_diagonal(kernel(y, y)) - 2 * kernel(x, y).mean()
 
 
-@pytest.mark.parametrize("block", [1, 100, 2**18])
-def test_energy_and_mmd_match_brute_force_for_any_block(monkeypatch, block):
-    monkeypatch.setattr(distribution, "_BLOCK", block)
+@pytest.mark.parametrize("tile", [1, 7, 256])
+def test_energy_and_mmd_match_brute_force_for_any_block(monkeypatch, tile):
+    monkeypatch.setattr(distribution, "_TILE", tile)
     x, y = populations(0)
     assert energy_distance(x, y) == pytest.approx(brute_energy(x, y), rel=1e-10)
     assert mmd_rbf(x, y) == pytest.approx(brute_mmd(x, y), rel=1e-8)
@@ -55,13 +56,37 @@ def test_energy_in_one_dimension_matches_scipy():
     assert energy_distance(x, y) == pytest.approx(expected, rel=1e-9)
 
 
-def test_blocks_hold_few_distances(monkeypatch):
-    sizes = []
-    monkeypatch.setattr(distribution, "cdist", lambda *args: sizes.append(args[0].shape[0]) or cdist(*args))
-    cells = np.random.default_rng(2).normal(size=(1500, 2))
-    energy_distance(cells, cells + 1)
-    assert max(sizes) * 1500 <= 2**18
-    assert sum(sizes) == 3 * 1500
+def test_what_is_known_of_the_second_population_is_not_computed_again(monkeypatch):
+    x, y = populations(2)
+    known = mean_pairwise_distance(y)
+    expected = energy_distance(x, y)
+    seen = []
+    within = distribution._mean_within
+    monkeypatch.setattr(
+        distribution, "_mean_within", lambda cells, *args, **named: seen.append(len(cells)) or within(cells, *args, **named)
+    )
+    assert energy_distance(x, y, within_y=known) == expected
+    assert seen == [len(x)]
+
+
+def test_distances_of_single_precision_far_from_the_origin_are_scipys():
+    x, y = (part.astype(np.float32) + 1000 for part in populations(3))
+    assert energy_distance(x, y) == pytest.approx(brute_energy(x, y), abs=1e-9)
+
+
+def test_few_distances_are_in_memory_at_a_time():
+    cells = np.random.default_rng(2).normal(size=(3000, 2))
+    tracemalloc.start()
+    try:
+        energy_distance(cells, cells + 1)
+        assert tracemalloc.get_traced_memory()[1] < 3e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_copies_of_a_cell_are_at_no_distance():
+    copies = np.tile(np.random.default_rng(0).normal(3, 1, (1, 40)), (30, 1))
+    assert mean_pairwise_distance(copies) == pytest.approx(0, abs=1e-6)
 
 
 @given(seed=seeds, shift=st.floats(-50, 50))
