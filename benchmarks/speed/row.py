@@ -84,14 +84,14 @@ def seconds(work: Callable[[], object], *, repeats: int = 3, warm_up: bool = Tru
 
 
 def compare(ours: Callable[[], object], theirs: Callable[[], object], *, repeats: int = 3) -> tuple[float, float]:
-    """Median CPU seconds of both, in turns, so that a change of the machine's pace hits both.
+    """CPU seconds of both in the fastest of `repeats` turns of each; other programs only ever make a turn slower.
 
-    The faster side is run as often as the slower one takes, or a busy machine's cold caches would count against it alone.
+    A turn of the faster side runs it as often as the slower one takes, or cold caches would count against it alone.
     """
     first = [seconds(work, repeats=1) for work in (ours, theirs)]
     often = [min(max(round(max(first) / own), 1), MOST_TIMES) for own in first]
     found = [(_average(ours, often[0]), _average(theirs, often[1])) for _ in range(repeats)]
-    return median(pair[0] for pair in found), median(pair[1] for pair in found)
+    return min(pair[0] for pair in found), min(pair[1] for pair in found)
 
 
 def _average(work: Callable[[], object], n: int) -> float:

@@ -28,6 +28,29 @@ def test_a_ratio_below_half_of_what_is_stated_fails_and_is_named(ratio, status, 
     assert ("a kernel" in capsys.readouterr().out) == bool(status)
 
 
+@pytest.mark.parametrize(("ratios", "found"), [([20.0, 1.0], [20.0]), ([1.0, 20.0], [20.0]), ([1.0, 2.0], [2.0])])
+def test_only_a_ratio_that_is_low_is_measured_again_and_only_once(ratios, found):
+    left = iter(ratios)
+    assert [row.ratio for row in run._again_if_low(lambda: [line(next(left))])] == found
+
+
+def test_what_was_high_enough_is_kept_when_its_part_is_measured_again():
+    turns = iter([[line(12.0), line(1.0)], [line(0.5), line(11.0)]])
+    assert [row.ratio for row in run._again_if_low(lambda: next(turns))] == [12.0, 11.0]
+
+
+def test_slower_turns_do_not_count(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(row.time, "process_time", lambda: clock[0])
+
+    def work(*costs):
+        left = iter(costs)
+        return lambda: clock.__setitem__(0, clock[0] + next(left))
+
+    # each is run once to warm up and once to learn how often a turn runs it
+    assert row.compare(work(5, 5, 5, 3), work(5, 5, 4, 20), repeats=2) == (3, 4)
+
+
 def test_what_depends_on_the_machine_or_is_not_stated_cannot_fail():
     assert run.check([line(0.1, within_run=False), line(0.1, math.nan)]) == 0
     assert run.check([row.limit("memory", "all", 900.0, "MB", most=100.0)]) == 0

@@ -63,7 +63,9 @@ def test_what_is_known_of_the_second_population_is_not_computed_again(monkeypatc
     seen = []
     within = distribution._mean_within
     monkeypatch.setattr(
-        distribution, "_mean_within", lambda cells, *args, **named: seen.append(len(cells)) or within(cells, *args, **named)
+        distribution,
+        "_mean_within",
+        lambda cells, *args, **named: seen.append(len(cells)) or within(cells, *args, **named),
     )
     assert energy_distance(x, y, within_y=known) == expected
     assert seen == [len(x)]
