@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -75,12 +77,7 @@ def seconds(work: Callable[[], object], *, repeats: int = 3, warm_up: bool = Tru
     """Median CPU seconds of `work`, which a busy machine does not stretch."""
     if warm_up:
         work()
-    found = []
-    for _ in range(repeats):
-        started = time.process_time()
-        work()
-        found.append(time.process_time() - started)
-    return max(median(found), 1e-9)
+    return median(_average(work, 1) for _ in range(repeats))
 
 
 def compare(ours: Callable[[], object], theirs: Callable[[], object], *, repeats: int = 3) -> tuple[float, float]:
@@ -95,6 +92,8 @@ def compare(ours: Callable[[], object], theirs: Callable[[], object], *, repeats
 
 
 def _average(work: Callable[[], object], n: int) -> float:
+    # numba, once it has started its threads, sets torch to as many, and those that wait are charged too
+    torch.set_num_threads(1)
     started = time.process_time()
     for _ in range(n):
         work()
