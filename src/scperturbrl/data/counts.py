@@ -93,6 +93,9 @@ def _is_read(rows: np.ndarray) -> bool:
     return float(np.isfinite(count_unit(rows)).mean()) > 0.5
 
 
-def counts_of(block: np.ndarray, unit: np.ndarray) -> np.ndarray:
-    """Whole counts ``(n, G)`` of log-normalised cells ``(n, G)`` whose single count is worth `unit` ``(n,)``."""
-    return np.rint(np.expm1(block) / unit[:, None]).astype(np.float32)
+def counts_of(rows: Any, unit: np.ndarray) -> Any:
+    """Whole counts ``(n, G)`` of log-normalised cells ``(n, G)``, CSR or dense, whose single count is worth `unit` ``(n,)``."""
+    if not sparse.issparse(rows):
+        return np.rint(np.expm1(np.asarray(rows, dtype=np.float32)) / unit[:, None]).astype(np.float32)
+    values = np.rint(np.expm1(rows.data.astype(np.float32)) / np.repeat(unit, np.diff(rows.indptr)))
+    return sparse.csr_matrix((values.astype(np.float32), rows.indices, rows.indptr), shape=rows.shape)

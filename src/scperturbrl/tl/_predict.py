@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anndata as ad
 import numpy as np
@@ -37,7 +37,7 @@ def predict(
     key: str = keys.GENERATOR,
     covariates: Mapping[str, str] | None = None,
     dose: float | None = None,
-    output: str = "log",
+    output: Literal["log", "counts"] = "log",
     as_mudata: bool = False,
     device: str | torch.device = "auto",
     seed: Seed = 0,
