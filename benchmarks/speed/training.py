@@ -71,7 +71,7 @@ def _timed(function: Any, spent: dict[str, float], part: str) -> Any:
 def measure(adata: AnnData, *, n_steps: int = 300, n_iterations: int = 10, repeats: int = 3) -> list[Row]:
     """Rows of fitting, post-training and generation; writes ``uns["generator"]``."""
     spr.pp.reference(adata)
-    before, per_step = _fit_costs(adata, n_steps)
+    before, per_step = fit_costs(adata, n_steps)
     generator = read_generator(adata, "generator").generator
     bare = _bare_step(generator, repeats=repeats)
     rows = [
@@ -90,7 +90,7 @@ def measure(adata: AnnData, *, n_steps: int = 300, n_iterations: int = 10, repea
     return rows + _post_training(adata, n_iterations, per_step) + _generation(adata, generator, repeats)
 
 
-def _fit_costs(adata: AnnData, n_steps: int) -> tuple[float, float]:
+def fit_costs(adata: AnnData, n_steps: int) -> tuple[float, float]:
     """CPU seconds before the first step, and the median per step."""
     original, began, spent = fit._training_step, list[float](), list[float]()
 

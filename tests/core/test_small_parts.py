@@ -120,6 +120,14 @@ def test_logging_follows_the_verbosity_of_scanpy(logfile, verbosity, expected):
     assert bool(shown.getvalue()) == bool(expected)
 
 
+def test_logging_does_not_load_scanpy(monkeypatch):
+    monkeypatch.delitem(sys.modules, "scanpy")
+    started = log.start("working")
+    log.finish(started, ["uns['x']"])
+    assert "scanpy" not in sys.modules
+    assert sc.logging.info("later", time=started) >= started
+
+
 def test_a_hidden_bar_shows_nothing(capsys):
     with progress_bar("fitting", 3, show=False) as update:
         update(1, "loss 3")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,8 @@ from scperturbrl.data.stored_reference import cross_fit
 from scperturbrl.data.training import train_generator
 from scperturbrl.flow.fit import FitSettings
 from scperturbrl.verifiers.registry import resolve
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -158,9 +161,8 @@ def stored(ready_toy):
 def test_generated_cells_are_counts_as_deep_as_their_control_cell_and_normalised(stored, cells):
     table = cells.table.loc[cells.conditions("test")]
     controls = np.flatnonzero(cells.table["is_control"].to_numpy()[cells.codes])[:12]
-    values, counts = generate_cells(
-        stored, cells, table, np.zeros(12, dtype=int), controls, seed=0, device=torch.device("cpu")
-    )
+    make = partial(generate_cells, stored, cells, table, np.zeros(12, dtype=int), controls, seed=0, device=CPU)
+    values, counts = (make(output=output).toarray() for output in ("log", "counts"))
     size = np.expm1(cells.block(controls).astype(np.float64)).sum(1)
     assert values.shape == counts.shape == (12, 60)
     assert (counts == np.rint(counts)).all()

@@ -151,11 +151,17 @@ def test_controls_are_drawn_within_a_batch(crossed):
     assert (crossed.obs["batch"].iloc[rows] == batch).all()
 
 
-def test_units_turn_cells_back_into_counts(crossed):
-    cells, rows = Cells.of(crossed), np.arange(0, 200, 7)
+@pytest.mark.parametrize("as_dense", [False, True])
+@pytest.mark.parametrize(("memory", "pool"), [(10**9, 29), (10**9, 3), (1000, 29)])
+def test_units_turn_cells_back_into_counts(crossed, memory, pool, as_dense):
+    rows = np.arange(0, 200, 7)
+    cells = replace(Cells.of(crossed), memory=memory)
+    if as_dense:
+        cells = replace(cells, expression=cells.expression.toarray())
     unit = control_units(cells, rows)
-    block = count_blocks(cells, rows, unit)(torch.arange(len(rows)))
-    np.testing.assert_array_equal(block.numpy(), crossed.layers["counts"][rows].toarray())
+    index = torch.arange(len(rows)).flip(0)
+    block = count_blocks(cells, rows, unit, np.arange(pool))(index)
+    np.testing.assert_array_equal(block.numpy(), crossed.layers["counts"][rows[index]].toarray())
 
 
 def test_a_few_cells_without_unit_get_the_median(crossed):

@@ -6,7 +6,7 @@ import torch
 
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.observation import NegativeBinomialObservation
-from scperturbrl.flow.observation_fit import fit_dispersion, fit_log_rate
+from scperturbrl.flow.observation_fit import _slope, fit_dispersion, fit_log_rate
 
 N, G, D, C = 4000, 25, 2, 5
 
@@ -79,3 +79,16 @@ def test_genes_without_counts_get_the_dispersion_of_the_others():
     codes = torch.zeros(3000, dtype=torch.long)
     fit_dispersion(observation, lambda index: counts[index], torch.ones(3000), torch.zeros(3000, 1), codes)
     np.testing.assert_allclose(observation.log_theta.exp(), 2.0, rtol=0.2)
+
+
+@pytest.mark.parametrize("total", [0.0, 1e4])
+def test_the_slope_is_that_of_automatic_differentiation(total):
+    rng = torch_rng(4)
+    observation = NegativeBinomialObservation(7, 3, 1, total)
+    observation.intercept.normal_(generator=rng), observation.loading.normal_(generator=rng)
+    latent, unit = torch.randn(40, 3, generator=rng), 1 + torch.rand(40, generator=rng)
+    counts = torch.poisson(2 * torch.ones(40, 7), generator=rng)
+    log_rate = torch.addmm(observation.intercept, latent, observation.loading).requires_grad_()
+    log_mean = observation.scaled(log_rate) - unit.log()[:, None]
+    torch.nn.functional.poisson_nll_loss(log_mean, counts).backward()
+    torch.testing.assert_close(_slope(observation, latent, unit, counts), log_rate.grad)

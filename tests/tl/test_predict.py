@@ -3,6 +3,7 @@ from __future__ import annotations
 import anndata as ad
 import numpy as np
 import pytest
+from anndata.experimental import concat_on_disk
 
 import scperturbrl as spr
 
@@ -41,6 +42,23 @@ def test_it_can_be_written_and_joined(fitted, tmp_path):
     joined = ad.concat([fitted, ad.read_h5ad(tmp_path / "new.h5ad")], join="inner")
     assert joined.n_obs == fitted.n_obs + 7
     assert joined.n_vars == fitted.n_vars
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2")
+@pytest.mark.parametrize("suffix", ["zarr", "h5ad"])
+def test_shards_are_joined_without_loading_them(fitted, tmp_path, suffix):
+    parts, shards = [], [str(tmp_path / f"part-{i}.{suffix}") for i in range(3)]
+    for number, (name, shard) in enumerate(zip(singles(fitted), shards, strict=False)):
+        part = spr.tl.predict(fitted, name, n_cells=6, seed=number)
+        part.obs_names = [f"{name}-{i}" for i in range(part.n_obs)]
+        getattr(part, f"write_{suffix}")(shard)
+        parts.append(part)
+    concat_on_disk(shards, tmp_path / f"joined.{suffix}")
+    joined, expected = getattr(ad, f"read_{suffix}")(tmp_path / f"joined.{suffix}"), ad.concat(parts)
+    assert joined.X.format == "csr"
+    np.testing.assert_array_equal(joined.X.toarray(), expected.X.toarray())
+    assert joined.obs.astype(str).equals(expected.obs.astype(str))
+    assert list(joined.var_names) == list(fitted.var_names)
 
 
 def test_a_combination_nobody_measured(fitted):

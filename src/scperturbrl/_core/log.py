@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
@@ -21,6 +21,9 @@ def is_first_process() -> bool:
 
 
 def _say(message: str, **more: Any) -> datetime:
+    if "scanpy" not in sys.modules:
+        # nobody asked it to say more than warnings, and importing it takes 100 MB
+        return datetime.now(tz=UTC)
     from scanpy import logging
 
     return logging.info(message, **more) if is_first_process() else logging.debug(message, **more)

@@ -10,7 +10,7 @@ from scipy import sparse
 _TOLERANCE = 0.02
 
 
-def count_unit(expression: Any, *, chunk: int = 4096) -> np.ndarray:
+def count_unit(expression: Any, *, chunk: int = 256) -> np.ndarray:
     """Normalised value of one count in every cell, read off the data.
 
     A log-normalised cell is ``log1p(unit * count)`` with one unit for the whole cell (target sum over library size), so the
@@ -39,17 +39,27 @@ def count_unit(expression: Any, *, chunk: int = 4096) -> np.ndarray:
     units = np.full(expression.shape[0], np.nan)
     for start in range(0, expression.shape[0], chunk):
         rows = expression[start : start + chunk]
-        values = np.expm1(np.asarray(rows.toarray() if sparse.issparse(rows) else rows, dtype=np.float64))
-        smallest = np.where(values > 0, values, np.inf).min(1)
-        unit = np.full(len(values), np.nan)
-        for divisor in (4, 3, 2, 1):
-            with np.errstate(invalid="ignore", divide="ignore"):
-                multiples = values / (smallest / divisor)[:, None]
-            # rounding of float32 logs grows with the multiple
-            off = np.abs(multiples - np.rint(multiples)) > _TOLERANCE + 1e-5 * multiples
-            fits = np.isfinite(smallest) & (off.mean(1) < 0.001 + 0.5 / values.shape[1])
-            unit[fits] = smallest[fits] / divisor
-        units[start : start + chunk] = unit
+        dense = np.asarray(rows.toarray() if sparse.issparse(rows) else rows)
+        units[start : start + chunk] = _units(np.expm1(dense, dtype=np.float64))
+    return units
+
+
+def _units(values: np.ndarray) -> np.ndarray:
+    smallest = np.where(values > 0, values, np.inf).min(1)
+    units, left = np.full(len(values), np.nan), np.flatnonzero(np.isfinite(smallest))
+    # the largest unit comes first, because most cells have a gene with a single count
+    for divisor in (1, 2, 3, 4):
+        if not len(left):
+            break
+        unit = smallest[left] / divisor
+        multiples = values[left] / unit[:, None]
+        # rounding of float32 logs grows with the multiple
+        tolerated = _TOLERANCE + 1e-5 * multiples
+        with np.errstate(invalid="ignore"):
+            off = np.abs(multiples - np.rint(multiples)) > tolerated
+        fits = off.mean(1) < 0.001 + 0.5 / values.shape[1]
+        units[left[fits]] = unit[fits]
+        left = left[~fits]
     return units
 
 
@@ -83,6 +93,9 @@ def _is_read(rows: np.ndarray) -> bool:
     return float(np.isfinite(count_unit(rows)).mean()) > 0.5
 
 
-def counts_of(block: np.ndarray, unit: np.ndarray) -> np.ndarray:
-    """Whole counts ``(n, G)`` of log-normalised cells ``(n, G)`` whose single count is worth `unit` ``(n,)``."""
-    return np.rint(np.expm1(block) / unit[:, None]).astype(np.float32)
+def counts_of(rows: Any, unit: np.ndarray) -> Any:
+    """Whole counts ``(n, G)`` of log-normalised cells ``(n, G)``, CSR or dense, whose single count is worth `unit` ``(n,)``."""
+    if not sparse.issparse(rows):
+        return np.rint(np.expm1(np.asarray(rows, dtype=np.float32)) / unit[:, None]).astype(np.float32)
+    values = np.rint(np.expm1(rows.data.astype(np.float32)) / np.repeat(unit, np.diff(rows.indptr)))
+    return sparse.csr_matrix((values.astype(np.float32), rows.indices, rows.indptr), shape=rows.shape)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse
 
 from scperturbrl._core import keys
 from scperturbrl._core.random import numpy_rng
 from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_number
+from scperturbrl.data.cells import dense
 from scperturbrl.data.conditions import condition_record, parse_perturbation
 from scperturbrl.data.recentring import recentred
 from scperturbrl.data.training_set import Controls, control_units
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
 
     from scperturbrl.data.cells import Cells
     from scperturbrl.data.registry import Setup
@@ -46,28 +50,33 @@ def generate_cells(
     codes: np.ndarray,
     controls: np.ndarray,
     *,
+    output: Literal["log", "counts"] = "log",
     seed: int,
     device: torch.device,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> sparse.csr_matrix:
     """Generate one cell for every row of `codes` (into `table`) from the control cells at `controls`.
 
     Returns
     -------
-    Log-normalised cells and counts, both ``(n, G)`` float32.
+    Log-normalised cells, or their counts, ``(n, G)`` float32. Only some hundred cells are dense at a time.
     """
     with one_thread(device):
         conditions = recentred(stored, cells, table, seed=seed)
         generator = stored.generator.to(device)
         unit = torch.as_tensor(control_units(cells, controls), dtype=torch.float32)
-        values, counts = generator.generate(
-            torch.as_tensor(cells.block(controls)),
-            unit,
-            conditions.to(device),
-            torch.as_tensor(codes),
-            seed=seed,
+        blocks = generator.blocks(
+            _control_cells(cells, controls), unit, conditions.to(device), torch.as_tensor(codes), seed=seed
         )
+        made = [sparse.csr_matrix(block[output == "counts"].numpy()) for block in blocks]
         generator.cpu()
-    return values.numpy(), counts.numpy()
+    return sparse.vstack(made, format="csr") if made else sparse.csr_matrix((0, len(cells.genes)), dtype=np.float32)
+
+
+def _control_cells(cells: Cells, controls: np.ndarray) -> Callable[[Tensor], Tensor]:
+    """Function from indices into `controls` to those cells, dense; each cell is kept once."""
+    rows, place = np.unique(controls, return_inverse=True)
+    kept = cells.expression[rows]
+    return lambda index: torch.as_tensor(dense(kept[place[index.numpy()]]))
 
 
 def wanted_conditions(

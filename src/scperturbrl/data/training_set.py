@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse
 
 from scperturbrl._core import keys
 from scperturbrl._core.random import numpy_rng
@@ -76,25 +77,32 @@ class Controls:
         return self.runs.get((group, batch), self.runs[group, ""])
 
 
-def count_blocks(
-    cells: Cells, rows: np.ndarray, unit: np.ndarray, pool: np.ndarray | None = None
-) -> Callable[[Tensor], Tensor]:
+def count_blocks(cells: Cells, rows: np.ndarray, unit: np.ndarray, pool: np.ndarray) -> Callable[[Tensor], Tensor]:
     """Function from indices into `rows` to counts ``(b, G)``, made dense block by block.
 
-    Of expression in a file, the cells at `pool` (indices into `rows`, sorted) are kept in memory, because scattered cells
-    are slow to read.
+    The counts of the cells at `pool` (indices into `rows`, sorted) are kept where they fit into a quarter of the memory:
+    they are asked for again and again, and scattered cells are slow to read from a file.
     """
-    kept = cells.expression[rows[pool]] if pool is not None and cells.streamed else None
+    kept = counts_of(cells.expression[rows[pool]], unit[pool]) if _fits(cells, len(pool)) else None
 
     def block(index: Tensor) -> Tensor:
         wanted = index.numpy()
-        if kept is not None and pool is not None:
+        if kept is not None:
             place = np.searchsorted(pool, wanted).clip(max=len(pool) - 1)
             if (pool[place] == wanted).all():
-                return torch.as_tensor(counts_of(dense(kept[place]), unit[wanted]))
-        return torch.as_tensor(counts_of(cells.block(rows[wanted]), unit[wanted]))
+                return torch.as_tensor(dense(kept[place]))
+        return torch.as_tensor(dense(counts_of(cells.expression[rows[wanted]], unit[wanted])))
 
     return block
+
+
+def _fits(cells: Cells, n: int) -> bool:
+    """Whether `n` cells may be kept; those that :func:`minibatch_pool` chose of a file always do."""
+    if cells.streamed:
+        return True
+    matrix = cells.expression
+    held = 2 * matrix.nnz if sparse.issparse(matrix) else matrix.size
+    return 4 * held * n / max(1, matrix.shape[0]) <= cells.memory / 4
 
 
 def minibatch_pool(cells: Cells, n: int, *, seed: int) -> np.ndarray:

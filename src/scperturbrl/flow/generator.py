@@ -21,7 +21,7 @@ from scperturbrl.flow.space import PCASpace
 from scperturbrl.flow.velocity_mlp import VelocityMLP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import numpy as np
 
@@ -152,7 +152,6 @@ class Generator(nn.Module):
         shifted = latent + conditions.shift[index]
         return self.observation.log_rate(shifted, self.observation.condition_residual(conditions.tokens)[index])
 
-    @torch.no_grad()
     def generate(
         self, control: Tensor, unit: Tensor, conditions: ConditionBatch, index: Tensor, *, seed: int
     ) -> tuple[Tensor, Tensor]:
@@ -176,6 +175,26 @@ class Generator(nn.Module):
         -------
         Log-normalised cells ``(n, G)`` and their counts ``(n, G)``, on the CPU.
         """
+        cells = torch.empty(len(unit), self.architecture.n_genes)
+        counts = torch.empty_like(cells)
+        start = 0
+        for block, own in self.blocks(control.__getitem__, unit, conditions, index, seed=seed):
+            part = slice(start, start + len(block))
+            cells[part], counts[part] = block, own
+            start = part.stop
+        return cells, counts
+
+    @torch.no_grad()
+    def blocks(
+        self,
+        control: Callable[[Tensor], Tensor],
+        unit: Tensor,
+        conditions: ConditionBatch,
+        index: Tensor,
+        *,
+        seed: int,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """What :meth:`generate` gives, 512 cells at a time; `control` is a function from their numbers to control cells."""
 
         def block(number: int, wanted: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
             # filled up to whole blocks, because what a random stream gives depends on how much is drawn at once
@@ -185,16 +204,14 @@ class Generator(nn.Module):
             for part, own in enumerate(parts):
                 stream = (number,) if len(parts) == 1 else (number, part)
                 rng = torch_rng(seed, *stream, device=self.device)
-                drawn.append(self._draw(control[own], unit[own], conditions, index[own], rng))
+                drawn.append(self._draw(control(own), unit[own], conditions, index[own], rng))
             return drawn
 
         batch = BatchSize(BLOCK, "generated cells")
-        cells, counts = [], []
-        for number, wanted in enumerate(torch.arange(len(control)).split(BLOCK)):
+        for number, wanted in enumerate(torch.arange(len(unit)).split(BLOCK)):
             drawn = batch(partial(block, number, wanted))
-            cells.append(torch.cat([part[0] for part in drawn])[: len(wanted)])
-            counts.append(torch.cat([part[1] for part in drawn])[: len(wanted)])
-        return torch.cat(cells), torch.cat(counts)
+            cells, counts = (torch.cat(parts)[: len(wanted)] for parts in zip(*drawn, strict=True))
+            yield cells, counts
 
     def _draw(
         self, control: Tensor, unit: Tensor, conditions: ConditionBatch, index: Tensor, rng: torch.Generator

@@ -241,7 +241,7 @@ def _populations(
             made = generate_cells(
                 stored, cells, table, np.zeros(n, dtype=int), controls, seed=options["seed"], device=options["device"]
             )
-            yield draw_population(key, "generator", cells, np.arange(n), matrix=made[0], **cap)
+            yield draw_population(key, "generator", cells, np.arange(n), matrix=made, **cap)
         for name, (matrix, labels) in predictions.items():
             found = np.flatnonzero(labels == condition)
             if not len(found):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -89,10 +89,12 @@ def generate(
     groups = cells.table["group"].to_numpy()[cells.codes[perturbed]].tolist()
     batches = None if cells.batch is None else cells.batch[perturbed].tolist()
     controls = draw_controls(cells, groups, batches, seed=seed)
-    values, _ = generate_cells(
+    made = generate_cells(
         stored, cells, cells.table, cells.codes[perturbed], controls, seed=seed, device=resolve_device(device)
     )
-    layer, source = _fill(cells, perturbed, values, controls)
+    layer = _in_place_of(cells.whole("`tl.generate`"), perturbed, made)
+    source = cells.names.to_numpy().astype(object)
+    source[perturbed] = cells.names.to_numpy()[controls]
     adata.layers[key_added] = layer
     adata.obs[keys.source(key_added)] = source
     adata.obsm[keys.pca(key_added)] = project(cells, layer)
@@ -101,15 +103,10 @@ def generate(
     )
 
 
-def _fill(
-    cells: Cells, perturbed: np.ndarray, values: np.ndarray, controls: np.ndarray
-) -> tuple[sparse.csr_matrix, np.ndarray]:
-    n = len(cells.codes)
-    order = np.arange(n)
-    order[perturbed] = n + np.arange(len(perturbed))
-    layer = sparse.vstack([sparse.csr_matrix(cells.whole("`tl.generate`")), sparse.csr_matrix(values)], format="csr")[
-        order
-    ]
-    source = cells.names.to_numpy().astype(object)
-    source[perturbed] = cells.names.to_numpy()[controls]
-    return layer.astype(np.float32), source
+def _in_place_of(observed: Any, rows: np.ndarray, made: sparse.csr_matrix) -> sparse.csr_matrix:
+    """`observed` with the cells `made` at `rows`."""
+    others = np.setdiff1d(np.arange(observed.shape[0]), rows)
+    order = np.empty(observed.shape[0], dtype=int)
+    order[others], order[rows] = np.arange(len(others)), len(others) + np.arange(len(rows))
+    joined = sparse.vstack([sparse.csr_matrix(observed[others]), made], format="csr", dtype=np.float32)
+    return joined[order]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anndata as ad
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
@@ -38,7 +37,7 @@ def predict(
     key: str = keys.GENERATOR,
     covariates: Mapping[str, str] | None = None,
     dose: float | None = None,
-    output: str = "log",
+    output: Literal["log", "counts"] = "log",
     as_mudata: bool = False,
     device: str | torch.device = "auto",
     seed: Seed = 0,
@@ -121,9 +120,11 @@ def predict(
         raise ValueError(msg)
     codes = np.repeat(np.arange(len(table)), n_cells)
     controls = draw_controls(cells, table["group"].to_numpy()[codes].tolist(), None, seed=seed)
-    values, counts = generate_cells(stored, cells, table, codes, controls, seed=seed, device=resolve_device(device))
+    made = generate_cells(
+        stored, cells, table, codes, controls, output=output, seed=seed, device=resolve_device(device)
+    )
     new = ad.AnnData(
-        sparse.csr_matrix(values if output == "log" else counts),
+        made,
         obs=_observations(adata, setup, table, codes, controls, key),
         var=pd.DataFrame(index=adata.var_names),
     )
