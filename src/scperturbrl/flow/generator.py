@@ -51,6 +51,8 @@ class Architecture:
         Where the flow starts, see :mod:`scperturbrl.flow.source`.
     total
         What the normalised values of a cell add up to; 0 where it differs between cells.
+    n_responses
+        Responses that tell genes apart which were never perturbed; 0 with features of the user's.
     """
 
     n_genes: int
@@ -65,6 +67,7 @@ class Architecture:
     n_groups: int = 0
     source: str = "gaussian"
     total: float = 0.0
+    n_responses: int = 0
 
 
 class Generator(nn.Module):
@@ -94,7 +97,9 @@ class Generator(nn.Module):
         self.encoder = ConditionEncoder(a.n_tokens, a.n_features, a.n_covariate_values, a.width)
         self.velocity = VelocityMLP(a.n_latent, a.width, a.n_blocks)
         self.observation = NegativeBinomialObservation(a.n_genes, a.n_latent, a.n_tokens, a.total)
-        self.linear = LinearPart(a.n_groups, a.n_tokens, a.n_latent)
+        self.linear = LinearPart(
+            a.n_groups, a.n_tokens, a.n_latent, a.n_features, n_genes=a.n_genes, n_responses=a.n_responses
+        )
 
     def __repr__(self) -> str:
         """Show sizes instead of a tree of layers."""
@@ -224,7 +229,7 @@ class Generator(nn.Module):
             expected = cls(sizes).state_dict()
         state = _checked(expected, weights)
         generator = cls(sizes)
-        generator.load_state_dict(state)
+        generator.load_state_dict(generator.state_dict() | state)
         return generator.eval()
 
     def architecture_dict(self) -> dict[str, Any]:
@@ -248,6 +253,8 @@ def _architecture(values: Mapping[str, Any]) -> Architecture:
     return Architecture(**plain)
 
 
+# weights that newer versions added; without them perturbations that were never trained on have no linear prediction
+_ADDED = {f"linear.{name}" for name in ("weight_unseen", "responses", "from_features", "mapped")}
 _PLAIN: dict[str, Callable[[Any], Any]] = {"str": str, "float": float}
 
 
@@ -272,6 +279,8 @@ def _checked(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) 
     state = {}
     for name, own in expected.items():
         if name not in weights:
+            if name in _ADDED:
+                continue
             msg = f"The weight {name!r} is missing."
             raise ValueError(msg)
         array = np.asarray(weights[name])
