@@ -14,7 +14,7 @@ from scperturbrl._core import keys
 from scperturbrl._core.random import torch_rng
 from scperturbrl.data.reference import fit_reference
 from scperturbrl.data.training_set import Controls, encode_rows
-from scperturbrl.data.unseen import fit_unseen, unseen_features
+from scperturbrl.data.unseen import fit_own_gene, fit_unseen, own_genes, unseen_features
 from scperturbrl.flow.linear_part import recentring_weight
 from scperturbrl.metrics.ridge import ridge_effect
 
@@ -75,6 +75,7 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
         linear.coefficients[group, 1:][torch.as_tensor(seen)] = torch.as_tensor(found, dtype=torch.float32)
         linear.covered[group, 1:] = torch.as_tensor(seen, dtype=torch.float32)
     fit_unseen(stored, effects, table["parts"], design, groups)
+    fit_own_gene(stored, cells)
 
 
 def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int) -> None:
@@ -101,7 +102,10 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int) -> None:
 
 
 def recentred(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, *, seed: int) -> ConditionBatch:
-    """Conditions of `table` as tensors; those that training never saw are shifted towards the linear prediction."""
+    """Conditions of `table` as tensors; those that training never saw are shifted towards the linear prediction.
+
+    The gene of a perturbation that training never saw is changed as targeted genes usually are.
+    """
     batch = stored.vocabulary.batch(table)
     weight, new = linear_weights(stored, table), _has_unseen(stored, table)
     if not weight.any():
@@ -113,7 +117,7 @@ def recentred(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, *, see
         if len(moved):
             means = _means(stored, cells, table.iloc[moved], np.ones(len(moved), dtype=bool), seed=seed)
             shift[moved] = torch.as_tensor(weight[moved, None], dtype=torch.float32) * (means.linear - means.flow)
-    return replace(batch, shift=shift)
+    return replace(batch, shift=shift, own_genes=own_genes(stored, table, batch))
 
 
 def linear_weights(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from scperturbrl._core import keys
+from scperturbrl.data.cells import dense
 from scperturbrl.metrics.embedding_ridge import embedding_ridge_effect
 from scperturbrl.metrics.ridge import ridge_effect
 
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+    from scperturbrl.data.cells import Cells
     from scperturbrl.data.stored_generator import StoredGenerator
+    from scperturbrl.flow.condition_encoder import ConditionBatch
 
 N_RESPONSES = 20
 # with fewer trained perturbations there is nothing to learn a map from
@@ -112,6 +116,39 @@ def unseen_features(stored: StoredGenerator, table: pd.DataFrame, features: Tens
             if part in position:
                 found[row, slot] = linear.responses[position[part]]
     return found
+
+
+def fit_own_gene(stored: StoredGenerator, cells: Cells) -> None:
+    """Measure what perturbing a gene does to its own rate: the median of the log ratios to control cells."""
+    table, changes = cells.table, []
+    position = {gene: i for i, gene in enumerate(stored.genes)}
+    training = np.flatnonzero(cells.is_training())
+    for name in cells.conditions(keys.TRAIN, min_cells=2):
+        parts, row = table.loc[name, "parts"], int(table.index.get_loc(name))
+        if len(parts) == 1 and parts[0] in position:
+            gene, control = position[parts[0]], cells.control_row(row)
+            here, there = (_mean_rate(cells, training[cells.codes[training] == r], gene) for r in (row, control))
+            amount = float(stored.generator.linear.amount(torch.tensor(float(table.loc[name, "dose"]))))
+            if here > 0 and there > 0:
+                changes.append(np.log(here / there) / max(amount, 1e-3))
+    if len(changes) >= MIN_TRAINED:
+        stored.generator.linear.own_gene.fill_(float(np.median(changes)))
+
+
+def own_genes(stored: StoredGenerator, table: pd.DataFrame, batch: ConditionBatch) -> Tensor | None:
+    """1 + the gene of each part ``(C, L)`` that training never saw, 0 for others; None where there are none."""
+    position = {gene: i + 1 for i, gene in enumerate(stored.genes)}
+    found = torch.zeros_like(batch.tokens)
+    for row, parts in enumerate(table["parts"]):
+        for slot, part in enumerate(parts):
+            if part not in stored.vocabulary.tokens:
+                found[row, slot] = position.get(part, 0)
+    return found if found.any() else None
+
+
+def _mean_rate(cells: Cells, rows: np.ndarray, gene: int) -> float:
+    total = sum(float(np.expm1(dense(block[:, [gene]])).sum()) for _, block in cells.pieces(rows))
+    return total / len(rows) if len(rows) else 0.0
 
 
 def _features(stored: StoredGenerator, names: Sequence[str]) -> np.ndarray:

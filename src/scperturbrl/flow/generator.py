@@ -155,7 +155,10 @@ class Generator(nn.Module):
     def log_rate(self, latent: Tensor, conditions: ConditionBatch, index: Tensor) -> Tensor:
         """Log rate ``(n, G)`` of latent cells, shifted as their conditions say, in normalised units."""
         shifted = latent + conditions.shift[index]
-        return self.observation.log_rate(shifted, self.observation.condition_residual(conditions.tokens)[index])
+        residual = self.observation.condition_residual(conditions.tokens)
+        if conditions.own_genes is not None:
+            residual = residual + self.linear.own_gene_change(conditions, residual.shape[1])
+        return self.observation.log_rate(shifted, residual[index])
 
     @torch.no_grad()
     def generate(
@@ -254,7 +257,7 @@ def _architecture(values: Mapping[str, Any]) -> Architecture:
 
 
 # weights that newer versions added; without them perturbations that were never trained on have no linear prediction
-_ADDED = {f"linear.{name}" for name in ("weight_unseen", "responses", "from_features", "mapped")}
+_ADDED = {f"linear.{name}" for name in ("weight_unseen", "responses", "from_features", "mapped", "own_gene")}
 _PLAIN: dict[str, Callable[[Any], Any]] = {"str": str, "float": float}
 
 

@@ -44,6 +44,8 @@ class LinearPart(nn.Module):
         its features times the others.
     mapped
         ``(n_groups + 1,)`` 1 where that map is fitted.
+    own_gene
+        What a perturbation at amount 1 usually does to the log rate of the gene that it targets.
     """
 
     coefficients: Tensor
@@ -54,6 +56,7 @@ class LinearPart(nn.Module):
     responses: Tensor
     from_features: Tensor
     mapped: Tensor
+    own_gene: Tensor
 
     def __init__(
         self,
@@ -75,6 +78,7 @@ class LinearPart(nn.Module):
         self.register_buffer("responses", torch.zeros(n_genes if n_responses else 0, n_responses))
         self.register_buffer("from_features", torch.zeros(n_groups + 1, 1 + (n_responses or n_features), n_latent))
         self.register_buffer("mapped", torch.zeros(n_groups + 1))
+        self.register_buffer("own_gene", torch.tensor(0.0))
 
     def amount(self, dose: Tensor) -> Tensor:
         """How much of a perturbation a dose is: ``log1p(dose) / log1p(full_dose)``, or 1 without a dose."""
@@ -111,6 +115,14 @@ class LinearPart(nn.Module):
             parts = torch.where(new[..., None], maps[:, :1] + features @ maps[:, 1:], parts)
         effect = parts.sum(1) * self.amount(conditions.dose)[:, None]
         return effect * known[:, None], known
+
+    def own_gene_change(self, conditions: ConditionBatch, n_genes: int) -> Tensor:
+        """Change ``(C, G)`` of the log rates of the genes in ``conditions.own_genes``."""
+        genes = conditions.own_genes
+        change = self.own_gene.new_zeros(len(conditions), n_genes + 1)
+        if genes is not None:
+            change.scatter_(1, genes, (self.own_gene * self.amount(conditions.dose))[:, None].expand(genes.shape))
+        return change[:, 1:]
 
 
 def recentring_weight(flow: Tensor, linear: Tensor, real: Tensor, *, prior: float = 0.25, most: float = 0.5) -> float:
