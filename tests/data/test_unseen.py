@@ -11,7 +11,7 @@ from sklearn.linear_model import RidgeCV
 import scperturbrl as spr
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.populations import TrainingEffects
-from scperturbrl.data.recentring import linear_effects, linear_weights, recentred
+from scperturbrl.data.recentring import linear_effects, linear_weights, recentred, uncertainties
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import read_generator
 from scperturbrl.data.unseen import gene_responses, without_own_genes
@@ -131,3 +131,29 @@ def test_predictions_do_not_depend_on_held_out_cells(screen):
     for name in ("responses", "from_features", "own_gene", "weight_unseen"):
         weights = [adata.uns["generator"]["weights"][f"linear.{name}"] for adata in (screen, spoilt)]
         np.testing.assert_array_equal(*weights)
+
+
+def test_uncertainty_grows_with_the_parts_that_training_never_saw(screen, world):
+    stored, cells = world
+    known, *_ = cells.conditions("train")
+    first, second, *_ = cells.conditions("test")
+    asked = [known, "control", first, f"{known}+{first}", f"{first}+{second}"]
+    table = spr.tl.predict(screen, asked, n_cells=2).uns["prediction"]["conditions"]
+    uncertainty = table["uncertainty"].to_numpy()
+    assert uncertainty[:2].tolist() == [0, 0]
+    assert (uncertainty[2:] > 0).all()
+    assert uncertainty[4] > uncertainty[2]
+
+
+def test_uncertainty_is_disagreement_and_error_in_expression(screen, world):
+    stored, cells = world
+    table = cells.table.loc[cells.conditions("test")]
+    stored.generator.linear.map_error.zero_()
+    one = uncertainties(stored, cells, table, seed=0)
+    shift = recentred(stored, cells, table, seed=0).shift / float(stored.generator.linear.weight_unseen)
+    space = stored.generator.space
+    apart = (shift * space.scale) @ space.components.T
+    np.testing.assert_allclose(one, apart.square().mean(1).sqrt(), rtol=1e-4)
+    stored.generator.linear.map_error.fill_(2.0)
+    more = uncertainties(stored, cells, table, seed=0)
+    np.testing.assert_allclose(more**2 - one**2, 2 * float(space.scale) ** 2 / len(stored.genes), rtol=1e-4)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge, RidgeCV
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 from scperturbrl.metrics import embedding_ridge_effect
 
@@ -50,3 +51,14 @@ def test_without_anything_to_learn_from_it_is_the_mean(features):
     found = embedding_ridge_effect(features, effects, features_query=[[7.0, 7.0]])
     np.testing.assert_allclose(found.effect[0], effects.mean(0))
     assert found.alpha == float("inf")
+
+
+def test_the_error_is_that_of_refitting_without_each_perturbation():
+    features, effects, query = screen(4, noise=4.0, n=12)
+    found = embedding_ridge_effect(features, effects, features_query=query, alphas=[0.3])
+    train, _ = standardised(features, query)
+    left_out = cross_val_predict(Ridge(alpha=0.3), train, effects, cv=LeaveOneOut())
+    assert found.left_out_error == pytest.approx(np.square(left_out - effects).mean())
+    silent = embedding_ridge_effect(np.zeros((12, 1)), effects, features_query=[[0.0]])
+    left_out = [np.delete(effects, i, 0).mean(0) for i in range(12)]
+    assert silent.left_out_error == pytest.approx(np.square(left_out - effects).mean())

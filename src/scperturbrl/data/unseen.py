@@ -92,12 +92,14 @@ def fit_unseen(
         own = _token_effects(masked[chosen], design[chosen], seen)
         known = features[seen[use]]
         if responses is not None:
-            found = _along_responses(known, own, responses.directions) @ to_latent
+            found, error = _along_responses(known, own, responses.directions, to_latent)
         else:
             query = np.vstack([np.zeros(known.shape[1]), np.eye(known.shape[1])])
-            found = embedding_ridge_effect(known, own @ to_latent, features_query=query).effect
+            found, _, each = embedding_ridge_effect(known, own @ to_latent, features_query=query)
             found[1:] -= found[0]
+            error = each * to_latent.shape[1]
         linear.from_features[group] = torch.as_tensor(found, dtype=torch.float32)
+        linear.map_error[group] = error
         linear.mapped[group] = 1
 
 
@@ -177,14 +179,19 @@ def _token_effects(effects: np.ndarray, design: np.ndarray, wanted: np.ndarray) 
     return ridge_effect(rows, mean, design_query=np.eye(int(seen.sum())))[0][wanted[seen]]
 
 
-def _along_responses(responses: np.ndarray, effects: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Mean effect ``(1, G)``, and below it how much of each direction a unit of response brings ``(K, G)``.
+def _along_responses(
+    responses: np.ndarray, effects: np.ndarray, directions: np.ndarray, to_latent: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Mean latent effect, and below it how much a unit of each response brings ``(1 + K, d)``; and the squared error.
 
     One number is fitted: a gene is taken to do what the conditions that it responds to have in common, times that number.
     A matrix from responses to effects would need many more perturbations than a screen has. One perturbation's worth of evidence
     speaks for no relation.
     """
-    mean = effects.mean(0)
-    gap = (effects - mean) @ directions.T
-    slope = (responses * gap).sum() / max(np.square(responses).sum() * (1 + 1 / len(responses)), 1e-12)
-    return np.vstack([mean, slope * directions])
+    mean, n = effects.mean(0), len(effects)
+    gap = effects - mean
+    slope = (responses * (gap @ directions.T)).sum() / max(np.square(responses).sum() * (1 + 1 / n), 1e-12)
+    residual = (gap - slope * responses @ directions) @ to_latent
+    # with one number more to fit than the mean, what a perturbation left out would have is close to this
+    error = np.square(residual).sum(1).mean() * (n / (n - 1)) ** 2
+    return np.vstack([mean, slope * directions]) @ to_latent, float(error)

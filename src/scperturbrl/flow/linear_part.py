@@ -44,6 +44,8 @@ class LinearPart(nn.Module):
         its features times the others.
     mapped
         ``(n_groups + 1,)`` 1 where that map is fitted.
+    map_error
+        ``(n_groups + 1,)`` squared latent error of the map for a perturbation that it was not fitted to.
     own_gene
         What a perturbation at amount 1 usually does to the log rate of the gene that it targets.
     """
@@ -56,6 +58,7 @@ class LinearPart(nn.Module):
     responses: Tensor
     from_features: Tensor
     mapped: Tensor
+    map_error: Tensor
     own_gene: Tensor
 
     def __init__(
@@ -78,6 +81,7 @@ class LinearPart(nn.Module):
         self.register_buffer("responses", torch.zeros(n_genes if n_responses else 0, n_responses))
         self.register_buffer("from_features", torch.zeros(n_groups + 1, 1 + (n_responses or n_features), n_latent))
         self.register_buffer("mapped", torch.zeros(n_groups + 1))
+        self.register_buffer("map_error", torch.zeros(n_groups + 1))
         self.register_buffer("own_gene", torch.tensor(0.0))
 
     def amount(self, dose: Tensor) -> Tensor:

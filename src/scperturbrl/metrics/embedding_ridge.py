@@ -23,11 +23,14 @@ class EmbeddingRidgeEffect(NamedTuple):
     effect
         ``(Q, G)`` predicted effects.
     alpha
-        Penalty chosen; infinity for the mean effect whatever the features, the last resort below three conditions.
+        Penalty chosen; infinity for the mean effect whatever the features, the last resort below three perturbations.
+    left_out_error
+        Mean squared error, over genes and training perturbations, of each of these when it is left out; NaN for a single one.
     """
 
     effect: np.ndarray
     alpha: float
+    left_out_error: float
 
 
 def embedding_ridge_effect(
@@ -77,15 +80,17 @@ def embedding_ridge_effect(
     penalties = checked_positive(alphas, name="alphas")
     centre, mean, n = train.mean(0), effects.mean(0), len(train)
     scale = np.sqrt(np.square(train - centre).sum(1).mean())
-    if n < 3 or scale == 0:
-        return EmbeddingRidgeEffect(np.tile(mean, (len(query), 1)), float("inf"))
-    u, s, vt = np.linalg.svd((train - centre) / scale, full_matrices=False)
     target = effects - mean
+    if n < 3 or scale == 0:
+        error = float(np.square(target * n / (n - 1)).mean()) if n > 1 else float("nan")
+        return EmbeddingRidgeEffect(np.tile(mean, (len(query), 1)), float("inf"), error)
+    u, s, vt = np.linalg.svd((train - centre) / scale, full_matrices=False)
     projected = u.T @ target
     errors = [_left_out_error(u, s**2 / (s**2 + alpha), projected, target) for alpha in penalties]
-    alpha = float(penalties[int(np.argmin(errors))])
+    best = int(np.argmin(errors))
+    alpha = float(penalties[best])
     slope = vt.T @ ((s / (s**2 + alpha))[:, None] * projected)
-    return EmbeddingRidgeEffect(mean + (query - centre) / scale @ slope, alpha)
+    return EmbeddingRidgeEffect(mean + (query - centre) / scale @ slope, alpha, errors[best])
 
 
 def _left_out_error(u: np.ndarray, shrinkage: np.ndarray, projected: np.ndarray, target: np.ndarray) -> float:
