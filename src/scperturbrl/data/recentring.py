@@ -97,7 +97,9 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int) -> None:
         weight = recentring_weight(means.flow, means.linear, real, **limits)
         (linear.weight_unseen if prefix else linear.weight).fill_(weight)
         explained = {f"{name}_r2": _explained(getattr(means, name), real, means.control) for name in ("linear", "flow")}
-        record |= {prefix + name: value for name, value in {"weight": weight, "n_validation": len(rows), **explained}.items()}
+        record |= {
+            prefix + name: value for name, value in {"weight": weight, "n_validation": len(rows), **explained}.items()
+        }
     stored.params["linear"] = record
 
 

@@ -257,7 +257,9 @@ def _architecture(values: Mapping[str, Any]) -> Architecture:
 
 
 # weights that newer versions added; without them perturbations that were never trained on have no linear prediction
-_ADDED = {f"linear.{name}" for name in ("weight_unseen", "responses", "from_features", "mapped", "map_error", "own_gene")}
+_ADDED = {
+    f"linear.{name}" for name in ("weight_unseen", "responses", "from_features", "mapped", "map_error", "own_gene")
+}
 _PLAIN: dict[str, Callable[[Any], Any]] = {"str": str, "float": float}
 
 
