@@ -86,7 +86,8 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int) -> None:
     names = cells.conditions(keys.VALIDATION, min_cells=MIN_CELLS)
     table = cells.table.loc[names]
     new = _has_unseen(stored, table)
-    linear, record = stored.generator.linear, {}
+    linear = stored.generator.linear
+    record: dict[str, float] = {}
     for kind, prefix, limits in ((~new, "", {}), (new, "unseen_", UNSEEN)):
         means = _means(stored, cells, table, kind, seed=seed)
         means, rows = means.select(means.known), np.asarray(cells.rows(names), dtype=int)[means.known.numpy()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
 from typing import TYPE_CHECKING
 
 import torch
@@ -57,8 +56,8 @@ class ConditionBatch:
         return self._each(lambda value: value.to(device))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> ConditionBatch:
-        values = (getattr(self, name) for name in self.__dataclass_fields__)
-        return ConditionBatch(*(None if value is None else change(value) for value in values))
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return replace(self, **{name: change(value) for name, value in values.items() if value is not None})
 
     def without_tokens(self, keep: Tensor) -> ConditionBatch:
         """Forget the learned embedding where `keep` ``(C, L)`` is false."""

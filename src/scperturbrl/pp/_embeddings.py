@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse.linalg
 from scipy import sparse
 
 from scperturbrl._core.validate import check_positive
