@@ -104,4 +104,4 @@ def test_only_the_wanted_genes_change_and_by_the_amount_of_the_dose(mapped, make
     batch = replace(make_batch([[0, 1], [1]], dose=[2.0, 9.0]), own_genes=torch.tensor([[3, 0], [0, 0]]))
     expected = torch.zeros(2, 4)
     expected[0, 2] = -2 * math.log(3) / math.log(10)
-    torch.testing.assert_close(mapped.own_gene_change(batch, 4), expected)
+    torch.testing.assert_close(mapped.with_own_genes(torch.zeros(2, 4), batch), expected)

@@ -13,7 +13,7 @@ from scperturbrl._core.memory import BatchSize
 from scperturbrl._core.random import torch_rng
 from scperturbrl._core.show import as_html, as_text
 from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
-from scperturbrl.flow.linear_part import LinearPart
+from scperturbrl.flow.linear_part import ADDED, LinearPart
 from scperturbrl.flow.observation import NegativeBinomialObservation
 from scperturbrl.flow.sampler import integrate
 from scperturbrl.flow.source import Source
@@ -155,9 +155,7 @@ class Generator(nn.Module):
     def log_rate(self, latent: Tensor, conditions: ConditionBatch, index: Tensor) -> Tensor:
         """Log rate ``(n, G)`` of latent cells, shifted as their conditions say, in normalised units."""
         shifted = latent + conditions.shift[index]
-        residual = self.observation.condition_residual(conditions.tokens)
-        if conditions.own_genes is not None:
-            residual = residual + self.linear.own_gene_change(conditions, residual.shape[1])
+        residual = self.linear.with_own_genes(self.observation.condition_residual(conditions.tokens), conditions)
         return self.observation.log_rate(shifted, residual[index])
 
     @torch.no_grad()
@@ -256,10 +254,6 @@ def _architecture(values: Mapping[str, Any]) -> Architecture:
     return Architecture(**plain)
 
 
-# weights that newer versions added; without them perturbations that were never trained on have no linear prediction
-_ADDED = {
-    f"linear.{name}" for name in ("weight_unseen", "responses", "from_features", "mapped", "map_error", "own_gene")
-}
 _PLAIN: dict[str, Callable[[Any], Any]] = {"str": str, "float": float}
 
 
@@ -284,7 +278,7 @@ def _checked(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) 
     state = {}
     for name, own in expected.items():
         if name not in weights:
-            if name in _ADDED:
+            if name in ADDED:
                 continue
             msg = f"The weight {name!r} is missing."
             raise ValueError(msg)

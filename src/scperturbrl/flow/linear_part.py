@@ -10,6 +10,11 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from scperturbrl.flow.condition_encoder import ConditionBatch
 
+# weights that newer versions added; without them perturbations that were never trained on have no linear prediction
+ADDED = {
+    f"linear.{name}" for name in ("weight_unseen", "responses", "from_features", "mapped", "map_error", "own_gene")
+}
+
 
 class LinearPart(nn.Module):
     """Coefficients of the additive model, and how far generated means are moved towards its predictions.
@@ -120,13 +125,14 @@ class LinearPart(nn.Module):
         effect = parts.sum(1) * self.amount(conditions.dose)[:, None]
         return effect * known[:, None], known
 
-    def own_gene_change(self, conditions: ConditionBatch, n_genes: int) -> Tensor:
-        """Change ``(C, G)`` of the log rates of the genes in ``conditions.own_genes``."""
+    def with_own_genes(self, log_rates: Tensor, conditions: ConditionBatch) -> Tensor:
+        """Log rates ``(C, G)`` with those of the genes in ``conditions.own_genes`` changed."""
         genes = conditions.own_genes
-        change = self.own_gene.new_zeros(len(conditions), n_genes + 1)
-        if genes is not None:
-            change.scatter_(1, genes, (self.own_gene * self.amount(conditions.dose))[:, None].expand(genes.shape))
-        return change[:, 1:]
+        if genes is None:
+            return log_rates
+        change = log_rates.new_zeros(len(conditions), log_rates.shape[1] + 1)
+        change.scatter_(1, genes, (self.own_gene * self.amount(conditions.dose))[:, None].expand(genes.shape))
+        return log_rates + change[:, 1:]
 
 
 def recentring_weight(flow: Tensor, linear: Tensor, real: Tensor, *, prior: float = 0.25, most: float = 0.5) -> float:
