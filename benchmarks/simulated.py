@@ -28,6 +28,12 @@ VARIATIONS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+UNSEEN: dict[str, tuple[dict[str, Any], str]] = {
+    "unseen_singles": ({"target_coupling": 0.7}, "48 singles, a quarter unseen, targets in the programs they change"),
+    "unseen_unrelated": ({}, "48 singles, a quarter unseen, co-expression says nothing of effects"),
+}
+
+
 def load(options: dict[str, Any], seed: int, data: Path) -> tuple[AnnData, dict[str, pd.DataFrame]]:
     """Draw a new data set for every seed and hold out 30 % of its doubles; their singles stay."""
     del data
@@ -35,5 +41,16 @@ def load(options: dict[str, Any], seed: int, data: Path) -> tuple[AnnData, dict[
     network = adata.uns["pathway_network"]
     spr.pp.setup_anndata(adata)
     spr.pp.split(adata, holdout="combinations", fraction=0.3, seed=seed)
+    spr.pp.reference(adata, network=network, seed=seed)
+    return adata, {}
+
+
+def load_unseen(options: dict[str, Any], seed: int, data: Path) -> tuple[AnnData, dict[str, pd.DataFrame]]:
+    """Draw a new data set for every seed and hold out a quarter of its perturbations."""
+    del data
+    adata = spr.datasets.simulated_perturbseq(**({"n_singles": 48, "n_doubles": 0} | options), seed=seed)
+    network = adata.uns["pathway_network"]
+    spr.pp.setup_anndata(adata)
+    spr.pp.split(adata, holdout="perturbations", fraction=0.25, seed=seed)
     spr.pp.reference(adata, network=network, seed=seed)
     return adata, {}

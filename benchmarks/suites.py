@@ -57,6 +57,10 @@ _ALL = [
         _dataset(name, partial(simulated.load, options), words)
         for name, (options, words) in simulated.VARIATIONS.items()
     ),
+    *(
+        _dataset(name, partial(simulated.load_unseen, options), words)
+        for name, (options, words) in simulated.UNSEEN.items()
+    ),
     _dataset("kang", real.kang, "interferon beta on blood cells, cell types held out in turn"),
     _dataset("norman", real.norman, "CRISPR activation in K562, doubles held out in turn"),
     _dataset("zhao", real.zhao, "panobinostat on glioblastoma slices, patients held out in turn"),
@@ -67,5 +71,6 @@ SUITES = {
     "main": ["simulated", "kang", "norman", "zhao"],
     "real": ["kang", "norman", "zhao"],
     "simulated": ["simulated", *simulated.VARIATIONS],
+    "unseen": list(simulated.UNSEEN),
     "paper": list(paper.DATASETS),
 }

@@ -7,7 +7,7 @@ import torch
 import scperturbrl as spr
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.populations import TrainingEffects
-from scperturbrl.data.recentring import fit_recentring, linear_weights, recentred
+from scperturbrl.data.recentring import fit_recentring, linear_effects, linear_weights, recentred
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import read_generator
 
@@ -32,7 +32,7 @@ def test_the_linear_part_is_the_additive_ridge_of_the_baselines(world):
     stored, cells = world
     names = cells.conditions("test")
     table = cells.table.loc[names]
-    found, known = stored.generator.linear(stored.vocabulary.batch(table), stored.vocabulary.group_codes(table))
+    found, known = linear_effects(stored, table, stored.vocabulary.batch(table))
     assert known.all()
     baseline = np.stack([TrainingEffects.of(cells).predict(cells, name, "additive_ridge") for name in names])
     space = stored.generator.space

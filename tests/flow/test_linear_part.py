@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,28 +23,31 @@ def linear():
 
 def test_effects_of_the_parts_add_up(linear, make_batch):
     batch = make_batch([[1, 2], [2], [3]])
-    effect, known = linear(batch, torch.tensor([1, 1, 0]))
+    effect, known = linear(batch, torch.tensor([1, 1, 0]), batch.features)
     assert known.tolist() == [True] * 3
     own = linear.coefficients
     torch.testing.assert_close(effect, torch.stack([own[1, 1] + own[1, 2], own[1, 2], own[0, 3]]))
 
 
 def test_a_group_that_does_not_know_all_parts_uses_the_pooled_effects(linear, make_batch):
-    effect, _ = linear(make_batch([[1, 3], [1]]), torch.tensor([1, 2]))
+    batch = make_batch([[1, 3], [1]])
+    effect, _ = linear(batch, torch.tensor([1, 2]), batch.features)
     torch.testing.assert_close(
         effect, torch.stack([linear.coefficients[0, 1] + linear.coefficients[0, 3], linear.coefficients[0, 1]])
     )
 
 
-def test_a_perturbation_that_was_never_trained_on_has_no_linear_effect(linear, make_batch):
-    effect, known = linear(make_batch([[0], [1, 0], []]), torch.tensor([1, 1, 1]))
+def test_without_a_map_a_perturbation_that_was_never_trained_on_has_no_linear_effect(linear, make_batch):
+    batch = make_batch([[0], [1, 0], []])
+    effect, known = linear(batch, torch.tensor([1, 1, 1]), batch.features)
     assert known.tolist() == [False] * 3
     assert (effect == 0).all()
 
 
 def test_the_amount_of_a_dose_is_logarithmic(linear, make_batch):
     linear.full_dose.fill_(9.0)
-    effect, _ = linear(make_batch([[1], [1], [1]], dose=[9.0, 2.0, 0.0]), torch.tensor([1, 1, 1]))
+    batch = make_batch([[1], [1], [1]], dose=[9.0, 2.0, 0.0])
+    effect, _ = linear(batch, torch.tensor([1, 1, 1]), batch.features)
     one = linear.coefficients[1, 1]
     torch.testing.assert_close(effect, torch.stack([one, one * math.log(3) / math.log(10), one]))
 
@@ -60,3 +64,44 @@ def test_the_weight_is_least_squares_shrunk_towards_the_prior_and_at_most_one_ha
     found = recentring_weight(flow, linear, flow + share * (linear - flow))
     expected = min((n * min(max(share, 0), 1) + 0.25) / (n + 1), 0.5)
     assert found == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.fixture
+def mapped(linear, make_batch):
+    features = make_batch([[0]]).features.shape[2]
+    part = LinearPart(n_groups=2, n_tokens=3, n_latent=2, n_features=features)
+    part.load_state_dict(part.state_dict() | {name: linear.state_dict()[name] for name in ("coefficients", "covered")})
+    part.from_features.normal_(generator=torch.Generator().manual_seed(0))
+    part.mapped[:2] = 1
+    return part
+
+
+def told(part, group, features):
+    return part.from_features[group, 0] + features @ part.from_features[group, 1:]
+
+
+def test_parts_that_were_trained_on_keep_their_own_effect_and_others_get_that_of_their_features(mapped, make_batch):
+    batch = make_batch([[1, 0], [0], [2]])
+    effect, known = mapped(batch, torch.tensor([1, 1, 1]), batch.features)
+    assert known.all()
+    own = mapped.coefficients[1]
+    torch.testing.assert_close(effect[0], own[1] + told(mapped, 1, batch.features[0, 1]))
+    torch.testing.assert_close(effect[1], told(mapped, 1, batch.features[1, 0]))
+    torch.testing.assert_close(effect[2], own[2])
+
+
+def test_a_group_without_a_map_uses_that_of_all_groups(mapped, make_batch):
+    batch = make_batch([[0], [1, 0]])
+    effect, known = mapped(batch, torch.tensor([2, 2]), batch.features)
+    assert known.all()
+    torch.testing.assert_close(effect[0], told(mapped, 0, batch.features[0, 0]))
+    torch.testing.assert_close(effect[1], mapped.coefficients[0, 1] + told(mapped, 0, batch.features[1, 1]))
+
+
+def test_only_the_wanted_genes_change_and_by_the_amount_of_the_dose(mapped, make_batch):
+    mapped.own_gene.fill_(-2.0)
+    mapped.full_dose.fill_(9.0)
+    batch = replace(make_batch([[0, 1], [1]], dose=[2.0, 9.0]), own_genes=torch.tensor([[3, 0], [0, 0]]))
+    expected = torch.zeros(2, 4)
+    expected[0, 2] = -2 * math.log(3) / math.log(10)
+    torch.testing.assert_close(mapped.with_own_genes(torch.zeros(2, 4), batch), expected)

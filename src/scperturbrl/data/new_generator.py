@@ -13,6 +13,7 @@ from scperturbrl.data.pca import principal_components
 from scperturbrl.data.recentring import fit_linear_part
 from scperturbrl.data.stored_generator import StoredGenerator, condition_frame
 from scperturbrl.data.training_set import common_total, control_units, count_blocks, encode_rows, minibatch_pool
+from scperturbrl.data.unseen import N_RESPONSES
 from scperturbrl.data.vocabulary import gene_embeddings, training_vocabulary
 from scperturbrl.flow.denoise import fit_observation
 from scperturbrl.flow.generator import Architecture, Generator
@@ -52,6 +53,7 @@ def new_generator(
                 n_blocks=sizes["n_blocks"],
                 source=source,
                 total=common_total(cells, rows),
+                n_responses=N_RESPONSES if embeddings is None else 0,
             )
         )
     generator.space = space

@@ -14,6 +14,7 @@ from scperturbrl._core import keys
 from scperturbrl._core.random import torch_rng
 from scperturbrl.data.reference import fit_reference
 from scperturbrl.data.training_set import Controls, encode_rows
+from scperturbrl.data.unseen import fit_own_gene, fit_unseen, own_genes, unseen_features
 from scperturbrl.flow.linear_part import recentring_weight
 from scperturbrl.metrics.ridge import ridge_effect
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 # cells whose mean stands for the flow's mean of a condition, and conditions generated at a time
 N_CELLS, N_AT_ONCE = 512, 8
 MIN_CELLS = 10
+# of a perturbation that it never saw the flow knows no more than the straight line, so this may take over
+UNSEEN = {"prior": 0.5, "most": 1.0}
 
 
 class Means(NamedTuple):
@@ -43,7 +46,10 @@ class Means(NamedTuple):
 
 
 def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
-    """Fit the additive ridge of every control group, and of all together, to the effects of the training conditions."""
+    """Fit the additive ridge of every control group, and of all together, to the effects of the training conditions.
+
+    With it goes the map from features to the effects of perturbations that training never saw.
+    """
     generator, linear = stored.generator, stored.generator.linear
     names = cells.conditions(keys.TRAIN, min_cells=2)
     controls = Controls.of(cells)
@@ -68,48 +74,114 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
         found = ridge_effect(rows[:, seen], mean, design_query=np.eye(int(seen.sum()))).effect
         linear.coefficients[group, 1:][torch.as_tensor(seen)] = torch.as_tensor(found, dtype=torch.float32)
         linear.covered[group, 1:] = torch.as_tensor(seen, dtype=torch.float32)
+    fit_unseen(stored, effects, table["parts"], design, groups)
+    fit_own_gene(stored, cells)
 
 
 def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int) -> None:
-    """Set the weight of the linear part by the validation conditions, which neither it nor the flow was fitted to."""
+    """Set the weights of the linear part by the validation conditions, which neither it nor the flow was fitted to.
+
+    Conditions with a perturbation that training never saw have a weight of their own, chosen by their own kind.
+    """
     names = cells.conditions(keys.VALIDATION, min_cells=MIN_CELLS)
-    means = _means(stored, cells, cells.table.loc[names], seed=seed)
-    means, rows = means.select(means.known), np.asarray(cells.rows(names), dtype=int)[means.known.numpy()]
-    real = torch.zeros_like(means.flow)
-    for i, row in enumerate(rows):
-        own = np.flatnonzero((cells.codes == row) & (cells.split == keys.VALIDATION))
-        real[i] = encode_rows(cells, own, stored.generator.space).mean(0)
-    weight = recentring_weight(means.flow, means.linear, real)
-    stored.generator.linear.weight.fill_(weight)
-    explained = {f"{name}_r2": _explained(getattr(means, name), real, means.control) for name in ("linear", "flow")}
-    stored.params["linear"] = {"weight": weight, "n_validation": len(rows), **explained}
+    table = cells.table.loc[names]
+    new = _has_unseen(stored, table)
+    linear = stored.generator.linear
+    record: dict[str, float] = {}
+    for kind, prefix, limits in ((~new, "", {}), (new, "unseen_", UNSEEN)):
+        means = _means(stored, cells, table, kind, seed=seed)
+        means, rows = means.select(means.known), np.asarray(cells.rows(names), dtype=int)[means.known.numpy()]
+        real = torch.zeros_like(means.flow)
+        for i, row in enumerate(rows):
+            own = np.flatnonzero((cells.codes == row) & (cells.split == keys.VALIDATION))
+            real[i] = encode_rows(cells, own, stored.generator.space).mean(0)
+        weight = recentring_weight(means.flow, means.linear, real, **limits)
+        (linear.weight_unseen if prefix else linear.weight).fill_(weight)
+        explained = {f"{name}_r2": _explained(getattr(means, name), real, means.control) for name in ("linear", "flow")}
+        record |= {
+            prefix + name: value for name, value in {"weight": weight, "n_validation": len(rows), **explained}.items()
+        }
+    stored.params["linear"] = record
 
 
 def recentred(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, *, seed: int) -> ConditionBatch:
-    """Conditions of `table` as tensors; those that training never saw are shifted towards the linear prediction."""
+    """Conditions of `table` as tensors; those that training never saw are shifted towards the linear prediction.
+
+    The gene of a perturbation that training never saw is changed as targeted genes usually are.
+    """
     batch = stored.vocabulary.batch(table)
-    weight = linear_weights(stored, table)
-    moved = np.flatnonzero(weight)
-    if not len(moved):
+    weight, new = linear_weights(stored, table), _has_unseen(stored, table)
+    if not weight.any():
         return batch
-    means = _means(stored, cells, table.iloc[moved], seed=seed)
-    shift = torch.zeros(len(table), means.flow.shape[1])
-    shift[moved] = torch.as_tensor(weight[moved, None], dtype=torch.float32) * (means.linear - means.flow)
-    return replace(batch, shift=shift)
+    shift = torch.zeros(len(table), stored.generator.space.dim)
+    # apart, so that what else is asked for does not change the random numbers of the first
+    for kind in (~new, new):
+        moved = np.flatnonzero((weight > 0) & kind)
+        if len(moved):
+            means = _means(stored, cells, table.iloc[moved], np.ones(len(moved), dtype=bool), seed=seed)
+            shift[moved] = torch.as_tensor(weight[moved, None], dtype=torch.float32) * (means.linear - means.flow)
+    return replace(batch, shift=shift, own_genes=own_genes(stored, table, batch))
 
 
 def linear_weights(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     """Share ``(C,)`` of the linear part in the mean of each condition of `table`; 0 for trained and for unknown ones."""
-    batch, groups = stored.vocabulary.batch(table), stored.vocabulary.group_codes(table)
-    known = stored.generator.linear(batch, groups)[1].numpy()
+    linear = stored.generator.linear
+    known = linear_effects(stored, table, stored.vocabulary.batch(table))[1].numpy()
     unseen = ~table.index.isin(stored.training_conditions())
-    return float(stored.generator.linear.weight) * (known & unseen)
+    weight = np.where(_has_unseen(stored, table), float(linear.weight_unseen), float(linear.weight))
+    return weight * (known & unseen)
 
 
-def _means(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, *, seed: int) -> Means:
+def uncertainties(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, *, seed: int) -> np.ndarray:
+    r"""How far from training each condition of `table` is ``(C,)``, as a root mean square over genes, log-normalised.
+
+    Two models that were fitted to the same cells in different ways agree near them: with the mean of the flow :math:`f`, that of
+    the linear part :math:`l`, both in expression, and :math:`u` perturbations that training never saw it is
+
+    .. math:: \sqrt{(\lVert f - l \rVert^2 + u e^2) / G},
+
+    where :math:`e^2` is the squared error of the linear map from features for a perturbation left out. 0 for conditions that were
+    trained on and for controls; NaN where the linear part is silent.
+    """
+    tokens = set(stored.vocabulary.tokens)
+    n_unseen = np.array([sum(part not in tokens for part in parts) for parts in table["parts"]])
+    found = np.zeros(len(table))
+    far = ~table.index.isin(stored.training_conditions()) & (table["parts"].str.len() > 0).to_numpy()
+    for kind in (far & (n_unseen == 0), far & (n_unseen > 0)):
+        rows = np.flatnonzero(kind)
+        if not len(rows):
+            continue
+        own = table.iloc[rows]
+        means = _means(stored, cells, own, np.ones(len(rows), dtype=bool), seed=seed)
+        square = (means.flow - means.linear).square().sum(1).numpy().astype(float)
+        square += n_unseen[rows] * _map_error(stored, own)
+        scale = float(stored.generator.space.scale)
+        found[rows] = np.where(means.known.numpy(), scale * np.sqrt(square / len(stored.genes)), np.nan)
+    return found
+
+
+def _map_error(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
+    linear, group = stored.generator.linear, stored.vocabulary.group_codes(table)
+    return torch.where(linear.mapped[group].bool(), linear.map_error[group], linear.map_error[0]).numpy()
+
+
+def linear_effects(stored: StoredGenerator, table: pd.DataFrame, batch: ConditionBatch) -> tuple[Tensor, Tensor]:
+    """Latent effects ``(C, d)`` of the linear part, and whether they mean anything ``(C,)``."""
+    features = unseen_features(stored, table, batch.features)
+    return stored.generator.linear(batch, stored.vocabulary.group_codes(table), features)
+
+
+def _has_unseen(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
+    tokens = set(stored.vocabulary.tokens)
+    return np.array([not tokens.issuperset(parts) for parts in table["parts"]], dtype=bool)
+
+
+def _means(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, use: np.ndarray, *, seed: int) -> Means:
+    """Means of the conditions of `table`; known are at most those of `use`."""
     generator = stored.generator
     batch = stored.vocabulary.batch(table)
-    effect, known = generator.linear(batch, stored.vocabulary.group_codes(table))
+    effect, known = linear_effects(stored, table, batch)
+    known &= torch.as_tensor(use)
     control, own = _control_latents(stored, cells, table["group"].tolist())
     flow = torch.zeros_like(effect)
     with torch.no_grad():

@@ -52,7 +52,7 @@ def draw_effects(
 ) -> Effects:
     """Draw the response of every condition."""
     singles = _draw_singles(settings, baseline.mean(axis=1), rng)
-    full = _draw_activity(settings, singles, rng)
+    full = _draw_activity(settings, singles, loadings, rng)
     interaction = _draw_interactions(settings, singles.index, rng)
     conditions = _conditions(singles.index, interaction.index, settings.doses)
     share = _dose_share(conditions, singles)
@@ -79,14 +79,30 @@ def _draw_singles(settings: Settings, baseline: pd.Series, rng: np.random.Genera
     return pd.DataFrame(table, index=pd.Index(genes, name=PERTURBATION))
 
 
-def _draw_activity(settings: Settings, singles: pd.DataFrame, rng: np.random.Generator) -> NDArray[np.float64]:
+def _draw_activity(
+    settings: Settings, singles: pd.DataFrame, loadings: pd.DataFrame, rng: np.random.Generator
+) -> NDArray[np.float64]:
     n, n_families = settings.n_singles, int(singles["family"].max()) + 1
     family = _directions(settings, n_families, rng, n_active=4)[singles["family"].to_numpy()]
     opposed = np.where(rng.random((n, 1)) < _OPPOSED, -1.0, 1.0)
     own = _directions(settings, n, rng, n_active=2)
     direction = _FAMILY_SHARE * opposed * family + (1 - _FAMILY_SHARE**2) ** 0.5 * own
+    if settings.target_coupling:
+        direction = _along_target(settings, direction, loadings.loc[singles.index].to_numpy())
     size = settings.effect_size * _TYPICAL_ACTIVITY * rng.lognormal(0.0, _SIZE_SD, (n, 1))
     return size * direction / np.linalg.norm(direction, axis=1, keepdims=True)
+
+
+def _along_target(
+    settings: Settings, direction: NDArray[np.float64], loadings: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Turn the response of each single towards the response programs of its target gene, if that has any."""
+    own = np.where(np.arange(loadings.shape[1]) < settings.n_response_programs, loadings, 0.0)
+    member = own.any(1, keepdims=True)
+    own = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
+    other = direction / np.linalg.norm(direction, axis=1, keepdims=True)
+    share = settings.target_coupling
+    return np.where(member, share * own + (1 - share**2) ** 0.5 * other, other)
 
 
 def _directions(settings: Settings, n: int, rng: np.random.Generator, *, n_active: int) -> NDArray[np.float64]:

@@ -35,6 +35,7 @@ class Settings:
     fraction_nonresponding: float
     effect_size: float
     target_effect: float
+    target_coupling: float
     doses: Sequence[float] | None
     library_size: float
     dispersion: float
@@ -95,7 +96,7 @@ class Settings:
 
     def _check_fractions(self) -> None:
         interactions = ("fraction_additive", "fraction_buffered", "fraction_epistatic")
-        for name in (*interactions, "fraction_nonresponding"):
+        for name in (*interactions, "fraction_nonresponding", "target_coupling"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
                 _fail(name, value, "must lie between 0 and 1")

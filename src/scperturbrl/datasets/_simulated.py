@@ -39,6 +39,7 @@ def simulated_perturbseq(
     fraction_nonresponding: float = 0.15,
     effect_size: float = 1.0,
     target_effect: float = 1.5,
+    target_coupling: float = 0.0,
     doses: Sequence[float] | None = None,
     library_size: float = 6000,
     dispersion: float = 3.0,
@@ -85,6 +86,9 @@ def simulated_perturbseq(
         Factor on all effects. 0 gives a screen in which nothing happens.
     target_effect
         Change of the log rate of the targeted gene: positive as in CRISPR activation, negative as in interference.
+    target_coupling
+        How much of a single's response goes along the programs that its target gene is a member of, from 0 to 1. At 0 what a
+        gene varies with says nothing of what perturbing it does, so that unseen perturbations cannot be predicted from it.
     doses
         With doses, every single is measured at each of them and every double at the highest. The share of the full
         effect follows a Hill curve per single. Control cells have dose 0.
@@ -148,6 +152,7 @@ def simulated_perturbseq(
         fraction_nonresponding=fraction_nonresponding,
         effect_size=effect_size,
         target_effect=target_effect,
+        target_coupling=target_coupling,
         doses=doses,
         library_size=library_size,
         dispersion=dispersion,

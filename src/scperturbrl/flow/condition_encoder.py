@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,9 @@ class ConditionBatch:
     shift
         ``(C, d)``, or ``(C, 1)`` zeros: what is added to the latent cells of a condition before they become counts, see
         :mod:`scperturbrl.flow.linear_part`; 0 for conditions that are left as the flow makes them.
+    own_genes
+        ``(C, L)`` 1 + the gene that a part targets, where its rate is to be changed by the usual effect on the gene that is
+        perturbed itself; 0 elsewhere. None: nowhere.
     """
 
     tokens: Tensor
@@ -35,17 +42,22 @@ class ConditionBatch:
     dose: Tensor
     covariates: Tensor
     shift: Tensor
+    own_genes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def select(self, index: Tensor) -> ConditionBatch:
         """The conditions at `index`."""
-        return ConditionBatch(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+        return self._each(lambda value: value[index])
 
     def to(self, device: torch.device | str) -> ConditionBatch:
         """The same on `device`."""
-        return ConditionBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+        return self._each(lambda value: value.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> ConditionBatch:
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return replace(self, **{name: change(value) for name, value in values.items() if value is not None})
 
     def without_tokens(self, keep: Tensor) -> ConditionBatch:
         """Forget the learned embedding where `keep` ``(C, L)`` is false."""

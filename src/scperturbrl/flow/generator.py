@@ -13,7 +13,7 @@ from scperturbrl._core.memory import BatchSize
 from scperturbrl._core.random import torch_rng
 from scperturbrl._core.show import as_html, as_text
 from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
-from scperturbrl.flow.linear_part import LinearPart
+from scperturbrl.flow.linear_part import ADDED, LinearPart
 from scperturbrl.flow.observation import NegativeBinomialObservation
 from scperturbrl.flow.sampler import integrate
 from scperturbrl.flow.source import Source
@@ -51,6 +51,8 @@ class Architecture:
         Where the flow starts, see :mod:`scperturbrl.flow.source`.
     total
         What the normalised values of a cell add up to; 0 where it differs between cells.
+    n_responses
+        Responses that tell genes apart which were never perturbed; 0 with features of the user's.
     """
 
     n_genes: int
@@ -65,6 +67,7 @@ class Architecture:
     n_groups: int = 0
     source: str = "gaussian"
     total: float = 0.0
+    n_responses: int = 0
 
 
 class Generator(nn.Module):
@@ -94,7 +97,9 @@ class Generator(nn.Module):
         self.encoder = ConditionEncoder(a.n_tokens, a.n_features, a.n_covariate_values, a.width)
         self.velocity = VelocityMLP(a.n_latent, a.width, a.n_blocks)
         self.observation = NegativeBinomialObservation(a.n_genes, a.n_latent, a.n_tokens, a.total)
-        self.linear = LinearPart(a.n_groups, a.n_tokens, a.n_latent)
+        self.linear = LinearPart(
+            a.n_groups, a.n_tokens, a.n_latent, a.n_features, n_genes=a.n_genes, n_responses=a.n_responses
+        )
 
     def __repr__(self) -> str:
         """Show sizes instead of a tree of layers."""
@@ -150,7 +155,8 @@ class Generator(nn.Module):
     def log_rate(self, latent: Tensor, conditions: ConditionBatch, index: Tensor) -> Tensor:
         """Log rate ``(n, G)`` of latent cells, shifted as their conditions say, in normalised units."""
         shifted = latent + conditions.shift[index]
-        return self.observation.log_rate(shifted, self.observation.condition_residual(conditions.tokens)[index])
+        residual = self.linear.with_own_genes(self.observation.condition_residual(conditions.tokens), conditions)
+        return self.observation.log_rate(shifted, residual[index])
 
     def generate(
         self, control: Tensor, unit: Tensor, conditions: ConditionBatch, index: Tensor, *, seed: int
@@ -241,7 +247,7 @@ class Generator(nn.Module):
             expected = cls(sizes).state_dict()
         state = _checked(expected, weights)
         generator = cls(sizes)
-        generator.load_state_dict(state)
+        generator.load_state_dict(generator.state_dict() | state)
         return generator.eval()
 
     def architecture_dict(self) -> dict[str, Any]:
@@ -289,6 +295,8 @@ def _checked(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) 
     state = {}
     for name, own in expected.items():
         if name not in weights:
+            if name in ADDED:
+                continue
             msg = f"The weight {name!r} is missing."
             raise ValueError(msg)
         array = np.asarray(weights[name])

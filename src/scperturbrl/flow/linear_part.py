@@ -10,6 +10,11 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from scperturbrl.flow.condition_encoder import ConditionBatch
 
+# weights that newer versions added; without them perturbations that were never trained on have no linear prediction
+ADDED = {
+    f"linear.{name}" for name in ("weight_unseen", "responses", "from_features", "mapped", "map_error", "own_gene")
+}
+
 
 class LinearPart(nn.Module):
     """Coefficients of the additive model, and how far generated means are moved towards its predictions.
@@ -20,6 +25,11 @@ class LinearPart(nn.Module):
     ----------
     n_groups, n_tokens, n_latent
         Control groups with training conditions, known perturbations P, and coordinates d.
+    n_features
+        Features of a perturbation that was never trained on, unless they are responses.
+    n_genes, n_responses
+        Genes G, and K responses of each by which genes that were never perturbed are told apart; 0 where perturbations
+        have features of the user's.
 
     Attributes
     ----------
@@ -27,29 +37,63 @@ class LinearPart(nn.Module):
         ``(n_groups + 1, P + 1, d)`` latent effect of a perturbation at amount 1; token 0 has none.
     covered
         ``(n_groups + 1, P + 1)`` 1 where the group's training conditions tell something of the perturbation.
-    weight
-        Share in [0, 1] of the way from the flow's mean to the linear one.
+    weight, weight_unseen
+        Share in [0, 1] of the way from the flow's mean to the linear one, of conditions whose perturbations were all trained on,
+        and of the others.
     full_dose
         Dose at which the amount is 1.
+    responses
+        ``(G, K)`` how genes respond to the training conditions; without rows if `n_responses` is 0.
+    from_features
+        ``(n_groups + 1, 1 + F, d)`` latent effect at amount 1 of a perturbation that was never trained on: the first row plus
+        its features times the others.
+    mapped
+        ``(n_groups + 1,)`` 1 where that map is fitted.
+    map_error
+        ``(n_groups + 1,)`` squared latent error of the map for a perturbation that it was not fitted to.
+    own_gene
+        What a perturbation at amount 1 usually does to the log rate of the gene that it targets.
     """
 
     coefficients: Tensor
     covered: Tensor
     weight: Tensor
+    weight_unseen: Tensor
     full_dose: Tensor
+    responses: Tensor
+    from_features: Tensor
+    mapped: Tensor
+    map_error: Tensor
+    own_gene: Tensor
 
-    def __init__(self, n_groups: int, n_tokens: int, n_latent: int) -> None:
+    def __init__(
+        self,
+        n_groups: int,
+        n_tokens: int,
+        n_latent: int,
+        n_features: int = 0,
+        *,
+        n_genes: int = 0,
+        n_responses: int = 0,
+    ) -> None:
         super().__init__()
+        self.n_responses = n_responses
         self.register_buffer("coefficients", torch.zeros(n_groups + 1, n_tokens + 1, n_latent))
         self.register_buffer("covered", torch.zeros(n_groups + 1, n_tokens + 1))
         self.register_buffer("weight", torch.tensor(0.0))
         self.register_buffer("full_dose", torch.tensor(1.0))
+        self.register_buffer("weight_unseen", torch.tensor(0.0))
+        self.register_buffer("responses", torch.zeros(n_genes if n_responses else 0, n_responses))
+        self.register_buffer("from_features", torch.zeros(n_groups + 1, 1 + (n_responses or n_features), n_latent))
+        self.register_buffer("mapped", torch.zeros(n_groups + 1))
+        self.register_buffer("map_error", torch.zeros(n_groups + 1))
+        self.register_buffer("own_gene", torch.tensor(0.0))
 
     def amount(self, dose: Tensor) -> Tensor:
         """How much of a perturbation a dose is: ``log1p(dose) / log1p(full_dose)``, or 1 without a dose."""
         return torch.where(dose > 0, torch.log1p(dose) / torch.log1p(self.full_dose), 1.0)
 
-    def forward(self, conditions: ConditionBatch, group: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, conditions: ConditionBatch, group: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Predict latent effects.
 
         Parameters
@@ -58,18 +102,37 @@ class LinearPart(nn.Module):
             C conditions.
         group
             ``(C,)`` control group of each, 0 for one without training conditions.
+        features
+            ``(C, L, F)`` features of each part for the map.
 
         Returns
         -------
-        Effects ``(C, d)``, and whether every perturbation of the condition was trained on ``(C,)``; without that the
-        effect is 0 and means nothing.
+        Effects ``(C, d)``, and whether the effect of every perturbation of the condition is told by training or by its
+        features ``(C,)``; without that the effect is 0 and means nothing.
         """
         tokens, present = conditions.tokens, conditions.present.bool()
-        own = (self.covered[group[:, None], tokens].bool() | ~present).all(1)
+        new = present & (tokens == 0)
+        own = (self.covered[group[:, None], tokens].bool() | ~present | new).all(1)
+        own &= self.mapped[group].bool() | ~new.any(1)
         row = torch.where(own, group, 0)[:, None]
-        known = (self.covered[row, tokens].bool() | ~present).all(1) & present.any(1)
-        effect = (self.coefficients[row, tokens] * present[..., None]).sum(1) * self.amount(conditions.dose)[:, None]
+        told = self.covered[row, tokens].bool() | (new & self.mapped[row].bool())
+        known = (told | ~present).all(1) & present.any(1)
+        parts = self.coefficients[row, tokens] * present[..., None]
+        if new.any():
+            # left out otherwise, so that rounding of conditions that need none of this stays as it is
+            maps = self.from_features[row[:, 0]]
+            parts = torch.where(new[..., None], maps[:, :1] + features @ maps[:, 1:], parts)
+        effect = parts.sum(1) * self.amount(conditions.dose)[:, None]
         return effect * known[:, None], known
+
+    def with_own_genes(self, log_rates: Tensor, conditions: ConditionBatch) -> Tensor:
+        """Log rates ``(C, G)`` with those of the genes in ``conditions.own_genes`` changed."""
+        genes = conditions.own_genes
+        if genes is None:
+            return log_rates
+        change = log_rates.new_zeros(len(conditions), log_rates.shape[1] + 1)
+        change.scatter_(1, genes, (self.own_gene * self.amount(conditions.dose))[:, None].expand(genes.shape))
+        return log_rates + change[:, 1:]
 
 
 def recentring_weight(flow: Tensor, linear: Tensor, real: Tensor, *, prior: float = 0.25, most: float = 0.5) -> float:

@@ -6,6 +6,8 @@ __getattr__, __dir__, __all__ = _lazy_exports(
     __name__,
     {
         "SplitManifest": "scperturbrl.data.split",
+        "fingerprint_embeddings": "scperturbrl.pp._embeddings",
+        "network_embeddings": "scperturbrl.pp._embeddings",
         "pathway_network": "scperturbrl.pp._network",
         "reference": "scperturbrl.pp._reference",
         "setup_anndata": "scperturbrl.pp._setup_anndata",

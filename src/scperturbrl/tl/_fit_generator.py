@@ -88,10 +88,14 @@ def fit_generator(
     embeddings
         Features of perturbations, one row each (index: names, columns: numbers). By default the loadings of the
         perturbed gene on the components, so that every measured gene can be perturbed.
+        :func:`~scperturbrl.pp.network_embeddings` and :func:`~scperturbrl.pp.fingerprint_embeddings` make some; join several
+        with ``pd.concat(..., axis=1)``.
     prior
         ``"linear"`` moves the mean of generated cells of a condition that training never saw towards that of the
         additive ridge (of a new context: the mean shift), by a share of at most one half that validation conditions choose;
-        spread and shape stay the flow's. ``"none"`` leaves the flow alone.
+        spread and shape stay the flow's. A condition with a perturbation that training never saw is moved towards what `embeddings`, or the
+        responses of its gene to the training conditions, say of it, by a share that held-out perturbations choose; and the gene itself
+        changes as targeted genes usually do. ``"none"`` leaves the flow alone.
     source
         Where the flow starts. ``"gaussian"``: at noise. ``"control"``: at a control cell with a little noise, paired with perturbed cells by
         optimal transport, so that what cells of a context differ by is kept. ``"auto"`` takes the latter where the split holds

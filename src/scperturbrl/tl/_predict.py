@@ -17,7 +17,7 @@ from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.generation import draw_controls, generate_cells, wanted_conditions
 from scperturbrl.data.joined import join_cells
-from scperturbrl.data.recentring import linear_weights
+from scperturbrl.data.recentring import linear_weights, uncertainties
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import condition_frame, read_generator
 
@@ -43,7 +43,7 @@ def predict(
     seed: Seed = 0,
     modality: str | None = None,
 ) -> AnnData | MuData:
-    """Generate new cells of the conditions asked for.
+    r"""Generate new cells of the conditions asked for.
 
     Parameters
     ----------
@@ -77,8 +77,13 @@ def predict(
     A new AnnData of ``n_cells`` cells per condition with the genes of `adata`, its perturbation, covariate and dose columns,
     ``obs["origin"] == "generated"``, ``obs["<key>_source"]`` (the control cell each started from) and
     ``obs["condition"]``. ``uns["prediction"]`` tells how it was made and lists the conditions with ``parts_seen``,
-    the number of their perturbations that training saw, and ``linear_weight``, the share of the additive ridge in their
-    mean (how well that predicted validation conditions is in ``uns[key]["params"]["linear"]``). ``anndata.concat([adata, new])`` joins it to `adata`.
+    the number of their perturbations that training saw, ``linear_weight``, the share of the linear part in their
+    mean (how well that predicted validation conditions is in ``uns[key]["params"]["linear"]``), and ``uncertainty``, how far from
+    training they are: 0 for conditions that were trained on, else
+    :math:`\sqrt{(\lVert f - l \rVert^2 + u e^2) / G}`, a root mean square over the G genes in log-normalised units. f and l are
+    the means that the flow and the linear part predict, which agree near what they were fitted to; u is the number of
+    perturbations that training never saw, and :math:`e^2` the squared error of the linear part for a perturbation left out.
+    It ranks conditions; it is no interval. ``anndata.concat([adata, new])`` joins the new cells to `adata`.
 
     With `as_mudata` a MuData of the observed cells (``obs["origin"] == "observed"``) followed by these, with the modalities
 
@@ -133,7 +138,9 @@ def predict(
         "params": to_uns({"key": key, "seed": seed, "output": output, "n_cells": n_cells, "versions": versions()}),
         "conditions": condition_frame(table, {}, stored.vocabulary)
         .drop(columns=keys.SPLIT)
-        .assign(linear_weight=linear_weights(stored, table)),
+        .assign(
+            linear_weight=linear_weights(stored, table), uncertainty=uncertainties(stored, cells, table, seed=seed)
+        ),
     }
     if not as_mudata:
         log.finish(started, ["a new AnnData"])
