@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from benchmarks.speed import anytime, floor, growth, report, scoring, training
+from benchmarks.speed import anytime, cellflow, floor, growth, report, scoring, training
 from benchmarks.speed.memory import in_subprocess
 from benchmarks.speed.screen import screen
 from scperturbrl._core.threads import one_thread
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from benchmarks.speed.row import Row
 
-PARTS = ("scoring", "training", "witness", "memory", "anytime", "growth")
+PARTS = ("scoring", "training", "witness", "memory", "anytime", "growth", "cellflow")
 _STEPS_FOR_MEMORY = 200
 
 
@@ -66,6 +66,11 @@ def _memory(out: Path) -> list[Row]:
     return training.memory_rows(dict(in_subprocess("benchmarks.speed.footprint", **options)))
 
 
+def _cellflow(out: Path) -> list[Row]:
+    del out
+    return cellflow.measure(screen(3000, 500, 30))
+
+
 def _anytime(out: Path) -> list[Row]:
     table = anytime.curve()
     table.to_csv(out / "anytime_curve.csv", index=False)
@@ -79,7 +84,14 @@ def _growth(out: Path, largest: int | None) -> list[Row]:
     return growth.rows(table)
 
 
-_MEASURE = {"scoring": _scoring, "training": _training, "witness": _witness, "memory": _memory, "anytime": _anytime}
+_MEASURE = {
+    "scoring": _scoring,
+    "training": _training,
+    "witness": _witness,
+    "memory": _memory,
+    "anytime": _anytime,
+    "cellflow": _cellflow,
+}
 
 
 def smoke() -> list[Row]:
