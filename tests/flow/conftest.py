@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from scperturbrl.flow.architecture import Architecture
 from scperturbrl.flow.condition_encoder import ConditionBatch
-from scperturbrl.flow.generator import Architecture, Generator
+from scperturbrl.flow.generator import Generator
 
 N_FEATURES, N_COVARIATE_VALUES = 4, (2, 3)
 

@@ -6,8 +6,9 @@ import torch
 from sklearn.decomposition import PCA
 
 from scperturbrl._core.random import torch_rng
+from scperturbrl.flow.architecture import Architecture
 from scperturbrl.flow.denoise import condition_means, fit_observation, shrink
-from scperturbrl.flow.generator import Architecture, Generator
+from scperturbrl.flow.generator import Generator
 from scperturbrl.flow.space import PCASpace
 
 N, G, D, C = 2500, 200, 3, 4

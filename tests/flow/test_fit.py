@@ -160,7 +160,8 @@ def test_validation_loss_is_the_same_at_every_call(small, mixture, batch):
 
 
 def test_tokens_of_perturbations_with_features_can_be_forgotten(make_batch, mixture):
-    from scperturbrl.flow.generator import Architecture, Generator
+    from scperturbrl.flow.architecture import Architecture
+    from scperturbrl.flow.generator import Generator
 
     generator = Generator(Architecture(4, 2, 2, 3, (), width=16, n_blocks=1))
     features = torch.tensor([[0.0] * 3, [1.0, 2.0, 3.0], [0.0] * 3])

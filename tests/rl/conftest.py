@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from scperturbrl._core.random import torch_rng
+from scperturbrl.flow.architecture import Architecture
 from scperturbrl.flow.condition_encoder import ConditionBatch
 from scperturbrl.flow.fit import FitSettings, fit_flow
-from scperturbrl.flow.generator import Architecture, Generator
+from scperturbrl.flow.generator import Generator
 from scperturbrl.flow.latent_cells import LatentCells
 from scperturbrl.rl.reward import Reward
 from scperturbrl.rl.rollout import ControlPool

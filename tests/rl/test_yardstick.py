@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.condition_encoder import ConditionBatch
 from scperturbrl.metrics import energy_distance
 from scperturbrl.rl.rollout import ControlPool
 from scperturbrl.rl.yardstick import Yardstick
@@ -48,13 +47,7 @@ def test_a_condition_without_effect_does_not_divide_by_zero(world):
 
 @pytest.mark.parametrize("count", [1, 24, 25, 100])
 def test_at_most_24_conditions_from_first_to_last_are_looked_at(world, count):
-    batch = world.task.conditions
-    conditions = ConditionBatch(
-        *(
-            getattr(batch, name)[:1].expand(count, *getattr(batch, name).shape[1:])
-            for name in batch.__dataclass_fields__
-        )
-    )
+    conditions = world.task.conditions.select(torch.zeros(count, dtype=torch.long))
     pool = ControlPool(
         world.task.pool.latent, world.task.pool.unit, torch.zeros(count).long(), torch.full((count,), 200)
     )

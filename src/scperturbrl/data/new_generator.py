@@ -15,8 +15,9 @@ from scperturbrl.data.stored_generator import StoredGenerator, condition_frame
 from scperturbrl.data.training_set import common_total, control_units, count_blocks, encode_rows, minibatch_pool
 from scperturbrl.data.unseen import N_RESPONSES
 from scperturbrl.data.vocabulary import gene_embeddings, training_vocabulary
+from scperturbrl.flow.architecture import Architecture
 from scperturbrl.flow.denoise import fit_observation
-from scperturbrl.flow.generator import Architecture, Generator
+from scperturbrl.flow.generator import Generator
 from scperturbrl.flow.space import PCASpace
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from scperturbrl._core.memory import BatchSize
 from scperturbrl._core.random import torch_rng
 from scperturbrl._core.show import as_html, as_text
+from scperturbrl.flow.architecture import Architecture, read_architecture
 from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
 from scperturbrl.flow.linear_part import ADDED, LinearPart
 from scperturbrl.flow.observation import NegativeBinomialObservation
@@ -29,47 +30,6 @@ if TYPE_CHECKING:
 BLOCK = 512
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """Sizes that define a generator; everything needed to build it before its weights are loaded.
-
-    Attributes
-    ----------
-    n_genes, n_latent
-        Genes G and principal components d.
-    n_tokens, n_features
-        Perturbations with a learned embedding, and length of the features of a perturbation.
-    n_covariate_values
-        Known values of each covariate.
-    width, n_blocks
-        Of the velocity network.
-    n_steps, solver
-        Of the sampler.
-    n_groups
-        Control groups with training conditions, for the linear part.
-    source
-        Where the flow starts, see :mod:`scperturbrl.flow.source`.
-    total
-        What the normalised values of a cell add up to; 0 where it differs between cells.
-    n_responses
-        Responses that tell genes apart which were never perturbed; 0 with features of the user's.
-    """
-
-    n_genes: int
-    n_latent: int
-    n_tokens: int
-    n_features: int
-    n_covariate_values: tuple[int, ...]
-    width: int = 256
-    n_blocks: int = 2
-    n_steps: int = 5
-    solver: str = "midpoint"
-    n_groups: int = 0
-    source: str = "gaussian"
-    total: float = 0.0
-    n_responses: int = 0
-
-
 class Generator(nn.Module):
     """Conditional flow-matching generator of perturbed cells.
 
@@ -83,7 +43,8 @@ class Generator(nn.Module):
 
     Examples
     --------
-    >>> from scperturbrl.flow.generator import Architecture, Generator
+    >>> from scperturbrl.flow.architecture import Architecture
+    >>> from scperturbrl.flow.generator import Generator
     >>> generator = Generator(Architecture(n_genes=5, n_latent=2, n_tokens=3, n_features=0, n_covariate_values=()))
     >>> generator.architecture.n_latent
     2
@@ -241,7 +202,7 @@ class Generator(nn.Module):
             If a weight is missing, unknown, of another type or shape or not finite, or a size is none; the first one is
             named.
         """
-        sizes = _architecture(architecture)
+        sizes = read_architecture(architecture)
         with torch.device("meta"):
             # without memory, so that absurd sizes are found before anything is allocated
             expected = cls(sizes).state_dict()
@@ -253,36 +214,6 @@ class Generator(nn.Module):
     def architecture_dict(self) -> dict[str, Any]:
         """Architecture as plain values."""
         return {**asdict(self.architecture), "n_covariate_values": list(self.architecture.n_covariate_values)}
-
-
-def _architecture(values: Mapping[str, Any]) -> Architecture:
-    """Architecture from plain values, as a file gives them back."""
-    plain: dict[str, Any] = {}
-    for name, field in Architecture.__dataclass_fields__.items():
-        if name not in values:
-            # sizes that newer versions added
-            if field.default is MISSING:
-                msg = f"The architecture has no {name!r}; this is not the record of a generator."
-                raise ValueError(msg)
-        elif name == "n_covariate_values":
-            plain[name] = tuple(_size(name, n) for n in values[name])
-        else:
-            plain[name] = _PLAIN.get(str(field.type), partial(_size, name))(values[name])
-    return Architecture(**plain)
-
-
-_PLAIN: dict[str, Callable[[Any], Any]] = {"str": str, "float": float}
-
-
-def _size(name: str, value: Any) -> int:
-    try:
-        size = int(value)
-    except (TypeError, ValueError, OverflowError):
-        size = -1
-    if not 0 <= size < 2**31:
-        msg = f"The architecture has {name} = {value!r}; a size is expected."
-        raise ValueError(msg)
-    return size
 
 
 def _checked(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) -> dict[str, Tensor]:

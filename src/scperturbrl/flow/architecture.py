@@ -1,0 +1,81 @@
+"""Sizes that define a generator, and how they are read back from a file."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes that define a generator; everything needed to build it before its weights are loaded.
+
+    Attributes
+    ----------
+    n_genes, n_latent
+        Genes G and principal components d.
+    n_tokens, n_features
+        Perturbations with a learned embedding, and length of the features of a perturbation.
+    n_covariate_values
+        Known values of each covariate.
+    width, n_blocks
+        Of the velocity network.
+    n_steps, solver
+        Of the sampler.
+    n_groups
+        Control groups with training conditions, for the linear part.
+    source
+        Where the flow starts, see :mod:`scperturbrl.flow.source`.
+    total
+        What the normalised values of a cell add up to; 0 where it differs between cells.
+    n_responses
+        Responses that tell genes apart which were never perturbed; 0 with features of the user's.
+    """
+
+    n_genes: int
+    n_latent: int
+    n_tokens: int
+    n_features: int
+    n_covariate_values: tuple[int, ...]
+    width: int = 256
+    n_blocks: int = 2
+    n_steps: int = 5
+    solver: str = "midpoint"
+    n_groups: int = 0
+    source: str = "gaussian"
+    total: float = 0.0
+    n_responses: int = 0
+
+
+def read_architecture(values: Mapping[str, Any]) -> Architecture:
+    """Architecture from plain values, as a file gives them back."""
+    plain: dict[str, Any] = {}
+    for name, field in Architecture.__dataclass_fields__.items():
+        if name not in values:
+            # sizes that newer versions added
+            if field.default is MISSING:
+                msg = f"The architecture has no {name!r}; this is not the record of a generator."
+                raise ValueError(msg)
+        elif name == "n_covariate_values":
+            plain[name] = tuple(_size(name, n) for n in values[name])
+        else:
+            plain[name] = _PLAIN.get(str(field.type), partial(_size, name))(values[name])
+    return Architecture(**plain)
+
+
+_PLAIN: dict[str, Callable[[Any], Any]] = {"str": str, "float": float}
+
+
+def _size(name: str, value: Any) -> int:
+    try:
+        size = int(value)
+    except (TypeError, ValueError, OverflowError):
+        size = -1
+    if not 0 <= size < 2**31:
+        msg = f"The architecture has {name} = {value!r}; a size is expected."
+        raise ValueError(msg)
+    return size
