@@ -222,7 +222,9 @@ def evaluation_row(curve: list[dict[str, Any]]) -> Row:
     )
 
 
-def memory_rows(found: dict[str, float]) -> list[Row]:
-    """Peak memory of fit and generate in a process of their own."""
+def memory_rows(found: dict[str, float], *, dense: float) -> list[Row]:
+    """Peak memory of fit and generate in a process of their own, and what scoring adds to it beside `dense` MB for all of ``X``."""
     most = limit("memory", "fit and generate, 10,000 x 2,000", found["peak"], "MB", most=1024)
-    return [most, Row("memory", "importing alone", found["imported"], "MB")]
+    extra, reference = found["extra"], f"all of X made dense, {dense:.0f} MB"
+    scoring = Row("memory", "tl.score, 40,000 sparse cells", extra, "MB", reference, dense / extra, 2, within_run=False)
+    return [most, Row("memory", "importing alone", found["imported"], "MB"), scoring]
