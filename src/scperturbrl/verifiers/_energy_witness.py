@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 # The slope of a root is infinite at 0, where a cell meets its own copy.
 FLOOR = 1e-8
 
-MAX_PAIRS = 2**22
-"""Pairs of cells whose distances are in memory at a time."""
+MAX_PAIRS, BLOCK = 2**22, 4096
+"""Pairs of cells whose distances are in memory at a time, and the most cells on one side of them."""
 
 
 def energy_witness() -> Verifier:
@@ -65,7 +65,7 @@ def _score(cells: Tensor, reference: Reference) -> Tensor:
     # A cell that is not finite must not spoil the scores of the others.
     finite = points.detach().isfinite().all(-1)
     others = points.detach().masked_fill(~finite.unsqueeze(-1), 0)
-    step = max(1, MAX_PAIRS // max(others.shape[0] * others.shape[1], 1))
+    step = max(1, MAX_PAIRS // max(len(others) * min(others.shape[1], BLOCK), 1))
     score = [
         _mean_to_others(part, others, finite, step * i) - _mean_to_real(part, bank, valid)
         for i, part in enumerate(points.split(step, dim=1))
@@ -81,11 +81,15 @@ def _mean_to_real(points: Tensor, bank: Tensor, valid: Tensor) -> Tensor:
 
 def _mean_to_others(points: Tensor, others: Tensor, finite: Tensor, start: int) -> Tensor:
     """Mean distance of the cells that are `others` from `start` on to all of these but themselves."""
-    n = points.shape[1]
-    counted = finite.unsqueeze(1).repeat(1, n, 1)
-    counted.diagonal(start, dim1=1, dim2=2).fill_(value=False)
-    to_others = distances(points, others).masked_fill(~counted, 0)
-    return to_others.sum(-1) / counted.sum(-1).clamp_min(1)
+    own = torch.arange(start, start + points.shape[1], device=points.device).unsqueeze(1)
+    total, count = torch.zeros_like(points[..., 0]), torch.zeros_like(points[..., 0])
+    for first in range(0, others.shape[1], BLOCK):
+        block = others[:, first : first + BLOCK]
+        other = torch.arange(first, first + block.shape[1], device=points.device)
+        counted = finite[:, None, first : first + BLOCK] & (own != other)
+        total = total + distances(points, block).masked_fill(~counted, 0).sum(-1)
+        count = count + counted.sum(-1)
+    return total / count.clamp_min(1)
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:
