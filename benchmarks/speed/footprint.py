@@ -19,7 +19,7 @@ def score(options: dict[str, int]) -> None:
     spr.pp.reference(adata)
     adata.layers["scored"] = adata.X.copy()
     # what is imported and compiled only then
-    small = screen(400, 200, 3)
+    small = screen(1500, 300, 10)
     spr.pp.reference(small)
     spr.tl.score(small)
     with peak() as found:
