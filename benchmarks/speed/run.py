@@ -49,7 +49,7 @@ def _scoring(out: Path) -> list[Row]:
 def _training(out: Path) -> list[Row]:
     adata = screen(10_000, 2000, 70)
     rows = training.measure(adata)
-    curve = training.solver_curve(adata)
+    curve = training.solver_curve()
     pd.DataFrame(curve).to_csv(out / "solvers.csv", index=False)
     report.solver_picture(pd.DataFrame(curve), out / "solvers.png")
     return [*rows, training.evaluation_row(curve)]

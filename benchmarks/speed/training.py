@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 import scperturbrl as spr
+from benchmarks.simulated import load
 from benchmarks.speed.row import Row, compare, limit, seconds
 from scperturbrl._core import keys
 from scperturbrl.data.cells import Cells
@@ -188,8 +190,10 @@ def _generation(adata: AnnData, generator: Generator, repeats: int) -> list[Row]
     ]
 
 
-def solver_curve(adata: AnnData, *, seed: int = 0) -> list[dict[str, Any]]:
-    """Function evaluations and energy distance to training cells, as a share of their effect, of one fitted generator."""
+def solver_curve(*, seed: int = 0) -> list[dict[str, Any]]:
+    """Function evaluations and energy distance to training cells, as a share of their effect, of a generator fitted to the simulator."""
+    adata, _ = load({}, seed, Path())
+    spr.tl.fit_generator(adata, seed=seed, progress=False)
     stored, cells = read_generator(adata, "generator"), Cells.of(adata)
     names = cells.conditions(keys.TRAIN, min_cells=10)
     yardstick = Yardstick(build_task(stored, cells, names, keys.TRAIN, seed=seed))
