@@ -8,17 +8,12 @@ import pandas as pd
 
 import scperturbrl as spr
 from benchmarks.arms import BASE, LONGER, RL
+from benchmarks.report import CLAIMED, COLUMNS
 from scperturbrl.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-CLAIMED = {
-    "score_pearson_topk": "Pearson",
-    "score_rmse_topk": "RMSE",
-    "score_de_spearman": "DE Spearman",
-    "score_pathway_activity": "Pathway",
-}
 HELD_OUT = "held-out"
 
 
@@ -48,7 +43,7 @@ def post_training_lines(results: pd.DataFrame) -> str:
     """What post-training adds to training on for as long: differences of the scores, ratios of the distances, verdicts."""
     lines = [
         "| data set | "
-        + " | ".join(CLAIMED.values())
+        + " | ".join(COLUMNS[metric] for metric in CLAIMED)
         + " | all four raised | E-distance | MMD | not rewarded: better / tied / worse |",
         "|---" * (len(CLAIMED) + 5) + "|",
     ]

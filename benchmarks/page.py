@@ -17,6 +17,8 @@ _HEAD = """# Results
 `python -m benchmarks report --page docs` has written this page from the files in `benchmarks/results`; change it there. What the arms, baselines and data
 sets are, and what the figures mean in plain sentences, stands in [Benchmarks](benchmarks.md).
 
+<!-- overview -->
+
 ## The generator beside the best baseline
 
 Each figure is the median over seeds of the mean over held-out conditions; the baseline is the one that is best on this data set by that very
@@ -31,13 +33,16 @@ post-trained cells are closer to the real ones), and the paired bootstrap over c
 
 """
 
+# what the page on the protocol includes
+_END = "\n<!-- end of the overview -->\n"
+
 
 def write(results: pd.DataFrame, docs: Path, provenance: str) -> Path:
     """Write the page and its pictures into the folder of the documentation; returns the file of the page."""
     measured = results[results["kind"] != "skipped"]
     pictures = docs / PICTURES
     pictures.mkdir(parents=True, exist_ok=True)
-    parts = [_HEAD, overview.generator_lines(measured), _POST, overview.post_training_lines(measured)]
+    parts = [_HEAD, overview.generator_lines(measured), _POST, overview.post_training_lines(measured), _END]
     drawn = report.pictures(measured, pictures, dpi=110)
     for name, rows in results.groupby("suite", sort=False):
         parts.append(f"\n## {str(name).replace('_', ' ').capitalize()}\n\n{report.summarise(rows)}")

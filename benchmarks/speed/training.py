@@ -20,6 +20,7 @@ from scperturbrl.data.cells import Cells
 from scperturbrl.data.stored_generator import read_generator
 from scperturbrl.data.task import build_task
 from scperturbrl.flow import fit
+from scperturbrl.flow.fit import FitSettings
 from scperturbrl.flow.observation import NegativeBinomialObservation
 from scperturbrl.flow.velocity_mlp import VelocityMLP
 from scperturbrl.rl.yardstick import Yardstick
@@ -141,7 +142,8 @@ def _post_training(adata: AnnData, n_iterations: int, per_step: float) -> list[R
     name = "post-training"
     share = spent["network"] / spent["all"]
     default = 60 * spent["all"] / n_iterations
-    fitting = 4000 * per_step
+    steps = FitSettings().n_steps
+    fitting = steps * per_step
     return [
         Row(PART, f"{name}, share in the network", share, "of all", "goal .8 of all", share / 0.8, 1.0),
         Row(PART, f"{name}, share in drawing counts", spent["counts"] / spent["all"], "of all"),
@@ -151,7 +153,7 @@ def _post_training(adata: AnnData, n_iterations: int, per_step: float) -> list[R
             f"{name}, 60 iterations",
             default,
             "s",
-            f"half of 4,000 steps of fitting, {fitting / 2:.1f} s",
+            f"half of {steps:,} steps of fitting, {fitting / 2:.1f} s",
             fitting / 2 / default,
             1.0,
             within_run=False,
