@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import evaluation_speed, grid, page, report
+from benchmarks import backbones, evaluation_speed, grid, page, report
 from benchmarks.arms import ARMS, DEFAULT
 from benchmarks.speed import run as speed
 from benchmarks.speed.report import markdown, table
@@ -17,6 +17,7 @@ WHAT = {
     "run": "measure a suite: real, simulated, paper or main",
     "report": "only write the report of what was measured again",
     "evaluate": "time the evaluation itself",
+    "backbones": "compare spaces and backbones of the generator, each fitted for as many minutes",
     "speed": "time scoring, training and generation against references in the same run",
 }
 
@@ -29,6 +30,11 @@ def main(arguments: list[str] | None = None) -> None:
         return
     if options.what == "speed":
         _speed(options)
+        return
+    if options.what == "backbones":
+        arms, seeds = options.arms or list(backbones.ARMS), range(options.seeds)
+        out, minutes = options.out / "backbones", options.minutes
+        print(backbones.markdown(backbones.run(out, arms, seeds, minutes=minutes, device=options.device)))
         return
     options.out.mkdir(parents=True, exist_ok=True)
     names = options.suites or SUITES["main" if options.what == "main" else options.suite]
@@ -66,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--short", action="store_true", help="fewer rows and columns, no pictures")
     parser.add_argument("--page", type=Path, help="write the report as a page of the documentation in this folder")
+    parser.add_argument("--arms", nargs="+", choices=backbones.ARMS, help="backbones: which (default: all)")
+    parser.add_argument("--minutes", type=float, default=3, help="backbones: to fit each of them (default: 3)")
+    parser.add_argument("--device", default="auto", help="backbones: where to fit (default: auto)")
     parser.add_argument("--smoke", action="store_true", help="speed: only check that ratios hold, in under a minute")
     parser.add_argument("--parts", nargs="+", choices=speed.PARTS, help="speed: what to measure (default: all)")
     parser.add_argument("--largest", type=int, help="speed: largest size of the growth curves")

@@ -22,7 +22,7 @@ from scperturbrl.data.task import build_task
 from scperturbrl.flow import fit
 from scperturbrl.flow.fit import FitSettings
 from scperturbrl.flow.observation import NegativeBinomialObservation
-from scperturbrl.flow.velocity_mlp import VelocityMLP
+from scperturbrl.flow.velocity import Velocity
 from scperturbrl.rl.yardstick import Yardstick
 from scperturbrl.verifiers import Verifier
 
@@ -37,7 +37,7 @@ PART = "training"
 SOLVERS = [("euler", n) for n in (1, 2, 5, 10, 20, 40)] + [("midpoint", n) for n in (1, 2, 3, 5, 10)]
 EVALUATIONS = {"euler": 1, "midpoint": 2}
 _PARTS: dict[str, list[tuple[Any, str]]] = {
-    "network": [(VelocityMLP, "forward"), (torch.Tensor, "backward")],
+    "network": [(Velocity, "forward"), (torch.Tensor, "backward")],
     "counts": [(NegativeBinomialObservation, "sample"), (NegativeBinomialObservation, "log_rate")],
     "verifiers": [(Verifier, "__call__")],
 }

@@ -160,12 +160,12 @@ def test_an_interrupt_leaves_a_usable_generator(toy, monkeypatch):
     steps, loss = [], fit.flow_matching_loss
     timer = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         steps.append(1)
         if len(steps) == 5:
             timer.start()
             timer.join()
-        return loss(*arguments)
+        return loss(*arguments, **options)
 
     monkeypatch.setattr(fit, "flow_matching_loss", interrupted)
     spr.tl.fit_generator(toy, **{**SMALL, "n_steps": 10**6})
@@ -203,6 +203,12 @@ def no_training(adata):
         (None, {"learning_rate": -1.0}, ValueError, r"`learning_rate` is -1\.0"),
         (None, {"max_minutes": 0.0}, ValueError, r"`max_minutes` is 0\.0"),
         (None, {"n_latent": 0}, ValueError, r"`n_latent` is 0"),
+        (None, {"backbone": "resnet"}, ValueError, r"`backbone` is 'resnet'.*'mlp', 'transformer'"),
+        (None, {"space": "umap"}, ValueError, r"`space` is 'umap'"),
+        (None, {"precision": "float8"}, ValueError, r"`precision` is 'float8'.*'bfloat16'"),
+        (None, {"backbone": "transformer", "space": "pca"}, ValueError, r"cannot be 'pca'.*space='genes'"),
+        (None, {"genes_per_step": 5}, ValueError, r"`genes_per_step` is for the backbone 'transformer'"),
+        (None, {"backbone": "transformer", "genes_per_step": 0}, ValueError, r"`genes_per_step` is 0"),
         (None, {"init_from": "generatr"}, KeyError, r"no generator 'generatr'.*fit_generator"),
         (None, {"device": "cuda:0"}, ValueError, r"'cuda:0'.*device='auto'"),
         (unset, {}, ValueError, r"not set up.*pp\.setup_anndata"),
@@ -260,3 +266,73 @@ def test_generated_cells_are_normalised_as_the_real_ones(fitted_screen):
     assert real.std() < 1e-3 * real.mean()
     made = np.expm1(spr.tl.predict(fitted_screen, n_cells=50).X.toarray()).sum(1)
     np.testing.assert_allclose(made, real.mean(), rtol=1e-3)
+
+
+GENES = [{"space": "genes"}, {"backbone": "transformer", "genes_per_step": 20}]
+
+
+@pytest.mark.parametrize("options", GENES, ids=["mlp", "transformer"])
+def test_a_generator_of_genes_does_all_that_others_do(toy, tmp_path, options):
+    before = toy.copy()
+    spr.tl.fit_generator(toy, **SMALL, **options)
+    summary = spr.get.generator(toy)
+    assert (summary.space, summary.backbone) == ("genes", options.get("backbone", "mlp"))
+    assert summary.n_latent == toy.n_vars
+    assert "60 genes" in repr(summary)
+    with warnings.catch_warnings():
+        # so short a run may well set off the guard
+        warnings.simplefilter("ignore", UserWarning)
+        spr.tl.rl_finetune(toy, n_iterations=1, n_conditions=2, group_size=8)
+    spr.tl.save_generator(toy, tmp_path / "model", key="generator_rl")
+    spr.tl.load_generator(toy, tmp_path / "model", key_added="again")
+    made = {key: spr.tl.predict(toy, key=key, n_cells=12, output="counts") for key in ("generator_rl", "again")}
+    counts = made["again"].X.toarray()
+    assert (made["generator_rl"].X != made["again"].X).nnz == 0
+    np.testing.assert_array_equal(counts, counts.round())
+    # a new perturbation of a measured gene, by its loadings
+    new = spr.tl.predict(toy, conditions=[str(toy.var_names[-1])], n_cells=12)
+    assert np.isfinite(new.X.toarray()).all()
+    assert (toy.X != before.X).nnz == 0
+
+
+def test_cells_of_genes_have_zeros_as_real_ones_do(fitted_screen):
+    zeros = lambda cells: (cells.X.toarray() == 0).mean(0)
+    real = zeros(fitted_screen[(fitted_screen.obs["split"] == "train").to_numpy()])
+    spr.tl.fit_generator(fitted_screen, key_added="of_genes", space="genes", n_steps=300, width=64)
+    made = zeros(spr.tl.predict(fitted_screen, key="of_genes", n_cells=200))
+    # without rounding no value would be zero but those that are cut off below it
+    assert np.corrcoef(made, real)[0, 1] > 0.9
+    assert abs(made.mean() - real.mean()) < 0.1
+
+
+def test_half_the_bits_stay_with_the_generator(toy, tmp_path):
+    spr.tl.fit_generator(toy, precision="bfloat16", key_added="rough", **SMALL)
+    spr.tl.save_generator(toy, tmp_path / "model", key="rough")
+    spr.tl.load_generator(toy, tmp_path / "model", key_added="again")
+    assert toy.uns["again"]["space"]["architecture"]["precision"] == "bfloat16"
+    spr.tl.fit_generator(toy, **SMALL)
+    exact, rough = (toy.uns[key]["weights"]["velocity.inlet.weight"] for key in ("generator", "rough"))
+    assert 0 < np.abs(exact - rough).max() < 0.1 * np.abs(exact).max()
+
+
+def test_every_step_draws_its_genes(toy, monkeypatch):
+    seen = []
+    original = fit.flow_matching_loss
+    monkeypatch.setattr(fit, "flow_matching_loss", lambda *a, **k: seen.append(k.get("n_genes")) or original(*a, **k))
+    spr.tl.fit_generator(toy, backbone="transformer", genes_per_step=7, **SMALL)
+    assert seen[:10] == [7] * 10
+
+
+def test_training_can_be_compiled(toy, monkeypatch):
+    compiled = []
+
+    def spy(module):
+        compiled.append(type(module).__name__)
+        return lambda *inputs: module(*inputs)
+
+    monkeypatch.setattr("torch.compile", spy)
+    spr.tl.fit_generator(toy, key_added="plain", **SMALL)
+    assert compiled == []
+    spr.tl.fit_generator(toy, key_added="compiled", compile=True, **SMALL)
+    assert compiled == ["VelocityMLP"]
+    assert equal(toy.uns["plain"]["weights"], toy.uns["compiled"]["weights"])

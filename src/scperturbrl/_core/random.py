@@ -32,3 +32,11 @@ def torch_rng(seed: int, *stream: int, device: torch.device | str = "cpu") -> to
     generator = torch.Generator(device=device)
     generator.manual_seed(int(state) & (2**63 - 1))
     return generator
+
+
+def on_device(rng: torch.Generator, device: torch.device) -> torch.Generator:
+    """The generator itself if it is on the CPU as `device` is; else one on `device` that it seeds."""
+    if device.type == "cpu":
+        return rng
+    seed = int(torch.randint(2**62, (1,), generator=rng))
+    return torch.Generator(device=device).manual_seed(seed)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
+from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells import dense
 from scperturbrl.data.pca import principal_components
 from scperturbrl.data.recentring import fit_linear_part
@@ -18,25 +19,43 @@ from scperturbrl.data.vocabulary import gene_embeddings, training_vocabulary
 from scperturbrl.flow.architecture import Architecture
 from scperturbrl.flow.denoise import fit_observation
 from scperturbrl.flow.generator import Generator
-from scperturbrl.flow.space import PCASpace
+from scperturbrl.flow.lattice_observation import LatticeObservation
+from scperturbrl.flow.space import GeneSpace, PCASpace
+from scperturbrl.flow.velocity_transformer import VelocityTransformer, coexpressed
 
 if TYPE_CHECKING:
     from scperturbrl.data.cells import Cells
     from scperturbrl.data.registry import Setup
+    from scperturbrl.flow.space import Space
+
+N_COEXPRESSION = 5000
+
+
+class Sizes(NamedTuple):
+    """What a user chooses of an architecture; see :func:`scperturbrl.tl.fit_generator`."""
+
+    n_latent: int
+    width: int
+    n_blocks: int
+    space: str = "pca"
+    backbone: str = "mlp"
+    precision: str = "float32"
 
 
 def new_generator(
     cells: Cells,
     setup: Setup,
-    sizes: dict[str, int],
+    sizes: Sizes,
     embeddings: pd.DataFrame | None,
     prior: str,
     source: str,
     seed: int,
+    *,
+    device: torch.device | str = "cpu",
 ) -> StoredGenerator:
-    """Space and observation layer fitted on training cells; encoder and velocity at random."""
+    """Space and observation layer fitted on training cells (the latter on `device`); encoder and velocity at random."""
     rows = np.flatnonzero(cells.is_training())
-    space = _fit_space(cells, rows, sizes["n_latent"], seed)
+    space = _fit_space(cells, rows, sizes, seed)
     training = np.isin(np.arange(len(cells.table)), cells.codes[rows])
     features = gene_embeddings(space.components.numpy(), cells.genes) if embeddings is None else embeddings
     vocabulary = training_vocabulary(cells.table, training, setup.covariate_keys, features)
@@ -50,15 +69,22 @@ def new_generator(
                 n_features=features.shape[1],
                 n_covariate_values=tuple(len(values) for values in vocabulary.covariate_values),
                 n_groups=len(vocabulary.groups),
-                width=sizes["width"],
-                n_blocks=sizes["n_blocks"],
+                width=sizes.width,
+                n_blocks=sizes.n_blocks,
                 source=source,
                 total=common_total(cells, rows),
                 n_responses=N_RESPONSES if embeddings is None else 0,
+                space=sizes.space,
+                n_components=0 if sizes.space == "pca" else space.components.shape[1],
+                backbone=sizes.backbone,
+                precision=sizes.precision,
             )
         )
     generator.space = space
-    factor = _fit_observation(generator, cells, rows, vocabulary.batch(cells.table[training]).tokens, training, seed)
+    if isinstance(generator.velocity, VelocityTransformer):
+        generator.velocity.set_neighbours(coexpressed(_some_cells(cells, rows, seed)))
+    tokens = vocabulary.batch(cells.table[training]).tokens
+    factor = _fit_observation(generator, cells, rows, tokens, training, seed, device)
     split = dict(zip(cells.table.index[cells.codes], cells.split, strict=True))
     stored = StoredGenerator(
         generator=generator,
@@ -77,34 +103,50 @@ def new_generator(
     return stored
 
 
-def _fit_space(cells: Cells, rows: np.ndarray, n_latent: int, seed: int) -> PCASpace:
-    n = min(n_latent, len(cells.genes) - 1, len(rows) - 1)
+def _fit_space(cells: Cells, rows: np.ndarray, sizes: Sizes, seed: int) -> Space:
+    n = min(sizes.n_latent, len(cells.genes) - 1, len(rows) - 1)
     if cells.streamed:
         found = principal_components(cells, rows, n)
-        scale = float(np.sqrt(found.variance.mean()))
-        return PCASpace(torch.as_tensor(found.mean), torch.as_tensor(found.loadings), scale)
-    from sklearn.decomposition import PCA
+        mean, components, variance = found.mean, found.loadings, found.variance
+    else:
+        from sklearn.decomposition import PCA
 
-    pca = PCA(n_components=n, svd_solver="arpack", random_state=seed).fit(cells.expression[rows])
-    scale = float(np.sqrt(pca.explained_variance_.mean()))
-    return PCASpace(torch.as_tensor(pca.mean_), torch.as_tensor(pca.components_.T.copy()), scale)
+        pca = PCA(n_components=n, svd_solver="arpack", random_state=seed).fit(cells.expression[rows])
+        mean, components, variance = pca.mean_, pca.components_.T.copy(), pca.explained_variance_
+    if sizes.space == "pca":
+        return PCASpace(torch.as_tensor(mean), torch.as_tensor(components), float(np.sqrt(variance.mean())))
+    square = sum(float(np.square(dense(block) - mean).sum()) for _, block in cells.pieces(rows))
+    scale = float(np.sqrt(square / (len(rows) * len(mean))))
+    return GeneSpace(torch.as_tensor(mean), torch.as_tensor(components), scale)
 
 
 def _fit_observation(
-    generator: Generator, cells: Cells, rows: np.ndarray, tokens: torch.Tensor, training: np.ndarray, seed: int
+    generator: Generator,
+    cells: Cells,
+    rows: np.ndarray,
+    tokens: torch.Tensor,
+    training: np.ndarray,
+    seed: int,
+    device: torch.device | str,
 ) -> torch.Tensor:
     unit, pool = control_units(cells, rows), minibatch_pool(cells, len(rows), seed=seed)
-    observation = generator.observation
+    observation, space = generator.observation, generator.space
     highest = np.zeros(len(cells.genes), dtype=np.float32)
     for _, block in cells.pieces(rows):
         highest = np.maximum(highest, dense(block.max(0)).ravel())
     observation.max_log_rate.copy_(torch.log(torch.expm1(torch.as_tensor(highest)).clamp_min(1e-6)))
+    if isinstance(observation, LatticeObservation):
+        observation.intercept.copy_(space.mean)
+        observation.slope.copy_(space.scale)
+        # the flow makes the noise of counts itself, so none of it is taken out
+        return torch.ones(space.dim)
     position = np.cumsum(training) - 1
-    return fit_observation(
-        generator,
+    latent = encode_rows(cells, rows, space)
+    factor = fit_observation(
+        generator.to(device),
         count_blocks(cells, rows, unit, pool),
         torch.as_tensor(unit, dtype=torch.float32),
-        encode_rows(cells, rows, generator.space),
+        latent,
         torch.as_tensor(position[cells.codes[rows]]),
         tokens,
         n_steps=300,
@@ -112,3 +154,11 @@ def _fit_observation(
         seed=seed,
         pool=torch.as_tensor(pool),
     )
+    generator.cpu()
+    return factor.cpu()
+
+
+def _some_cells(cells: Cells, rows: np.ndarray, seed: int) -> torch.Tensor:
+    """Up to 5,000 of the cells at `rows`, dense: enough to tell which genes are expressed together."""
+    some = np.sort(numpy_rng(seed, 17).permutation(rows)[:N_COEXPRESSION])
+    return torch.as_tensor(dense(cells.expression[some]))

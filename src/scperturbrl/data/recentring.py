@@ -59,7 +59,7 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
     empty = np.zeros((len(cells.genes), 0), dtype=np.float32)
     effects = fit_reference(cells, cells.is_training(), conditions=names, network=empty).mean_effect
     table = cells.table.loc[names]
-    latent = torch.as_tensor(effects, dtype=torch.float32) @ generator.space.components / generator.space.scale
+    latent = generator.space.project(torch.as_tensor(effects, dtype=torch.float32))
     linear.full_dose.fill_(max(float(table["dose"].max()), 1e-6) if (table["dose"] > 0).any() else 1.0)
     amount = linear.amount(torch.tensor(table["dose"].to_numpy(np.float32))).numpy()
     design = _design(table["parts"], stored.vocabulary.tokens) * amount[:, None]

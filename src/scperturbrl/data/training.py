@@ -63,7 +63,7 @@ def _read_state(file: RunFile, stored: StoredGenerator, cells: Cells, settings: 
     """State in `file`, with the space and the observation layer that it was trained in put into `stored`."""
     generator = stored.generator
     # what may change between a run and its continuation
-    free = {"progress", "max_seconds"}
+    free = {"progress", "max_seconds", "compile"}
     sizes = {name: size for name, size in generator.architecture_dict().items() if isinstance(size, (int, str))}
     own_features = str(stored.params["embeddings"]) == "user"
     identity = {

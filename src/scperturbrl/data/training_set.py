@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scperturbrl.data.cells import Cells
-    from scperturbrl.flow.space import PCASpace
+    from scperturbrl.flow.space import Space
 
 N_POOL = 32_768
 
@@ -113,7 +113,7 @@ def minibatch_pool(cells: Cells, n: int, *, seed: int) -> np.ndarray:
     return np.sort(numpy_rng(seed, 13).permutation(n)[:most]) if n > most else np.arange(n)
 
 
-def encode_rows(cells: Cells, rows: np.ndarray, space: PCASpace) -> Tensor:
+def encode_rows(cells: Cells, rows: np.ndarray, space: Space) -> Tensor:
     """Coordinates ``(n, d)`` of the cells at `rows`, made dense chunk by chunk in the order of the file."""
     latent, order = torch.zeros(len(rows), space.dim), np.argsort(rows, kind="stable")
     for part, block in cells.pieces(rows[order]):
@@ -121,7 +121,7 @@ def encode_rows(cells: Cells, rows: np.ndarray, space: PCASpace) -> Tensor:
     return latent
 
 
-def latent_cells(cells: Cells, label: str, space: PCASpace, factor: Tensor, controls: Controls) -> LatentCells | None:
+def latent_cells(cells: Cells, label: str, space: Space, factor: Tensor, controls: Controls) -> LatentCells | None:
     """Cells of one side of the split in the flow's space, denoised, with their control runs; None if there are none.
 
     A condition is drawn with probability proportional to the square root of its number of cells.
@@ -147,7 +147,7 @@ def latent_cells(cells: Cells, label: str, space: PCASpace, factor: Tensor, cont
     )
 
 
-def _denoised(cells: Cells, rows: np.ndarray, space: PCASpace, factor: Tensor) -> Tensor:
+def _denoised(cells: Cells, rows: np.ndarray, space: Space, factor: Tensor) -> Tensor:
     latent, codes = encode_rows(cells, rows, space), torch.as_tensor(cells.codes[rows])
     centre = condition_means(latent, codes)[codes]
     return centre + factor * (latent - centre)

@@ -83,7 +83,7 @@ def fit_unseen(
     if responses is not None:
         linear.responses.copy_(torch.as_tensor(responses.genes, dtype=torch.float32))
     features = _features(stored, [token for token, known in zip(stored.vocabulary.tokens, use, strict=True) if known])
-    to_latent = space.components.numpy() / float(space.scale)
+    to_latent = space.loadings().numpy()
     for group in range(linear.mapped.shape[0]):
         chosen = groups == group if group else np.ones(len(groups), dtype=bool)
         seen = (design[chosen] != 0).any(0) & use

@@ -17,7 +17,7 @@ class Architecture:
     Attributes
     ----------
     n_genes, n_latent
-        Genes G and principal components d.
+        Genes G and coordinates d of the space: principal components, or the genes.
     n_tokens, n_features
         Perturbations with a learned embedding, and length of the features of a perturbation.
     n_covariate_values
@@ -34,6 +34,14 @@ class Architecture:
         What the normalised values of a cell add up to; 0 where it differs between cells.
     n_responses
         Responses that tell genes apart which were never perturbed; 0 with features of the user's.
+    space
+        ``"pca"`` or ``"genes"``, see :mod:`scperturbrl.flow.space`.
+    n_components
+        Components by which the gene space tells perturbed genes apart; 0 for ``"pca"``, where they are the coordinates.
+    backbone
+        Of the velocity: ``"mlp"`` or ``"transformer"``.
+    precision
+        That the velocity is computed in: ``"float32"`` or ``"bfloat16"``.
     """
 
     n_genes: int
@@ -49,6 +57,10 @@ class Architecture:
     source: str = "gaussian"
     total: float = 0.0
     n_responses: int = 0
+    space: str = "pca"
+    n_components: int = 0
+    backbone: str = "mlp"
+    precision: str = "float32"
 
 
 def read_architecture(values: Mapping[str, Any]) -> Architecture:

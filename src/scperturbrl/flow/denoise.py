@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from scperturbrl._core.random import torch_rng
+from scperturbrl._core.random import on_device, torch_rng
+from scperturbrl.flow.observation import NegativeBinomialObservation
 from scperturbrl.flow.observation_fit import BATCH, fit_dispersion, fit_log_rate
 from scperturbrl.flow.residual_fit import fit_residual
 
@@ -21,7 +23,7 @@ N_CHECK = 4096
 def condition_means(latent: Tensor, codes: Tensor) -> Tensor:
     """Mean latent cell of every condition, ``(C, d)``."""
     n = int(codes.max()) + 1
-    total = torch.zeros(n, latent.shape[1]).index_add_(0, codes, latent)
+    total = latent.new_zeros(n, latent.shape[1]).index_add_(0, codes, latent)
     return total / torch.bincount(codes, minlength=n).clamp_min(1)[:, None]
 
 
@@ -70,12 +72,17 @@ def fit_observation(
 
     Returns
     -------
-    Factor ``(d,)`` in [0, 1], to be used with :func:`shrink`.
+    Factor ``(d,)`` in [0, 1] on the device of the generator, to be used with :func:`shrink`.
     """
     observation = generator.observation
-    rng = torch_rng(seed, 2)
+    if not isinstance(observation, NegativeBinomialObservation):
+        msg = f"There is nothing to fit in a {type(observation).__name__}."
+        raise TypeError(msg)
+    device, rng = generator.device, torch_rng(seed, 2)
+    unit, latent, codes, tokens = (value.to(device) for value in (unit, latent, codes, tokens))
+    counts = partial(_moved, counts, device)
     observation.intercept.copy_(_log_mean(counts, unit))
-    factor = torch.ones(latent.shape[1])
+    factor = torch.ones(latent.shape[1], device=device)
     for round_ in range(n_rounds + 1):
         target = shrink(latent, codes, factor)
         steps = n_steps if round_ == 0 else n_steps // 3
@@ -93,14 +100,18 @@ def _signal_share(
 ) -> Tensor:
     index = torch.randperm(len(latent), generator=rng)[:N_CHECK]
     target = shrink(latent, codes, factor)
-    drawn = []
+    drawn, own_rng = [], on_device(rng, latent.device)
     for rows in index.split(BATCH):
-        cells, _ = generator.observation.sample(generator.observation.log_rate(target[rows]), unit[rows], rng)
+        cells, _ = generator.observation.sample(generator.observation.log_rate(target[rows]), unit[rows], own_rng)
         drawn.append(generator.space.encode(cells))
     real, again, own = latent[index], torch.cat(drawn), codes[index]
     variance = _within(real, own)
     noise = _within(again, own) - _within(target[index], own)
     return (1 - noise / variance.clamp_min(1e-8)).clamp(0, 1).sqrt()
+
+
+def _moved(counts: CountBlock, device: torch.device, index: Tensor) -> Tensor:
+    return counts(index).to(device)
 
 
 def _within(latent: Tensor, codes: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from scperturbrl._core.distributed import any_of_all, equalise, of_first, shared_draws, world
 from scperturbrl._core.memory import BatchSize
 from scperturbrl._core.progress import progress_bar, step_boundary_interrupt
-from scperturbrl._core.random import torch_rng
+from scperturbrl._core.random import on_device, torch_rng
 from scperturbrl.flow.ema import WeightAverage, restore, snapshot
 from scperturbrl.flow.finite_steps import FiniteSteps
 from scperturbrl.flow.fit_run import FitRun
@@ -42,6 +42,8 @@ class FitSettings:
     ema_decay: float = 0.999
     gradient_clip: float = 1.0
     token_dropout: float = 0.1
+    genes_per_step: int | None = None
+    compile: bool = False
     validate_every: int = 100
     patience: int = 10
     max_seconds: float | None = None
@@ -109,6 +111,7 @@ def fit_flow(
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     average = WeightAverage(parameters, settings.ema_decay)
     rng = torch_rng(settings.seed, 0)
+    velocity = torch.compile(generator.velocity) if settings.compile else generator.velocity
     pairing, validation = _paired(train, validation, generator, settings)
     result, best = FitResult(), _Best(settings, compares=distance is not None)
     finite = FiniteSteps(generator.named_network_parameters(), clip=settings.gradient_clip, conditions=names)
@@ -123,7 +126,8 @@ def fit_flow(
             result.seconds = of_first({"seconds": time.perf_counter() - start})["seconds"]
             optimiser.param_groups[0]["lr"] = settings.learning_rate * _decay(step, result.seconds, settings)
             paired = pairing.at(step)
-            loss = batch(partial(_training_step, generator, paired, conditions, settings, optimiser, rng, finite))
+            own = partial(_training_step, generator, paired, conditions, settings, optimiser, rng, finite, velocity)
+            loss = batch(own)
             run.note_loss(step, loss, settings.validate_every)
             end = _reason_to_end(step, result.seconds, settings, interrupted=any_of_all(flag=interrupt.requested))
             regular = step % settings.validate_every == 0 or step == settings.n_steps
@@ -133,7 +137,7 @@ def fit_flow(
             if regular or end:
                 average.swap()
                 row = of_first(_validate(generator, validation, conditions, settings, distance))
-                best.offer(step, row["validation_energy"], parameters)
+                best.offer(step, row["validation_energy"], parameters, done=_done(step, result.seconds, settings))
                 average.swap()
                 result.history.append({"step": step, "loss": run.running, **row})
                 show(step, f"loss {run.running:.3f}, validation energy distance {row['validation_energy']:.3f}")
@@ -152,7 +156,8 @@ def _paired(
     train: LatentCells, validation: LatentCells | None, generator: Generator, settings: FitSettings
 ) -> tuple[Pairing, LatentCells | None]:
     pair = partial(Pairing, source=generator.source, seed=settings.seed, every=settings.validate_every)
-    return pair(train), None if validation is None else pair(validation).at(1)
+    device = generator.device if train.fit_on(generator.device) else torch.device("cpu")
+    return pair(train, device=device), None if validation is None else pair(validation).at(1)
 
 
 class _Best:
@@ -162,9 +167,9 @@ class _Best:
         self.settings, self.compares = settings, compares and settings.keep_best
         self.value, self.step, self.weights = math.inf, 0, list[Tensor]()
 
-    def offer(self, step: int, value: float, parameters: list[torch.nn.Parameter]) -> None:
+    def offer(self, step: int, value: float, parameters: list[torch.nn.Parameter], *, done: float) -> None:
         # early weights can match means before they have learnt any spread, so the first eighth does not count
-        too_early = self.compares and step < self.settings.n_steps / 8
+        too_early = self.compares and done < 1 / 8
         if too_early or not self.compares or value < self.value:
             self.value = math.inf if too_early else value
             self.step, self.weights = step, snapshot(parameters)
@@ -203,18 +208,22 @@ def _training_step(
     optimiser: torch.optim.Optimizer,
     rng: torch.Generator,
     finite: FiniteSteps,
+    velocity: Callable[..., Tensor],
     batch_size: int,
 ) -> float:
-    cells, control, index = train.draw(batch_size, rng)
+    device = generator.device
+    noise_rng = on_device(rng, device)
+    # random numbers are drawn where the cells are
+    cells, control, index = train.draw(batch_size, noise_rng if train.latent.device.type == device.type else rng)
     # a perturbation that has features must also be predictable from them alone, as an unseen one will be
     known = conditions.features.abs().sum(-1) > 0
-    keep = (torch.rand(conditions.tokens.shape, generator=rng) >= settings.token_dropout) | ~known.cpu()
-    device = generator.device
-    batch = conditions.without_tokens(keep.to(device))
-    noise_rng, own = _device_rng(rng, device), world().share(batch_size)
+    keep = (torch.rand(conditions.tokens.shape, generator=rng) >= settings.token_dropout).to(device) | ~known
+    batch = conditions.without_tokens(keep)
+    own = world().share(batch_size)
     cells, control, index = (part[own].to(device) for part in (cells, control, index))
     with shared_draws(batch_size):
-        losses = flow_matching_loss(generator, cells, control, batch, index, noise_rng)
+        options: dict[str, Any] = {"n_genes": settings.genes_per_step, "velocity": velocity}
+        losses = flow_matching_loss(generator, cells, control, batch, index, noise_rng, **options)
     return finite.step(optimiser, losses, index)
 
 
@@ -228,21 +237,18 @@ def validation_loss(
     latent, control, codes = cells.pair(index, rng)
     device = generator.device
     losses = flow_matching_loss(
-        generator, latent.to(device), control.to(device), conditions, codes.to(device), _device_rng(rng, device)
+        generator, latent.to(device), control.to(device), conditions, codes.to(device), on_device(rng, device)
     )
     return float(losses.mean())
 
 
-def _device_rng(rng: torch.Generator, device: torch.device) -> torch.Generator:
-    if device.type == "cpu":
-        return rng
-    seed = int(torch.randint(2**62, (1,), generator=rng))
-    return torch.Generator(device=device).manual_seed(seed)
-
-
 def _decay(step: int, seconds: float, settings: FitSettings) -> float:
     """Factor of the learning rate: short warm-up, then cosine down to 2 % over the steps or the time that is given."""
-    done = step / settings.n_steps
-    if settings.max_seconds is not None:
-        done = max(done, min(1.0, seconds / settings.max_seconds))
+    done = _done(step, seconds, settings)
     return min(1.0, step / 50) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+
+
+def _done(step: int, seconds: float, settings: FitSettings) -> float:
+    """Share of the steps, or of the time that is given, whichever is more."""
+    done = step / settings.n_steps
+    return done if settings.max_seconds is None else max(done, min(1.0, seconds / settings.max_seconds))

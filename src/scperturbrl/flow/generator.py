@@ -12,19 +12,26 @@ from torch import Tensor, nn
 from scperturbrl._core.memory import BatchSize
 from scperturbrl._core.random import torch_rng
 from scperturbrl._core.show import as_html, as_text
+from scperturbrl._core.validate import check_choice
 from scperturbrl.flow.architecture import Architecture, read_architecture
 from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
+from scperturbrl.flow.lattice_observation import LatticeObservation
 from scperturbrl.flow.linear_part import ADDED, LinearPart
 from scperturbrl.flow.observation import NegativeBinomialObservation
 from scperturbrl.flow.sampler import integrate
 from scperturbrl.flow.source import Source
-from scperturbrl.flow.space import PCASpace
+from scperturbrl.flow.space import SPACES, GeneSpace, PCASpace, described_space
+from scperturbrl.flow.velocity import BACKBONES, PRECISIONS
 from scperturbrl.flow.velocity_mlp import VelocityMLP
+from scperturbrl.flow.velocity_transformer import VelocityTransformer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     import numpy as np
+
+    from scperturbrl.flow.space import Space
+    from scperturbrl.flow.velocity import Velocity
 
 # cells are drawn in blocks of this size, each with its own random stream, so results do not depend on memory settings
 BLOCK = 512
@@ -34,7 +41,8 @@ class Generator(nn.Module):
     """Conditional flow-matching generator of perturbed cells.
 
     A Gaussian noise, or a control cell with some noise, becomes a latent cell by following a velocity that knows the control
-    cell and the condition; the observation layer turns the latent cell into counts at the control cell's library size.
+    cell and the condition; the observation layer turns the latent cell into counts at the control cell's library size. The space is
+    that of principal components with a negative-binomial layer, or that of the genes with one that rounds to whole counts.
 
     Parameters
     ----------
@@ -54,10 +62,10 @@ class Generator(nn.Module):
         super().__init__()
         a = self.architecture = architecture
         self.source = Source(a.source)
-        self.space = PCASpace(torch.zeros(a.n_genes), torch.zeros(a.n_genes, a.n_latent), 1.0)
+        self.space = _space(a)
         self.encoder = ConditionEncoder(a.n_tokens, a.n_features, a.n_covariate_values, a.width)
-        self.velocity = VelocityMLP(a.n_latent, a.width, a.n_blocks)
-        self.observation = NegativeBinomialObservation(a.n_genes, a.n_latent, a.n_tokens, a.total)
+        self.velocity = _velocity(a)
+        self.observation = _observation(a)
         self.linear = LinearPart(
             a.n_groups, a.n_tokens, a.n_latent, a.n_features, n_genes=a.n_genes, n_responses=a.n_responses
         )
@@ -73,10 +81,10 @@ class Generator(nn.Module):
         a = self.architecture
         count = sum(value.numel() for value in self.state_dict().values())
         return {
-            "Space": f"{a.n_latent} principal components of {a.n_genes} genes",
+            "Space": described_space(a.space, a.n_latent, a.n_genes),
             "Knows": f"{a.n_tokens} perturbations by name, others by {a.n_features} features",
             "Covariates": ", ".join(f"{n} values" for n in a.n_covariate_values) or "none",
-            "Velocity": f"{a.n_blocks} blocks of width {a.width}, {a.n_steps} {a.solver} steps",
+            "Velocity": f"{a.backbone}, {a.n_blocks} blocks of width {a.width}, {a.n_steps} {a.solver} steps",
             "Starts at": "noise" if self.source.is_gaussian else "control cells",
             "Parameters": f"{count:,}",
             "Device": str(self.device),
@@ -214,6 +222,25 @@ class Generator(nn.Module):
     def architecture_dict(self) -> dict[str, Any]:
         """Architecture as plain values."""
         return {**asdict(self.architecture), "n_covariate_values": list(self.architecture.n_covariate_values)}
+
+
+def _space(a: Architecture) -> Space:
+    check_choice("space", a.space, SPACES)
+    kind, n_components = (PCASpace, a.n_latent) if a.space == "pca" else (GeneSpace, a.n_components)
+    return kind(torch.zeros(a.n_genes), torch.zeros(a.n_genes, n_components), 1.0)
+
+
+def _velocity(a: Architecture) -> Velocity:
+    check_choice("backbone", a.backbone, BACKBONES)
+    check_choice("precision", a.precision, PRECISIONS)
+    kind = VelocityMLP if a.backbone == "mlp" else VelocityTransformer
+    return kind(a.n_latent, a.width, a.n_blocks, precision=a.precision)
+
+
+def _observation(a: Architecture) -> NegativeBinomialObservation | LatticeObservation:
+    if a.space == "genes":
+        return LatticeObservation(a.n_genes, a.total)
+    return NegativeBinomialObservation(a.n_genes, a.n_latent, a.n_tokens, a.total)
 
 
 def _checked(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) -> dict[str, Tensor]:

@@ -51,11 +51,23 @@ class LatentCells:
     def pair(self, index: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Pair the cells at `index` with control cells."""
         if self.partner is None:
-            share = torch.rand(len(index), generator=rng)
+            share = torch.rand(len(index), generator=rng, device=index.device)
             partner = self.control_start[index] + (share * self.control_count[index]).long()
         else:
             partner = self.partner[index]
         return self.latent[index], self.control[partner], self.codes[index]
+
+    def to(self, device: torch.device | str) -> LatentCells:
+        """The same on `device`."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return replace(self, **{name: value.to(device) for name, value in values.items() if value is not None})
+
+    def fit_on(self, device: torch.device) -> bool:
+        """Whether they take less than a quarter of the free memory of a CUDA `device`; what is drawn is moved there otherwise."""
+        if device.type != "cuda":
+            return False
+        held = sum(value.nbytes for value in vars(self).values() if value is not None)
+        return held < torch.cuda.mem_get_info(device)[0] / 4
 
     def transported(self, rng: torch.Generator) -> LatentCells:
         """The same cells, paired by optimal transport within each condition and run of control cells."""
@@ -85,15 +97,20 @@ class Pairing:
         Seed; partners have random numbers of their own, so that a resumed run finds the same.
     every
         Steps for which partners stay.
+    device
+        Where the pairs are kept.
     """
 
-    def __init__(self, cells: LatentCells, source: Source, seed: int, every: int) -> None:
-        self.cells, self.source, self.seed, self.every = cells, source, seed, every
-        self.number, self.paired = -1, cells
+    def __init__(
+        self, cells: LatentCells, source: Source, seed: int, every: int, device: torch.device | str = "cpu"
+    ) -> None:
+        self.cells, self.source, self.seed, self.every, self.device = cells, source, seed, every, device
+        self.number, self.paired = -1, cells.to(device)
 
     def at(self, step: int) -> LatentCells:
         """Cells with their partners at `step`, counted from 1."""
         number = (step - 1) // self.every
         if not self.source.is_gaussian and number != self.number:
-            self.number, self.paired = number, self.cells.transported(torch_rng(self.seed, 7, number))
+            self.number = number
+            self.paired = self.cells.transported(torch_rng(self.seed, 7, number)).to(self.device)
         return self.paired

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from scperturbrl.flow.path import sample_path
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import Tensor
 
@@ -21,6 +23,9 @@ def flow_matching_loss(
     conditions: ConditionBatch,
     index: Tensor,
     rng: torch.Generator,
+    *,
+    n_genes: int | None = None,
+    velocity: Callable[..., Tensor] | None = None,
 ) -> Tensor:
     """Squared error of the velocity, averaged over coordinates; ``(n,)``, one value a cell.
 
@@ -34,8 +39,15 @@ def flow_matching_loss(
         Conditions, and ``(n,)`` which of them each cell belongs to.
     rng
         Random generator for times and noise.
+    n_genes
+        Genes to look at, drawn anew, for backbones that can do with some of them; None: all.
+    velocity
+        What computes the velocity, if not the generator itself: its compiled form.
     """
+    genes = generator.velocity.drawn_genes(n_genes, rng)
+    if genes is not None:
+        cells, control = cells[:, genes], control[:, genes]
     sample = sample_path(cells, control, generator.source, rng)
     code, total = generator.encoder(conditions)
-    predicted = generator.velocity(sample.x_t, sample.t, control, code[index], total[index])
+    predicted = (velocity or generator.velocity)(sample.x_t, sample.t, control, code[index], total[index], genes)
     return (predicted - sample.velocity).square().mean(1)

@@ -10,6 +10,16 @@ from torch import Tensor, nn
 MAX_DISPERSION = 1e4
 
 
+def with_total(log_rate: Tensor, total: float) -> Tensor:
+    """Log rates ``(n, G)`` that add up to `total`, unless that is 0."""
+    return log_rate.log_softmax(1) + math.log(total) if total else log_rate
+
+
+def normalised_unit(counts: Tensor, unit: Tensor, total: float) -> Tensor:
+    """Normalised value ``(n,)`` of one count in cells of `counts` ``(n, G)``, normalised to `total` as real cells are; 0 leaves `unit`."""
+    return total / counts.sum(1).clamp_min(1) if total else unit
+
+
 class NegativeBinomialObservation(nn.Module):
     """Negative-binomial counts around a log-linear rate.
 
@@ -52,11 +62,7 @@ class NegativeBinomialObservation(nn.Module):
         value = torch.addmm(self.intercept, latent, self.loading)
         if residual is not None:
             value = value + residual
-        return self.scaled(torch.minimum(value, self.max_log_rate))
-
-    def scaled(self, log_rate: Tensor) -> Tensor:
-        """Log rates ``(n, G)`` that add up to the total, if there is one."""
-        return log_rate.log_softmax(1) + math.log(self.total) if self.total else log_rate
+        return with_total(torch.minimum(value, self.max_log_rate), self.total)
 
     def sample(
         self, log_rate: Tensor, unit: Tensor, rng: torch.Generator, *, differentiable: bool = False
@@ -88,9 +94,7 @@ class NegativeBinomialObservation(nn.Module):
         theta = self.log_theta.exp()
         noise = torch._standard_gamma(theta.expand_as(mean).contiguous(), generator=rng) / theta
         counts = torch.poisson(mean * noise, generator=rng)
-        if self.total:
-            # the cell is normalised as a real one is
-            unit = self.total / counts.sum(1).clamp_min(1)
+        unit = normalised_unit(counts, unit, self.total)
         cells = torch.log1p(unit[:, None] * counts)
         if differentiable:
             step = torch.log1p(unit[:, None] * (counts + 1)) - cells

@@ -113,9 +113,9 @@ def fit_dispersion(
     squared residuals over Poisson to the squared means, shrunk towards the median of all genes where counts are few.
     """
     n_conditions = int(codes.max()) + 1
-    seen = torch.zeros(n_conditions, observation.intercept.numel())
+    seen = latent.new_zeros(n_conditions, observation.intercept.numel())
     expected, deviations = torch.zeros_like(seen), torch.zeros_like(seen)
-    excess, squares = torch.zeros(seen.shape[1]), torch.zeros(seen.shape[1])
+    excess, squares = seen.new_zeros(seen.shape[1]), seen.new_zeros(seen.shape[1])
     for final in (False, True):
         seen.zero_(), expected.zero_()
         for index in torch.arange(len(latent)).split(BATCH):

@@ -35,8 +35,8 @@ def fit_residual(observation: NegativeBinomialObservation, counts: ConditionCoun
     tokens
         ``(C, L)`` parts of each, 0 for none.
     """
-    design = torch.zeros(len(tokens), len(observation.residual))
-    design = design.scatter_add_(1, tokens, torch.ones(tokens.shape))[:, 1:]
+    design = observation.residual.new_zeros(len(tokens), len(observation.residual))
+    design = design.scatter_add_(1, tokens, design.new_ones(tokens.shape))[:, 1:]
     perturbed, used = design.any(1), design.any(0)
     if not used.any():
         return
@@ -62,7 +62,7 @@ def _prior_variance(excess: Tensor, parts: Tensor) -> Tensor:
 def _between_contexts(design: Tensor, ratio: Tensor, weight: Tensor) -> Tensor:
     """Variance ``(G,)`` between conditions of the same parts, which no residual of a part explains; 0 without such."""
     _, same = design.unique(dim=0, return_inverse=True)
-    total = torch.zeros(int(same.max()) + 1, ratio.shape[1] + 1)
+    total = ratio.new_zeros(int(same.max()) + 1, ratio.shape[1] + 1)
     total.index_add_(0, same, torch.cat([weight * ratio, weight], 1))
     mean = total[:, :-1] / total[:, -1:]
     surplus = len(design) - len(mean)

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from scperturbrl.flow.velocity import Velocity
+
 
 def time_features(t: Tensor, width: int) -> Tensor:
     """Sinusoids ``(n, width)`` of times ``(n,)`` in [0, 1]."""
@@ -31,8 +33,8 @@ class _Block(nn.Module):
         return hidden + gate * self.mlp(self.norm(hidden) * (1 + scale) + shift)
 
 
-class VelocityMLP(nn.Module):
-    """Velocity ``v(x_t, t | control cell, condition)`` in a space of d coordinates.
+class VelocityMLP(Velocity):
+    """Multi-layer perceptron on all coordinates at once.
 
     Parameters
     ----------
@@ -42,10 +44,12 @@ class VelocityMLP(nn.Module):
         Width of the hidden layers; also the length of the condition code.
     n_blocks
         Number of residual blocks.
+    precision
+        See :class:`~scperturbrl.flow.velocity.Velocity`.
     """
 
-    def __init__(self, dim: int, width: int, n_blocks: int) -> None:
-        super().__init__()
+    def __init__(self, dim: int, width: int, n_blocks: int, *, precision: str = "float32") -> None:
+        super().__init__(precision)
         self.width = width
         self.inlet = nn.Linear(2 * dim, width)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
@@ -57,21 +61,13 @@ class VelocityMLP(nn.Module):
         nn.init.zeros_(self.outlet.bias)
         nn.init.zeros_(self.shift.weight)
 
-    def forward(self, x: Tensor, t: Tensor, control: Tensor, code: Tensor, total: Tensor) -> Tensor:
-        """Velocity ``(n, d)``.
-
-        Parameters
-        ----------
-        x
-            ``(n, d)`` points on the path.
-        t
-            ``(n,)`` times, 0 noise and 1 cell.
-        control
-            ``(n, d)`` the control cells.
-        code, total
-            ``(n, width)`` condition code and plain sum of its parts, from the condition encoder. The latter enters
-            linearly: most of an effect is a shift.
-        """
+    def velocity(
+        self, x: Tensor, t: Tensor, control: Tensor, code: Tensor, total: Tensor, genes: Tensor | None = None
+    ) -> Tensor:
+        """See :meth:`Velocity.forward`; it always sees all coordinates."""
+        if genes is not None:
+            msg = "The backbone 'mlp' takes all coordinates at once; only 'transformer' can do with some of the genes."
+            raise ValueError(msg)
         context = nn.functional.silu(self.time(time_features(t, self.width)) + code)
         hidden = self.inlet(torch.cat([x, control], dim=-1))
         for block in self.blocks:

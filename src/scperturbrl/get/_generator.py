@@ -11,6 +11,7 @@ from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl._core.show import as_html, as_text
 from scperturbrl._core.validate import near_matches
+from scperturbrl.flow.space import described_space
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,8 @@ class GeneratorSummary:
         Numbers in its weights.
     n_genes, n_latent
         Genes, and dimensions of the latent space.
+    space, backbone
+        Kind of latent space, and of the velocity network.
     """
 
     key: str
@@ -47,6 +50,8 @@ class GeneratorSummary:
     n_parameters: int
     n_genes: int
     n_latent: int
+    space: str = "pca"
+    backbone: str = "mlp"
 
     def rows(self) -> dict[str, str]:
         """What is shown: label to text."""
@@ -58,7 +63,8 @@ class GeneratorSummary:
         return {
             "Method": str(self.params.get("method", "unknown")),
             "Parent": str(self.params.get("parent") or "none"),
-            "Space": f"{self.n_latent} principal components of {self.n_genes} genes",
+            "Space": described_space(self.space, self.n_latent, self.n_genes),
+            "Backbone": self.backbone,
             "Parameters": f"{self.n_parameters:,}",
             "Perturbed conditions": known or "none",
             **_training(self.params),
@@ -125,6 +131,9 @@ def generator(adata: AnnData | MuData, *, key: str = keys.GENERATOR, modality: s
         n_parameters=sum(int(np.size(weight)) for weight in record["weights"].values()),
         n_genes=int(architecture["n_genes"]),
         n_latent=int(architecture["n_latent"]),
+        # generators of earlier versions do not say
+        space=str(architecture.get("space", "pca")),
+        backbone=str(architecture.get("backbone", "mlp")),
     )
 
 

@@ -12,7 +12,7 @@ from scperturbrl.rl.advantage import group_scale
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scperturbrl.flow.space import PCASpace
+    from scperturbrl.flow.space import Space
     from scperturbrl.rl.reward import Reward, Scores
 
 
@@ -33,12 +33,12 @@ class SoftReward:
     """
 
     reward: Reward
-    space: PCASpace
+    space: Space
     index: Tensor
     scale: Tensor
 
     @classmethod
-    def of_group(cls, reward: Reward, space: PCASpace, index: Tensor, scores: Scores) -> SoftReward | None:
+    def of_group(cls, reward: Reward, space: Space, index: Tensor, scores: Scores) -> SoftReward | None:
         """For a scored group; None if no verifier has gradients."""
         usable = torch.tensor([float(v.differentiable) for v in reward.verifiers], device=reward.weights.device)
         if not usable.any():

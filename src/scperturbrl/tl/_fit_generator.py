@@ -16,7 +16,7 @@ from scperturbrl._core.run_file import RunFile
 from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells import Cells
-from scperturbrl.data.new_generator import new_generator
+from scperturbrl.data.new_generator import Sizes, new_generator
 from scperturbrl.data.recentring import fit_recentring
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import (
@@ -30,6 +30,8 @@ from scperturbrl.data.training_set import (
 from scperturbrl.data.vocabulary import check_embeddings
 from scperturbrl.flow.fit import FitResult, FitSettings
 from scperturbrl.flow.source import SOURCES
+from scperturbrl.flow.space import SPACES
+from scperturbrl.flow.velocity import BACKBONES, PRECISIONS
 
 if TYPE_CHECKING:
     import os
@@ -46,6 +48,11 @@ def fit_generator(
     n_latent: int = 50,
     width: int = 256,
     n_blocks: int = 2,
+    backbone: Literal["mlp", "transformer"] = "mlp",
+    space: Literal["auto", "pca", "genes"] = "auto",
+    genes_per_step: int | None = None,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    compile: bool = False,
     n_steps: int = 2500,
     batch_size: int = 256,
     learning_rate: float = 1e-3,
@@ -80,6 +87,20 @@ def fit_generator(
         Principal components; fewer if there are fewer genes or cells.
     width, n_blocks
         Of the velocity network.
+    backbone
+        Velocity network. ``"mlp"``: a perceptron on all coordinates, for a laptop. ``"transformer"``: attention among the genes of a
+        cell, which wants a GPU; with ``width=512, n_blocks=4`` it has the size of :cite:t:`yu2026scdfm`.
+    space
+        Where the flow runs. ``"pca"``: principal components without count noise; cells get their counts from a negative-binomial layer.
+        ``"genes"``: log-normalised expression itself, rounded to whole counts in the end; training cells are then held dense, 4 bytes
+        for each gene of each cell. ``"auto"`` takes ``"genes"`` for the transformer, which knows no other, and ``"pca"`` else.
+    genes_per_step
+        Genes that a training step of the transformer looks at, drawn anew every time; all by default. Attention costs their square.
+    precision
+        ``"bfloat16"`` computes the matrix products of the velocity in half the bits, in training and afterwards, which is faster on a recent GPU.
+        Weights and everything else stay in single precision.
+    compile
+        Compile the velocity for training (:func:`torch.compile`): half a minute at the start, then faster steps on a GPU, above all of the transformer.
     n_steps, batch_size, learning_rate
         Largest number of optimiser steps (AdamW, cosine decay; most runs stop early), cells a step, and peak learning
         rate.
@@ -161,7 +182,11 @@ def fit_generator(
     adata = pick(adata, modality)
     check_choice("prior", prior, ["linear", "none"])
     check_choice("source", source, ["auto", *SOURCES])
+    check_choice("precision", precision, PRECISIONS)
     check_positive(n_latent=n_latent, width=width, n_blocks=n_blocks, n_steps=n_steps, batch_size=batch_size)
+    if genes_per_step is not None:
+        check_positive(genes_per_step=genes_per_step)
+        _check_subset(backbone)
     check_positive(learning_rate=learning_rate, **({} if max_minutes is None else {"max_minutes": max_minutes}))
     if embeddings is not None:
         check_embeddings(embeddings)
@@ -175,12 +200,16 @@ def fit_generator(
     if not cells.is_training().any():
         msg = "There are no training cells. Check `obs['split']`, or call `scperturbrl.pp.split(adata)` again."
         raise ValueError(msg)
-    sizes = {"n_latent": n_latent, "width": width, "n_blocks": n_blocks}
+    sizes = Sizes(n_latent, width, n_blocks, space=_space(backbone, space), backbone=backbone, precision=precision)
     kind = suitable_source(cells) if source == "auto" else source
     settings = FitSettings(
         n_steps=n_steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        genes_per_step=genes_per_step,
+        compile=compile,
+        # a validation of the transformer takes as long as some hundred of its steps
+        validate_every=100 if backbone == "mlp" else 500,
         max_seconds=None if max_minutes is None else 60 * max_minutes,
         seed=seed,
         progress=progress,
@@ -188,7 +217,9 @@ def fit_generator(
     )
     with one_thread(torch_device):
         if init_from is None:
-            stored = new_generator(cells, setup, sizes, embeddings, prior, kind, seed)
+            # other accelerators lack some of the operations
+            own = torch_device if torch_device.type == "cuda" else "cpu"
+            stored = new_generator(cells, setup, sizes, embeddings, prior, kind, seed, device=own)
         else:
             stored = read_generator(adata, init_from)
         result = train_generator(stored, cells, settings, torch_device, file=file)
@@ -198,6 +229,25 @@ def fit_generator(
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
     log.finish(started, [f"uns[{key_added!r}]"])
+
+
+def _space(backbone: str, space: str) -> str:
+    check_choice("backbone", backbone, BACKBONES)
+    check_choice("space", space, ["auto", *SPACES])
+    if space == "auto":
+        return "genes" if backbone == "transformer" else "pca"
+    if backbone == "transformer" and space != "genes":
+        msg = (
+            f"The tokens of the backbone 'transformer' are genes, so `space` cannot be {space!r}. Use `space='genes'`."
+        )
+        raise ValueError(msg)
+    return space
+
+
+def _check_subset(backbone: str) -> None:
+    if backbone != "transformer":
+        msg = f"`genes_per_step` is for the backbone 'transformer'; {backbone!r} takes all coordinates at once. Leave it out."
+        raise ValueError(msg)
 
 
 def _plain(settings: FitSettings) -> dict[str, Any]:

@@ -1,0 +1,291 @@
+"""The same code on a GPU: how fast it is there, which share of the device that is, and whether it computes the same."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import scperturbrl as spr
+from benchmarks.speed.row import Row
+from benchmarks.speed.screen import screen
+from scperturbrl import verifiers
+from scperturbrl._core import keys
+from scperturbrl.data.cells import Cells
+from scperturbrl.data.stored_generator import StoredGenerator, read_generator
+from scperturbrl.data.stored_reference import read_reference
+from scperturbrl.data.training_set import Controls, latent_cells
+from scperturbrl.flow import fit
+from scperturbrl.flow.architecture import Architecture
+from scperturbrl.flow.finite_steps import FiniteSteps
+from scperturbrl.flow.fit import FitSettings
+from scperturbrl.flow.generator import Generator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anndata import AnnData
+
+    from scperturbrl.flow.condition_encoder import ConditionBatch
+    from scperturbrl.flow.latent_cells import LatentCells
+
+PART = "gpu"
+GENES, BATCH = 1000, 48
+BATCHES = (256, 8192, 65_536)
+N_LATENT, REPEATS = 131_072, 16
+
+
+def measure(device: str = "cuda") -> list[Row]:
+    """All rows; none without such a device."""
+    if not torch.cuda.is_available():
+        print("no CUDA device: nothing measured")
+        return []
+    peak, copied = ceilings(device)
+    adata = screen(20_000, 2000, 70)
+    spr.pp.reference(adata)
+    return [
+        Row(PART, f"{torch.cuda.get_device_name()}, matrix products in bfloat16", peak / 1e12, "TFLOP/s"),
+        Row(PART, "copies on the device", copied / 1e12, "TB/s"),
+        *transformer(device, peak),
+        *agreement(adata, device),
+        *perceptron(adata, device),
+        *scoring(adata, device),
+    ]
+
+
+def wall(work: Callable[[], object], *, repeats: int = 5) -> float:
+    """Median wall-clock seconds of `work` on the device, the first time left out."""
+    work()
+    torch.cuda.synchronize()
+    found = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        torch.cuda.synchronize()
+        found.append(time.perf_counter() - began)
+    return median(found)
+
+
+def ceilings(device: str) -> tuple[float, float]:
+    """Operations a second of a large matrix product in bfloat16, and bytes a second of a large copy (read and written)."""
+    a, b = torch.randn(2, 8192, 8192, device=device, dtype=torch.bfloat16)
+    source = torch.randn(2**28, device=device)
+    target = torch.empty_like(source)
+    operations = 2 * 8192**3 / wall(lambda: a @ b, repeats=20)
+    return operations, 2 * source.nbytes / wall(lambda: target.copy_(source), repeats=20)
+
+
+def transformer(device: str, peak: float, *, width: int = 512, n_blocks: int = 4) -> list[Row]:
+    """Training steps of the transformer at the size of scDFM, on random cells."""
+    rows = []
+    for precision, compiled in (("float32", False), ("bfloat16", False), ("bfloat16", True)):
+        step, operations, name = _transformer_step(device, precision, width, n_blocks, compiled=compiled)
+        try:
+            spent = wall(step, repeats=10)
+        except Exception as error:  # noqa: BLE001  a compiler may be missing; the other rows are wanted all the same
+            print(f"{name}: {type(error).__name__}: {str(error)[:300]}")
+            continue
+        share = operations / spent / peak
+        rows += [
+            Row(PART, f"{name}, training step", 1000 * spent, "ms"),
+            Row(
+                PART,
+                f"{name}, share of the matrix products' peak",
+                share,
+                "of the peak",
+                f"{operations / 1e12:.3g} TFLOP a step",
+                share / 0.35,
+                1.0 if compiled or precision == "bfloat16" else math.nan,
+                within_run=False,
+            ),
+        ]
+    rows.append(Row(PART, "memory of all transformer steps", torch.cuda.max_memory_allocated() / 2**30, "GiB"))
+    return rows
+
+
+def _transformer_step(
+    device: str, precision: str, width: int, n_blocks: int, *, compiled: bool
+) -> tuple[Callable[[], object], float, str]:
+    torch.manual_seed(0)
+    sizes = Architecture(GENES, GENES, 20, 0, (), width, n_blocks, space="genes", backbone="transformer")
+    velocity = Generator(replace(sizes, precision=precision)).to(device).velocity
+    optimiser = torch.optim.AdamW(velocity.parameters(), fused=True)
+    x, control = torch.randn(2, BATCH, GENES, device=device)
+    code, total = torch.randn(2, BATCH, width, device=device)
+    t = torch.rand(BATCH, device=device)
+    forward = torch.compile(velocity) if compiled else velocity
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        forward(x, t, control, code, total).square().mean().backward()
+        optimiser.step()
+
+    with FlopCounterMode(display=False) as counter:
+        velocity(x, t, control, code, total).square().mean().backward()
+    name = (
+        f"transformer {width} x {n_blocks}, {GENES} genes, batch {BATCH}, {precision}{', compiled' if compiled else ''}"
+    )
+    return step, float(counter.get_total_flops()), name
+
+
+def agreement(adata: AnnData, device: str) -> list[Row]:
+    """The same weights on both devices, and a fit on each: its distance to the real cells, and how long it takes."""
+    found = {}
+    for where in ("cpu", device):
+        began = time.perf_counter()
+        spr.tl.fit_generator(adata, key_added=where, device=where, n_steps=500, progress=False)
+        history = adata.uns[where]["history"]
+        found[where] = time.perf_counter() - began, float(history["validation_energy"].min())
+    model = read_generator(adata, "cpu").generator
+    inputs = [torch.randn(512, model.architecture.n_latent) for _ in range(2)]
+    codes = [torch.randn(512, model.architecture.width) for _ in range(2)]
+    t = torch.rand(512)
+    with torch.no_grad():
+        here = model.velocity(inputs[0], t, inputs[1], *codes)
+        there = model.to(device).velocity(*(v.to(device) for v in (inputs[0], t, inputs[1], *codes))).cpu()
+    error = float((here - there).norm() / here.norm())
+    (cpu_seconds, cpu_distance), (seconds, distance) = found["cpu"], found[device]
+    return [
+        Row(PART, "velocity, relative difference to the CPU", error, "", "limit 1e-3", 1e-3 / max(error, 1e-12), 1.0),
+        Row(PART, "tl.fit_generator, 500 steps", seconds, "s", f"CPU, {cpu_seconds:.3g} s", cpu_seconds / seconds),
+        Row(
+            PART,
+            "validation energy distance after it",
+            distance,
+            "",
+            f"CPU, {cpu_distance:.3g}",
+            cpu_distance / distance,
+        ),
+    ]
+
+
+def perceptron(adata: AnnData, device: str) -> list[Row]:
+    """Training steps, generation and post-training of the default generator."""
+    stored = read_generator(adata, "cpu")
+    return [*_training(stored, adata, device), *_generation(stored, adata, device), *_post_training(adata, device)]
+
+
+def _training(stored: StoredGenerator, adata: AnnData, device: str) -> list[Row]:
+    cells = Cells.of(adata)
+    factor = torch.as_tensor(np.asarray(stored.params["denoise"]), dtype=torch.float32)
+    train = latent_cells(cells, keys.TRAIN, stored.generator.space, factor, Controls.of(cells))
+    if train is None:
+        return []
+    generator, conditions = stored.generator.to(device).train(), stored.vocabulary.batch(cells.table).to(device)
+    resident = train.to(device)
+    rows = []
+    for batch in BATCHES:
+        step = _fit_step(generator, resident, conditions, batch)
+        spent = wall(step, repeats=20)
+        stated = 1.0 if batch > 256 else math.nan
+        speed = batch / spent
+        rows.append(
+            Row(
+                PART,
+                f"mlp, training, batch {batch:,}",
+                speed,
+                "cells/s",
+                "goal 2e+06 cells/s",
+                speed / 2e6,
+                stated,
+                within_run=False,
+            )
+        )
+    generator.eval().cpu()
+    return rows
+
+
+def _fit_step(generator: Generator, train: LatentCells, conditions: ConditionBatch, batch: int) -> Callable[[], object]:
+    optimiser = torch.optim.AdamW(generator.network_parameters())
+    finite = FiniteSteps(generator.named_network_parameters(), clip=1.0)
+    rng, settings = torch.Generator().manual_seed(0), FitSettings(batch_size=batch)
+    return lambda: fit._training_step(
+        generator, train, conditions, settings, optimiser, rng, finite, generator.velocity, batch
+    )
+
+
+def _generation(stored: StoredGenerator, adata: AnnData, device: str) -> list[Row]:
+    n = N_LATENT
+    generator = stored.generator.to(device)
+    cells = Cells.of(adata)
+    conditions = stored.vocabulary.batch(cells.table).to(device)
+    control = torch.zeros(n, generator.architecture.n_latent, device=device)
+    index = (torch.arange(n) % len(conditions)).to(device)
+
+    def draw() -> None:
+        with torch.no_grad():
+            generator.sample_latent(control, conditions, index, torch.Generator(device).manual_seed(0))
+
+    latent = n / wall(draw)
+    generator.cpu()
+    perturbed = int((adata.obs["perturbation"] != "control").sum())
+    whole = perturbed / wall(lambda: spr.tl.generate(adata, key="cpu", device=device), repeats=1)
+    return [
+        Row(
+            PART,
+            "mlp, latent cells",
+            latent,
+            "cells/s",
+            "goal 1e+06 cells/s",
+            latent / 1e6,
+            1.0,
+            within_run=False,
+        ),
+        Row(PART, "tl.generate, counts of 2,000 genes and all", whole, "cells/s"),
+    ]
+
+
+def _post_training(adata: AnnData, device: str) -> list[Row]:
+    spent = {}
+    for where in (device, "cpu"):
+        spr.tl.rl_finetune(adata, key="cpu", key_added="rl", device=where, n_iterations=1)
+        began = time.perf_counter()
+        spr.tl.rl_finetune(adata, key="cpu", key_added="rl", device=where, n_iterations=8)
+        spent[where] = time.perf_counter() - began
+    reference = f"CPU, {spent['cpu']:.3g} s"
+    return [Row(PART, "tl.rl_finetune, 8 iterations", spent[device], "s", reference, spent["cpu"] / spent[device])]
+
+
+def scoring(adata: AnnData, device: str) -> list[Row]:
+    """The four default verifiers on cells that are on the device."""
+    cells = Cells.of(adata)
+    chosen = verifiers.registry.resolve()
+    _, reference = read_reference(adata, cells, chosen)
+    rows = [np.flatnonzero(cells.codes == row)[:100] for row in cells.rows(reference.conditions)]
+    full = [i for i, own in enumerate(rows) if len(own) == 100]
+    block = torch.as_tensor(np.stack([cells.block(rows[i]) for i in full]))
+    here = reference.select(torch.tensor(full))
+    expected = torch.stack([verifier(block, here) for verifier in chosen], -1)
+    scored, there = block.to(device), here.to(device)
+    score = lambda cells: torch.stack([verifier(cells, there) for verifier in chosen], -1)
+    error = float((score(scored).cpu() - expected).abs().nan_to_num(0).max())
+    # as many cells as fill the device
+    many = scored.repeat(1, REPEATS, 1)
+    speed = many.shape[0] * many.shape[1] / wall(lambda: score(many))
+    return [
+        Row(
+            PART,
+            "four verifiers, largest difference to the CPU",
+            error,
+            "",
+            "limit 1e-3",
+            1e-3 / max(error, 1e-12),
+            1.0,
+        ),
+        Row(
+            PART,
+            "four verifiers, 2,000 genes",
+            speed,
+            "cells/s",
+            "goal 5e+06 cells/s",
+            speed / 5e6,
+            1.0,
+            within_run=False,
+        ),
+    ]

@@ -1,0 +1,78 @@
+"""The observation layer of the gene space: expression rounded to whole counts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from scperturbrl.flow.observation import normalised_unit, with_total
+
+_SMALLEST = 1e-6
+
+
+class LatticeObservation(nn.Module):
+    """Cells whose values are the nearest ones that whole counts can take.
+
+    In gene space the flow gives the expression of every gene, noise of counts included. Its values lie anywhere, those of a real cell on a
+    lattice: ``log1p(unit * k)`` for counts k. Rounding to it gives integer counts, and zeros where less than half a count is left.
+
+    The rate of gene g is ``expm1(intercept_g + slope * latent_g)``, at least 0, in normalised units.
+
+    Parameters
+    ----------
+    n_genes
+        Number of genes G.
+    total
+        Sum of a cell's normalised values; 0 where it differs between cells, as in a panel of genes.
+    """
+
+    intercept: Tensor
+    slope: Tensor
+    max_log_rate: Tensor
+
+    def __init__(self, n_genes: int, total: float = 0.0) -> None:
+        super().__init__()
+        self.total = total
+        self.register_buffer("intercept", torch.zeros(n_genes))
+        self.register_buffer("slope", torch.tensor(1.0))
+        self.register_buffer("max_log_rate", torch.full((n_genes,), torch.inf))
+
+    def condition_residual(self, tokens: Tensor) -> Tensor:
+        """What is added to the log rates of each condition ``(C, G)``: nothing, since the flow sees every gene."""
+        return self.intercept.new_zeros(len(tokens), len(self.intercept))
+
+    def log_rate(self, latent: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Log rate ``(n, G)``, held below the largest value seen in training."""
+        value = torch.expm1(self.intercept + self.slope * latent).clamp_min(_SMALLEST).log()
+        if residual is not None:
+            value = value + residual
+        return with_total(torch.minimum(value, self.max_log_rate), self.total)
+
+    def sample(
+        self, log_rate: Tensor, unit: Tensor, rng: torch.Generator, *, differentiable: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Round to whole counts; nothing is drawn.
+
+        Parameters
+        ----------
+        log_rate
+            ``(n, G)``.
+        unit
+            ``(n,)`` normalised value of one count.
+        rng
+            Not used.
+        differentiable
+            Whether the cells carry the gradient of the expression before rounding.
+
+        Returns
+        -------
+        Log-normalised cells ``(n, G)`` and their counts ``(n, G)``.
+        """
+        del rng
+        counts = torch.round(torch.exp(log_rate.detach() - unit.log()[:, None]))
+        cells = torch.log1p(normalised_unit(counts, unit, self.total)[:, None] * counts)
+        if differentiable:
+            smooth = torch.log1p(log_rate.exp())
+            # the bracket is zero in value: it only carries the derivative
+            cells = cells + (smooth - smooth.detach())
+        return cells, counts

@@ -1,0 +1,60 @@
+"""What every velocity field has in common: its arguments, and the precision it computes in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+BACKBONES = ("mlp", "transformer")
+PRECISIONS = ("float32", "bfloat16")
+
+
+class Velocity(nn.Module, ABC):
+    """Velocity ``v(x_t, t | control cell, condition)`` in a space of d coordinates.
+
+    Attributes
+    ----------
+    precision
+        ``"float32"``, or ``"bfloat16"`` for matrix products in half the bits; weights and results stay in single precision.
+    """
+
+    def __init__(self, precision: str = "float32") -> None:
+        super().__init__()
+        self.precision = precision
+
+    def forward(
+        self, x: Tensor, t: Tensor, control: Tensor, code: Tensor, total: Tensor, genes: Tensor | None = None
+    ) -> Tensor:
+        """Velocity ``(n, d)``.
+
+        Parameters
+        ----------
+        x
+            ``(n, d)`` points on the path.
+        t
+            ``(n,)`` times, 0 noise and 1 cell.
+        control
+            ``(n, d)`` the control cells.
+        code, total
+            ``(n, width)`` condition code and plain sum of its parts, from the condition encoder. The latter enters
+            linearly: most of an effect is a shift.
+        genes
+            ``(d',)`` the coordinates that `x` and `control` hold, in training on some of the genes; None: all.
+        """
+        if self.precision == "float32":
+            return self.velocity(x, t, control, code, total, genes)
+        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+            return self.velocity(x, t, control, code, total, genes).float()
+
+    @abstractmethod
+    def velocity(
+        self, x: Tensor, t: Tensor, control: Tensor, code: Tensor, total: Tensor, genes: Tensor | None
+    ) -> Tensor:
+        """What :meth:`forward` gives, in whatever precision is set."""
+
+    def drawn_genes(self, n: int | None, rng: torch.Generator) -> Tensor | None:
+        """Some `n` coordinates for one training step, on the device of `rng`; None: all of them."""
+        del n, rng
+        return None
