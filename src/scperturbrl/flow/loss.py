@@ -49,5 +49,6 @@ def flow_matching_loss(
         cells, control = cells[:, genes], control[:, genes]
     sample = sample_path(cells, control, generator.source, rng)
     code, total = generator.encoder(conditions)
-    predicted = (velocity or generator.velocity)(sample.x_t, sample.t, control, code[index], total[index], genes)
+    field = generator.velocity if velocity is None else velocity
+    predicted = field(sample.x_t, sample.t, control, code[index], total[index], genes)
     return (predicted - sample.velocity).square().mean(1)
