@@ -12,7 +12,7 @@ import torch
 if importlib.util.find_spec("benchmarks") is None:
     pytest.skip("the benchmarks are not part of an installed package", allow_module_level=True)
 
-from benchmarks.speed import floor, growth, memory, report, row, run, screen
+from benchmarks.speed import floor, gpu, growth, memory, report, row, run, screen
 
 from benchmarks import __main__ as command
 from scperturbrl.flow.velocity_mlp import VelocityMLP
@@ -103,3 +103,22 @@ def test_screens_have_the_size_that_was_asked_for():
 def test_the_table_is_markdown():
     text = report.markdown(report.table([line(12.0)]))
     assert text.splitlines()[2] == "| scoring | a kernel | 1 | cells/s | a loop | 12 | 10 | yes |"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_what_a_gpu_did_is_kept_where_there_is_none(tmp_path, capsys):
+    kept = pd.DataFrame([row.Row("gpu", "copies", 4.0, "TB/s").plain()])
+    kept.to_csv(tmp_path / "gpu.csv", index=False)
+    assert "| gpu | copies | 4 | TB/s |" in run.run(tmp_path, ["gpu"])
+    assert "no CUDA device" in capsys.readouterr().out
+
+
+def test_a_step_of_the_transformer_is_counted(monkeypatch):
+    monkeypatch.setattr(gpu, "GENES", 12)
+    monkeypatch.setattr(gpu, "BATCH", 2)
+    step, few, name = gpu._transformer_step("cpu", "float32", 16, 1, compiled=False)
+    step()
+    assert "12 genes, batch 2, float32" in name
+    monkeypatch.setattr(gpu, "BATCH", 4)
+    # but for the embedding of the genes, which all cells share, twice the cells cost twice as much
+    assert 1.5 < gpu._transformer_step("cpu", "float32", 16, 1, compiled=False)[1] / few < 2
