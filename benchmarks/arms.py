@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from benchmarks.suites import Prepared
+
 BASELINES = "baselines"
 BASE, LONGER, RL = "generator", "generator_longer", "generator_rl"
 
@@ -42,19 +44,19 @@ class Arm:
 
     name: str
     needs: tuple[str, ...] = ()
-    make: Callable[[AnnData, int, Mapping[str, float]], None] | None = field(default=None)
+    make: Callable[[Prepared, int, Mapping[str, float]], None] | None = field(default=None)
     draw: Callable[[AnnData, int, int], AnnData] | None = field(default=None)
 
 
-def _fit(adata: AnnData, seed: int, seconds: Mapping[str, float]) -> None:
+def _fit(prepared: Prepared, seed: int, seconds: Mapping[str, float]) -> None:
     del seconds
-    spr.tl.fit_generator(adata, key_added=BASE, seed=seed)
+    spr.tl.fit_generator(prepared.adata, key_added=BASE, embeddings=prepared.embeddings, seed=seed)
 
 
-def _longer(adata: AnnData, seed: int, seconds: Mapping[str, float]) -> None:
+def _longer(prepared: Prepared, seed: int, seconds: Mapping[str, float]) -> None:
     def train(n_steps: int) -> None:
         options: dict[str, Any] = {"n_steps": n_steps, "learning_rate": 3e-4, "seed": seed}
-        spr.tl.fit_generator(adata, init_from=BASE, key_added=LONGER, **options)
+        spr.tl.fit_generator(prepared.adata, init_from=BASE, key_added=LONGER, **options)
 
     train(steps_for(seconds[RL], train))
 
@@ -68,9 +70,9 @@ def _best_of_8(adata: AnnData, n_cells: int, seed: int) -> AnnData:
 
 
 def _finetuned(name: str, **options: Any) -> Arm:
-    def make(adata: AnnData, seed: int, seconds: Mapping[str, float]) -> None:
+    def make(prepared: Prepared, seed: int, seconds: Mapping[str, float]) -> None:
         del seconds
-        spr.tl.rl_finetune(adata, key=BASE, key_added=name, seed=seed, **options)
+        spr.tl.rl_finetune(prepared.adata, key=BASE, key_added=name, seed=seed, **options)
 
     return Arm(name, (BASE,), make)
 
@@ -92,11 +94,12 @@ ARMS = {
 DEFAULT = [BASELINES, BASE, RL, LONGER, "energy_only", "unguarded"]
 
 
-def fitted(arm: Arm, adata: AnnData, seed: int, folder: Path, seconds: dict[str, float]) -> None:
-    """Put the generator of `arm` into `adata`: what was saved before, or a new one that is then saved.
+def fitted(arm: Arm, prepared: Prepared, seed: int, folder: Path, seconds: dict[str, float]) -> None:
+    """Put the generator of `arm` into the data: what was saved before, or a new one that is then saved.
 
     The CPU seconds of fitting go to ``seconds[arm.name]`` and with the generator into its folder.
     """
+    adata = prepared.adata
     if arm.make is None or arm.name in adata.uns:
         return
     saved, clock = folder / arm.name, folder / f"{arm.name}.seconds"
@@ -105,9 +108,9 @@ def fitted(arm: Arm, adata: AnnData, seed: int, folder: Path, seconds: dict[str,
         seconds[arm.name] = float(clock.read_text())
         return
     for name in arm.needs:
-        fitted(ARMS[name], adata, seed, folder, seconds)
+        fitted(ARMS[name], prepared, seed, folder, seconds)
     with stopwatch() as watch:
-        arm.make(adata, seed, seconds)
+        arm.make(prepared, seed, seconds)
     seconds[arm.name] = watch.seconds if arm.name != LONGER else seconds[RL]
     folder.mkdir(parents=True, exist_ok=True)
     spr.tl.save_generator(adata, saved, key=arm.name, overwrite=True)

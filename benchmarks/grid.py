@@ -81,7 +81,7 @@ def _table(prepared: Prepared, seed: int, arm: Arm, folder: Path, seconds: dict[
         notes["engine_of_model"] = f"{ADAPTERS[arm.name].package} {ADAPTERS[arm.name].installed_version()}"
     elif arm.draw:
         for name in arm.needs:
-            fitted(ARMS[name], adata, seed, folder, seconds)
+            fitted(ARMS[name], prepared, seed, folder, seconds)
         with stopwatch() as watch:
             made = arm.draw(adata, prepared.n_cells, seed)
         notes = {
@@ -90,7 +90,7 @@ def _table(prepared: Prepared, seed: int, arm: Arm, folder: Path, seconds: dict[
             "engine_of_model": f"scperturbrl {version('scperturbrl')}",
         }
     else:
-        fitted(arm, adata, seed, folder, seconds)
+        fitted(arm, prepared, seed, folder, seconds)
         params = adata.uns[arm.name]["params"]
         notes = {"cpu_seconds": _clocked(folder, arm.name), "stopped": str(params.get("stopped", ""))}
         notes["engine_of_model"] = f"scperturbrl {version('scperturbrl')}"

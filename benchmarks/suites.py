@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 
 class Prepared(NamedTuple):
-    """Data ready to fit, gene sets to evaluate with that no default reward uses, and genes to judge (None: all)."""
+    """Data ready to fit, gene sets to evaluate with that no default reward uses, and genes to judge (None: all).
+
+    With `embeddings` perturbations are told apart by these features instead of by the loadings of their genes.
+    """
 
     adata: AnnData
     networks: dict[str, pd.DataFrame]
     panel: list[str] | None = None
     n_cells: int = 500
+    embeddings: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ _ALL = [
     ),
     _dataset("kang", real.kang, "interferon beta on blood cells, cell types held out in turn"),
     _dataset("norman", real.norman, "CRISPR activation in K562, doubles held out in turn"),
+    _dataset("norman_all", real.norman_all, "the same, all 15 doubles in turn, whatever is measured of their parts"),
     _dataset("zhao", real.zhao, "panobinostat on glioblastoma slices, patients held out in turn"),
     *(_dataset(name, partial(paper.load, name), words, name) for name, words in paper.DATASETS.items()),
 ]
@@ -71,6 +76,6 @@ SUITES = {
     "main": ["simulated", "kang", "norman", "zhao"],
     "real": ["kang", "norman", "zhao"],
     "simulated": ["simulated", *simulated.VARIATIONS],
-    "unseen": list(simulated.UNSEEN),
+    "unseen": [*simulated.UNSEEN, "norman_all"],
     "paper": list(paper.DATASETS),
 }
