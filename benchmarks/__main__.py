@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import evaluation_speed, grid, page, report
+from benchmarks import equal_time, evaluation_speed, grid, page, report
 from benchmarks.arms import ARMS, DEFAULT
 from benchmarks.speed import run as speed
 from benchmarks.speed.report import markdown, table
@@ -17,6 +17,7 @@ WHAT = {
     "run": "measure a suite: real, simulated, paper or main",
     "report": "only write the report of what was measured again",
     "evaluate": "time the evaluation itself",
+    "equal-time": "as many CPU minutes for the generator, CellFlow and scGen",
     "speed": "time scoring, training and generation against references in the same run",
 }
 
@@ -31,14 +32,27 @@ def main(arguments: list[str] | None = None) -> None:
         _speed(options)
         return
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.what == "equal-time":
+        _equal_time(options)
+        return
     names = options.suites or SUITES["main" if options.what == "main" else options.suite]
     if options.what in ("main", "run"):
-        grid.run(names, options.models, range(options.seeds), data=options.data, out=options.out)
+        grid.run(names, options.models or DEFAULT, range(options.seeds), data=options.data, out=options.out)
     results = grid.collect(options.out, names)
     if options.page:
         print(page.write(results, options.page, grid.provenance()))
         return
     print(report.write(results, options.out, short=options.short, provenance=grid.provenance()))
+
+
+def _equal_time(options: argparse.Namespace) -> None:
+    models = [name for name in equal_time.MODELS if name in (options.models or equal_time.MODELS)]
+    equal_time.run(options.minutes, models, range(options.seeds), out=options.out)
+    results = equal_time.collect(options.out)
+    folder = options.page / page.PICTURES if options.page else options.out / equal_time.NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    equal_time.picture(results, folder / f"{equal_time.NAME}.png")
+    print(equal_time.markdown(results))
 
 
 def _speed(options: argparse.Namespace) -> None:
@@ -59,9 +73,14 @@ def _parser() -> argparse.ArgumentParser:
         "--suites", nargs="+", choices=DATASETS, metavar="NAME", help=f"data sets: {', '.join(DATASETS)}"
     )
     parser.add_argument(
-        "--models", nargs="+", default=DEFAULT, choices=ARMS, metavar="NAME", help=f"of {', '.join(ARMS)}"
+        "--models",
+        nargs="+",
+        choices=ARMS,
+        metavar="NAME",
+        help=f"of {', '.join(ARMS)} (default: {', '.join(DEFAULT)})",
     )
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: 3)")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[1, 3, 10], help="equal-time: CPU minutes")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the real data sets")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--short", action="store_true", help="fewer rows and columns, no pictures")
