@@ -39,9 +39,11 @@ def lines(rows: pd.DataFrame) -> str:
     for rival in rivals:
         cells = []
         for metric in METRICS:
-            gap, own_means, other = found.loc[(rival, metric)], means[BASE, metric], means[rival, metric]
+            gap, other = found.loc[(rival, metric)], means[rival, metric]
+            # a baseline may not have been measured with every seed yet
+            ahead = (means[BASE, metric] - other).dropna() > 0
             interval = f"{gap['difference']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"
-            cells.append(f"{other.median():.3f} | {interval} | {(own_means > other).sum()} of {len(other)}")
+            cells.append(f"{other.median():.3f} | {interval} | {ahead.sum()} of {len(ahead)}")
         text.append(f"| {RIVALS[rival]} | {' | '.join(cells)} |")
     n = int(found["n_conditions"].max())
     return f"Paired bootstrap over {n} conditions of all seeds together:\n\n" + "\n".join(text) + "\n"
