@@ -24,7 +24,10 @@ WHAT = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Run ``python -m benchmarks``."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.what != "equal-time" and not set(options.models or DEFAULT) <= set(ARMS):
+        parser.error(f"--models are of {', '.join(ARMS)}")
     if options.what == "evaluate":
         print(evaluation_speed.run().to_string())
         return
@@ -75,9 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--models",
         nargs="+",
-        choices=ARMS,
+        choices=[*dict.fromkeys([*ARMS, *equal_time.MODELS])],
         metavar="NAME",
-        help=f"of {', '.join(ARMS)} (default: {', '.join(DEFAULT)})",
+        help=f"of {', '.join(ARMS)} (default: {', '.join(DEFAULT)}); equal-time: of {', '.join(equal_time.MODELS)} (all)",
     )
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: 3)")
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 3, 10], help="equal-time: CPU minutes")

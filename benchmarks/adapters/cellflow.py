@@ -24,15 +24,24 @@ class CellFlowAdapter(Adapter):
     """Optimal-transport flow on 50 components; a perturbation is the loadings of its gene, or a unit vector without one.
 
     Layers are of a size that a CPU can train; the defaults of the package are made for a GPU. With ``n_ode_steps`` it generates
-    in so many equal steps of its solver; its adaptive steps take minutes.
+    in so many equal steps of its solver; its adaptive steps take minutes. Its default optimiser adds up the gradients of 20
+    iterations for a step of 5e-5; ``learning_rate`` is for Adam at every iteration, which gets much further in a few minutes.
     """
 
     name: ClassVar[str] = "cellflow"
     package: ClassVar[str] = "cellflow-tools"
     module: ClassVar[str] = "cellflow.model"
 
-    def __init__(self, *, num_iterations: int = 4000, width: int = 256, n_ode_steps: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        num_iterations: int = 4000,
+        width: int = 256,
+        n_ode_steps: int | None = None,
+        learning_rate: float | None = None,
+    ) -> None:
         self.num_iterations, self.width, self.n_ode_steps = num_iterations, width, n_ode_steps
+        self.learning_rate = learning_rate
         self.model: Any = None
 
     def fit(self, train: AnnData, seed: int) -> None:
@@ -75,6 +84,7 @@ class CellFlowAdapter(Adapter):
                 decoder_dims=width,
                 cond_output_dropout=0.0,
                 seed=seed,
+                **self._optimiser(),
             )
             self._train()
 
@@ -118,6 +128,13 @@ class CellFlowAdapter(Adapter):
             latent = np.asarray(next(iter(made.values())))
             found[str(condition)] = np.maximum(self.pca.inverse_transform(latent), 0).astype(np.float32)
         return found
+
+    def _optimiser(self) -> dict[str, Any]:
+        if self.learning_rate is None:
+            return {}
+        import optax
+
+        return {"optimizer": optax.adam(self.learning_rate)}
 
     def _steps(self) -> dict[str, Any]:
         if self.n_ode_steps is None:

@@ -61,7 +61,7 @@ class Growing(base.Adapter):
     package = "numpy"
     module = "numpy"
 
-    def __init__(self, n_ode_steps):
+    def __init__(self, **options):
         self.shift = 0.0
 
     def fit(self, train, seed):
