@@ -27,7 +27,7 @@ def lines(rows: pd.DataFrame) -> str:
     Every seed draws new data, so every condition of every seed is a unit of the bootstrap.
     """
     rivals = [name for name in RIVALS if name in set(rows["model"])]
-    if rows["suite"].iloc[0] not in UNSEEN or BASE not in set(rows["model"]) or not rivals:
+    if not set(rows["suite"]) & set(UNSEEN) or BASE not in set(rows["model"]) or not rivals:
         return ""
     found = spr.get.differences(rows.assign(dataset=rows["seed"]), BASE, reference=rivals, metrics=list(METRICS))
     found = found.set_index(["reference", "metric"])
