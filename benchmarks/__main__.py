@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import backbones, evaluation_speed, grid, page, report
+from benchmarks import backbones, equal_time, evaluation_speed, grid, page, report
 from benchmarks.arms import ARMS, DEFAULT
 from benchmarks.speed import run as speed
 from benchmarks.speed.report import markdown, table
@@ -18,13 +18,17 @@ WHAT = {
     "report": "only write the report of what was measured again",
     "evaluate": "time the evaluation itself",
     "backbones": "compare spaces and backbones of the generator, each fitted for as many minutes",
+    "equal-time": "as many CPU minutes for the generator, CellFlow and scGen",
     "speed": "time scoring, training and generation against references in the same run",
 }
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run ``python -m benchmarks``."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.what != "equal-time" and not set(options.models or DEFAULT) <= set(ARMS):
+        parser.error(f"--models are of {', '.join(ARMS)}")
     if options.what == "evaluate":
         print(evaluation_speed.run().to_string())
         return
@@ -32,19 +36,38 @@ def main(arguments: list[str] | None = None) -> None:
         _speed(options)
         return
     if options.what == "backbones":
-        arms, seeds = options.arms or list(backbones.ARMS), range(options.seeds)
-        out, minutes = options.out / "backbones", options.minutes
-        print(backbones.markdown(backbones.run(out, arms, seeds, minutes=minutes, device=options.device)))
+        _backbones(options)
         return
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.what == "equal-time":
+        _equal_time(options)
+        return
     names = options.suites or SUITES["main" if options.what == "main" else options.suite]
     if options.what in ("main", "run"):
-        grid.run(names, options.models, range(options.seeds), data=options.data, out=options.out)
+        grid.run(names, options.models or DEFAULT, range(options.seeds), data=options.data, out=options.out)
     results = grid.collect(options.out, names)
     if options.page:
         print(page.write(results, options.page, grid.provenance()))
         return
     print(report.write(results, options.out, short=options.short, provenance=grid.provenance()))
+
+
+def _equal_time(options: argparse.Namespace) -> None:
+    models = [name for name in equal_time.MODELS if name in (options.models or equal_time.MODELS)]
+    equal_time.run(options.minutes or [1, 3, 10], models, range(options.seeds), out=options.out)
+    results = equal_time.collect(options.out)
+    folder = options.page / page.PICTURES if options.page else options.out / equal_time.NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    equal_time.picture(results, folder / f"{equal_time.NAME}.png")
+    print(equal_time.markdown(results))
+
+
+def _backbones(options: argparse.Namespace) -> None:
+    arms, (minutes, *_) = options.arms or list(backbones.ARMS), options.minutes or [3]
+    results = backbones.run(
+        options.out / "backbones", arms, range(options.seeds), minutes=minutes, device=options.device
+    )
+    print(backbones.markdown(results))
 
 
 def _speed(options: argparse.Namespace) -> None:
@@ -65,15 +88,24 @@ def _parser() -> argparse.ArgumentParser:
         "--suites", nargs="+", choices=DATASETS, metavar="NAME", help=f"data sets: {', '.join(DATASETS)}"
     )
     parser.add_argument(
-        "--models", nargs="+", default=DEFAULT, choices=ARMS, metavar="NAME", help=f"of {', '.join(ARMS)}"
+        "--models",
+        nargs="+",
+        choices=[*dict.fromkeys([*ARMS, *equal_time.MODELS])],
+        metavar="NAME",
+        help=f"of {', '.join(ARMS)} (default: {', '.join(DEFAULT)}); equal-time: of {', '.join(equal_time.MODELS)} (all)",
     )
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: 3)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        nargs="+",
+        help="equal-time: CPU minutes (default: 1 3 10); backbones: to fit each of them (default: 3)",
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the real data sets")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--short", action="store_true", help="fewer rows and columns, no pictures")
     parser.add_argument("--page", type=Path, help="write the report as a page of the documentation in this folder")
     parser.add_argument("--arms", nargs="+", choices=backbones.ARMS, help="backbones: which (default: all)")
-    parser.add_argument("--minutes", type=float, default=3, help="backbones: to fit each of them (default: 3)")
     parser.add_argument("--device", default="auto", help="backbones: where to fit (default: auto)")
     parser.add_argument("--smoke", action="store_true", help="speed: only check that ratios hold, in under a minute")
     parser.add_argument("--parts", nargs="+", choices=speed.PARTS, help="speed: what to measure (default: all)")

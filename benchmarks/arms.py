@@ -3,6 +3,7 @@
 ``generator_longer`` is trained on for as many CPU seconds as ``generator_rl`` took. ``energy_only`` is post-training without
 rewards, ``rewards_only`` without the energy distance. ``unguarded`` rewards raw scores without anchor, energy distance or
 guard, which is how rewards get hacked. ``best_of_8`` trains nothing: it keeps one in eight cells of ``generator`` by their reward.
+``nearest_embedding`` and ``embedding_ridge`` are baselines for perturbations that training never saw.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import scperturbrl as spr
 from benchmarks.adapters import ADAPTERS
 from benchmarks.clock import steps_for, stopwatch
+from benchmarks.embedding_baselines import embedding_ridge, nearest_embedding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,6 +90,8 @@ ARMS = {
         _finetuned("rewards_only", energy_steps=0),
         _finetuned("unguarded", calibrate=False, update_rule="nft", anchor=0.0, energy_steps=0, guard=False),
         Arm("best_of_8", (BASE,), draw=_best_of_8),
+        Arm("nearest_embedding", draw=nearest_embedding),
+        Arm("embedding_ridge", draw=embedding_ridge),
         *(Arm(name) for name in ADAPTERS),
     )
 }

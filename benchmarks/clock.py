@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 
 class Stopwatch:
@@ -24,6 +24,42 @@ def stopwatch() -> Iterator[Stopwatch]:
         yield watch
     finally:
         watch.seconds = time.process_time() - started
+
+
+class Budgets:
+    """Numbers of CPU minutes after which a model in training is looked at; what looking takes does not count.
+
+    Parameters
+    ----------
+    minutes
+        The budgets.
+    look
+        Called with a budget, the CPU seconds spent so far, and whether training has ended by itself before.
+    """
+
+    def __init__(self, minutes: Iterable[float], look: Callable[[float, float, bool], None]) -> None:
+        self.left, self.look = sorted(minutes), look
+        self.start()
+
+    def start(self) -> None:
+        """Begin to count."""
+        self.since = time.process_time()
+
+    def used_up(self) -> bool:
+        """Look if a budget has just run out; whether it was the last. To be asked after every step."""
+        while self.left and time.process_time() - self.since >= 60 * self.left[0]:
+            self._next(ended=False)
+        return not self.left
+
+    def end(self) -> None:
+        """Look for the budgets that training did not need."""
+        while self.left:
+            self._next(ended=True)
+
+    def _next(self, *, ended: bool) -> None:
+        paused = time.process_time()
+        self.look(self.left.pop(0), paused - self.since, ended)
+        self.since += time.process_time() - paused
 
 
 def steps_for(budget: float, train: Callable[[int], None], *, pilot: tuple[int, int] = (50, 250)) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anndata as ad
 import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from benchmarks.adapters.base import Adapter
     from benchmarks.suites import Prepared
 
 SKIPPED = "skipped"
@@ -129,27 +130,46 @@ def _judged(prepared: Prepared, seed: int) -> ad.AnnData:
     return adata
 
 
-def _by_adapter(adata: ad.AnnData, name: str, n_cells: int, seed: int) -> ad.AnnData:
-    """Predicted cells of the test conditions; the adapter sees no test cell."""
+class Question(NamedTuple):
+    """What an adapter gets: the cells to fit to, the conditions asked for, and control cells of each group."""
+
+    seen: ad.AnnData
+    queries: pd.DataFrame
+    controls: dict[str, ad.AnnData]
+
+
+def question(adata: ad.AnnData) -> Question:
+    """Training and validation cells with the labels that adapters read, and the test conditions."""
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
-    adapter = ADAPTERS[name]()
-    adapter.installed_version()
     labelled = ad.AnnData(cells.expression, obs=pd.DataFrame(index=cells.names), var=adata.var[[]])
     rows = cells.table.iloc[cells.codes]
     labelled.obs[_LABEL] = pd.Categorical(np.where(rows["is_control"], "control", rows["perturbation"]))
     labelled.obs[_CONTEXT] = pd.Categorical(rows["group"])
     seen = labelled[cells.split != "test"].copy()
-    adapter.fit(seen, seed)
     queries = cells.table.loc[cells.conditions("test")]
     controls = {str(g): seen[(seen.obs[_LABEL] == "control") & (seen.obs[_CONTEXT] == g)] for g in queries["group"]}
-    made = adapter.predict(queries, controls, n_cells, seed)
+    return Question(seen, queries, controls)
+
+
+def answer(adata: ad.AnnData, adapter: Adapter, asked: Question, n_cells: int, seed: int) -> ad.AnnData:
+    """Cells of a fitted `adapter` as :func:`scperturbrl.tl.evaluate` takes them."""
+    setup, queries = Setup.of(adata), asked.queries
+    made = adapter.predict(queries, asked.controls, n_cells, seed)
     order = np.repeat(np.arange(len(queries)), n_cells)
     obs = pd.DataFrame({setup.perturbation_key: queries["perturbation"].to_numpy()[order]})
     for i, column in enumerate(setup.covariate_keys):
         obs[column] = queries["covariates"].str[i].to_numpy()[order]
     obs.index = obs.index.astype(str)
     return ad.AnnData(np.concatenate([made[condition] for condition in queries.index]), obs=obs, var=adata.var[[]])
+
+
+def _by_adapter(adata: ad.AnnData, name: str, n_cells: int, seed: int) -> ad.AnnData:
+    """Predicted cells of the test conditions; the adapter sees no test cell."""
+    asked, adapter = question(adata), ADAPTERS[name]()
+    adapter.installed_version()
+    adapter.fit(asked.seen, seed)
+    return answer(adata, adapter, asked, n_cells, seed)
 
 
 def collect(out: Path, datasets: Sequence[str]) -> pd.DataFrame:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from benchmarks.clock import Budgets
+
 
 class NotApplicable(Exception):  # noqa: N818
     """The model cannot answer the question of this data set, or is not installed; the grid notes why and goes on."""
@@ -42,10 +44,20 @@ class Adapter(ABC):
         Name in the tables.
     package
         What has to be installed, for its version.
+    module
+        What :meth:`fit` imports and is slow to import.
+    budgets
+        When :meth:`fit` is to let somebody look and when to stop, in CPU time; None for the adapter's own settings. An adapter that
+        can do so calls ``start`` first, asks ``used_up`` after every step, and calls ``end`` last.
+    done
+        How far training has come, in words.
     """
 
     name: ClassVar[str]
     package: ClassVar[str]
+    module: ClassVar[str] = ""
+    budgets: Budgets | None = None
+    done: str = ""
 
     @abstractmethod
     def fit(self, train: AnnData, seed: int) -> None:

@@ -102,11 +102,16 @@ def _fitted(train: AnnData, width: int) -> tuple[CellFlowAdapter, int]:
     return adapter, sum(int(leaf.size) for leaf in jax.tree.leaves(adapter.model.solver.vf_state.params))
 
 
-@contextmanager
-def _one_core() -> Iterator[None]:
-    """One core and one thread for JAX, which takes its number of threads from the environment when it is imported."""
+def one_thread_of_jax() -> None:
+    """Let JAX compute with one thread; it reads this from the environment when it is imported."""
     if "jax" not in sys.modules:
         os.environ.setdefault("XLA_FLAGS", _XLA)
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """One core, and one thread for JAX."""
+    one_thread_of_jax()
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

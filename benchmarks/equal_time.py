@@ -1,0 +1,240 @@
+"""Equal CPU minutes for the generator, CellFlow and scGen on unseen combinations of the simulated suite.
+
+Time is that of the process, all threads together, from the data to the trained model, compilation and components included; imports,
+generation and evaluation are left out. Models that train at a constant rate are looked at on their way, once a budget is used up;
+the generator, whose rate falls with the time that it has, is fitted once for every budget. ``cellflow_defaults`` has the optimiser
+of the package, ``cellflow`` one that gets further in so short a time.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import pandas as pd
+
+import scperturbrl as spr
+from benchmarks import grid, simulated
+from benchmarks.adapters import ADAPTERS
+from benchmarks.adapters.base import NotApplicable
+from benchmarks.arms import BASE
+from benchmarks.clock import Budgets, stopwatch
+from benchmarks.report import LABELS
+from benchmarks.speed.cellflow import one_thread_of_jax
+from scperturbrl.flow import fit as flow_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from benchmarks.adapters.base import Adapter
+
+NAME = "equal_time"
+MODELS = (BASE, "cellflow", "cellflow_defaults", "scgen")
+METRICS = ("pearson_delta", "energy_distance", "mse")
+BESIDE = ("additive", "additive_ridge", "split_half")
+N_CELLS = 256
+_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "cellflow": ("cellflow", {"n_ode_steps": 10, "learning_rate": 1e-3}),
+    "cellflow_defaults": ("cellflow", {"n_ode_steps": 10}),
+    "scgen": ("scgen", {"sum_parts": True}),
+}
+_COLOURS = {BASE: "#0072B2", "cellflow": "#CC79A7", "cellflow_defaults": "#56B4E9", "scgen": "#E69F00"}
+
+
+def cell_file(out: Path, seed: int, model: str, minutes: float) -> Path:
+    """Where a cell is kept."""
+    return out / NAME / str(seed) / f"{model}_{minutes:g}.csv"
+
+
+def run(minutes: Sequence[float], models: Sequence[str], seeds: Sequence[int], *, out: Path) -> None:
+    """Measure every cell that has no file yet, where the package of its model is installed."""
+    warnings.filterwarnings("ignore", category=UserWarning)
+    one_thread_of_jax()
+    for seed in seeds:
+        for model in models:
+            missing = [one for one in minutes if not cell_file(out, seed, model, one).exists()]
+            if not missing:
+                print(f"seed {seed}, {model}: kept")
+                continue
+            try:
+                _measure(Trial(simulated.load({}, seed, Path())[0], seed, model, out), missing)
+            except NotApplicable as reason:
+                print(f"seed {seed}, {model}: {reason}")
+
+
+@dataclass
+class Trial:
+    """A model on the data of a seed, and where what comes out is written."""
+
+    adata: AnnData
+    seed: int
+    model: str
+    out: Path
+
+    def keep(self, made: AnnData, minutes: float, **notes: object) -> None:
+        """Evaluate cells and write the file of this budget."""
+        table = spr.tl.evaluate(self.adata, keys=[], predictions={self.model: made}, n_cells=N_CELLS, seed=self.seed)
+        table = table[table["metric"].isin(METRICS) & table["model"].isin([self.model, *BESIDE])]
+        table = table[["model", "kind", "condition", "metric", "value"]]
+        split = spr.get.split_manifest(self.adata).hash
+        table = table.assign(fitted=self.model, minutes=minutes, seed=self.seed, split=split, **notes)
+        file = cell_file(self.out, self.seed, self.model, minutes)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(".part")
+        table.to_csv(temporary, index=False, float_format="%.6g")
+        temporary.replace(file)
+        print(f"seed {self.seed}, {self.model}, {minutes:g} min: {notes}", flush=True)
+
+
+def _measure(trial: Trial, minutes: Sequence[float]) -> None:
+    if trial.model == BASE:
+        _generator(trial, minutes)
+        return
+    name, options = _OPTIONS[trial.model]
+    adapter = ADAPTERS[name](**options)
+    engine = f"{adapter.package} {adapter.installed_version()}"
+    import_module(adapter.module)
+    _competitor(trial, adapter, minutes, engine)
+
+
+def _competitor(trial: Trial, adapter: Adapter, minutes: Sequence[float], engine: str) -> None:
+    asked = grid.question(trial.adata)
+
+    def look(budget: float, seconds: float, ended: bool) -> None:
+        made = grid.answer(trial.adata, adapter, asked, N_CELLS, trial.seed)
+        stopped = f"{'by itself' if ended else 'out of time'} after {adapter.done}"
+        trial.keep(made, budget, cpu_seconds=round(seconds, 1), stopped=stopped, engine=engine)
+
+    adapter.budgets = Budgets(minutes, look)
+    adapter.fit(asked.seen.copy(), trial.seed)
+
+
+def _generator(trial: Trial, minutes: Sequence[float]) -> None:
+    adata, seed, engine = trial.adata, trial.seed, f"scperturbrl {version('scperturbrl')}"
+    options = {"key_added": BASE, "seed": seed, "progress": False}
+    with stopwatch() as around:
+        spr.tl.fit_generator(adata, n_steps=1, **options)
+    same = False
+    for budget in sorted(minutes):
+        if not same:
+            left = 60 * budget - around.seconds
+            with cpu_clock(), stopwatch() as watch:
+                spr.tl.fit_generator(adata, max_minutes=left / 60, **options)
+            same = _steps_ruled(adata, left)
+        params, n = adata.uns[BASE]["params"], int(adata.uns[BASE]["history"]["step"].iloc[-1])
+        made = spr.tl.predict(adata, key=BASE, n_cells=N_CELLS, seed=seed)
+        stopped = f"{params['stopped']} after {n} steps"
+        trial.keep(made, budget, cpu_seconds=round(watch.seconds, 1), stopped=stopped, engine=engine)
+
+
+def _steps_ruled(adata: AnnData, seconds: float) -> bool:
+    """Whether training ended, and its rate fell, by steps and not by time: more time gives the same generator."""
+    params, n = adata.uns[BASE]["params"], int(adata.uns[BASE]["history"]["step"].iloc[-1])
+    return params["stopped"] != "out of time" and n / params["n_steps"] > 1.2 * params["seconds"] / seconds
+
+
+def cpu_clock() -> mock._patch[SimpleNamespace]:
+    """Let ``max_minutes`` mean CPU minutes, as it does on an idle machine with one thread."""
+    return mock.patch.object(flow_fit, "time", SimpleNamespace(perf_counter=time.process_time))
+
+
+def collect(out: Path) -> pd.DataFrame:
+    """All cells measured so far: a row a model, budget, seed and metric, the mean over held-out combinations.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are none.
+    ValueError
+        If models of one seed did not have the same split.
+    """
+    files = sorted((out / NAME).glob("*/*.csv"))
+    if not files:
+        msg = f"Nothing has been measured in {str(out / NAME)!r}: run `python -m benchmarks equal-time` first."
+        raise FileNotFoundError(msg)
+    table = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+    if (table.groupby("seed")["split"].nunique() > 1).any():
+        msg = "Cells of one seed have different splits; delete the files of one of them."
+        raise ValueError(msg)
+    columns = ["fitted", "model", "minutes", "seed", "cpu_seconds", "stopped", "engine"]
+    return table.groupby([*columns, "metric"], sort=False)["value"].mean().unstack("metric").reset_index()
+
+
+def markdown(results: pd.DataFrame) -> str:
+    """A row a model and budget, median over seeds with the range; the straight lines and real cells below."""
+    columns = {
+        "pearson_delta": ("Pearson delta", 1.0),
+        "energy_distance": ("E-distance", 1.0),
+        "mse": ("MSE x 1e3", 1e3),
+    }
+    names = [label for label, _ in columns.values()]
+    lines = [
+        "| model | CPU minutes | " + " | ".join(names) + " | CPU s | training ended | seeds |",
+        "|---" * (len(names) + 5) + "|",
+    ]
+    own = results[results["model"] == results["fitted"]]
+    for (model, minutes), rows in sorted(own.groupby(["model", "minutes"]), key=_order):
+        cells = [_span(rows[name] * scale) for name, (_, scale) in columns.items()]
+        ended = "; ".join(rows.sort_values("seed")["stopped"])
+        lines.append(
+            f"| {model} | {minutes:g} | {' | '.join(cells)} | {_span(rows['cpu_seconds'])} | {ended} | {len(rows)} |"
+        )
+    for model in BESIDE:
+        rows = results[results["model"] == model].drop_duplicates("seed")
+        cells = [_span(rows[name] * scale) for name, (_, scale) in columns.items()]
+        label = LABELS.get(model, model.replace("_", " "))
+        lines.append(f"| {label} | - | {' | '.join(cells)} | - | - | {len(rows)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _order(group: tuple[tuple[str, float], pd.DataFrame]) -> tuple[float, int]:
+    model, minutes = group[0]
+    return minutes, MODELS.index(model)
+
+
+def _span(values: pd.Series) -> str:
+    median = f"{values.median():.3g}"
+    return median if len(values) == 1 else f"{median} ({values.min():.3g} to {values.max():.3g})"
+
+
+def picture(results: pd.DataFrame, file: Path) -> None:
+    """Draw each metric against the budget: a point a seed, a line through the medians, and the straight lines across."""
+    import matplotlib.pyplot as plt
+
+    labels = {"pearson_delta": "Pearson delta", "energy_distance": "E-distance", "mse": "MSE"}
+    figure, axes = plt.subplots(1, len(METRICS), figsize=(9.6, 3.4), layout="constrained")
+    own = results[results["model"] == results["fitted"]]
+    for ax, metric in zip(axes, METRICS, strict=True):
+        for model in (name for name in MODELS if name in set(own["model"])):
+            rows = own[own["model"] == model]
+            ax.plot(rows["minutes"], rows[metric], "o", color=_COLOURS[model], markersize=3, alpha=0.5)
+            medians = rows.groupby("minutes")[metric].median()
+            ax.plot(
+                medians.index,
+                medians,
+                "-o",
+                color=_COLOURS[model],
+                label=model.replace("_", " ") if ax is axes[0] else None,
+            )
+        for model, style in (("additive", ":"), ("additive_ridge", "--")):
+            value = results[results["model"] == model].drop_duplicates("seed")[metric].median()
+            label = model.replace("_", " ") if ax is axes[0] else None
+            ax.axhline(value, color="#666666", linestyle=style, linewidth=1, label=label)
+        ticks = sorted(own["minutes"].unique())
+        ax.set_xscale("log")
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.minorticks_off()
+        ax.set(xlabel="CPU minutes", ylabel=labels[metric], yscale="linear" if metric == "pearson_delta" else "log")
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=5, frameon=False)
+    figure.savefig(file, dpi=110)
+    plt.close(figure)

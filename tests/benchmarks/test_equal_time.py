@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import importlib.util
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import scperturbrl as spr
+
+if importlib.util.find_spec("benchmarks") is None:
+    pytest.skip("the benchmarks are not part of an installed package", allow_module_level=True)
+
+from benchmarks.adapters import ADAPTERS, base
+from benchmarks.clock import Budgets
+
+from benchmarks import equal_time, simulated
+
+
+def busy(seconds):
+    started = time.process_time()
+    while time.process_time() - started < seconds:
+        pass
+
+
+def small(options, seed, data):
+    adata = spr.datasets.simulated_perturbseq(
+        n_genes=80, n_singles=6, n_doubles=8, n_cells_per_condition=15, n_controls=40, n_programs=6, n_pathways=4
+    )
+    spr.pp.setup_anndata(adata)
+    spr.pp.split(adata, fraction=0.3)
+    spr.pp.reference(adata)
+    return adata, {}
+
+
+def test_looking_does_not_count_and_no_budget_is_left_out():
+    seen = []
+
+    def look(budget, seconds, ended):
+        busy(0.1)
+        seen.append((budget, round(seconds, 2), ended))
+
+    budgets = Budgets([0.002, 0.001, 1.0], look)
+    budgets.start()
+    while len(seen) < 2:
+        busy(0.005)
+        assert not budgets.used_up()
+    budgets.end()
+    assert [budget for budget, _, _ in seen] == [0.001, 0.002, 1.0]
+    assert [ended for _, _, ended in seen] == [False, False, True]
+    assert seen[0][1] == pytest.approx(0.06, abs=0.02)
+    assert seen[1][1] == pytest.approx(0.12, abs=0.03)
+    assert budgets.used_up()
+
+
+class Growing(base.Adapter):
+    """Moves control cells up by one step for each step of training."""
+
+    name = "cellflow"
+    package = "numpy"
+    module = "numpy"
+
+    def __init__(self, **options):
+        self.shift = 0.0
+
+    def fit(self, train, seed):
+        self.budgets.start()
+        for step in range(1, 1000):
+            busy(0.01)
+            self.done = f"{step} steps"
+            self.shift = 0.01 * step
+            if self.budgets.used_up():
+                return
+
+    def predict(self, queries, controls, n_cells, seed):
+        return {
+            str(name): controls[row["group"]].X.toarray()[np.zeros(n_cells, dtype=int)] + self.shift
+            for name, row in queries.iterrows()
+        }
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    monkeypatch.setattr(simulated, "load", small)
+    monkeypatch.setattr(equal_time, "N_CELLS", 20)
+    monkeypatch.setitem(ADAPTERS, "cellflow", Growing)
+    fit = spr.tl.fit_generator
+    options = {"width": 16, "n_latent": 6}
+    monkeypatch.setattr(
+        spr.tl, "fit_generator", lambda adata, **o: fit(adata, **({"n_steps": 30} | options | o)), raising=False
+    )
+    equal_time.run([0.001, 0.002], ["cellflow"], [0], out=tmp_path)
+    equal_time.run([5, 20], ["generator"], [0], out=tmp_path)
+    return tmp_path
+
+
+def test_every_budget_has_a_file_a_line_and_a_point(measured, capsys):
+    names = sorted(file.name for file in (measured / equal_time.NAME / "0").glob("*.csv"))
+    assert names == ["cellflow_0.001.csv", "cellflow_0.002.csv", "generator_20.csv", "generator_5.csv"]
+    results = equal_time.collect(measured)
+    theirs = results[results["model"] == "cellflow"].sort_values("minutes")
+    assert (theirs["cpu_seconds"] >= 60 * theirs["minutes"] - 0.051).all()
+    assert theirs["stopped"].str.fullmatch(r"out of time after \d+ steps").all()
+    ours = results[results["model"] == "generator"]
+    # it needed less than either budget, so both have the same generator
+    assert ours["stopped"].tolist() == ["all steps done after 30 steps"] * 2
+    assert ours["energy_distance"].nunique() == 1
+    text = equal_time.markdown(results)
+    assert text.count("\n") == 2 + 4 + 3
+    assert text.index("| cellflow | 0.001 |") < text.index("| cellflow | 0.002 |") < text.index("| generator | 5 |")
+    equal_time.picture(results, measured / "equal.png")
+    assert (measured / "equal.png").stat().st_size > 1000
+    capsys.readouterr()
+    equal_time.run([0.001, 0.002], ["cellflow"], [0], out=measured)
+    assert capsys.readouterr().out == "seed 0, cellflow: kept\n"
+
+
+def test_splits_that_differ_are_not_joined(measured):
+    file = equal_time.cell_file(measured, 0, "cellflow", 0.001)
+    pd.read_csv(file).assign(split="another").to_csv(file, index=False)
+    with pytest.raises(ValueError, match="different splits"):
+        equal_time.collect(measured)
+    with pytest.raises(FileNotFoundError, match="equal-time"):
+        equal_time.collect(measured / "nowhere")
+
+
+def test_minutes_of_the_generator_are_cpu_minutes(monkeypatch):
+    from scperturbrl.flow import fit
+
+    with equal_time.cpu_clock():
+        started, cpu = fit.time.perf_counter(), time.process_time()
+        time.sleep(0.1)
+        assert fit.time.perf_counter() - started < 0.05
+        assert started == pytest.approx(cpu, abs=0.05)
+    assert fit.time is time
