@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import evaluation_speed, grid, page, report
+from benchmarks import evaluation_speed, grid, page, pareto, pareto_report, report
 from benchmarks.arms import ARMS, DEFAULT
 from benchmarks.speed import run as speed
 from benchmarks.speed.report import markdown, table
@@ -17,6 +17,7 @@ WHAT = {
     "run": "measure a suite: real, simulated, paper or main",
     "report": "only write the report of what was measured again",
     "evaluate": "time the evaluation itself",
+    "pareto": "reward gain against energy distance for all update rules and anchors",
     "speed": "time scoring, training and generation against references in the same run",
 }
 
@@ -29,6 +30,10 @@ def main(arguments: list[str] | None = None) -> None:
         return
     if options.what == "speed":
         _speed(options)
+        return
+    if options.what == "pareto":
+        pareto.run(range(options.seeds), data=options.data, out=options.out)
+        print(pareto_report.write(pareto.collect(options.out, range(options.seeds)), options.page))
         return
     options.out.mkdir(parents=True, exist_ok=True)
     names = options.suites or SUITES["main" if options.what == "main" else options.suite]
@@ -65,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the real data sets")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--short", action="store_true", help="fewer rows and columns, no pictures")
-    parser.add_argument("--page", type=Path, help="write the report as a page of the documentation in this folder")
+    parser.add_argument("--page", type=Path, help="write the report into the documentation in this folder")
     parser.add_argument("--smoke", action="store_true", help="speed: only check that ratios hold, in under a minute")
     parser.add_argument("--parts", nargs="+", choices=speed.PARTS, help="speed: what to measure (default: all)")
     parser.add_argument("--largest", type=int, help="speed: largest size of the growth curves")
