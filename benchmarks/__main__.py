@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     if options.what == "pareto":
         pareto.run(range(options.seeds), data=options.data, out=options.out)
-        print(pareto_report.write(pareto.collect(options.out, range(options.seeds)), options.page))
+        print(pareto_report.write(pareto.collect(options.out), options.page))
         return
     options.out.mkdir(parents=True, exist_ok=True)
     names = options.suites or SUITES["main" if options.what == "main" else options.suite]

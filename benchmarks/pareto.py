@@ -75,9 +75,11 @@ class Point:
 
 DEFAULT = Point(DEFAULT_RULE, DEFAULT_ANCHOR, RECIPE)
 RULES = ("grpo", "nft", "value_gradient", "hybrid")
+# what the time of reaching needs comes first, and is worth having where the rest is not measured yet
 BATCHES = [
-    *([Point(rule, anchor) for anchor in ANCHORS] for rule in RULES),
+    [Point(RIVAL, anchor) for anchor in ANCHORS],
     [Point(DEFAULT_RULE, DEFAULT_ANCHOR, RECIPE, n) for n in DEFAULT_BUDGETS],
+    *([Point(rule, anchor) for anchor in ANCHORS] for rule in RULES if rule != RIVAL),
     [Point(DEFAULT_RULE, anchor, RECIPE) for anchor in ANCHORS if anchor != DEFAULT_ANCHOR],
     [Point(rule, DEFAULT_ANCHOR, RECIPE) for rule in RULES if rule != DEFAULT_RULE],
 ]
@@ -93,11 +95,12 @@ def run(seeds: Sequence[int], *, data: Path, out: Path) -> None:
     for seed in seeds:
         bench = Bench(seed, data, out)
         bench.measure({BASE: None, RL: DEFAULT, LONGER: None})
-        for points in BATCHES:
+        first, *others = BATCHES
+        bench.measure({point.name: point for point in first})
+        best = best_of(RIVAL, summary(collect(out, [seed])), kind=ALONE)
+        longer = [Point(RIVAL, float(best["anchor"]), ALONE, n) for n in RIVAL_BUDGETS]
+        for points in (longer, *others):
             bench.measure({point.name: point for point in points})
-        best = best_of(RIVAL, summary(collect(out, [seed])))
-        rivals = [Point(RIVAL, float(best["anchor"]), str(best["kind"]), n) for n in RIVAL_BUDGETS]
-        bench.measure({point.name: point for point in rivals})
 
 
 @dataclass
@@ -141,11 +144,13 @@ def _notes(params: Mapping[str, Any]) -> dict[str, Any]:
     return {"stopped": str(params["stopped"]).split(":")[0], "kept_iteration": params.get("kept_iteration", np.nan)}
 
 
-def collect(out: Path, seeds: Sequence[int]) -> pd.DataFrame:
-    """All points of these seeds measured so far."""
-    files = [file for seed in seeds for file in sorted((out / FOLDER / str(seed)).glob("*.csv"))]
+def collect(out: Path, seeds: Sequence[int] | None = None) -> pd.DataFrame:
+    """All points measured so far, of these seeds or of all."""
+    folder = out / FOLDER
+    folders = sorted(folder.glob("[0-9]*")) if seeds is None else [folder / str(seed) for seed in seeds]
+    files = [file for own in folders for file in sorted(own.glob("*.csv"))]
     if not files:
-        msg = f"Nothing has been measured in {str(out / FOLDER)!r}: run `python -m benchmarks pareto` first."
+        msg = f"Nothing has been measured in {str(folder)!r}: run `python -m benchmarks pareto` first."
         raise FileNotFoundError(msg)
     return pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
 
@@ -170,9 +175,11 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     return rows.reset_index()
 
 
-def best_of(rule: str, rows: pd.DataFrame) -> pd.Series:
-    """Point of `rule` with the largest gain, of one seed."""
+def best_of(rule: str, rows: pd.DataFrame, *, kind: str | None = None) -> pd.Series:
+    """Point of `rule`, and of this kind if one is named, with the largest gain, of one seed."""
     own = rows[rows["rule"] == rule]
+    if kind is not None:
+        own = own[(own["kind"] == kind) & (own["n_iterations"] == ITERATIONS)]
     return own.loc[own["gain"].idxmax()]
 
 

@@ -31,9 +31,14 @@ _ALT = "Mean reward gain against energy distance, both beside the generator trai
 
 
 def medians(rows: pd.DataFrame) -> pd.DataFrame:
-    """Median over seeds of every point with all its rounds, whether it is on the front, and in how many seeds it is."""
-    full = rows[(rows["n_iterations"] == ITERATIONS) | rows["model"].isin([BASE, LONGER])].copy()
-    full["front"] = False
+    """Median over seeds of every point with all its rounds, whether it is on the front, and in how many seeds it is.
+
+    Seeds of which fewer points have been measured than of others are left out.
+    """
+    full = rows[(rows["n_iterations"] == ITERATIONS) | rows["model"].isin([BASE, LONGER])]
+    n_points = full.groupby("seed")["model"].transform("nunique")
+    full = full[n_points == n_points.max()]
+    full = full.assign(front=False)
     for _, own in full.groupby("seed"):
         full.loc[own.index, "front"] = front(own["distance"].to_numpy(), own["gain"].to_numpy())
     numbers = [*CLAIMED, "gain", "distance", "error", "variance_ratio", "cpu_seconds"]

@@ -120,3 +120,20 @@ def test_the_page_gets_the_table_between_its_marks_and_the_picture(tmp_path):
     assert text in written
     assert "old" not in written
     assert (tmp_path / pareto_report.PICTURE).stat().st_size > 5000
+
+
+def test_a_set_that_is_half_measured_is_only_in_the_race():
+    half = made_up(seeds=(1,), default=(0.5, 0.5))
+    rows = pareto.summary(pd.concat([made_up(), half[~half["model"].isin([BASE])]], ignore_index=True))
+    table = pareto_report.medians(rows)
+    assert table.loc[RL, "n_seeds"] == 1
+    assert table.loc[RL, "gain"] == pytest.approx(0.02)
+    assert list(pareto_report.reaching(rows)["seed"]) == [0, 1]
+
+
+def test_the_best_of_a_kind_has_all_its_rounds():
+    longer = pareto.Point("grpo", 0.1, pareto.ALONE, 120)
+    results = pd.concat([made_up(), cells(0, longer.name, longer, gain=0.03)], ignore_index=True)
+    rows = pareto.summary(results)
+    assert pareto.best_of("grpo", rows)["model"] == longer.name
+    assert pareto.best_of("grpo", rows, kind=pareto.ALONE)["model"] == "grpo_alone_anchor_0.1"
