@@ -166,19 +166,27 @@ def picture(rows: pd.DataFrame) -> Figure:
                 label=f"{rule}, {_KINDS[kind]}",
                 **style,
             )
-            for _, point in own.iterrows():
-                axes.annotate(
-                    f"{point['anchor']:g}", (point["distance"], point["gain"]), xytext=(5, 4), textcoords="offset points",
-                    fontsize=7.5, color=colour,
-                )  # fmt: skip
+            _anchors(axes, own, colour)
     _marks(axes, table)
     axes.set(
         xlabel="E-distance of held-out doubles, times that of the generator trained on",
-        ylabel="Mean gain of the four scores over the generator trained on",
+        ylabel="Mean gain of the four scores\nover the generator trained on",
     )
     axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(0.08)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
     return figure
+
+
+def _anchors(axes: Axes, points: pd.DataFrame, colour: str) -> None:
+    """The anchor beside each point, on a white rim where lines cross."""
+    from matplotlib.patheffects import withStroke
+
+    for _, point in points.iterrows():
+        text = axes.annotate(f"{point['anchor']:g}", (point["distance"], point["gain"]), color=colour, fontsize=8.5)
+        text.set(path_effects=[withStroke(linewidth=2.5, foreground="white")], zorder=6)
+        text.set_position((6, 5))
+        text.set_anncoords("offset points")
 
 
 def _front_line(axes: Axes, table: pd.DataFrame) -> None:
