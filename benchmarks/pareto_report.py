@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.arms import BASE, LONGER, RL
-from benchmarks.pareto import ALONE, ITERATIONS, RECIPE, RIVAL, best_of, front, reached, summary
+from benchmarks.pareto import ALONE, BATCHES, ITERATIONS, RECIPE, RIVAL, best_of, front, reached, summary
 from benchmarks.report import CLAIMED, COLUMNS
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PICTURE, PAGE = "_static/results/pareto.png", "benchmarks.md"
 BEGIN, END = "<!-- reward against distance -->\n", "<!-- end of reward against distance -->\n"
+QUARTER = 0.25
 # Okabe and Ito's colours, and a marker each, so that nothing hangs on colour alone
 STYLES = {
     "nft": ("#009E73", "s"),
@@ -74,7 +75,7 @@ def markdown(table: pd.DataFrame) -> str:
 def _label(model: str, row: pd.Series) -> str:
     if model in (BASE, LONGER):
         return f"`{model}`"
-    stopped = ", stopped by the guard" if row["early"] else ""
+    stopped = ", set back by the guard" if row["early"] else ""
     return f"`{row['rule']}` {_KINDS[row['kind']]}{', the default' if model == RL else ''}{stopped}"
 
 
@@ -97,6 +98,19 @@ def reaching(rows: pd.DataFrame) -> pd.DataFrame:
     return table.assign(ratio=table["reached"] / table["cpu_seconds"])
 
 
+def curves(rows: pd.DataFrame) -> str:
+    """Table of the default and of the rival at its best anchor after more and more rounds, medians over seeds."""
+    tried = rows[(rows["rule"] == RIVAL) & (rows["kind"] == ALONE)]
+    longer = tried[tried["n_iterations"] != ITERATIONS]
+    best = tried.merge(longer[["seed", "anchor"]].drop_duplicates(), on=["seed", "anchor"])
+    lines = ["| run | rounds | CPU s | mean gain | E-distance |", "|---" * 5 + "|"]
+    for label, runs in (("the default", _default_runs(rows)), (f"`{RIVAL}` alone, its best anchor", best)):
+        for n, own in runs.groupby("n_iterations")[["cpu_seconds", "gain", "distance"]].median().iterrows():
+            cells = [label, f"{n:.0f}", f"{own['cpu_seconds']:.0f}", f"{own['gain']:+.4f}", f"{own['distance']:.3f}"]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def _default_runs(rows: pd.DataFrame) -> pd.DataFrame:
     default = rows[rows["model"] == RL].iloc[0]
     return rows[(rows[["rule", "kind", "anchor"]] == default[["rule", "kind", "anchor"]]).all(axis=1)]
@@ -110,8 +124,9 @@ def sentences(rows: pd.DataFrame) -> str:
     word = "is" if default["front"] else "is not"
     beaten = "" if default["front"] else f"; {_beaten_by(table)}"
     lines = [
-        f"Among {len(table)} points the default {word} on the front of the medians{beaten}. It is on the front of "
-        f"{int(default['seeds_on_front'])} of {n} {_sets(n)}.\n"
+        f"Among {len(table)} points, measured on {n} {_sets(n)}, the default {word} on the front of the medians{beaten}; it is on "
+        f"the front of {int(default['seeds_on_front'])} of {n} {_sets(n)}. The aim for time, as much gain as the best `{RIVAL}` point "
+        f"for no more distance in a quarter of its time, is met on {int((race['ratio'] <= QUARTER).sum())} of {len(race)} {_sets(len(race))}.\n\n"
     ]
     for row in race.itertuples():
         there = (
@@ -124,6 +139,14 @@ def sentences(rows: pd.DataFrame) -> str:
             f"gains {row.gain:+.4f} at {row.distance:.3f} times the distance; {there}.\n"
         )
     return "".join(lines)
+
+
+def missing(rows: pd.DataFrame) -> str:
+    """Names what has not been measured on any set, if there is something."""
+    points = [point for batch in BATCHES for point in batch if point.n_iterations == ITERATIONS]
+    left = [point for point in points if point.name not in set(rows["model"])]
+    names = [f"`{point.rule}` {_KINDS[point.kind]} with anchor {point.anchor:g}" for point in left]
+    return f"Not measured yet: {', '.join(names)}.\n" if names else ""
 
 
 def _sets(n: int) -> str:
@@ -205,9 +228,10 @@ def _marks(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def write(results: pd.DataFrame, docs: Path | None = None) -> str:
-    """Table and sentences; with a folder of the documentation they go into its page on benchmarks, and the picture beside it."""
+    """Tables and sentences; with a folder of the documentation they go into its page on benchmarks, and the picture beside it."""
     rows = summary(results)
-    text = markdown(medians(rows)) + "\n" + sentences(rows)
+    parts = [markdown(medians(rows)), sentences(rows), missing(rows), curves(rows)]
+    text = "\n".join(part for part in parts if part)
     if docs is None:
         return text
     import matplotlib.pyplot as plt

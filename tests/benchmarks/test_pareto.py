@@ -137,3 +137,11 @@ def test_the_best_of_a_kind_has_all_its_rounds():
     rows = pareto.summary(results)
     assert pareto.best_of("grpo", rows)["model"] == longer.name
     assert pareto.best_of("grpo", rows, kind=pareto.ALONE)["model"] == "grpo_alone_anchor_0.1"
+
+
+def test_what_was_not_measured_is_named():
+    words = pareto_report.missing(pareto.summary(made_up()))
+    assert "`nft` alone with anchor 0.1" in words
+    assert "`grpo` alone with anchor 0.1" not in words
+    everything = pd.DataFrame({"model": [point.name for point in POINTS]})
+    assert pareto_report.missing(everything) == ""
