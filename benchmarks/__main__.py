@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks import backbones, equal_time, evaluation_speed, grid, page, report
+from benchmarks import backbones, equal_time, evaluation_speed, grid, page, pareto, pareto_report, report
 from benchmarks.arms import ARMS, DEFAULT
 from benchmarks.speed import run as speed
 from benchmarks.speed.report import markdown, table
 from benchmarks.suites import DATASETS, SUITES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WHAT = {
     "main": "measure the data sets of the README",
@@ -19,6 +23,7 @@ WHAT = {
     "evaluate": "time the evaluation itself",
     "backbones": "compare spaces and backbones of the generator, each fitted for as many minutes",
     "equal-time": "as many CPU minutes for the generator, CellFlow and scGen",
+    "pareto": "reward gain against energy distance for all update rules and anchors",
     "speed": "time scoring, training and generation against references in the same run",
 }
 
@@ -29,19 +34,16 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.what != "equal-time" and not set(options.models or DEFAULT) <= set(ARMS):
         parser.error(f"--models are of {', '.join(ARMS)}")
-    if options.what == "evaluate":
-        print(evaluation_speed.run().to_string())
-        return
-    if options.what == "speed":
-        _speed(options)
-        return
-    if options.what == "backbones":
-        _backbones(options)
-        return
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.what == "equal-time":
-        _equal_time(options)
-        return
+    _COMMANDS[options.what](options)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    del options
+    print(evaluation_speed.run().to_string())
+
+
+def _grid(options: argparse.Namespace) -> None:
     names = options.suites or SUITES["main" if options.what == "main" else options.suite]
     if options.what in ("main", "run"):
         grid.run(names, options.models or DEFAULT, range(options.seeds), data=options.data, out=options.out)
@@ -50,6 +52,11 @@ def main(arguments: list[str] | None = None) -> None:
         print(page.write(results, options.page, grid.provenance()))
         return
     print(report.write(results, options.out, short=options.short, provenance=grid.provenance()))
+
+
+def _pareto(options: argparse.Namespace) -> None:
+    pareto.run(range(options.seeds), data=options.data, out=options.out)
+    print(pareto_report.write(pareto.collect(options.out), options.page))
 
 
 def _equal_time(options: argparse.Namespace) -> None:
@@ -79,6 +86,18 @@ def _speed(options: argparse.Namespace) -> None:
     sys.exit(speed.check(rows))
 
 
+_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "main": _grid,
+    "run": _grid,
+    "report": _grid,
+    "evaluate": _evaluate,
+    "pareto": _pareto,
+    "backbones": _backbones,
+    "equal-time": _equal_time,
+    "speed": _speed,
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     what = "; ".join(f"{name}: {words}" for name, words in WHAT.items())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -104,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the real data sets")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--short", action="store_true", help="fewer rows and columns, no pictures")
-    parser.add_argument("--page", type=Path, help="write the report as a page of the documentation in this folder")
+    parser.add_argument("--page", type=Path, help="write the report into the documentation in this folder")
     parser.add_argument("--arms", nargs="+", choices=backbones.ARMS, help="backbones: which (default: all)")
     parser.add_argument("--device", default="auto", help="backbones: where to fit (default: auto)")
     parser.add_argument("--smoke", action="store_true", help="speed: only check that ratios hold, in under a minute")

@@ -71,7 +71,9 @@ def _best_of_8(adata: AnnData, n_cells: int, seed: int) -> AnnData:
     return made[made.obs["generated_selected"].to_numpy()].copy()
 
 
-def _finetuned(name: str, **options: Any) -> Arm:
+def finetuned(name: str, **options: Any) -> Arm:
+    """``generator`` post-trained with these options of :func:`scperturbrl.tl.rl_finetune`."""
+
     def make(prepared: Prepared, seed: int, seconds: Mapping[str, float]) -> None:
         del seconds
         spr.tl.rl_finetune(prepared.adata, key=BASE, key_added=name, seed=seed, **options)
@@ -85,10 +87,10 @@ ARMS = {
         Arm(BASELINES),
         Arm(BASE, (), _fit),
         Arm(LONGER, (BASE, RL), _longer),
-        _finetuned(RL),
-        _finetuned("energy_only", reward_steps=0),
-        _finetuned("rewards_only", energy_steps=0),
-        _finetuned("unguarded", calibrate=False, update_rule="nft", anchor=0.0, energy_steps=0, guard=False),
+        finetuned(RL),
+        finetuned("energy_only", reward_steps=0),
+        finetuned("rewards_only", energy_steps=0),
+        finetuned("unguarded", calibrate=False, update_rule="nft", anchor=0.0, energy_steps=0, guard=False),
         Arm("best_of_8", (BASE,), draw=_best_of_8),
         Arm("nearest_embedding", draw=nearest_embedding),
         Arm("embedding_ridge", draw=embedding_ridge),
