@@ -34,11 +34,12 @@ def build_generator(seed=0, *, n_genes=6, n_latent=3, n_tokens=3, trained=True, 
         torch.manual_seed(seed)
         architecture = Architecture(n_genes, n_latent, n_tokens, 0, (), **{"width": 16, "n_blocks": 1, **sizes})
         generator = Generator(architecture)
-        generator.space.components.copy_(torch.linalg.qr(torch.randn(n_genes, n_latent)).Q)
+        generator.space.components.copy_(torch.linalg.qr(torch.randn(*generator.space.components.shape)).Q)
         generator.space.mean.copy_(torch.rand(n_genes))
         generator.observation.intercept.normal_(1, 0.5)
-        generator.observation.loading.normal_(0, 0.2)
-        generator.observation.residual[1:].normal_(0, 0.2)
+        if architecture.space == "pca":
+            generator.observation.loading.normal_(0, 0.2)
+            generator.observation.residual[1:].normal_(0, 0.2)
         if trained:
             # the last layers start at zero, so that without this every velocity would be zero
             for parameter in generator.network_parameters():

@@ -163,3 +163,20 @@ def test_out_of_memory_means_smaller_blocks_with_a_warning(make_generator, make_
     assert cells.shape == counts.shape == (n, 6)
     assert sizes == [512, 256] + [128] * 8
     assert len(np.unique(counts.numpy(), axis=0)) > 1
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 6.0])
+def test_genes_that_do_not_exist_are_refused(make_generator, wrong):
+    generator = make_generator(n_latent=6, space="genes", n_components=2, backbone="transformer")
+    arrays = generator.to_arrays()
+    Generator.from_arrays(generator.architecture_dict(), arrays)
+    arrays["velocity.genes.neighbours"][2, 1] = wrong
+    with pytest.raises(ValueError, match=r"'velocity\.genes\.neighbours'.*do not exist"):
+        Generator.from_arrays(generator.architecture_dict(), arrays)
+
+
+@pytest.mark.parametrize(("name", "value"), [("space", "umap"), ("backbone", "cnn"), ("precision", "float8")])
+def test_unknown_kinds_are_refused(make_generator, name, value):
+    generator = make_generator()
+    with pytest.raises(ValueError, match=f"`{name}` is '{value}'"):
+        Generator.from_arrays(generator.architecture_dict() | {name: value}, generator.to_arrays())

@@ -23,7 +23,7 @@ from scperturbrl.flow.source import Source
 from scperturbrl.flow.space import SPACES, GeneSpace, PCASpace, described_space
 from scperturbrl.flow.velocity import BACKBONES, PRECISIONS
 from scperturbrl.flow.velocity_mlp import VelocityMLP
-from scperturbrl.flow.velocity_transformer import VelocityTransformer
+from scperturbrl.flow.velocity_transformer import NEIGHBOURS, VelocityTransformer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -269,6 +269,9 @@ def _checked(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) 
         # an infinite bound is how an unfitted observation layer says "no bound"
         if torch.isnan(value).any() or (torch.isinf(value).any() and name != "observation.max_log_rate"):
             msg = f"The weight {name!r} holds values that are not finite."
+            raise ValueError(msg)
+        if name.endswith(NEIGHBOURS) and bool(((value < 0) | (value >= len(value))).any()):
+            msg = f"The weight {name!r} holds numbers of genes that do not exist."
             raise ValueError(msg)
         state[name] = value
     return state

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # length of an attention head, and co-expressed genes that each gene attends to
 HEAD, N_NEIGHBOURS = 64, 30
+NEIGHBOURS = "genes.neighbours"
 # gene tokens at a time where no gradient is wanted
 N_TOKENS = 2**18
 
