@@ -209,6 +209,7 @@ def _span(values: pd.Series) -> str:
 def picture(results: pd.DataFrame, file: Path) -> None:
     """Draw each metric against the budget: a point a seed, a line through the medians, and the straight lines across."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
     labels = {"pearson_delta": "Pearson delta", "energy_distance": "E-distance", "mse": "MSE"}
     figure, axes = plt.subplots(1, len(METRICS), figsize=(9.6, 3.4), layout="constrained")
@@ -233,7 +234,12 @@ def picture(results: pd.DataFrame, file: Path) -> None:
         ax.set_xscale("log")
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.minorticks_off()
-        ax.set(xlabel="CPU minutes", ylabel=labels[metric], yscale="linear" if metric == "pearson_delta" else "log")
+        ax.set(xlabel="CPU minutes", ylabel=labels[metric])
+        if metric != "pearson_delta":
+            ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_locator(NullLocator())
         ax.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=5, frameon=False)
     figure.savefig(file, dpi=110)

@@ -325,6 +325,13 @@ def test_every_step_draws_its_genes(toy, monkeypatch):
     assert seen[:10] == [7] * 10
 
 
+def test_a_transformer_is_trained_on_as_it_is(toy):
+    spr.tl.fit_generator(toy, backbone="transformer", genes_per_step=7, **SMALL)
+    spr.tl.fit_generator(toy, init_from="generator", key_added="longer", genes_per_step=9, **SMALL)
+    assert spr.get.generator(toy, key="longer").backbone == "transformer"
+    assert toy.uns["longer"]["params"]["genes_per_step"] == 9
+
+
 def test_training_can_be_compiled(toy, monkeypatch):
     compiled = []
 

@@ -122,7 +122,7 @@ def fit_generator(
         optimal transport, so that what cells of a context differ by is kept. ``"auto"`` takes the latter where the split holds
         out contexts, that is, where most held-out conditions have a perturbation that was trained on in other covariates.
     init_from
-        Key of a fitted generator to train on instead of starting anew; space, observation layer, linear part, `prior` and `source` are its own,
+        Key of a fitted generator to train on instead of starting anew; space, backbone, observation layer, linear part, `prior` and `source` are its own,
         and the last state is kept, not the best. Meant for "the same generator trained on for as long", the baseline of
         post-training.
     checkpoint_dir
@@ -184,9 +184,11 @@ def fit_generator(
     check_choice("source", source, ["auto", *SOURCES])
     check_choice("precision", precision, PRECISIONS)
     check_positive(n_latent=n_latent, width=width, n_blocks=n_blocks, n_steps=n_steps, batch_size=batch_size)
+    parent = None if init_from is None else read_generator(adata, init_from)
+    network: str = backbone if parent is None else parent.generator.architecture.backbone
     if genes_per_step is not None:
         check_positive(genes_per_step=genes_per_step)
-        _check_subset(backbone)
+        _check_subset(network)
     check_positive(learning_rate=learning_rate, **({} if max_minutes is None else {"max_minutes": max_minutes}))
     if embeddings is not None:
         check_embeddings(embeddings)
@@ -200,7 +202,8 @@ def fit_generator(
     if not cells.is_training().any():
         msg = "There are no training cells. Check `obs['split']`, or call `scperturbrl.pp.split(adata)` again."
         raise ValueError(msg)
-    sizes = Sizes(n_latent, width, n_blocks, space=_space(backbone, space), backbone=backbone, precision=precision)
+    own_space = space if parent else _space(backbone, space)
+    sizes = Sizes(n_latent, width, n_blocks, space=own_space, backbone=network, precision=precision)
     kind = suitable_source(cells) if source == "auto" else source
     settings = FitSettings(
         n_steps=n_steps,
@@ -209,19 +212,16 @@ def fit_generator(
         genes_per_step=genes_per_step,
         compile=compile,
         # a validation of the transformer takes as long as some hundred of its steps
-        validate_every=100 if backbone == "mlp" else 500,
+        validate_every=100 if network == "mlp" else 500,
         max_seconds=None if max_minutes is None else 60 * max_minutes,
         seed=seed,
         progress=progress,
         keep_best=init_from is None,
     )
     with one_thread(torch_device):
-        if init_from is None:
-            # other accelerators lack some of the operations
-            own = torch_device if torch_device.type == "cuda" else "cpu"
-            stored = new_generator(cells, setup, sizes, embeddings, prior, kind, seed, device=own)
-        else:
-            stored = read_generator(adata, init_from)
+        # other accelerators lack some of the operations
+        own = torch_device if torch_device.type == "cuda" else "cpu"
+        stored = parent or new_generator(cells, setup, sizes, embeddings, prior, kind, seed, device=own)
         result = train_generator(stored, cells, settings, torch_device, file=file)
         if stored.params["prior"] == "linear":
             fit_recentring(stored, cells, seed=seed)
