@@ -208,7 +208,7 @@ def _fit_step(
     velocity = torch.compile(generator.velocity) if compiled else generator.velocity
     finite = FiniteSteps(generator.named_network_parameters(), clip=1.0)
     rng, settings = torch.Generator().manual_seed(0), FitSettings(batch_size=batch)
-    return lambda: fit._training_step(generator, train, conditions, settings, optimiser, rng, finite, velocity, batch)
+    return lambda: fit._training_step(generator, velocity, conditions, settings, optimiser, rng, finite, train, batch)
 
 
 def _generation(stored: StoredGenerator, adata: AnnData, device: str) -> list[Row]:

@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from scperturbrl.flow.space import GeneSpace, PCASpace, described_space
+from scperturbrl.flow.architecture import described_space
+from scperturbrl.flow.space import GeneSpace, PCASpace
 
 
 @pytest.fixture

@@ -63,6 +63,11 @@ class Architecture:
     precision: str = "float32"
 
 
+def described_space(space: str, n_latent: int, n_genes: int) -> str:
+    """The space in words."""
+    return f"{n_latent} principal components of {n_genes} genes" if space == "pca" else f"{n_genes} genes"
+
+
 def read_architecture(values: Mapping[str, Any]) -> Architecture:
     """Architecture from plain values, as a file gives them back."""
     plain: dict[str, Any] = {}

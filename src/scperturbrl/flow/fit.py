@@ -108,18 +108,14 @@ def fit_flow(
     """
     equalise(generator)
     parameters = generator.network_parameters()
-    # one kernel instead of a dozen, where starting a kernel is what takes time
-    fused = generator.device.type == "cuda"
-    optimiser = torch.optim.AdamW(
-        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=fused
-    )
+    optimiser = _optimiser(parameters, settings)
     average = WeightAverage(parameters, settings.ema_decay)
     rng = torch_rng(settings.seed, 0)
-    velocity = torch.compile(generator.velocity) if settings.compile else generator.velocity
     pairing, validation = _paired(train, validation, generator, settings)
     result, best = FitResult(), _Best(settings, compares=distance is not None)
     finite = FiniteSteps(generator.named_network_parameters(), clip=settings.gradient_clip, conditions=names)
     run = FitRun(WeightState(parameters, [optimiser], average), rng, best, result, finite, file).resumed(state)
+    take = partial(_training_step, generator, _field(generator, settings), conditions, settings, optimiser, rng, finite)
     batch = BatchSize(settings.batch_size, "cells of a training step")
     start = time.perf_counter() - result.seconds
     with (
@@ -129,9 +125,7 @@ def fit_flow(
         for step in run.remaining(settings.n_steps):
             result.seconds = of_first({"seconds": time.perf_counter() - start})["seconds"]
             optimiser.param_groups[0]["lr"] = settings.learning_rate * _decay(step, result.seconds, settings)
-            paired = pairing.at(step)
-            own = partial(_training_step, generator, paired, conditions, settings, optimiser, rng, finite, velocity)
-            loss = batch(own)
+            loss = batch(partial(take, pairing.at(step)))
             run.note_loss(step, loss, settings.validate_every)
             end = _reason_to_end(step, result.seconds, settings, interrupted=any_of_all(flag=interrupt.requested))
             regular = step % settings.validate_every == 0 or step == settings.n_steps
@@ -154,6 +148,16 @@ def fit_flow(
     run.finish(time.perf_counter() - start)
     restore(parameters, best.weights)
     return result
+
+
+def _field(generator: Generator, settings: FitSettings) -> Callable[..., Tensor]:
+    return torch.compile(generator.velocity) if settings.compile else generator.velocity
+
+
+def _optimiser(parameters: Sequence[torch.nn.Parameter], settings: FitSettings) -> torch.optim.Optimizer:
+    # one kernel instead of a dozen, where starting a kernel is what takes time
+    fused = parameters[0].device.type == "cuda"
+    return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=fused)
 
 
 def _paired(
@@ -206,13 +210,13 @@ def _validate(
 
 def _training_step(
     generator: Generator,
-    train: LatentCells,
+    velocity: Callable[..., Tensor],
     conditions: ConditionBatch,
     settings: FitSettings,
     optimiser: torch.optim.Optimizer,
     rng: torch.Generator,
     finite: FiniteSteps,
-    velocity: Callable[..., Tensor],
+    train: LatentCells,
     batch_size: int,
 ) -> float:
     device = generator.device

@@ -13,14 +13,14 @@ from scperturbrl._core.memory import BatchSize
 from scperturbrl._core.random import torch_rng
 from scperturbrl._core.show import as_html, as_text
 from scperturbrl._core.validate import check_choice
-from scperturbrl.flow.architecture import Architecture, read_architecture
+from scperturbrl.flow.architecture import Architecture, described_space, read_architecture
 from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
 from scperturbrl.flow.lattice_observation import LatticeObservation
 from scperturbrl.flow.linear_part import ADDED, LinearPart
 from scperturbrl.flow.observation import NegativeBinomialObservation
 from scperturbrl.flow.sampler import integrate
 from scperturbrl.flow.source import Source
-from scperturbrl.flow.space import SPACES, GeneSpace, PCASpace, described_space
+from scperturbrl.flow.space import SPACES, GeneSpace, PCASpace
 from scperturbrl.flow.velocity import BACKBONES, PRECISIONS
 from scperturbrl.flow.velocity_mlp import VelocityMLP
 from scperturbrl.flow.velocity_transformer import NEIGHBOURS, VelocityTransformer

@@ -110,8 +110,3 @@ class GeneSpace(nn.Module):
 
 
 Space = PCASpace | GeneSpace
-
-
-def described_space(space: str, n_latent: int, n_genes: int) -> str:
-    """The space in words."""
-    return f"{n_latent} principal components of {n_genes} genes" if space == "pca" else f"{n_genes} genes"

@@ -11,7 +11,7 @@ from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl._core.show import as_html, as_text
 from scperturbrl._core.validate import near_matches
-from scperturbrl.flow.space import described_space
+from scperturbrl.flow.architecture import described_space
 
 if TYPE_CHECKING:
     import pandas as pd
