@@ -65,7 +65,7 @@ def _measure(prepared: Prepared, dataset: str, seed: int, arm: Arm, out: Path, s
         table = pd.DataFrame([{"model": arm.name, "kind": SKIPPED, "stopped": str(reason)}])
     table = table.assign(suite=dataset, seed=seed, split=spr.get.split_manifest(prepared.adata).hash)
     temporary = file.with_suffix(".part")
-    table.to_csv(temporary, index=False)
+    table.to_csv(temporary, index=False, float_format="%.6g")
     temporary.replace(file)
     print(f"{dataset}, seed {seed}, {arm.name}: {watch.seconds:.0f} CPU s", flush=True)
 
