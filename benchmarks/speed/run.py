@@ -36,7 +36,10 @@ def run(out: Path, parts: Sequence[str] = PARTS, *, largest: int | None = None) 
                 # none where the device it asks for is missing; what another machine measured stays
                 report.table(rows).to_csv(out / f"{part}.csv", index=False)
     found = [pd.read_csv(out / f"{part}.csv", keep_default_na=True) for part in PARTS if (out / f"{part}.csv").exists()]
-    frame = pd.concat(found, ignore_index=True).fillna({"ok": "", "reference": "", "unit": ""})
+    frame = pd.concat(found, ignore_index=True)
+    # a column without any text is read as numbers
+    texts = {name: object for name in ("ok", "reference", "unit")}
+    frame = frame.astype(texts).fillna(dict.fromkeys(texts, ""))
     text = f"{report.markdown(frame)}\n\n{report.markdown_floor(floor.table())}\n\nMeasured on {report.device()}.\n"
     (out / "report.md").write_text(text, encoding="utf-8")
     return text
