@@ -38,7 +38,7 @@ def run(out: Path, parts: Sequence[str] = PARTS, *, largest: int | None = None) 
     found = [pd.read_csv(out / f"{part}.csv", keep_default_na=True) for part in PARTS if (out / f"{part}.csv").exists()]
     frame = pd.concat(found, ignore_index=True)
     # a column without any text is read as numbers
-    texts = {name: object for name in ("ok", "reference", "unit")}
+    texts = dict.fromkeys(("ok", "reference", "unit"), object)
     frame = frame.astype(texts).fillna(dict.fromkeys(texts, ""))
     text = f"{report.markdown(frame)}\n\n{report.markdown_floor(floor.table())}\n\nMeasured on {report.device()}.\n"
     (out / "report.md").write_text(text, encoding="utf-8")
