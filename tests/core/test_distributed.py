@@ -59,7 +59,8 @@ def test_two_processes_give_the_weights_of_one(toy, tmp_path):
     moved = [np.abs(one[name] - one[name.replace("_rl/", "/")]).max() for name in one if "_rl/" in name]
     assert max(moved) > 1e-4
     for name in one:
-        np.testing.assert_array_equal(first[name], second[name])
+        # what is only reported may differ in its last bit
+        np.testing.assert_allclose(first[name], second[name], rtol=1e-6 if name == "history" else 0)
         np.testing.assert_allclose(first[name], one[name], rtol=1e-3, atol=1e-5)
     # the first one shows progress and writes the state of the run
     assert "fitting the generator" in said[0]
