@@ -89,7 +89,7 @@ def fit_generator(
         Of the velocity network.
     backbone
         Velocity network. ``"mlp"``: a perceptron on all coordinates, for a laptop. ``"transformer"``: attention among the genes of a
-        cell, which wants a GPU; with ``width=512, n_blocks=4`` it has the size of :cite:t:`yu2026scdfm`.
+        cell, which wants a GPU; with ``width=512, n_blocks=4`` it has the width and depth of :cite:t:`yu2026scdfm`.
     space
         Where the flow runs. ``"pca"``: principal components without count noise; cells get their counts from a negative-binomial layer.
         ``"genes"``: log-normalised expression itself, rounded to whole counts in the end; training cells are then held dense, 4 bytes
@@ -100,7 +100,7 @@ def fit_generator(
         ``"bfloat16"`` computes the matrix products of the velocity in half the bits, in training and afterwards, which is faster on a recent GPU.
         Weights and everything else stay in single precision.
     compile
-        Compile the velocity for training (:func:`torch.compile`): half a minute at the start, then faster steps on a GPU, above all of the transformer.
+        Compile the velocity for training (:func:`torch.compile`): some tens of seconds at the start, then faster steps on a GPU, above all of the transformer.
     n_steps, batch_size, learning_rate
         Largest number of optimiser steps (AdamW, cosine decay; most runs stop early), cells a step, and peak learning
         rate.
@@ -122,7 +122,7 @@ def fit_generator(
         optimal transport, so that what cells of a context differ by is kept. ``"auto"`` takes the latter where the split holds
         out contexts, that is, where most held-out conditions have a perturbation that was trained on in other covariates.
     init_from
-        Key of a fitted generator to train on instead of starting anew; space, backbone, observation layer, linear part, `prior` and `source` are its own,
+        Key of a fitted generator to train on instead of starting anew; space, backbone, precision, observation layer, linear part, `prior` and `source` are its own,
         and the last state is kept, not the best. Meant for "the same generator trained on for as long", the baseline of
         post-training.
     checkpoint_dir
