@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 import scperturbrl as spr
-from benchmarks import published, unseen
+from benchmarks import parts_seen, published, unseen
 from benchmarks.arms import BASE, LONGER, RL
 from benchmarks.suites import DATASETS
 from scperturbrl.get._labels import model_label
@@ -71,7 +71,13 @@ def summarise(results: pd.DataFrame, *, short: bool = False) -> str:
         if {RL, LONGER} <= set(measured["model"]):
             parts.append(_claim(measured))
         if not short:
-            parts += [_verdicts(measured), unseen.lines(measured), _skipped(rows), _published(str(name))]
+            parts += [
+                _verdicts(measured),
+                unseen.lines(measured),
+                parts_seen.lines(measured),
+                _skipped(rows),
+                _published(str(name)),
+            ]
     return "\n".join(part for part in parts if part)
 
 
