@@ -21,7 +21,8 @@ from scperturbrl.data.stored_generator import read_generator
 from scperturbrl.data.task import build_task
 from scperturbrl.flow import fit
 from scperturbrl.flow.fit import FitSettings
-from scperturbrl.flow.observation import NegativeBinomialObservation
+from scperturbrl.flow.observation import Observation
+from scperturbrl.flow.observation_nb import NegativeBinomialObservation
 from scperturbrl.flow.velocity import Velocity
 from scperturbrl.rl.yardstick import Yardstick
 from scperturbrl.verifiers import Verifier
@@ -38,7 +39,7 @@ SOLVERS = [("euler", n) for n in (1, 2, 5, 10, 20, 40)] + [("midpoint", n) for n
 EVALUATIONS = {"euler": 1, "midpoint": 2}
 _PARTS: dict[str, list[tuple[Any, str]]] = {
     "network": [(Velocity, "forward"), (torch.Tensor, "backward")],
-    "counts": [(NegativeBinomialObservation, "sample"), (NegativeBinomialObservation, "log_rate")],
+    "counts": [(NegativeBinomialObservation, "sample"), (Observation, "log_rate")],
     "verifiers": [(Verifier, "__call__")],
 }
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.observation import NegativeBinomialObservation, with_total
 from scperturbrl.flow.observation_fit import _slope, fit_dispersion, fit_log_rate
+from scperturbrl.flow.observation_nb import NegativeBinomialObservation
 
 N, G, D, C = 4000, 25, 2, 5
 
@@ -89,6 +89,6 @@ def test_the_slope_is_that_of_automatic_differentiation(total):
     latent, unit = torch.randn(40, 3, generator=rng), 1 + torch.rand(40, generator=rng)
     counts = torch.poisson(2 * torch.ones(40, 7), generator=rng)
     log_rate = torch.addmm(observation.intercept, latent, observation.loading).requires_grad_()
-    log_mean = with_total(log_rate, observation.total) - unit.log()[:, None]
+    log_mean = observation.scaled(log_rate) - unit.log()[:, None]
     torch.nn.functional.poisson_nll_loss(log_mean, counts).backward()
     torch.testing.assert_close(_slope(observation, latent, unit, counts), log_rate.grad)

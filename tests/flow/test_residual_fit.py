@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from scperturbrl.flow.observation import NegativeBinomialObservation
 from scperturbrl.flow.observation_fit import ConditionCounts
+from scperturbrl.flow.observation_nb import NegativeBinomialObservation
 from scperturbrl.flow.residual_fit import fit_residual
 
 SINGLES = [[1, 0], [2, 0], [3, 0], [4, 0]]

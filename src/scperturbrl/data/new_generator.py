@@ -19,7 +19,7 @@ from scperturbrl.data.vocabulary import gene_embeddings, training_vocabulary
 from scperturbrl.flow.architecture import Architecture
 from scperturbrl.flow.denoise import fit_observation
 from scperturbrl.flow.generator import Generator
-from scperturbrl.flow.lattice_observation import LatticeObservation
+from scperturbrl.flow.observation_lattice import LatticeObservation
 from scperturbrl.flow.space import GeneSpace, PCASpace
 from scperturbrl.flow.velocity_transformer import VelocityTransformer, coexpressed
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from scperturbrl._core.random import on_device, torch_rng
-from scperturbrl.flow.observation import NegativeBinomialObservation
 from scperturbrl.flow.observation_fit import BATCH, fit_dispersion, fit_log_rate
+from scperturbrl.flow.observation_nb import NegativeBinomialObservation
 from scperturbrl.flow.residual_fit import fit_residual
 
 if TYPE_CHECKING:

@@ -164,7 +164,7 @@ def _paired(
     train: LatentCells, validation: LatentCells | None, generator: Generator, settings: FitSettings
 ) -> tuple[Pairing, LatentCells | None]:
     pair = partial(Pairing, source=generator.source, seed=settings.seed, every=settings.validate_every)
-    device = generator.device if train.fit_on(generator.device) else torch.device("cpu")
+    device = generator.device if train.fits_on(generator.device) else torch.device("cpu")
     return pair(train, device=device), None if validation is None else pair(validation).at(1)
 
 

@@ -62,7 +62,7 @@ class LatentCells:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return replace(self, **{name: value.to(device) for name, value in values.items() if value is not None})
 
-    def fit_on(self, device: torch.device) -> bool:
+    def fits_on(self, device: torch.device) -> bool:
         """Whether they take less than a quarter of the free memory of a CUDA `device`; what is drawn is moved there otherwise."""
         if device.type != "cuda":
             return False

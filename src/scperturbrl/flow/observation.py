@@ -1,103 +1,83 @@
-"""The observation layer: what turns a latent state into a cell with counts, zeros and variance."""
+"""What every observation layer has in common: rates that are bounded and add up, and cells at a real cell's total."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
-MAX_DISPERSION = 1e4
 
-
-def with_total(log_rate: Tensor, total: float) -> Tensor:
-    """Log rates ``(n, G)`` that add up to `total`, unless that is 0."""
-    return log_rate.log_softmax(1) + math.log(total) if total else log_rate
-
-
-def normalised_unit(counts: Tensor, unit: Tensor, total: float) -> Tensor:
-    """Normalised value ``(n,)`` of one count in cells of `counts` ``(n, G)``, normalised to `total` as real cells are; 0 leaves `unit`."""
-    return total / counts.sum(1).clamp_min(1) if total else unit
-
-
-class NegativeBinomialObservation(nn.Module):
-    """Negative-binomial counts around a log-linear rate.
-
-    The rate of gene g is ``exp(intercept_g + latent @ loading_g + residual_g)`` in normalised units (what `expm1` of the
-    data is measured in). A cell whose single count is worth ``unit`` in these units has counts with mean
-    ``rate / unit`` and inverse dispersion ``theta_g``, and is shown as ``log1p(unit * count)``. Where all cells have the same
-    `total`, as after `normalize_total`, the rates of a cell are scaled to add up to it, and so are the counts that were drawn.
+class Observation(nn.Module, ABC):
+    """Turns latent cells into cells with counts, by way of a rate for each gene.
 
     Parameters
     ----------
-    n_genes, n_latent
-        Sizes G and d.
-    n_tokens
-        Number of known perturbations, each with a residual of its own.
+    n_genes
+        Number of genes G.
     total
         Sum of a cell's normalised values; 0 where it differs between cells, as in a panel of genes.
+
+    Attributes
+    ----------
+    max_log_rate
+        ``(G,)`` largest value seen in training.
     """
 
-    intercept: Tensor
-    loading: Tensor
-    residual: Tensor
-    log_theta: Tensor
     max_log_rate: Tensor
 
-    def __init__(self, n_genes: int, n_latent: int, n_tokens: int, total: float = 0.0) -> None:
+    def __init__(self, n_genes: int, total: float) -> None:
         super().__init__()
         self.total = total
-        self.register_buffer("intercept", torch.zeros(n_genes))
-        self.register_buffer("loading", torch.zeros(n_latent, n_genes))
-        self.register_buffer("residual", torch.zeros(n_tokens + 1, n_genes))
-        self.register_buffer("log_theta", torch.zeros(n_genes))
         self.register_buffer("max_log_rate", torch.full((n_genes,), torch.inf))
 
-    def condition_residual(self, tokens: Tensor) -> Tensor:
-        """Sum of the residuals of the parts ``(C, L)`` of each condition; ``(C, G)``. Token 0 adds nothing."""
-        return self.residual[tokens].sum(1)
-
     def log_rate(self, latent: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Log rate ``(n, G)``, held below the largest value seen in training."""
-        value = torch.addmm(self.intercept, latent, self.loading)
+        """Log rate ``(n, G)`` in normalised units, held below the largest value seen in training."""
+        value = self.unbounded_log_rate(latent)
         if residual is not None:
             value = value + residual
-        return with_total(torch.minimum(value, self.max_log_rate), self.total)
+        return self.scaled(torch.minimum(value, self.max_log_rate))
 
+    def scaled(self, log_rate: Tensor) -> Tensor:
+        """Log rates ``(n, G)`` that add up to the total, if there is one."""
+        return log_rate.log_softmax(1) + math.log(self.total) if self.total else log_rate
+
+    def shown(self, counts: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-normalised cells of `counts` ``(n, G)``, and the value ``(n,)`` of one count in each.
+
+        Where there is a total the cell is normalised to it as a real one is, whatever its control cell's `unit`.
+        """
+        if self.total:
+            unit = self.total / counts.sum(1).clamp_min(1)
+        return torch.log1p(unit[:, None] * counts), unit
+
+    @abstractmethod
+    def unbounded_log_rate(self, latent: Tensor) -> Tensor:
+        """Log rate ``(n, G)`` of latent cells ``(n, d)`` before it is bounded and scaled."""
+
+    @abstractmethod
+    def condition_residual(self, tokens: Tensor) -> Tensor:
+        """What is added to the log rates of each condition ``(C, G)`` for its parts ``(C, L)``. Token 0 adds nothing."""
+
+    @abstractmethod
     def sample(
         self, log_rate: Tensor, unit: Tensor, rng: torch.Generator, *, differentiable: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Draw cells.
-
-        With ``differentiable=True`` the cells carry a gradient with respect to the rate. For a Poisson count K with
-        mean m, ``d E[f(K)] / dm = E[f(K + 1) - f(K)]`` (the Stein-Chen identity); a negative binomial is a Poisson whose
-        mean is multiplied by a gamma variable that does not depend on m. So the difference that one more count makes
-        is an unbiased derivative of the expected value of a cell. With a `total` it is one to first order: what one more count
-        does to the other genes of the cell is left out, because changes of scaled rates add up to nothing.
+        """Make cells.
 
         Parameters
         ----------
         log_rate
             ``(n, G)``.
         unit
-            ``(n,)`` normalised value of one count.
+            ``(n,)`` normalised value of one count in the control cell.
         rng
             Random generator on the same device.
         differentiable
-            Whether to attach that gradient.
+            Whether the cells carry a gradient with respect to the rate.
 
         Returns
         -------
         Log-normalised cells ``(n, G)`` and their counts ``(n, G)``.
         """
-        mean = torch.exp(log_rate.detach() - unit.log()[:, None])
-        theta = self.log_theta.exp()
-        noise = torch._standard_gamma(theta.expand_as(mean).contiguous(), generator=rng) / theta
-        counts = torch.poisson(mean * noise, generator=rng)
-        unit = normalised_unit(counts, unit, self.total)
-        cells = torch.log1p(unit[:, None] * counts)
-        if differentiable:
-            step = torch.log1p(unit[:, None] * (counts + 1)) - cells
-            # the bracket is zero in value: it only carries the derivative of the mean count
-            cells = cells + step * noise * mean * (log_rate - log_rate.detach())
-        return cells, counts

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from scperturbrl.flow.observation import MAX_DISPERSION, NegativeBinomialObservation
+from scperturbrl.flow.observation_nb import MAX_DISPERSION, NegativeBinomialObservation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

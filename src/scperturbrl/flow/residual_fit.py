@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from scperturbrl.flow.observation import NegativeBinomialObservation
     from scperturbrl.flow.observation_fit import ConditionCounts
+    from scperturbrl.flow.observation_nb import NegativeBinomialObservation
 
 
 @torch.no_grad()

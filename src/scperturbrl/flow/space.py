@@ -2,13 +2,60 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
 SPACES = ("pca", "genes")
 
 
-class PCASpace(nn.Module):
+class Space(nn.Module, ABC):
+    """Coordinates of cells, centred and with one common scale.
+
+    Parameters
+    ----------
+    mean
+        ``(G,)`` mean of the training cells.
+    components
+        ``(G, k)`` orthonormal loadings of the training cells.
+    scale
+        Standard deviation by which coordinates are divided.
+    """
+
+    mean: Tensor
+    components: Tensor
+    scale: Tensor
+
+    def __init__(self, mean: Tensor, components: Tensor, scale: float | Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("components", components.float())
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Number of coordinates d."""
+
+    @abstractmethod
+    def encode(self, cells: Tensor) -> Tensor:
+        """Coordinates ``(..., d)`` of log-normalised cells ``(..., G)``."""
+
+    @abstractmethod
+    def decode(self, latent: Tensor) -> Tensor:
+        """Smooth log-normalised expression ``(..., G)`` at coordinates ``(..., d)``."""
+
+    @abstractmethod
+    def project(self, effects: Tensor) -> Tensor:
+        """Changes of coordinates ``(..., d)`` that changes of expression ``(..., G)`` make."""
+
+    @abstractmethod
+    def loadings(self) -> Tensor:
+        """Matrix ``(G, d)`` of :meth:`project`."""
+
+
+class PCASpace(Space):
     """Principal components with one common scale.
 
     One scale for all components (instead of whitening) keeps the noise components small, so that the flow spends its
@@ -23,16 +70,6 @@ class PCASpace(nn.Module):
     scale
         Standard deviation by which coordinates are divided.
     """
-
-    mean: Tensor
-    components: Tensor
-    scale: Tensor
-
-    def __init__(self, mean: Tensor, components: Tensor, scale: float | Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean.float())
-        self.register_buffer("components", components.float())
-        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
 
     @property
     def dim(self) -> int:
@@ -56,7 +93,7 @@ class PCASpace(nn.Module):
         return self.components / self.scale
 
 
-class GeneSpace(nn.Module):
+class GeneSpace(Space):
     """The genes themselves, centred and with one common scale.
 
     Parameters
@@ -76,16 +113,6 @@ class GeneSpace(nn.Module):
     >>> space.encode(torch.tensor([[1.0, 3.0]])).tolist()
     [[0.0, 2.0]]
     """
-
-    mean: Tensor
-    components: Tensor
-    scale: Tensor
-
-    def __init__(self, mean: Tensor, components: Tensor, scale: float | Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean.float())
-        self.register_buffer("components", components.float())
-        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
 
     @property
     def dim(self) -> int:
@@ -107,6 +134,3 @@ class GeneSpace(nn.Module):
     def loadings(self) -> Tensor:
         """Matrix ``(G, G)`` of :meth:`project`."""
         return torch.eye(self.dim, device=self.mean.device) / self.scale
-
-
-Space = PCASpace | GeneSpace

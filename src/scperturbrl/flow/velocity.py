@@ -54,6 +54,9 @@ class Velocity(nn.Module, ABC):
     ) -> Tensor:
         """What :meth:`forward` gives, in whatever precision is set."""
 
+    def check(self) -> None:
+        """Raise ``ValueError`` for weights, read from a file, that no training can have given."""
+
     def drawn_genes(self, n: int | None, rng: torch.Generator) -> Tensor | None:
         """Some `n` coordinates for one training step, on the device of `rng`; None: all of them."""
         del n, rng

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # length of an attention head, and co-expressed genes that each gene attends to
 HEAD, N_NEIGHBOURS = 64, 30
-NEIGHBOURS = "genes.neighbours"
 # gene tokens at a time where no gradient is wanted
 N_TOKENS = 2**18
 
@@ -149,6 +148,12 @@ class VelocityTransformer(Velocity):
     def set_neighbours(self, neighbours: Tensor) -> None:
         """Let every gene attend to the genes ``(G, k)`` that :func:`coexpressed` found."""
         self.genes.neighbours.copy_(neighbours)
+
+    def check(self) -> None:
+        """See :meth:`Velocity.check`."""
+        if bool(((self.genes.neighbours < 0) | (self.genes.neighbours >= self.n_genes)).any()):
+            msg = "The weight 'velocity.genes.neighbours' holds numbers of genes that do not exist."
+            raise ValueError(msg)
 
     def drawn_genes(self, n: int | None, rng: torch.Generator) -> Tensor | None:
         """A random `n` of the genes, in order."""

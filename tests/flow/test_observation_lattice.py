@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scperturbrl.flow.lattice_observation import LatticeObservation
+from scperturbrl.flow.observation_lattice import LatticeObservation
 
 
 @pytest.fixture

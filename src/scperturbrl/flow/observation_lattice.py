@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from scperturbrl.flow.observation import normalised_unit, with_total
+from scperturbrl.flow.observation import Observation
 
 _SMALLEST = 1e-6
 
 
-class LatticeObservation(nn.Module):
+class LatticeObservation(Observation):
     """Cells whose values are the nearest ones that whole counts can take.
 
     In gene space the flow gives the expression of every gene, noise of counts included. Its values lie anywhere, those of a real cell on a
@@ -28,49 +28,27 @@ class LatticeObservation(nn.Module):
 
     intercept: Tensor
     slope: Tensor
-    max_log_rate: Tensor
 
     def __init__(self, n_genes: int, total: float = 0.0) -> None:
-        super().__init__()
-        self.total = total
+        super().__init__(n_genes, total)
         self.register_buffer("intercept", torch.zeros(n_genes))
         self.register_buffer("slope", torch.tensor(1.0))
-        self.register_buffer("max_log_rate", torch.full((n_genes,), torch.inf))
 
     def condition_residual(self, tokens: Tensor) -> Tensor:
         """What is added to the log rates of each condition ``(C, G)``: nothing, since the flow sees every gene."""
         return self.intercept.new_zeros(len(tokens), len(self.intercept))
 
-    def log_rate(self, latent: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Log rate ``(n, G)``, held below the largest value seen in training."""
-        value = torch.expm1(self.intercept + self.slope * latent).clamp_min(_SMALLEST).log()
-        if residual is not None:
-            value = value + residual
-        return with_total(torch.minimum(value, self.max_log_rate), self.total)
+    def unbounded_log_rate(self, latent: Tensor) -> Tensor:
+        """Log rate ``(n, G)`` of the expression at the latent cells."""
+        return torch.expm1(self.intercept + self.slope * latent).clamp_min(_SMALLEST).log()
 
     def sample(
         self, log_rate: Tensor, unit: Tensor, rng: torch.Generator, *, differentiable: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Round to whole counts; nothing is drawn.
-
-        Parameters
-        ----------
-        log_rate
-            ``(n, G)``.
-        unit
-            ``(n,)`` normalised value of one count.
-        rng
-            Not used.
-        differentiable
-            Whether the cells carry the gradient of the expression before rounding.
-
-        Returns
-        -------
-        Log-normalised cells ``(n, G)`` and their counts ``(n, G)``.
-        """
+        """Round to whole counts; nothing is drawn. The gradient is that of the expression before rounding."""
         del rng
         counts = torch.round(torch.exp(log_rate.detach() - unit.log()[:, None]))
-        cells = torch.log1p(normalised_unit(counts, unit, self.total)[:, None] * counts)
+        cells, _ = self.shown(counts, unit)
         if differentiable:
             smooth = torch.log1p(log_rate.exp())
             # the bracket is zero in value: it only carries the derivative

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.observation import MAX_DISPERSION, NegativeBinomialObservation, with_total
+from scperturbrl.flow.observation_nb import MAX_DISPERSION, NegativeBinomialObservation
 
 THETA = [0.5, 3.0, 20.0, MAX_DISPERSION]
 
@@ -122,7 +122,7 @@ def test_the_gradient_with_a_total_is_that_of_the_expected_cell():
     start, direction = torch.tensor([1.0, 1.5, 2.0, 2.2]), torch.tensor([1.0, -0.5, 0.3, 0.0])
 
     def value(shift, *, differentiable=False):
-        log_rate = with_total((start + shift * direction).expand(n, -1), observation.total)
+        log_rate = observation.scaled((start + shift * direction).expand(n, -1))
         sample = observation.sample(log_rate, torch.full((n,), unit), torch_rng(1), differentiable=differentiable)
         return (sample[0] @ weight).mean()
 
