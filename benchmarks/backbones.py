@@ -10,6 +10,7 @@ import torch
 
 import scperturbrl as spr
 from benchmarks import simulated
+from benchmarks.kept import keep
 from scperturbrl._core.device import resolve_device
 
 if TYPE_CHECKING:
@@ -46,13 +47,12 @@ ARMS: dict[str, dict[str, Any]] = {
 
 def run(out: Path, arms: Sequence[str], seeds: Sequence[int], *, minutes: float, device: str) -> pd.DataFrame:
     """Fit and evaluate every arm that has no file yet in `out`; returns all that are there."""
-    out.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         for arm in arms:
             file = out / f"{arm.replace(', ', '_')}_{seed}.csv"
             if not file.exists():
                 row = _measure(simulated.load({}, seed, out)[0], arm, seed, minutes, device)
-                pd.DataFrame([row]).to_csv(file, index=False)
+                keep(pd.DataFrame([row]), file)
                 print(row, flush=True)
     return pd.concat([pd.read_csv(file) for file in sorted(out.glob("*_*.csv"))], ignore_index=True)
 

@@ -26,6 +26,7 @@ from benchmarks.adapters import ADAPTERS
 from benchmarks.adapters.base import NotApplicable
 from benchmarks.arms import BASE
 from benchmarks.clock import Budgets, stopwatch
+from benchmarks.kept import keep
 from benchmarks.report import LABELS
 from benchmarks.speed.cellflow import one_thread_of_jax
 from scperturbrl.flow import fit as flow_fit
@@ -88,10 +89,7 @@ class Trial:
         split = spr.get.split_manifest(self.adata).hash
         table = table.assign(fitted=self.model, minutes=minutes, seed=self.seed, split=split, **notes)
         file = cell_file(self.out, self.seed, self.model, minutes)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(".part")
-        table.to_csv(temporary, index=False, float_format="%.6g")
-        temporary.replace(file)
+        keep(table, file)
         print(f"seed {self.seed}, {self.model}, {minutes:g} min: {notes}", flush=True)
 
 

@@ -16,6 +16,7 @@ from benchmarks.adapters import ADAPTERS
 from benchmarks.adapters.base import NotApplicable
 from benchmarks.arms import ARMS, BASELINES, Arm, fitted
 from benchmarks.clock import stopwatch
+from benchmarks.kept import keep
 from benchmarks.suites import DATASETS
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.registry import Setup
@@ -57,16 +58,13 @@ def run(datasets: Sequence[str], models: Sequence[str], seeds: Sequence[int], *,
 
 def _measure(prepared: Prepared, dataset: str, seed: int, arm: Arm, out: Path, seconds: dict[str, float]) -> None:
     file = cell_file(out, dataset, seed, arm.name)
-    file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with stopwatch() as watch:
             table = _table(prepared, seed, arm, file.parent / "generators", seconds)
     except NotApplicable as reason:
         table = pd.DataFrame([{"model": arm.name, "kind": SKIPPED, "stopped": str(reason)}])
     table = table.assign(suite=dataset, seed=seed, split=spr.get.split_manifest(prepared.adata).hash)
-    temporary = file.with_suffix(".part")
-    table.to_csv(temporary, index=False, float_format="%.6g")
-    temporary.replace(file)
+    keep(table, file)
     print(f"{dataset}, seed {seed}, {arm.name}: {watch.seconds:.0f} CPU s", flush=True)
 
 

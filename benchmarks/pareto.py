@@ -16,6 +16,7 @@ import pandas as pd
 
 import scperturbrl as spr
 from benchmarks.arms import ARMS, BASE, LONGER, RL, Arm, finetuned, fitted
+from benchmarks.kept import keep
 from benchmarks.report import CLAIMED
 from benchmarks.suites import DATASETS
 
@@ -135,8 +136,7 @@ class Bench:
         for name in missing:
             file = point_file(self.out, self.seed, name)
             own = table[table["model"] == name].assign(seed=self.seed, **notes[name])
-            own.to_csv(file.with_suffix(".part"), index=False)
-            file.with_suffix(".part").replace(file)
+            keep(own, file)
 
 
 def _notes(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def _training(out: Path) -> list[Row]:
     curve = training.solver_curve()
     pd.DataFrame(curve).to_csv(out / "solvers.csv", index=False)
     report.solver_picture(pd.DataFrame(curve), out / "solvers.png")
-    return [*rows, training.evaluation_row(curve)]
+    return [*rows, training.evaluation_row(curve), training.transformer_row()]
 
 
 def _witness(out: Path) -> list[Row]:

@@ -32,7 +32,7 @@ _BATCH = 256
 _LAYER = "scored"
 
 
-class _Scored(NamedTuple):
+class Scored(NamedTuple):
     """Cells ``(C, n, G)`` of the conditions of `reference`."""
 
     cells: torch.Tensor
@@ -50,7 +50,7 @@ def measure(adata: ad.AnnData, *, n_loop: int = 600, repeats: int = 5) -> list[R
     spr.pp.reference(adata)
     cells = Cells.of(adata)
     _, reference = read_reference(adata, cells, verifiers.registry.resolve())
-    scored = _take(cells, reference)
+    scored = take(cells, reference)
     paper = [
         verifiers.pearson_topk(reference="genes", n_genes=100),
         verifiers.rmse_topk(reference="genes", n_genes=100),
@@ -68,15 +68,16 @@ def measure(adata: ad.AnnData, *, n_loop: int = 600, repeats: int = 5) -> list[R
     ]
 
 
-def _take(cells: Cells, reference: Reference, n: int = 100) -> _Scored:
+def take(cells: Cells, reference: Reference, n: int = 100) -> Scored:
+    """Up to `n` cells of every condition that has as many as the others."""
     rows = [np.flatnonzero(cells.codes == row)[:n] for row in cells.rows(reference.conditions)]
     full = [i for i, own in enumerate(rows) if len(own) == len(max(rows, key=len))]
     block = torch.as_tensor(np.stack([cells.block(rows[i]) for i in full]))
-    return _Scored(block, reference.select(torch.tensor(full)))
+    return Scored(block, reference.select(torch.tensor(full)))
 
 
 def _four(
-    stage: str, chosen: list[Verifier], scored: _Scored, *, genes: int, stated: float, n_loop: int, repeats: int
+    stage: str, chosen: list[Verifier], scored: Scored, *, genes: int, stated: float, n_loop: int, repeats: int
 ) -> list[Row]:
     flat, condition = scored.flat
     some = np.linspace(0, len(flat) - 1, min(n_loop, len(flat))).astype(int)
@@ -91,7 +92,7 @@ def _four(
     ]
 
 
-def _ulm(scored: _Scored, repeats: int) -> Row:
+def _ulm(scored: Scored, repeats: int) -> Row:
     flat, condition = scored.flat
     effects = flat - scored.reference.control_mean.numpy()[condition]
     ours = lambda: ulm_t(torch.as_tensor(effects), scored.reference.network)
@@ -102,7 +103,7 @@ def _ulm(scored: _Scored, repeats: int) -> Row:
     return Row(PART, "ulm", len(flat) / mine, "cells/s", reference, other / mine, 15)
 
 
-def _spearman(scored: _Scored, n_loop: int, repeats: int) -> Row:
+def _spearman(scored: Scored, n_loop: int, repeats: int) -> Row:
     """Each cell's effect with its condition's mean effect; scipy ranks the latter anew for every cell, as loops do."""
     effects = scored.cells - scored.reference.control_mean.unsqueeze(1)
     targets = scored.reference.effect.unsqueeze(1)

@@ -24,6 +24,7 @@ from scperturbrl.flow.fit import FitSettings
 from scperturbrl.flow.observation import Observation
 from scperturbrl.flow.observation_nb import NegativeBinomialObservation
 from scperturbrl.flow.velocity import Velocity
+from scperturbrl.flow.velocity_transformer import VelocityTransformer
 from scperturbrl.rl.yardstick import Yardstick
 from scperturbrl.verifiers import Verifier
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from scperturbrl.flow.generator import Generator
 
 PART = "training"
+# seconds of a step of scDFM's repository at width 128, four blocks, 1,000 genes and batch 4, on one CPU thread of another machine
+SCDFM_STEP = 13.0
 SOLVERS = [("euler", n) for n in (1, 2, 5, 10, 20, 40)] + [("midpoint", n) for n in (1, 2, 3, 5, 10)]
 EVALUATIONS = {"euler": 1, "midpoint": 2}
 _PARTS: dict[str, list[tuple[Any, str]]] = {
@@ -132,6 +135,23 @@ def _bare_step(generator: Generator, *, batch: int = 256, repeats: int = 3) -> f
     velocity.load_state_dict(weights)
     velocity.eval()
     return found
+
+
+def transformer_row(*, n_genes: int = 1000, width: int = 128, n_blocks: int = 4, batch: int = 4) -> Row:
+    """One training step of the transformer, beside what scDFM's own took at that width and batch."""
+    torch.manual_seed(0)
+    velocity = VelocityTransformer(n_genes, width, n_blocks)
+    optimiser = torch.optim.AdamW(velocity.parameters())
+    x, code, t = torch.randn(batch, n_genes), torch.randn(batch, width), torch.rand(batch)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        velocity(x, t, x, code, code).square().mean().backward()
+        optimiser.step()
+
+    spent, theirs = seconds(step), SCDFM_STEP
+    name = f"transformer {width} x {n_blocks}, {n_genes} genes, batch {batch}, step"
+    return Row(PART, name, spent, "s", f"scDFM, {theirs:g} s", theirs / spent, 2.0, within_run=False)
 
 
 def _post_training(adata: AnnData, n_iterations: int, per_step: float) -> list[Row]:

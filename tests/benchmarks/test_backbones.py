@@ -43,11 +43,10 @@ def test_what_was_measured_is_kept(tmp_path, monkeypatch):
     assert "| mlp, genes | CPU | 2 | 60 | 0.5 |" in backbones.markdown(found)
 
 
-@pytest.mark.parametrize("seconds", [[1.0, 3.0, 100.0]])
-def test_medians_are_shown(seconds):
+def test_medians_are_shown():
     rows = [
         {"arm": "transformer", "seed": i, "device": "GPU", "seconds": own, **dict.fromkeys(backbones.METRICS, own)}
-        for i, own in enumerate(seconds)
+        for i, own in enumerate([1.0, 3.0, 100.0])
     ]
     line = backbones.markdown(pd.DataFrame(rows)).splitlines()[-1]
     assert line.startswith("| transformer | GPU | 3 | 3 | 3 |")
