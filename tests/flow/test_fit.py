@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from scperturbrl._core.random import torch_rng
+from scperturbrl.flow import fit
 from scperturbrl.flow.ema import snapshot
 from scperturbrl.flow.fit import FitSettings, fit_flow, validation_loss
 from scperturbrl.flow.latent_cells import LatentCells
@@ -123,6 +124,14 @@ def test_time_runs_out(small, mixture, batch):
     assert result.stopped == "out of time"
     assert 0.3 <= result.seconds < 5
     assert result.history[-1]["step"] == result.best_step < 100_000
+
+
+def test_early_steps_do_not_count_however_many_are_allowed(small, mixture, batch, monkeypatch):
+    monkeypatch.setattr(fit, "EARLY", 30)
+    generator, watch = small(), Watch(1, 1, 3, 2, 4, 4, 4, 4)
+    result = fit_flow(generator, mixture, mixture, batch, replace(QUICK, n_steps=10_000, patience=4), watch)
+    assert (result.stopped, result.best_step) == ("no improvement", 40)
+    assert watch.kept(generator) == 3
 
 
 def test_an_interrupt_keeps_the_best_state(small, mixture, batch):

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from scperturbrl.flow.generator import Generator
 
 
+# steps at most that are too early for the best weights
+EARLY = 312
+
+
 @dataclass
 class FitSettings:
     """Settings of :func:`fit_flow`; see :func:`scperturbrl.tl.fit_generator` for their meaning."""
@@ -135,7 +139,7 @@ def fit_flow(
             if regular or end:
                 average.swap()
                 row = of_first(_validate(generator, validation, conditions, settings, distance))
-                best.offer(step, row["validation_energy"], parameters, done=_done(step, result.seconds, settings))
+                best.offer(step, row["validation_energy"], parameters)
                 average.swap()
                 result.history.append({"step": step, "loss": run.running, **row})
                 show(step, f"loss {run.running:.3f}, validation energy distance {row['validation_energy']:.3f}")
@@ -175,9 +179,9 @@ class _Best:
         self.settings, self.compares = settings, compares and settings.keep_best
         self.value, self.step, self.weights = math.inf, 0, list[Tensor]()
 
-    def offer(self, step: int, value: float, parameters: list[torch.nn.Parameter], *, done: float) -> None:
-        # early weights can match means before they have learnt any spread, so the first eighth does not count
-        too_early = self.compares and done < 1 / 8
+    def offer(self, step: int, value: float, parameters: list[torch.nn.Parameter]) -> None:
+        # early weights can match means before they have learnt any spread, so they do not count
+        too_early = self.compares and step < min(self.settings.n_steps / 8, EARLY)
         if too_early or not self.compares or value < self.value:
             self.value = math.inf if too_early else value
             self.step, self.weights = step, snapshot(parameters)
@@ -252,11 +256,7 @@ def validation_loss(
 
 def _decay(step: int, seconds: float, settings: FitSettings) -> float:
     """Factor of the learning rate: short warm-up, then cosine down to 2 % over the steps or the time that is given."""
-    done = _done(step, seconds, settings)
-    return min(1.0, step / 50) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
-
-
-def _done(step: int, seconds: float, settings: FitSettings) -> float:
-    """Share of the steps, or of the time that is given, whichever is more."""
     done = step / settings.n_steps
-    return done if settings.max_seconds is None else max(done, min(1.0, seconds / settings.max_seconds))
+    if settings.max_seconds is not None:
+        done = max(done, min(1.0, seconds / settings.max_seconds))
+    return min(1.0, step / 50) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
