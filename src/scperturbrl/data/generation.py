@@ -61,7 +61,7 @@ def generate_cells(
     Log-normalised cells, or their counts, ``(n, G)`` float32. Only some hundred cells are dense at a time.
     """
     with one_thread(device):
-        conditions = recentred(stored, cells, table, seed=seed)
+        conditions = recentred(stored, cells, table, seed=seed, device=device)
         generator = stored.generator.to(device)
         unit = torch.as_tensor(control_units(cells, controls), dtype=torch.float32)
         blocks = generator.blocks(

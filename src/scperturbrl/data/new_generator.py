@@ -53,9 +53,9 @@ def new_generator(
     *,
     device: torch.device | str = "cpu",
 ) -> StoredGenerator:
-    """Space and observation layer fitted on training cells (the latter on `device`); encoder and velocity at random."""
+    """Space and observation layer fitted on training cells, on `device`; encoder and velocity at random."""
     rows = np.flatnonzero(cells.is_training())
-    space = _fit_space(cells, rows, sizes, seed)
+    space = _fit_space(cells, rows, sizes, seed, torch.device(device))
     training = np.isin(np.arange(len(cells.table)), cells.codes[rows])
     features = gene_embeddings(space.components.numpy(), cells.genes) if embeddings is None else embeddings
     vocabulary = training_vocabulary(cells.table, training, setup.covariate_keys, features)
@@ -103,10 +103,10 @@ def new_generator(
     return stored
 
 
-def _fit_space(cells: Cells, rows: np.ndarray, sizes: Sizes, seed: int) -> Space:
+def _fit_space(cells: Cells, rows: np.ndarray, sizes: Sizes, seed: int, device: torch.device) -> Space:
     n = min(sizes.n_latent, len(cells.genes) - 1, len(rows) - 1)
-    if cells.streamed:
-        found = principal_components(cells, rows, n)
+    if cells.streamed or device.type != "cpu":
+        found = principal_components(cells, rows, n, device=device)
         mean, components, variance = found.mean, found.loadings, found.variance
     else:
         from sklearn.decomposition import PCA

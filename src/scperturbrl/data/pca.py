@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
 from scipy.linalg import eigh
 
 from scperturbrl.data.cells import dense
@@ -21,20 +22,31 @@ class Components(NamedTuple):
     variance: np.ndarray
 
 
-def principal_components(cells: Cells, rows: np.ndarray, n_components: int) -> Components:
-    """First principal components of the cells at `rows`, from their covariance summed up block by block.
+def principal_components(
+    cells: Cells, rows: np.ndarray, n_components: int, *, device: torch.device | str = "cpu"
+) -> Components:
+    """First principal components of the cells at `rows`, from their covariance summed up block by block on `device`.
 
     The covariance takes ``8 G ** 2`` bytes.
     """
     n, n_genes = len(rows), len(cells.genes)
     mean = sum(dense(block).sum(0, dtype=np.float64) for _, block in cells.pieces(rows)) / n
-    covariance = np.zeros((n_genes, n_genes))
+    covariance = torch.zeros(n_genes, n_genes, dtype=torch.float64, device=device)
     for _, block in cells.pieces(rows):
-        centred = dense(block) - mean.astype(np.float32)
+        centred = torch.as_tensor(dense(block) - mean.astype(np.float32)).to(device)
         covariance += centred.T @ centred
-    covariance /= n - 1
-    variance, vectors = eigh(covariance, subset_by_index=(n_genes - n_components, n_genes - 1), overwrite_a=True)
+    variance, vectors = _last_eigenvectors(covariance / (n - 1), n_components)
     loadings = vectors[:, ::-1]
     # the sign is arbitrary: the largest loading is made positive
     loadings = loadings * np.sign(loadings[np.abs(loadings).argmax(0), np.arange(n_components)])
     return Components(*(np.asarray(x, dtype=np.float32) for x in (mean, loadings, variance[::-1])))
+
+
+def _last_eigenvectors(matrix: torch.Tensor, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `n` largest eigenvalues, in rising order, and their vectors as columns."""
+    if matrix.device.type == "cpu":
+        size = len(matrix)
+        # only those that are asked for, which torch cannot do
+        return eigh(matrix.numpy(), subset_by_index=(size - n, size - 1), overwrite_a=True)
+    values, vectors = torch.linalg.eigh(matrix)
+    return values[-n:].cpu().numpy(), vectors[:, -n:].cpu().numpy()

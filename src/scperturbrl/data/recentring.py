@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scperturbrl.data.cells import Cells
     from scperturbrl.data.stored_generator import StoredGenerator
     from scperturbrl.flow.condition_encoder import ConditionBatch
+    from scperturbrl.flow.generator import Generator
 
 # cells whose mean stands for the flow's mean of a condition, and conditions generated at a time
 N_CELLS, N_AT_ONCE = 512, 8
@@ -78,10 +79,13 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
     fit_own_gene(stored, cells)
 
 
-def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int) -> None:
+def fit_recentring(
+    stored: StoredGenerator, cells: Cells, *, seed: int, device: torch.device | str = "cpu"
+) -> None:
     """Set the weights of the linear part by the validation conditions, which neither it nor the flow was fitted to.
 
-    Conditions with a perturbation that training never saw have a weight of their own, chosen by their own kind.
+    Conditions with a perturbation that training never saw have a weight of their own, chosen by their own kind. The flow runs on
+    `device`.
     """
     names = cells.conditions(keys.VALIDATION, min_cells=MIN_CELLS)
     table = cells.table.loc[names]
@@ -89,7 +93,7 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int) -> None:
     linear = stored.generator.linear
     record: dict[str, float] = {}
     for kind, prefix, limits in ((~new, "", {}), (new, "unseen_", UNSEEN)):
-        means = _means(stored, cells, table, kind, seed=seed)
+        means = _means(stored, cells, table, kind, seed=seed, device=device)
         means, rows = means.select(means.known), np.asarray(cells.rows(names), dtype=int)[means.known.numpy()]
         real = torch.zeros_like(means.flow)
         for i, row in enumerate(rows):
@@ -104,10 +108,18 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int) -> None:
     stored.params["linear"] = record
 
 
-def recentred(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, *, seed: int) -> ConditionBatch:
+def recentred(
+    stored: StoredGenerator,
+    cells: Cells,
+    table: pd.DataFrame,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> ConditionBatch:
     """Conditions of `table` as tensors; those that training never saw are shifted towards the linear prediction.
 
-    The gene of a perturbation that training never saw is changed as targeted genes usually are.
+    The gene of a perturbation that training never saw is changed as targeted genes usually are. The flow runs on `device`; the
+    tensors are on the CPU.
     """
     batch = stored.vocabulary.batch(table)
     weight, new = linear_weights(stored, table), _has_unseen(stored, table)
@@ -118,7 +130,8 @@ def recentred(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, *, see
     for kind in (~new, new):
         moved = np.flatnonzero((weight > 0) & kind)
         if len(moved):
-            means = _means(stored, cells, table.iloc[moved], np.ones(len(moved), dtype=bool), seed=seed)
+            every = np.ones(len(moved), dtype=bool)
+            means = _means(stored, cells, table.iloc[moved], every, seed=seed, device=device)
             shift[moved] = torch.as_tensor(weight[moved, None], dtype=torch.float32) * (means.linear - means.flow)
     return replace(batch, shift=shift, own_genes=own_genes(stored, table, batch))
 
@@ -132,7 +145,14 @@ def linear_weights(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     return weight * (known & unseen)
 
 
-def uncertainties(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, *, seed: int) -> np.ndarray:
+def uncertainties(
+    stored: StoredGenerator,
+    cells: Cells,
+    table: pd.DataFrame,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> np.ndarray:
     r"""How far from training each condition of `table` is ``(C,)``, as a root mean square over genes, log-normalised.
 
     Two models that were fitted to the same cells in different ways agree near them: with the mean of the flow :math:`f`, that of
@@ -152,7 +172,7 @@ def uncertainties(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, *,
         if not len(rows):
             continue
         own = table.iloc[rows]
-        means = _means(stored, cells, own, np.ones(len(rows), dtype=bool), seed=seed)
+        means = _means(stored, cells, own, np.ones(len(rows), dtype=bool), seed=seed, device=device)
         square = (means.flow - means.linear).square().sum(1).numpy().astype(float)
         square += n_unseen[rows] * _map_error(stored, own)
         scale = float(stored.generator.space.scale)
@@ -176,21 +196,39 @@ def _has_unseen(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     return np.array([not tokens.issuperset(parts) for parts in table["parts"]], dtype=bool)
 
 
-def _means(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, use: np.ndarray, *, seed: int) -> Means:
+def _means(
+    stored: StoredGenerator,
+    cells: Cells,
+    table: pd.DataFrame,
+    use: np.ndarray,
+    *,
+    seed: int,
+    device: torch.device | str,
+) -> Means:
     """Means of the conditions of `table`; known are at most those of `use`."""
-    generator = stored.generator
     batch = stored.vocabulary.batch(table)
     effect, known = linear_effects(stored, table, batch)
     known &= torch.as_tensor(use)
     control, own = _control_latents(stored, cells, table["group"].tolist())
     flow = torch.zeros_like(effect)
-    with torch.no_grad():
-        for first in range(0, int(known.sum()), N_AT_ONCE):
-            some = torch.nonzero(known).flatten()[first : first + N_AT_ONCE]
-            start = torch.cat([own[int(i)] for i in some])
-            latent = generator.sample_latent(start, batch, some.repeat_interleave(N_CELLS), torch_rng(seed, 6))
-            flow[some] = latent.view(len(some), N_CELLS, -1).mean(1)
+    wanted = torch.nonzero(known).flatten()
+    flow[wanted] = _flow_means(stored.generator.to(device), batch.to(device), wanted, own, seed)
+    stored.generator.cpu()
     return Means(control, flow, control + effect, known)
+
+
+@torch.no_grad()
+def _flow_means(
+    generator: Generator, batch: ConditionBatch, wanted: Tensor, controls: Sequence[Tensor], seed: int
+) -> Tensor:
+    """Mean of 512 latent cells ``(n, d)`` of each of the conditions at `wanted` ``(n,)``, on the CPU."""
+    device, found = generator.device, [torch.zeros(0, generator.space.dim)]
+    for some in wanted.split(N_AT_ONCE):
+        start = torch.cat([controls[int(i)] for i in some]).to(device)
+        index = some.repeat_interleave(N_CELLS).to(device)
+        latent = generator.sample_latent(start, batch, index, torch_rng(seed, 6, device=device))
+        found.append(latent.view(len(some), N_CELLS, -1).mean(1).cpu())
+    return torch.cat(found)
 
 
 def _explained(means: Tensor, real: Tensor, control: Tensor) -> float:

@@ -224,7 +224,7 @@ def fit_generator(
         stored = parent or new_generator(cells, setup, sizes, embeddings, prior, kind, seed, device=own)
         result = train_generator(stored, cells, settings, torch_device, file=file)
         if stored.params["prior"] == "linear":
-            fit_recentring(stored, cells, seed=seed)
+            fit_recentring(stored, cells, seed=seed, device=torch_device)
     stored.params |= {"parent": init_from or "", "method": "fit_generator", **_plain(settings), **_outcome(result)}
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)

@@ -125,9 +125,8 @@ def predict(
         raise ValueError(msg)
     codes = np.repeat(np.arange(len(table)), n_cells)
     controls = draw_controls(cells, table["group"].to_numpy()[codes].tolist(), None, seed=seed)
-    made = generate_cells(
-        stored, cells, table, codes, controls, output=output, seed=seed, device=resolve_device(device)
-    )
+    own = resolve_device(device)
+    made = generate_cells(stored, cells, table, codes, controls, output=output, seed=seed, device=own)
     new = ad.AnnData(
         made,
         obs=_observations(adata, setup, table, codes, controls, key),
@@ -139,7 +138,8 @@ def predict(
         "conditions": condition_frame(table, {}, stored.vocabulary)
         .drop(columns=keys.SPLIT)
         .assign(
-            linear_weight=linear_weights(stored, table), uncertainty=uncertainties(stored, cells, table, seed=seed)
+            linear_weight=linear_weights(stored, table),
+            uncertainty=uncertainties(stored, cells, table, seed=seed, device=own),
         ),
     }
     if not as_mudata:

@@ -212,7 +212,7 @@ def rl_finetune(
         check_gradients(update_rule, reward)
         result = _run(stored, cells, reward, settings, torch_device, file)
         if stored.params["prior"] == "linear":
-            fit_recentring(stored, cells, seed=settings.seed)
+            fit_recentring(stored, cells, seed=settings.seed, device=torch_device)
     stored.params |= {
         "parent": key,
         "method": "rl_finetune",
