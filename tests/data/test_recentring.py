@@ -7,7 +7,7 @@ import torch
 import scperturbrl as spr
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.populations import TrainingEffects
-from scperturbrl.data.recentring import fit_recentring, linear_effects, linear_weights, recentred
+from scperturbrl.data.recentring import _means, fit_recentring, linear_effects, linear_weights, magnitudes, recentred
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import read_generator
 
@@ -53,10 +53,53 @@ def test_only_conditions_that_were_not_trained_on_are_shifted(world):
 def test_generated_means_land_the_chosen_share_of_the_way(world):
     stored, cells = world
     table = cells.table.loc[cells.conditions("test")[:1]]
+    stored.generator.linear.magnitude.fill_(1)
     stored.generator.linear.weight.fill_(0.25)
     quarter = recentred(stored, cells, table, seed=0).shift
     stored.generator.linear.weight.fill_(0.5)
     torch.testing.assert_close(recentred(stored, cells, table, seed=0).shift, 2 * quarter)
+
+
+def test_effects_of_unseen_combinations_are_as_large_as_the_magnitude_says(world):
+    stored, cells = world
+    linear = stored.generator.linear
+    table = cells.table.loc[cells.conditions("test")]
+    linear.weight.fill_(0.5)
+
+    def effects(magnitude):
+        linear.magnitude.fill_(magnitude)
+        means = _means(stored, cells, table, np.ones(len(table), dtype=bool), seed=0, device="cpu")
+        return means.flow + recentred(stored, cells, table, seed=0).shift - means.control
+
+    whole = effects(1.0)
+    torch.testing.assert_close(effects(0.8), 0.8 * whole)
+    told = magnitudes(stored, cells.table)
+    assert set(cells.table.index[told < 1]) == {*cells.conditions("test"), *cells.conditions("validation")}
+    linear.weight.zero_()
+    torch.testing.assert_close(effects(0.8), 0.8 * effects(1.0))
+
+
+def test_the_magnitude_is_that_of_combinations_predicted_without_them(fitted, world):
+    stored, cells = world
+    linear = stored.generator.linear
+    names = [name for name in cells.conditions("train") if "+" in name]
+    assert linear.left_out[2] == len(names)
+    assert 0 < linear.left_out[0] / linear.left_out[1] < 2
+    assert fitted.uns["generator"]["params"]["linear"]["magnitude"] == pytest.approx(float(linear.magnitude))
+
+
+def test_buffered_combinations_make_the_magnitude_smaller():
+    found = {}
+    for name, fraction in (("additive", 0.0), ("buffered", 1.0)):
+        adata = spr.datasets.simulated_perturbseq(
+            n_genes=80, n_singles=8, n_doubles=12, n_cells_per_condition=40, n_controls=150, seed=2,
+            fraction_additive=1 - fraction, fraction_buffered=fraction, fraction_epistatic=0.0,
+        )  # fmt: skip
+        spr.pp.setup_anndata(adata)
+        spr.pp.split(adata, holdout="combinations", fraction=0.25, seed=0)
+        spr.tl.fit_generator(adata, n_steps=60, width=32, n_latent=10, progress=False)
+        found[name] = adata.uns["generator"]["params"]["linear"]["magnitude"]
+    assert found["buffered"] < found["additive"] <= 1
 
 
 def test_the_weight_is_recorded_with_what_it_rests_on(fitted):
@@ -69,13 +112,14 @@ def test_the_weight_is_recorded_with_what_it_rests_on(fitted):
 
 def test_the_weight_does_not_depend_on_test_cells(fitted, world):
     stored, cells = world
-    before = float(stored.generator.linear.weight)
+    linear = stored.generator.linear
+    before = float(linear.weight), float(linear.magnitude)
     spoilt = fitted.copy()
     test = (spoilt.obs["split"] == "test").to_numpy()
     spoilt.X = spoilt.X.toarray()
     spoilt.X[test] = spoilt.X[test][::-1] * 0.5
     fit_recentring(stored, Cells.of(spoilt, Setup.of(spoilt)), seed=0)
-    assert float(stored.generator.linear.weight) == before
+    assert (float(linear.weight), float(linear.magnitude)) == before
 
 
 def test_without_prior_the_flow_is_left_alone(fitted):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scperturbrl.flow.linear_part import LinearPart, recentring_weight
+from scperturbrl.flow.linear_part import LinearPart, agreement, effect_magnitude, recentring_weight
 
 
 @pytest.fixture
@@ -64,6 +64,19 @@ def test_the_weight_is_least_squares_shrunk_towards_the_prior_and_at_most_one_ha
     found = recentring_weight(flow, linear, flow + share * (linear - flow))
     expected = min((n * min(max(share, 0), 1) + 0.25) / (n + 1), 0.5)
     assert found == pytest.approx(expected, abs=1e-4)
+
+
+@given(share=st.floats(-1, 2), n=st.integers(1, 20), evidence=st.floats(0, 8))
+def test_the_magnitude_is_least_squares_shrunk_towards_one_and_at_most_one(share, n, evidence):
+    rng = torch.Generator().manual_seed(n)
+    predicted = torch.randn(n, 4, generator=rng)
+    found = effect_magnitude(agreement(predicted, share * predicted), evidence=evidence)
+    assert found == pytest.approx(min(max((n * share + evidence) / (n + evidence), 0), 1), abs=1e-5)
+
+
+def test_without_conditions_the_magnitude_is_one():
+    nothing = torch.zeros(0, 2)
+    assert effect_magnitude(agreement(nothing, nothing)) == 1
 
 
 @pytest.fixture

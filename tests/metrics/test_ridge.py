@@ -52,6 +52,18 @@ def test_chooses_the_penalty_of_refitting_without_each_condition():
     assert fitted.alpha == alphas[int(np.argmin(errors))]
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_left_out_effects_are_those_of_refitting_without_each_condition(weighted):
+    design, effects, query = screen(7, n_conditions=15)
+    weights = np.random.default_rng(4).uniform(1, 20, len(design)) if weighted else None
+    fitted = ridge_effect(design, effects, design_query=query, weights=weights, alphas=[0.5])
+    scaled = np.ones(len(design)) if weights is None else weights / weights.mean()
+    for i in range(len(design)):
+        others = np.arange(len(design)) != i
+        model = Ridge(alpha=0.5, fit_intercept=False).fit(design[others], effects[others], sample_weight=scaled[others])
+        np.testing.assert_allclose(fitted.left_out[i], model.predict(design[i : i + 1])[0], atol=1e-8)
+
+
 def test_noise_raises_the_penalty():
     chosen = [ridge_effect(*screen(5, noise=noise)[:2], design_query=np.eye(8)).alpha for noise in (0.01, 2.0, 30.0)]
     assert chosen[0] < chosen[1] < chosen[2]

@@ -15,7 +15,7 @@ from scperturbrl._core.random import torch_rng
 from scperturbrl.data.reference import fit_reference
 from scperturbrl.data.training_set import Controls, encode_rows
 from scperturbrl.data.unseen import fit_own_gene, fit_unseen, own_genes, unseen_features
-from scperturbrl.flow.linear_part import recentring_weight
+from scperturbrl.flow.linear_part import agreement, effect_magnitude, recentring_weight
 from scperturbrl.metrics.ridge import ridge_effect
 
 if TYPE_CHECKING:
@@ -45,6 +45,14 @@ class Means(NamedTuple):
         """Those of some conditions."""
         return Means(*(part[index] for part in self))
 
+    def mixed(self, weight: Tensor | float) -> Tensor:
+        """Effects ``(C, d)`` that go the share `weight` of the way from the flow's to the linear ones."""
+        return self.flow + weight * (self.linear - self.flow) - self.control
+
+    def shift(self, weight: Tensor, magnitude: Tensor) -> Tensor:
+        """What brings the flow's means there, with effects `magnitude` times as large; ``(C, d)``."""
+        return weight * (self.linear - self.flow) + (magnitude - 1) * self.mixed(weight)
+
 
 def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
     """Fit the additive ridge of every control group, and of all together, to the effects of the training conditions.
@@ -72,20 +80,21 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
         rows, same = np.unique(design[chosen], axis=0, return_inverse=True)
         mean = pd.DataFrame(latent.numpy()[chosen]).groupby(same.ravel()).mean().to_numpy()
         seen = (rows != 0).any(0)
-        found = ridge_effect(rows[:, seen], mean, design_query=np.eye(int(seen.sum()))).effect
-        linear.coefficients[group, 1:][torch.as_tensor(seen)] = torch.as_tensor(found, dtype=torch.float32)
+        found = ridge_effect(rows[:, seen], mean, design_query=np.eye(int(seen.sum())))
+        linear.coefficients[group, 1:][torch.as_tensor(seen)] = torch.as_tensor(found.effect, dtype=torch.float32)
         linear.covered[group, 1:] = torch.as_tensor(seen, dtype=torch.float32)
+        if group:
+            several = (rows != 0).sum(1) > 1
+            linear.left_out += agreement(*(torch.as_tensor(x[several]).float() for x in (found.left_out, mean)))
     fit_unseen(stored, effects, table["parts"], design, groups)
     fit_own_gene(stored, cells)
 
 
-def fit_recentring(
-    stored: StoredGenerator, cells: Cells, *, seed: int, device: torch.device | str = "cpu"
-) -> None:
-    """Set the weights of the linear part by the validation conditions, which neither it nor the flow was fitted to.
+def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: torch.device | str = "cpu") -> None:
+    """Set weights and magnitude of the linear part by the validation conditions, which neither it nor the flow was fitted to.
 
-    Conditions with a perturbation that training never saw have a weight of their own, chosen by their own kind. The flow runs on
-    `device`.
+    The magnitude is also set by the combinations of training, each predicted from the others. Conditions with a perturbation that
+    training never saw have a weight of their own, chosen by their own kind. The flow runs on `device`.
     """
     names = cells.conditions(keys.VALIDATION, min_cells=MIN_CELLS)
     table = cells.table.loc[names]
@@ -101,6 +110,10 @@ def fit_recentring(
             real[i] = encode_rows(cells, own, stored.generator.space).mean(0)
         weight = recentring_weight(means.flow, means.linear, real, **limits)
         (linear.weight_unseen if prefix else linear.weight).fill_(weight)
+        if not prefix:
+            found = linear.left_out + agreement(means.mixed(weight), real - means.control)
+            linear.magnitude.fill_(effect_magnitude(found))
+            record["magnitude"] = float(linear.magnitude)
         explained = {f"{name}_r2": _explained(getattr(means, name), real, means.control) for name in ("linear", "flow")}
         record |= {
             prefix + name: value for name, value in {"weight": weight, "n_validation": len(rows), **explained}.items()
@@ -118,31 +131,47 @@ def recentred(
 ) -> ConditionBatch:
     """Conditions of `table` as tensors; those that training never saw are shifted towards the linear prediction.
 
-    The gene of a perturbation that training never saw is changed as targeted genes usually are. The flow runs on `device`; the
+    Effects of combinations are made smaller, as far as those of training fell short of their parts. The gene of a perturbation that training never saw is changed as targeted genes usually are. The flow runs on `device`; the
     tensors are on the CPU.
     """
     batch = stored.vocabulary.batch(table)
-    weight, new = linear_weights(stored, table), _has_unseen(stored, table)
-    if not weight.any():
+    weight, magnitude = linear_weights(stored, table), magnitudes(stored, table)
+    moves, new = (weight > 0) | (magnitude < 1), _has_unseen(stored, table)
+    if not moves.any():
         return batch
     shift = torch.zeros(len(table), stored.generator.space.dim)
     # apart, so that what else is asked for does not change the random numbers of the first
     for kind in (~new, new):
-        moved = np.flatnonzero((weight > 0) & kind)
+        moved = np.flatnonzero(moves & kind)
         if len(moved):
             every = np.ones(len(moved), dtype=bool)
             means = _means(stored, cells, table.iloc[moved], every, seed=seed, device=device)
-            shift[moved] = torch.as_tensor(weight[moved, None], dtype=torch.float32) * (means.linear - means.flow)
+            shift[moved] = means.shift(
+                *(torch.as_tensor(x[moved, None], dtype=torch.float32) for x in (weight, magnitude))
+            )
     return replace(batch, shift=shift, own_genes=own_genes(stored, table, batch))
 
 
 def linear_weights(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     """Share ``(C,)`` of the linear part in the mean of each condition of `table`; 0 for trained and for unknown ones."""
     linear = stored.generator.linear
-    known = linear_effects(stored, table, stored.vocabulary.batch(table))[1].numpy()
-    unseen = ~table.index.isin(stored.training_conditions())
     weight = np.where(_has_unseen(stored, table), float(linear.weight_unseen), float(linear.weight))
-    return weight * (known & unseen)
+    return weight * _is_predicted(stored, table)
+
+
+def magnitudes(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
+    """Factor ``(C,)`` of the predicted effect of each condition of `table`.
+
+    It is 1 for those that were trained on, that are unknown, or that have a perturbation that training never saw.
+    """
+    own = _is_predicted(stored, table) & ~_has_unseen(stored, table)
+    return np.where(own, float(stored.generator.linear.magnitude), 1.0)
+
+
+def _is_predicted(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
+    """Whether the linear part says something of a condition that training never saw."""
+    known = linear_effects(stored, table, stored.vocabulary.batch(table))[1].numpy()
+    return known & ~table.index.isin(stored.training_conditions())
 
 
 def uncertainties(
@@ -223,7 +252,8 @@ def _flow_means(
 ) -> Tensor:
     """Mean of 512 latent cells ``(n, d)`` of each of the conditions at `wanted` ``(n,)``, on the CPU."""
     device, found = generator.device, [torch.zeros(0, generator.space.dim)]
-    for some in wanted.split(N_AT_ONCE):
+    for first in range(0, len(wanted), N_AT_ONCE):
+        some = wanted[first : first + N_AT_ONCE]
         start = torch.cat([controls[int(i)] for i in some]).to(device)
         index = some.repeat_interleave(N_CELLS).to(device)
         latent = generator.sample_latent(start, batch, index, torch_rng(seed, 6, device=device))

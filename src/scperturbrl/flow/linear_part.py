@@ -10,9 +10,20 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from scperturbrl.flow.condition_encoder import ConditionBatch
 
-# weights that newer versions added; without them perturbations that were never trained on have no linear prediction
+# weights that newer versions added; without them perturbations that were never trained on have no linear prediction, and
+# predicted effects are not made smaller
 ADDED = {
-    f"linear.{name}" for name in ("weight_unseen", "responses", "from_features", "mapped", "map_error", "own_gene")
+    f"linear.{name}"
+    for name in (
+        "weight_unseen",
+        "responses",
+        "from_features",
+        "mapped",
+        "map_error",
+        "own_gene",
+        "magnitude",
+        "left_out",
+    )
 }
 
 
@@ -40,6 +51,10 @@ class LinearPart(nn.Module):
     weight, weight_unseen
         Share in [0, 1] of the way from the flow's mean to the linear one, of conditions whose perturbations were all trained on,
         and of the others.
+    magnitude
+        Factor in (0, 1] of the predicted effects of conditions whose perturbations were all trained on.
+    left_out
+        ``(3,)`` what :func:`effect_magnitude` needs of the training conditions with several perturbations, each predicted from the others.
     full_dose
         Dose at which the amount is 1.
     responses
@@ -59,6 +74,8 @@ class LinearPart(nn.Module):
     covered: Tensor
     weight: Tensor
     weight_unseen: Tensor
+    magnitude: Tensor
+    left_out: Tensor
     full_dose: Tensor
     responses: Tensor
     from_features: Tensor
@@ -83,6 +100,8 @@ class LinearPart(nn.Module):
         self.register_buffer("weight", torch.tensor(0.0))
         self.register_buffer("full_dose", torch.tensor(1.0))
         self.register_buffer("weight_unseen", torch.tensor(0.0))
+        self.register_buffer("magnitude", torch.tensor(1.0))
+        self.register_buffer("left_out", torch.zeros(3))
         self.register_buffer("responses", torch.zeros(n_genes if n_responses else 0, n_responses))
         self.register_buffer("from_features", torch.zeros(n_groups + 1, 1 + (n_responses or n_features), n_latent))
         self.register_buffer("mapped", torch.zeros(n_groups + 1))
@@ -158,3 +177,29 @@ def recentring_weight(flow: Tensor, linear: Tensor, real: Tensor, *, prior: floa
     found = float(((real - flow) * gap).sum()) / max(size, 1e-12)
     found = min(max(found, 0.0), 1.0)
     return min((found * len(flow) + prior) / (len(flow) + 1), most)
+
+
+def agreement(predicted: Tensor, real: Tensor) -> Tensor:
+    """Inner product of predicted and real effects ``(C, d)``, that of predicted ones with themselves, and C; ``(3,)``."""
+    return torch.stack([(predicted * real).sum(), predicted.square().sum(), torch.tensor(float(len(real)))])
+
+
+def effect_magnitude(found: Tensor, *, evidence: float = 2.0) -> float:
+    """Factor that brings predicted effects closest to the real ones, at most 1.
+
+    Perturbations buffer each other, so that combinations do less than their parts promise; how much less, conditions tell that were
+    predicted without being looked at. Least squares, ``sum predicted * real / sum predicted^2``, with a few more conditions'
+    worth of evidence for a factor of 1. It never magnifies: that would also magnify the error.
+
+    Parameters
+    ----------
+    found
+        ``(3,)`` sum of what :func:`agreement` says of such conditions.
+    evidence
+        Number of conditions that the factor 1 counts for.
+    """
+    product, square, count = found.tolist()
+    if not count or not square:
+        return 1.0
+    more = evidence * square / count
+    return min(max((product + more) / (square + more), 0.0), 1.0)

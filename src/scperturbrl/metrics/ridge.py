@@ -18,10 +18,21 @@ ALPHAS: tuple[float, ...] = tuple(np.logspace(-3, 3, 25).tolist())
 
 
 class RidgeEffect(NamedTuple):
-    """Prediction of :func:`ridge_effect`: `effect` ``(Q, G)``, and `alpha`, the penalty chosen."""
+    """Prediction of :func:`ridge_effect`.
+
+    Attributes
+    ----------
+    effect
+        ``(Q, G)`` predicted effects.
+    alpha
+        Penalty chosen.
+    left_out
+        ``(C, G)`` effect of each training condition as predicted from the others.
+    """
 
     effect: np.ndarray
     alpha: float
+    left_out: np.ndarray
 
 
 def ridge_effect(
@@ -49,8 +60,9 @@ def ridge_effect(
 
     Returns
     -------
-    Effects ``(Q, G)`` and the penalty with the smallest weighted squared error of training conditions left out one at
-    a time. Without an intercept: no perturbation, no effect; nor has a perturbation without training condition.
+    Effects ``(Q, G)``, the penalty with the smallest weighted squared error of training conditions left out one at
+    a time, and what was predicted for these. Without an intercept: no perturbation, no effect; nor has a perturbation without
+    training condition.
 
     Raises
     ------
@@ -75,10 +87,11 @@ def ridge_effect(
     u, s, vt = np.linalg.svd(root * design, full_matrices=False)
     target = root * effects
     projected = u.T @ target
-    errors = [_left_out_error(u, s**2 / (s**2 + alpha), projected, target) for alpha in penalties]
+    errors = [float(np.square(_left_out_error(u, s**2 / (s**2 + a), projected, target)).mean()) for a in penalties]
     alpha = float(penalties[int(np.argmin(errors))])
     coefficients = vt.T @ ((s / (s**2 + alpha))[:, None] * projected)
-    return RidgeEffect(query @ coefficients, alpha)
+    left_out = (target - _left_out_error(u, s**2 / (s**2 + alpha), projected, target)) / root
+    return RidgeEffect(query @ coefficients, alpha, left_out)
 
 
 def _weights(weights: ArrayLike | None, n_conditions: int) -> np.ndarray:
@@ -91,8 +104,8 @@ def _weights(weights: ArrayLike | None, n_conditions: int) -> np.ndarray:
     return checked / checked.mean()
 
 
-def _left_out_error(u: np.ndarray, shrinkage: np.ndarray, projected: np.ndarray, target: np.ndarray) -> float:
+def _left_out_error(u: np.ndarray, shrinkage: np.ndarray, projected: np.ndarray, target: np.ndarray) -> np.ndarray:
     residual = target - u @ (shrinkage[:, None] * projected)
     # The leverage of a condition that alone carries a perturbation tends to 1 with the penalty to 0.
     freedom = np.maximum(1 - (u**2) @ shrinkage, 1e-14)
-    return float(np.square(residual / freedom[:, None]).mean())
+    return residual / freedom[:, None]

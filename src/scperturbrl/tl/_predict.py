@@ -17,7 +17,7 @@ from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.generation import draw_controls, generate_cells, wanted_conditions
 from scperturbrl.data.joined import join_cells
-from scperturbrl.data.recentring import linear_weights, uncertainties
+from scperturbrl.data.recentring import linear_weights, magnitudes, uncertainties
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import condition_frame, read_generator
 
@@ -78,7 +78,8 @@ def predict(
     ``obs["origin"] == "generated"``, ``obs["<key>_source"]`` (the control cell each started from) and
     ``obs["condition"]``. ``uns["prediction"]`` tells how it was made and lists the conditions with ``parts_seen``,
     the number of their perturbations that training saw, ``linear_weight``, the share of the linear part in their
-    mean (how well that predicted validation conditions is in ``uns[key]["params"]["linear"]``), and ``uncertainty``, how far from
+    mean (how well that predicted validation conditions is in ``uns[key]["params"]["linear"]``), ``magnitude``, the factor of their
+    effect by which combinations fell short of their parts, and ``uncertainty``, how far from
     training they are: 0 for conditions that were trained on, else
     :math:`\sqrt{(\lVert f - l \rVert^2 + u e^2) / G}`, a root mean square over the G genes in log-normalised units. f and l are
     the means that the flow and the linear part predict, which agree near what they were fitted to; u is the number of
@@ -139,6 +140,7 @@ def predict(
         .drop(columns=keys.SPLIT)
         .assign(
             linear_weight=linear_weights(stored, table),
+            magnitude=magnitudes(stored, table),
             uncertainty=uncertainties(stored, cells, table, seed=seed, device=own),
         ),
     }
