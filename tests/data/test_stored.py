@@ -14,7 +14,6 @@ from scperturbrl.data.cells import Cells
 from scperturbrl.data.conditions import condition_table
 from scperturbrl.data.generation import draw_controls, wanted_conditions
 from scperturbrl.data.populations import BASELINES, TrainingEffects
-from scperturbrl.data.projection import project
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import check_genes, generator_keys, read_generator, write_generator
 from scperturbrl.data.stored_reference import read_calibration, read_reference
@@ -311,11 +310,3 @@ def test_a_context_without_training_conditions_borrows_those_of_others():
     test = cells.conditions("test")[0]
     own = training.effects[training.conditions.index(test.replace("=T", "=B"))]
     np.testing.assert_allclose(training.predict(cells, test, "matching_mean"), own, atol=1e-6)
-
-
-def test_projections_are_the_components_of_scanpy(toy):
-    import scanpy as sc
-
-    found = project(Cells.of(toy), toy.X.toarray(), n_components=5)
-    expected = sc.pp.pca(toy.X.toarray(), n_comps=5)
-    np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-3)

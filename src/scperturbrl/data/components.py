@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh
@@ -18,13 +18,26 @@ _MANY_GENES = 4000
 _MOST_CELLS, _MOST_CELLS_OF_MANY_GENES = 10_000, 2000
 
 
-def training_components(cells: Cells, *, n_components: int, seed: int = 0) -> np.ndarray:
-    """Loadings ``(G, d)`` of the first principal components of the training cells.
+class TrainingComponents(NamedTuple):
+    """Mean ``(G,)`` of the cells and orthonormal loadings ``(G, d)``."""
+
+    centre: np.ndarray
+    loadings: np.ndarray
+
+    def project(self, matrix: Any) -> np.ndarray:
+        """Coordinates ``(n, d)`` of cells ``(n, G)``, sparse or dense."""
+        return np.asarray(matrix @ self.loadings - self.centre @ self.loadings, dtype=np.float32)
+
+
+def training_components(cells: Cells, *, n_components: int, seed: int = 0) -> TrainingComponents:
+    """Find the first principal components of the training cells, or of all where none of them is left.
 
     Of at most 10,000 of them (2000 where there are more than 4000 genes), read in dense blocks: the product of a sparse
     matrix with itself would be slower by far.
     """
     rows = np.flatnonzero(cells.is_training())
+    if not len(rows):
+        rows = np.arange(len(cells.codes))
     many = len(cells.genes) > _MANY_GENES
     cap = _MOST_CELLS_OF_MANY_GENES if many else _MOST_CELLS
     if len(rows) > cap:
@@ -37,12 +50,17 @@ def training_components(cells: Cells, *, n_components: int, seed: int = 0) -> np
         centred = cells.block(rows) - centre
         _, vectors = _largest(centred @ centred.T, n)
         axes = centred.T @ vectors.astype(np.float32)
-        return axes / np.maximum(np.linalg.norm(axes, axis=0), np.finfo(np.float32).tiny)
+        return TrainingComponents(centre, axes / np.maximum(np.linalg.norm(axes, axis=0), np.finfo(np.float32).tiny))
     covariance = np.zeros((len(centre), len(centre)))
     for index in blocks:
         centred = cells.block(index) - centre
         covariance += centred.T @ centred
-    return _largest(covariance, n)[1].astype(np.float32)
+    return TrainingComponents(centre, _largest(covariance, n)[1].astype(np.float32))
+
+
+def picture_components(cells: Cells) -> TrainingComponents:
+    """The 50 components that the coordinates in ``obsm`` are on, fewer where there are fewer genes or cells."""
+    return training_components(cells, n_components=min(50, len(cells.genes) - 1))
 
 
 def _largest(matrix: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

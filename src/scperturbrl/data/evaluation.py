@@ -78,7 +78,7 @@ class Evaluation:
     @cached_property
     def projection(self) -> np.ndarray:
         """Loadings ``(G, d)`` of the training cells' components, in which cells are compared."""
-        return training_components(self.cells, n_components=N_COMPONENTS)
+        return training_components(self.cells, n_components=N_COMPONENTS).loadings
 
     @cached_property
     def modules(self) -> np.ndarray:

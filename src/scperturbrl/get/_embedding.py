@@ -42,7 +42,7 @@ def embedding(
     key
         Which generated cells.
     basis
-        ``"pca"``: principal components of the observed expression. Another name B is read from ``obsm["X_B"]``
+        ``"pca"``: principal components of the training cells. Another name B is read from ``obsm["X_B"]``
         (observed) and ``obsm["X_B_<key>"]`` (generated).
     color
         What ``value`` holds: the reward by default, a verifier, or a column of ``obs``.
@@ -161,10 +161,11 @@ def _coordinates(adata: AnnData, key: str, basis: str) -> tuple[np.ndarray, np.n
 
 
 def _components(adata: AnnData, key: str, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from scperturbrl.data.projection import project
+    from scperturbrl.data.components import picture_components
 
     cells = Cells.of(adata, Setup.of(adata))
-    observed = project(cells, cells.expression)
+    components = picture_components(cells)
+    observed = components.project(cells.whole("a picture of all cells"))
     # a control row of the layer is the control cell itself, so both must be at the same place
     control = np.flatnonzero(cells.table["is_control"].to_numpy()[cells.codes])
     same_shape = stored.shape == observed.shape
@@ -173,7 +174,7 @@ def _components(adata: AnnData, key: str, stored: np.ndarray) -> tuple[np.ndarra
     if key not in adata.layers:
         msg = f"The cells changed since `{keys.pca(key)}` was written. Call `scperturbrl.tl.generate(adata, key={key!r})` again."
         raise ValueError(msg)
-    return observed, project(cells, adata.layers[key])
+    return observed, components.project(adata.layers[key])
 
 
 def _check_dimensions(dimensions: tuple[int, int], basis: str, available: int) -> None:

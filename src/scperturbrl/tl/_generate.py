@@ -12,8 +12,8 @@ from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl.data.cells import Cells
+from scperturbrl.data.components import picture_components
 from scperturbrl.data.generation import draw_controls, generate_cells
-from scperturbrl.data.projection import project
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import read_generator
 
@@ -59,7 +59,7 @@ def generate(
 
     - ``layers[key_added]``: log-normalised generated cells (CSR float32); control rows hold the control cell itself,
     - ``obs[key_added + "_source"]``: name of the control cell that each started from,
-    - ``obsm["X_pca_" + key_added]``: the generated cells on the components of the observed data.
+    - ``obsm["X_pca_" + key_added]``: the generated cells on the components of the training cells.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def generate(
     source[perturbed] = cells.names.to_numpy()[controls]
     adata.layers[key_added] = layer
     adata.obs[keys.source(key_added)] = source
-    adata.obsm[keys.pca(key_added)] = project(cells, layer)
+    adata.obsm[keys.pca(key_added)] = picture_components(cells).project(layer)
     log.finish(
         started, [f"layers[{key_added!r}]", f"obs[{keys.source(key_added)!r}]", f"obsm[{keys.pca(key_added)!r}]"]
     )
