@@ -42,7 +42,7 @@ class FinetuneSettings:
     """Settings of :func:`finetune`; see :func:`scperturbrl.tl.rl_finetune` for their meaning."""
 
     update_rule: str = "hybrid"
-    n_iterations: int = 60
+    n_iterations: int = 15
     n_conditions: int = 16
     group_size: int = 32
     draws: int = 2

@@ -54,7 +54,7 @@ def rl_finetune(
     calibrate: bool = True,
     update_rule: str = "hybrid",
     pseudo_references: str | None = None,
-    n_iterations: int = 60,
+    n_iterations: int = 15,
     n_conditions: int = 16,
     group_size: int = 32,
     learning_rate: float = 3e-4,
