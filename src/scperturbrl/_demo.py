@@ -39,7 +39,7 @@ class Size:
 FULL = Size(
     simulation={"n_genes": 500, "n_singles": 12, "n_doubles": 36, "n_cells_per_condition": 80, "n_controls": 600},
     fit={"n_steps": 800},
-    finetune={"n_iterations": 40},
+    finetune={},
     n_cells=300,
 )
 FAST = Size(

@@ -47,8 +47,8 @@ class FinetuneSettings:
     group_size: int = 32
     draws: int = 2
     reward_steps: int = 3
-    learning_rate: float = 3e-4
-    warmup: int = 10
+    learning_rate: float = 1e-3
+    warmup: int = 3
     beta: float = 1.0
     anchor: float = 0.1
     energy_budget: float | None = 0.1
@@ -56,7 +56,7 @@ class FinetuneSettings:
     ema_decay: float = 0.9
     energy_steps: int = 2
     energy_group_size: int = 32
-    energy_learning_rate: float = 2e-4
+    energy_learning_rate: float = 6e-4
     energy_anchor: float = 0.3
     gradient_clip: float = 1.0
     check_every: int = 5

@@ -57,7 +57,7 @@ def rl_finetune(
     n_iterations: int = 15,
     n_conditions: int = 16,
     group_size: int = 32,
-    learning_rate: float = 3e-4,
+    learning_rate: float = 1e-3,
     anchor: float = 0.1,
     energy_budget: float | None = 0.1,
     reward_steps: int = 3,
