@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 FOLDER = "pareto"
 ALONE, RECIPE = "alone", "recipe"
 ANCHORS = (0.1, 0.3, 1.0, 3.0)
-DEFAULT_RULE, DEFAULT_ANCHOR, ITERATIONS = "hybrid", 0.1, 60
+DEFAULT_RULE, DEFAULT_ANCHOR, ITERATIONS = "hybrid", 0.1, 15
 RIVAL = "grpo"
-DEFAULT_BUDGETS, RIVAL_BUDGETS = (5, 10, 15, 20, 40), (20, 120)
+DEFAULT_BUDGETS, RIVAL_BUDGETS = (4, 8, 30), (30, 60)
 METRICS = [*CLAIMED, "energy_distance", "mse", "variance_ratio", "pearson_delta_systema", "discrimination"]
 N_CELLS = 500
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from scperturbrl.data.stored_generator import StoredGenerator
     from scperturbrl.flow.condition_encoder import ConditionBatch
     from scperturbrl.flow.generator import Generator
+    from scperturbrl.flow.linear_part import LinearPart
 
 # cells whose mean stands for the flow's mean of a condition, and conditions generated at a time
 N_CELLS, N_AT_ONCE = 512, 8
@@ -73,21 +74,26 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
     amount = linear.amount(torch.tensor(table["dose"].to_numpy(np.float32))).numpy()
     design = _design(table["parts"], stored.vocabulary.tokens) * amount[:, None]
     groups = stored.vocabulary.group_codes(table).numpy()
+    linear.left_out.zero_()
     for group in range(len(stored.vocabulary.groups) + 1):
         chosen = np.flatnonzero(groups == group) if group else np.arange(len(table))
-        if not len(chosen):
-            continue
-        rows, same = np.unique(design[chosen], axis=0, return_inverse=True)
-        mean = pd.DataFrame(latent.numpy()[chosen]).groupby(same.ravel()).mean().to_numpy()
-        seen = (rows != 0).any(0)
-        found = ridge_effect(rows[:, seen], mean, design_query=np.eye(int(seen.sum())))
-        linear.coefficients[group, 1:][torch.as_tensor(seen)] = torch.as_tensor(found.effect, dtype=torch.float32)
-        linear.covered[group, 1:] = torch.as_tensor(seen, dtype=torch.float32)
-        if group:
-            several = (rows != 0).sum(1) > 1
-            linear.left_out += agreement(*(torch.as_tensor(x[several]).float() for x in (found.left_out, mean)))
+        if len(chosen):
+            _fit_group(linear, group, design[chosen], latent.numpy()[chosen])
     fit_unseen(stored, effects, table["parts"], design, groups)
     fit_own_gene(stored, cells)
+
+
+def _fit_group(linear: LinearPart, group: int, design: np.ndarray, latent: np.ndarray) -> None:
+    rows, same = np.unique(design, axis=0, return_inverse=True)
+    mean = pd.DataFrame(latent).groupby(same.ravel()).mean().to_numpy()
+    seen = (rows != 0).any(0)
+    found = ridge_effect(rows[:, seen], mean, design_query=np.eye(int(seen.sum())))
+    linear.coefficients[group, 1:][torch.as_tensor(seen)] = torch.as_tensor(found.effect, dtype=torch.float32)
+    linear.covered[group, 1:] = torch.as_tensor(seen, dtype=torch.float32)
+    if group:
+        # the pooled group has the same conditions once more
+        several = (rows != 0).sum(1) > 1
+        linear.left_out += agreement(*(torch.as_tensor(x[several]).float() for x in (found.left_out, mean)))
 
 
 def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: torch.device | str = "cpu") -> None:
