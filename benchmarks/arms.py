@@ -2,7 +2,8 @@
 
 ``generator_longer`` is trained on for as many CPU seconds as ``generator_rl`` took. ``energy_only`` is post-training without
 rewards, ``rewards_only`` without the energy distance. ``unguarded`` rewards raw scores without anchor, energy distance or
-guard, which is how rewards get hacked. ``best_of_8`` trains nothing: it keeps one in eight cells of ``generator`` by their reward.
+guard, which is how rewards get hacked. ``best_of_8`` trains nothing: it keeps one in eight cells of ``generator`` by their reward;
+nor does ``whole_effects``, which is ``generator`` without the magnitude of unseen effects.
 ``nearest_embedding`` and ``embedding_ridge`` are baselines for perturbations that training never saw.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import scperturbrl as spr
 from benchmarks.adapters import ADAPTERS
@@ -71,6 +74,17 @@ def _best_of_8(adata: AnnData, n_cells: int, seed: int) -> AnnData:
     return made[made.obs["generated_selected"].to_numpy()].copy()
 
 
+def _whole_effects(adata: AnnData, n_cells: int, seed: int) -> AnnData:
+    """What `generator` gives with effects of unseen conditions as large as flow and linear part promise."""
+    stored = adata.uns[BASE]
+    other = {**stored, "weights": {**stored["weights"], "linear.magnitude": np.float32(1)}}
+    adata.uns["whole_effects"] = other
+    try:
+        return spr.tl.predict(adata, key="whole_effects", n_cells=n_cells, seed=seed)
+    finally:
+        del adata.uns["whole_effects"]
+
+
 def finetuned(name: str, **options: Any) -> Arm:
     """``generator`` post-trained with these options of :func:`scperturbrl.tl.rl_finetune`."""
 
@@ -92,6 +106,7 @@ ARMS = {
         finetuned("rewards_only", energy_steps=0),
         finetuned("unguarded", calibrate=False, update_rule="nft", anchor=0.0, energy_steps=0, guard=False),
         Arm("best_of_8", (BASE,), draw=_best_of_8),
+        Arm("whole_effects", (BASE,), draw=_whole_effects),
         Arm("nearest_embedding", draw=nearest_embedding),
         Arm("embedding_ridge", draw=embedding_ridge),
         *(Arm(name) for name in ADAPTERS),
