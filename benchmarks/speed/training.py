@@ -25,6 +25,7 @@ from scperturbrl.flow.observation import Observation
 from scperturbrl.flow.observation_nb import NegativeBinomialObservation
 from scperturbrl.flow.velocity import Velocity
 from scperturbrl.flow.velocity_transformer import VelocityTransformer
+from scperturbrl.rl.finetuner import FinetuneSettings
 from scperturbrl.rl.yardstick import Yardstick
 from scperturbrl.verifiers import Verifier
 
@@ -162,7 +163,8 @@ def _post_training(adata: AnnData, n_iterations: int, per_step: float) -> list[R
         spr.tl.rl_finetune(adata, n_iterations=n_iterations)
     name = "post-training"
     share = spent["network"] / spent["all"]
-    default = 60 * spent["all"] / n_iterations
+    rounds = FinetuneSettings().n_iterations
+    default = rounds * spent["all"] / n_iterations
     steps = FitSettings().n_steps
     fitting = steps * per_step
     return [
@@ -171,7 +173,7 @@ def _post_training(adata: AnnData, n_iterations: int, per_step: float) -> list[R
         Row(PART, f"{name}, share in the verifiers", spent["verifiers"] / spent["all"], "of all"),
         Row(
             PART,
-            f"{name}, 60 iterations",
+            f"{name}, {rounds} iterations",
             default,
             "s",
             f"half of {steps:,} steps of fitting, {fitting / 2:.1f} s",

@@ -113,6 +113,7 @@ def test_the_weight_is_recorded_with_what_it_rests_on(fitted):
 def test_the_weight_does_not_depend_on_test_cells(fitted, world):
     stored, cells = world
     linear = stored.generator.linear
+    fit_recentring(stored, cells, seed=0)
     before = float(linear.weight), float(linear.magnitude)
     spoilt = fitted.copy()
     test = (spoilt.obs["split"] == "test").to_numpy()
