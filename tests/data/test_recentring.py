@@ -102,6 +102,26 @@ def test_buffered_combinations_make_the_magnitude_smaller():
     assert found["buffered"] < found["additive"] <= 1
 
 
+def test_a_new_context_has_no_magnitude():
+    adata = spr.datasets.simulated_perturbseq(
+        n_genes=60,
+        n_singles=4,
+        n_doubles=0,
+        n_cells_per_condition=20,
+        n_controls=80,
+        cell_types=("T", "B", "M"),
+        seed=0,
+    )
+    spr.pp.setup_anndata(adata, covariate_keys=["cell_type"])
+    spr.pp.split(adata, holdout="cell_type", values=["T"], seed=0)
+    spr.tl.fit_generator(adata, n_steps=20, width=16, n_latent=6, progress=False)
+    stored, cells = read_generator(adata, "generator"), Cells.of(adata, Setup.of(adata))
+    assert stored.params["linear"]["magnitude"] == 1
+    assert (linear_weights(stored, cells.table) > 0).any()
+    stored.generator.linear.magnitude.fill_(0.5)
+    assert (magnitudes(stored, cells.table) == 1).all()
+
+
 def test_the_weight_is_recorded_with_what_it_rests_on(fitted):
     record = fitted.uns["generator"]["params"]["linear"]
     assert record["n_validation"] > 0

@@ -99,7 +99,7 @@ def _fit_group(linear: LinearPart, group: int, design: np.ndarray, latent: np.nd
 def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: torch.device | str = "cpu") -> None:
     """Set weights and magnitude of the linear part by the validation conditions, which neither it nor the flow was fitted to.
 
-    The magnitude is also set by the combinations of training, each predicted from the others. Conditions with a perturbation that
+    The magnitude is that of combinations, and is also set by those of training, each predicted from the others. Conditions with a perturbation that
     training never saw have a weight of their own, chosen by their own kind. The flow runs on `device`.
     """
     names = cells.conditions(keys.VALIDATION, min_cells=MIN_CELLS)
@@ -117,8 +117,9 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: 
         weight = recentring_weight(means.flow, means.linear, real, **limits)
         (linear.weight_unseen if prefix else linear.weight).fill_(weight)
         if not prefix:
-            found = linear.left_out + agreement(means.mixed(weight), real - means.control)
-            linear.magnitude.fill_(effect_magnitude(found))
+            combined = torch.as_tensor(_is_combination(cells.table.iloc[rows]))
+            found = agreement(means.mixed(weight)[combined], (real - means.control)[combined])
+            linear.magnitude.fill_(effect_magnitude(linear.left_out + found))
             record["magnitude"] = float(linear.magnitude)
         explained = {f"{name}_r2": _explained(getattr(means, name), real, means.control) for name in ("linear", "flow")}
         record |= {
@@ -168,10 +169,15 @@ def linear_weights(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
 def magnitudes(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     """Factor ``(C,)`` of the predicted effect of each condition of `table`.
 
-    It is 1 for those that were trained on, that are unknown, or that have a perturbation that training never saw.
+    It is 1 for those that were trained on, that are unknown, that are no combinations, or that have a perturbation that training
+    never saw.
     """
-    own = _is_predicted(stored, table) & ~_has_unseen(stored, table)
+    own = _is_predicted(stored, table) & ~_has_unseen(stored, table) & _is_combination(table)
     return np.where(own, float(stored.generator.linear.magnitude), 1.0)
+
+
+def _is_combination(table: pd.DataFrame) -> np.ndarray:
+    return (table["parts"].str.len() > 1).to_numpy(dtype=bool)
 
 
 def _is_predicted(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:

@@ -52,7 +52,7 @@ class LinearPart(nn.Module):
         Share in [0, 1] of the way from the flow's mean to the linear one, of conditions whose perturbations were all trained on,
         and of the others.
     magnitude
-        Factor in (0, 1] of the predicted effects of conditions whose perturbations were all trained on.
+        Factor in [0, 1] of the predicted effects of combinations whose perturbations were all trained on.
     left_out
         ``(3,)`` what :func:`effect_magnitude` needs of the training conditions with several perturbations, each predicted from the others.
     full_dose
