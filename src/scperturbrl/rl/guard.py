@@ -75,7 +75,7 @@ class Guard:
 
     limits: GuardLimits = field(default_factory=GuardLimits)
     active: bool = True
-    patience: int = 4
+    patience: int = 2
     in_a_row: int = 0
     start: Vitals | None = None
     good: list[Tensor] = field(default_factory=list)
