@@ -2,7 +2,7 @@
 
 ``generator_longer`` is trained on for as many CPU seconds as ``generator_rl`` took. ``energy_only`` is post-training without
 rewards, ``rewards_only`` without the energy distance. ``unguarded`` rewards raw scores without anchor, energy distance or
-guard, which is how rewards get hacked. ``best_of_8`` trains nothing: it keeps one in eight cells of ``generator`` by their reward;
+guard, which is how rewards get hacked; ``unguarded_60`` does so for 60 rounds. ``best_of_8`` trains nothing: it keeps one in eight cells of ``generator`` by their reward;
 nor does ``whole_effects``, which is ``generator`` without the magnitude of unseen effects.
 ``nearest_embedding`` and ``embedding_ridge`` are baselines for perturbations that training never saw.
 """
@@ -95,6 +95,13 @@ def finetuned(name: str, **options: Any) -> Arm:
     return Arm(name, (BASE,), make)
 
 
+UNGUARDED: dict[str, Any] = {
+    "calibrate": False,
+    "update_rule": "nft",
+    "anchor": 0.0,
+    "energy_steps": 0,
+    "guard": False,
+}
 ARMS = {
     arm.name: arm
     for arm in (
@@ -104,7 +111,8 @@ ARMS = {
         finetuned(RL),
         finetuned("energy_only", reward_steps=0),
         finetuned("rewards_only", energy_steps=0),
-        finetuned("unguarded", calibrate=False, update_rule="nft", anchor=0.0, energy_steps=0, guard=False),
+        finetuned("unguarded", **UNGUARDED),
+        finetuned("unguarded_60", n_iterations=60, **UNGUARDED),
         Arm("best_of_8", (BASE,), draw=_best_of_8),
         Arm("whole_effects", (BASE,), draw=_whole_effects),
         Arm("nearest_embedding", draw=nearest_embedding),

@@ -1,7 +1,7 @@
 """Draw how rewards are hacked: ``python docs/make_hacking.py RESULTS`` writes ``docs/_static/hacking.svg``.
 
 ``RESULTS`` is the folder of the benchmark: ``python -m benchmarks main --suites simulated --seeds 2 --models baselines
-generator generator_rl unguarded --out RESULTS``.
+generator generator_rl unguarded_60 --out RESULTS``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import pandas as pd
 
 import scperturbrl as spr
 
-MODELS = ["generator", "generator_rl", "unguarded"]
+MODELS = ["generator", "generator_rl", "unguarded_60"]
 FILES = ("baselines", *MODELS)
 TITLES = {
-    "unguarded": "Unguarded",
+    "unguarded_60": "Unguarded, 60 rounds",
     "generator_rl": "With the defaults, the same cells",
 }
 
