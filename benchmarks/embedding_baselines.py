@@ -60,7 +60,7 @@ def _moved(
         msg = "the embedding baselines need single perturbations of measured genes"
         raise NotApplicable(msg)
     known = [parts.iloc[i][0] for i in alone]
-    embeddings = gene_embeddings(training_components(cells, n_components=N_COMPONENTS), genes)
+    embeddings = gene_embeddings(training_components(cells, n_components=N_COMPONENTS).loadings, genes)
     embeddings = embeddings.div(np.linalg.norm(embeddings, axis=1), axis=0).fillna(0.0)
     others = without_own_genes(training.effects[alone], [(name,) for name in known], genes)
     found = predict(embeddings.loc[known].to_numpy(), others, embeddings.loc[wanted].to_numpy())

@@ -46,7 +46,7 @@ def draw(adata: ad.AnnData) -> plt.Figure:
     figure, axes = plt.subplots(1, 3, figsize=(12.5, 4.3), layout="constrained")
     for ax, (key, title) in zip(axes, TITLES.items(), strict=False):
         spr.pl.training_history(adata, key=key, panels="proxy_gold", ax=ax)
-        ax.set(title=title, ylim=(-1, 1), ylabel="0 control cells, 1 real cells")
+        ax.set(title=title, ylim=(-1.1, 1), ylabel="0 control cells, 1 real cells")
     spr.pl.verifier_agreement(adata, verifier="pearson_topk", metric="energy_distance", models=MODELS, ax=axes[2])
     axes[2].set_title("Held-out combinations of two data sets")
     for ax in axes:

@@ -122,7 +122,7 @@ def energy_row(adata: ad.AnnData, *, repeats: int = 3) -> Row:
     """Every condition against the control cells on 50 components."""
     import pertpy as pt
 
-    points = np.asarray(adata.X @ training_components(Cells.of(adata), n_components=50))
+    points = np.asarray(adata.X @ training_components(Cells.of(adata), n_components=50).loadings)
     sub = ad.AnnData(np.zeros((len(points), 1), np.float32), adata.obs[["perturbation"]].copy(), obsm={"X_pca": points})
     group = sub.obs["perturbation"].to_numpy()
     names = [name for name in sub.obs["perturbation"].cat.categories if name != "control"]
