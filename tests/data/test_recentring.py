@@ -6,8 +6,9 @@ import torch
 
 import scperturbrl as spr
 from scperturbrl.data.cells import Cells
+from scperturbrl.data.means import linear_effects, predicted_means
 from scperturbrl.data.populations import TrainingEffects
-from scperturbrl.data.recentring import _means, fit_recentring, linear_effects, linear_weights, magnitudes, recentred
+from scperturbrl.data.recentring import fit_recentring, linear_weights, magnitudes, recentred
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import read_generator
 
@@ -68,7 +69,7 @@ def test_effects_of_unseen_combinations_are_as_large_as_the_magnitude_says(world
 
     def effects(magnitude):
         linear.magnitude.fill_(magnitude)
-        means = _means(stored, cells, table, np.ones(len(table), dtype=bool), seed=0, device="cpu")
+        means = predicted_means(stored, cells, table, np.ones(len(table), dtype=bool), seed=0, device="cpu")
         return means.flow + recentred(stored, cells, table, seed=0).shift - means.control
 
     whole = effects(1.0)

@@ -10,10 +10,12 @@ from sklearn.linear_model import RidgeCV
 
 import scperturbrl as spr
 from scperturbrl.data.cells import Cells
+from scperturbrl.data.means import linear_effects
 from scperturbrl.data.populations import TrainingEffects
-from scperturbrl.data.recentring import linear_effects, linear_weights, recentred, uncertainties
+from scperturbrl.data.recentring import linear_weights, recentred
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import read_generator
+from scperturbrl.data.uncertainty import uncertainties
 from scperturbrl.data.unseen import gene_responses, without_own_genes
 from scperturbrl.metrics.ridge import ALPHAS
 

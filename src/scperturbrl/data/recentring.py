@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from scperturbrl._core import keys
-from scperturbrl._core.random import torch_rng
+from scperturbrl.data.means import linear_effects, predicted_means
 from scperturbrl.data.reference import fit_reference
 from scperturbrl.data.training_set import Controls, encode_rows
-from scperturbrl.data.unseen import fit_own_gene, fit_unseen, own_genes, unseen_features
+from scperturbrl.data.unseen import fit_own_gene, fit_unseen, own_genes
 from scperturbrl.flow.linear_part import agreement, effect_magnitude, recentring_weight
 from scperturbrl.metrics.ridge import ridge_effect
 
@@ -24,35 +24,11 @@ if TYPE_CHECKING:
     from scperturbrl.data.cells import Cells
     from scperturbrl.data.stored_generator import StoredGenerator
     from scperturbrl.flow.condition_encoder import ConditionBatch
-    from scperturbrl.flow.generator import Generator
     from scperturbrl.flow.linear_part import LinearPart
 
-# cells whose mean stands for the flow's mean of a condition, and conditions generated at a time
-N_CELLS, N_AT_ONCE = 512, 8
 MIN_CELLS = 10
 # of a perturbation that it never saw the flow knows no more than the straight line, so this may take over
 UNSEEN = {"prior": 0.5, "most": 1.0}
-
-
-class Means(NamedTuple):
-    """Latent means ``(C, d)`` of control cells, by the flow and by the linear part, and whether the last is known ``(C,)``."""
-
-    control: Tensor
-    flow: Tensor
-    linear: Tensor
-    known: Tensor
-
-    def select(self, index: Tensor) -> Means:
-        """Those of some conditions."""
-        return Means(*(part[index] for part in self))
-
-    def mixed(self, weight: Tensor | float) -> Tensor:
-        """Effects ``(C, d)`` that go the share `weight` of the way from the flow's to the linear ones."""
-        return self.flow + weight * (self.linear - self.flow) - self.control
-
-    def shift(self, weight: Tensor, magnitude: Tensor) -> Tensor:
-        """What brings the flow's means there, with effects `magnitude` times as large; ``(C, d)``."""
-        return weight * (self.linear - self.flow) + (magnitude - 1) * self.mixed(weight)
 
 
 def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
@@ -108,7 +84,7 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: 
     linear = stored.generator.linear
     record: dict[str, float] = {}
     for kind, prefix, limits in ((~new, "", {}), (new, "unseen_", UNSEEN)):
-        means = _means(stored, cells, table, kind, seed=seed, device=device)
+        means = predicted_means(stored, cells, table, kind, seed=seed, device=device)
         means, rows = means.select(means.known), np.asarray(cells.rows(names), dtype=int)[means.known.numpy()]
         real = torch.zeros_like(means.flow)
         for i, row in enumerate(rows):
@@ -152,7 +128,7 @@ def recentred(
         moved = np.flatnonzero(moves & kind)
         if len(moved):
             every = np.ones(len(moved), dtype=bool)
-            means = _means(stored, cells, table.iloc[moved], every, seed=seed, device=device)
+            means = predicted_means(stored, cells, table.iloc[moved], every, seed=seed, device=device)
             shift[moved] = means.shift(
                 *(torch.as_tensor(x[moved, None], dtype=torch.float32) for x in (weight, magnitude))
             )
@@ -186,91 +162,9 @@ def _is_predicted(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     return known & ~table.index.isin(stored.training_conditions())
 
 
-def uncertainties(
-    stored: StoredGenerator,
-    cells: Cells,
-    table: pd.DataFrame,
-    *,
-    seed: int,
-    device: torch.device | str = "cpu",
-) -> np.ndarray:
-    r"""How far from training each condition of `table` is ``(C,)``, as a root mean square over genes, log-normalised.
-
-    Two models that were fitted to the same cells in different ways agree near them: with the mean of the flow :math:`f`, that of
-    the linear part :math:`l`, both in expression, and :math:`u` perturbations that training never saw it is
-
-    .. math:: \sqrt{(\lVert f - l \rVert^2 + u e^2) / G},
-
-    where :math:`e^2` is the squared error of the linear map from features for a perturbation left out. 0 for conditions that were
-    trained on and for controls; NaN where the linear part is silent.
-    """
-    tokens = set(stored.vocabulary.tokens)
-    n_unseen = np.array([sum(part not in tokens for part in parts) for parts in table["parts"]])
-    found = np.zeros(len(table))
-    far = ~table.index.isin(stored.training_conditions()) & (table["parts"].str.len() > 0).to_numpy()
-    for kind in (far & (n_unseen == 0), far & (n_unseen > 0)):
-        rows = np.flatnonzero(kind)
-        if not len(rows):
-            continue
-        own = table.iloc[rows]
-        means = _means(stored, cells, own, np.ones(len(rows), dtype=bool), seed=seed, device=device)
-        square = (means.flow - means.linear).square().sum(1).numpy().astype(float)
-        square += n_unseen[rows] * _map_error(stored, own)
-        scale = float(stored.generator.space.scale)
-        found[rows] = np.where(means.known.numpy(), scale * np.sqrt(square / len(stored.genes)), np.nan)
-    return found
-
-
-def _map_error(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
-    linear, group = stored.generator.linear, stored.vocabulary.group_codes(table)
-    return torch.where(linear.mapped[group].bool(), linear.map_error[group], linear.map_error[0]).numpy()
-
-
-def linear_effects(stored: StoredGenerator, table: pd.DataFrame, batch: ConditionBatch) -> tuple[Tensor, Tensor]:
-    """Latent effects ``(C, d)`` of the linear part, and whether they mean anything ``(C,)``."""
-    features = unseen_features(stored, table, batch.features)
-    return stored.generator.linear(batch, stored.vocabulary.group_codes(table), features)
-
-
 def _has_unseen(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     tokens = set(stored.vocabulary.tokens)
     return np.array([not tokens.issuperset(parts) for parts in table["parts"]], dtype=bool)
-
-
-def _means(
-    stored: StoredGenerator,
-    cells: Cells,
-    table: pd.DataFrame,
-    use: np.ndarray,
-    *,
-    seed: int,
-    device: torch.device | str,
-) -> Means:
-    """Means of the conditions of `table`; known are at most those of `use`."""
-    batch = stored.vocabulary.batch(table)
-    effect, known = linear_effects(stored, table, batch)
-    known &= torch.as_tensor(use)
-    control, own = _control_latents(stored, cells, table["group"].tolist())
-    flow = torch.zeros_like(effect)
-    wanted = torch.nonzero(known).flatten()
-    flow[wanted] = _flow_means(stored.generator.to(device), batch.to(device), wanted, own, seed)
-    stored.generator.cpu()
-    return Means(control, flow, control + effect, known)
-
-
-@torch.no_grad()
-def _flow_means(
-    generator: Generator, batch: ConditionBatch, wanted: Tensor, controls: Sequence[Tensor], seed: int
-) -> Tensor:
-    """Mean of 512 latent cells ``(n, d)`` of each of the conditions at `wanted` ``(n,)``, on the CPU."""
-    device, found = generator.device, [torch.zeros(0, generator.space.dim)]
-    for first in range(0, len(wanted), N_AT_ONCE):
-        some = wanted[first : first + N_AT_ONCE]
-        start = torch.cat([controls[int(i)] for i in some]).to(device)
-        index = some.repeat_interleave(N_CELLS).to(device)
-        latent = generator.sample_latent(start, batch, index, torch_rng(seed, 6, device=device))
-        found.append(latent.view(len(some), N_CELLS, -1).mean(1).cpu())
-    return torch.cat(found)
 
 
 def _explained(means: Tensor, real: Tensor, control: Tensor) -> float:
@@ -278,19 +172,6 @@ def _explained(means: Tensor, real: Tensor, control: Tensor) -> float:
     if not len(real):
         return float("nan")
     return 1 - float((real - means).square().sum() / (real - control).square().sum())
-
-
-def _control_latents(stored: StoredGenerator, cells: Cells, groups: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
-    """Mean latent control cell ``(C, d)`` of each group, and 512 of them that have that mean."""
-    controls, found = Controls.of(cells), {}
-    for group in dict.fromkeys(groups):
-        start, count = controls.run(group)
-        latent = encode_rows(cells, controls.rows[start : start + count], stored.generator.space)
-        chosen = latent[torch.arange(N_CELLS) * count // N_CELLS]
-        found[group] = latent.mean(0), chosen + latent.mean(0) - chosen.mean(0)
-    mean = [found[group][0] for group in groups]
-    empty = torch.zeros(0, stored.generator.space.dim)
-    return torch.stack(mean) if mean else empty, [found[group][1] for group in groups]
 
 
 def _design(parts: pd.Series, tokens: Sequence[str]) -> np.ndarray:

@@ -17,9 +17,10 @@ from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells import Cells
 from scperturbrl.data.generation import draw_controls, generate_cells, wanted_conditions
 from scperturbrl.data.joined import join_cells
-from scperturbrl.data.recentring import linear_weights, magnitudes, uncertainties
+from scperturbrl.data.recentring import linear_weights, magnitudes
 from scperturbrl.data.registry import Setup
 from scperturbrl.data.stored_generator import condition_frame, read_generator
+from scperturbrl.data.uncertainty import uncertainties
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
