@@ -114,7 +114,8 @@ def fit_generator(
     prior
         ``"linear"`` moves the mean of generated cells of a condition that training never saw towards that of the
         additive ridge (of a new context: the mean shift), by a share of at most one half that validation conditions choose;
-        spread and shape stay the flow's. A condition with a perturbation that training never saw is moved towards what `embeddings`, or the
+        spread and shape stay the flow's. The effect of an unseen combination is then multiplied by a magnitude of at most 1, by which
+        those of validation and training fell short of their parts. A condition with a perturbation that training never saw is moved towards what `embeddings`, or the
         responses of its gene to the training conditions, say of it, by a share that held-out perturbations choose; and the gene itself
         changes as targeted genes usually do. ``"none"`` leaves the flow alone.
     source
