@@ -12,7 +12,6 @@ from scperturbrl.data.cells import Cells
 @pytest.mark.parametrize("many", [4000, 10])
 def test_components_are_those_of_sklearn(ready_toy, monkeypatch, many):
     monkeypatch.setattr(components, "_MANY_GENES", many)
-    monkeypatch.setattr(components, "_ROWS", 50)
     cells = Cells.of(ready_toy)
     block = cells.block(np.flatnonzero(cells.is_training())).astype(np.float64)
     expected = PCA(6, svd_solver="full").fit(block).components_

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.linalg import eigh
+import torch
 
 from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.pca import largest_eigenvectors, principal_components
 
 if TYPE_CHECKING:
     from scperturbrl.data.cells import Cells
 
-_ROWS = 1024
 # Beyond this many genes their covariance costs more than that of a sample of cells.
 _MANY_GENES = 4000
 _MOST_CELLS, _MOST_CELLS_OF_MANY_GENES = 10_000, 2000
@@ -43,27 +43,17 @@ def training_components(cells: Cells, *, n_components: int, seed: int = 0) -> Tr
     if len(rows) > cap:
         rows = np.sort(numpy_rng(seed).choice(rows, cap, replace=False))
     n = min(n_components, len(cells.genes), len(rows))
-    blocks = [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)]
-    mean = sum(cells.block(index).sum(0, dtype=np.float64) for index in blocks) / len(rows)
-    centre = mean.astype(np.float32)
-    if many:
-        centred = cells.block(rows) - centre
-        _, vectors = _largest(centred @ centred.T, n)
-        axes = centred.T @ vectors.astype(np.float32)
-        return TrainingComponents(centre, axes / np.maximum(np.linalg.norm(axes, axis=0), np.finfo(np.float32).tiny))
-    covariance = np.zeros((len(centre), len(centre)))
-    for index in blocks:
-        centred = cells.block(index) - centre
-        covariance += centred.T @ centred
-    return TrainingComponents(centre, _largest(covariance, n)[1].astype(np.float32))
+    if not many:
+        found = principal_components(cells, rows, n)
+        return TrainingComponents(found.mean, found.loadings)
+    block = cells.block(rows)
+    centre = block.mean(0, dtype=np.float64).astype(np.float32)
+    centred = block - centre
+    _, vectors = largest_eigenvectors(torch.as_tensor(centred @ centred.T).double(), n)
+    axes = centred.T @ vectors.astype(np.float32)
+    return TrainingComponents(centre, axes / np.maximum(np.linalg.norm(axes, axis=0), np.finfo(np.float32).tiny))
 
 
 def picture_components(cells: Cells) -> TrainingComponents:
     """The 50 components that the coordinates in ``obsm`` are on, fewer where there are fewer genes or cells."""
     return training_components(cells, n_components=min(50, len(cells.genes) - 1))
-
-
-def _largest(matrix: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    size = len(matrix)
-    values, vectors = eigh(np.asarray(matrix, dtype=np.float64), subset_by_index=(size - n, size - 1))
-    return values[::-1], vectors[:, ::-1]

@@ -35,18 +35,18 @@ def principal_components(
     for _, block in cells.pieces(rows):
         centred = torch.as_tensor(dense(block) - mean.astype(np.float32)).to(device)
         covariance += centred.T @ centred
-    variance, vectors = _last_eigenvectors(covariance / (n - 1), n_components)
-    loadings = vectors[:, ::-1]
+    variance, loadings = largest_eigenvectors(covariance / (n - 1), n_components)
     # the sign is arbitrary: the largest loading is made positive
     loadings = loadings * np.sign(loadings[np.abs(loadings).argmax(0), np.arange(n_components)])
-    return Components(*(np.asarray(x, dtype=np.float32) for x in (mean, loadings, variance[::-1])))
+    return Components(*(np.asarray(x, dtype=np.float32) for x in (mean, loadings, variance)))
 
 
-def _last_eigenvectors(matrix: torch.Tensor, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The `n` largest eigenvalues, in rising order, and their vectors as columns."""
+def largest_eigenvectors(matrix: torch.Tensor, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `n` largest eigenvalues of a symmetric matrix, falling, and their vectors as columns."""
     if matrix.device.type == "cpu":
         size = len(matrix)
         # only those that are asked for, which torch cannot do
-        return eigh(matrix.numpy(), subset_by_index=(size - n, size - 1), overwrite_a=True)
-    values, vectors = torch.linalg.eigh(matrix)
-    return values[-n:].cpu().numpy(), vectors[:, -n:].cpu().numpy()
+        values, vectors = eigh(matrix.numpy(), subset_by_index=(size - n, size - 1))
+    else:
+        values, vectors = (found[..., -n:].cpu().numpy() for found in torch.linalg.eigh(matrix))
+    return values[::-1], vectors[:, ::-1]
