@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HELD_OUT = "held-out"
+PARTS = ("rewards_only", "energy_only")
+WHOLE = ("unguarded", "best_of_8")
+WHOLE_EFFECTS = "whole_effects"
+UNREWARDED = ("pearson_delta_systema", "discrimination")
 
 
 def generator_lines(results: pd.DataFrame) -> str:
@@ -57,6 +61,46 @@ def post_training_lines(results: pd.DataFrame) -> str:
         cells.append(f"{int((change > 0).all(axis=1).sum())} of {len(change)}")
         cells += [_range(means[metric][RL] / means[metric][LONGER], 3) for metric in ("energy_distance", "mmd")]
         cells.append(_verdicts(rows))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def arm_lines(results: pd.DataFrame) -> str:
+    """What each part of post-training does, beside training on for as long; data sets on which the parts were measured."""
+    heads = ["data set", "arm", *(COLUMNS[metric] for metric in CLAIMED), "all four raised", "E-distance"]
+    heads += ["variance ratio", "Systema Pearson", "discrimination", "CPU s"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for name, rows in results.groupby("suite", sort=False):
+        means = _means(rows)
+        measured = set(means.columns.get_level_values("model"))
+        if not {LONGER, *PARTS} <= measured:
+            continue
+        seconds = rows.drop_duplicates(["model", "seed"]).groupby("model")["cpu_seconds"].median()
+        for arm in (BASE, RL, *(arm for arm in [*PARTS, *WHOLE] if arm in measured)):
+            change = {metric: means[metric][arm] - means[metric][LONGER] for metric in [*CLAIMED, *UNREWARDED]}
+            raised = pd.DataFrame(change)[CLAIMED].gt(0).all(axis=1)[change[CLAIMED[0]].notna()]
+            cells = [str(name), f"`{arm}`", *(f"{change[metric].median():+.4f}" for metric in CLAIMED)]
+            cells += [f"{int(raised.sum())} of {len(raised)}"]
+            cells += [_range(means["energy_distance"][arm] / means["energy_distance"][LONGER], 2)]
+            cells += [f"{means['variance_ratio'][arm].median():.2f}"]
+            cells += [*(f"{change[metric].median():+.4f}" for metric in UNREWARDED), f"{seconds[arm]:.0f}"]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def magnitude_lines(results: pd.DataFrame) -> str:
+    """The generator beside itself with effects of unseen combinations as large as predicted: ratios, below 1 it is closer."""
+    lines = ["| data set | seeds | E-distance | closer | MSE | Pearson delta |", "|---" * 6 + "|"]
+    for name, rows in results.groupby("suite", sort=False):
+        means = _means(rows)
+        if WHOLE_EFFECTS not in means.columns.get_level_values("model"):
+            continue
+        distance, error = (
+            (means[metric][BASE] / means[metric][WHOLE_EFFECTS]).dropna() for metric in ("energy_distance", "mse")
+        )
+        change = means["pearson_delta"][BASE] - means["pearson_delta"][WHOLE_EFFECTS]
+        cells = [str(name).replace("_", " "), str(len(distance)), _range(distance, 2), str(int((distance < 1).sum()))]
+        cells += [_range(error, 2), f"{change.median():+.4f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -174,5 +174,26 @@ def test_the_overview_counts_seeds_and_picks_the_best_baseline():
     trained = overview.post_training_lines(table).splitlines()[-1]
     assert "| +0.2000 (3/3) | +0.1000 (2/3) |" in trained
     assert "| 2 of 3 | 0.900 (0.500 to 2.000) |" in trained
+    assert overview.arm_lines(table).count("\n") == 2
+    assert overview.magnitude_lines(table).count("\n") == 2
     negative = table.assign(value=table["value"].where(table["model"] != "additive", -table["value"]))
     assert "(additive) | - |" in overview.generator_lines(negative)
+
+
+def test_the_overview_sets_parts_and_the_magnitude_beside_the_generator():
+    models = ["generator", "generator_longer", "generator_rl", "rewards_only", "energy_only", "whole_effects"]
+    metrics = [*overview.CLAIMED, *overview.UNREWARDED, "energy_distance", "variance_ratio", "mse", "pearson_delta"]
+    rows = [row for model in models for metric in metrics for row in line(model, metric, [0.5, 0.5, 0.5])]
+    table = pd.DataFrame(rows).assign(cpu_seconds=7.0)
+    raised = (table["model"] == "rewards_only") & table["metric"].isin(overview.CLAIMED) & (table["seed"] != 1)
+    table.loc[raised, "value"] = 0.7
+    # one score alone does not count
+    table.loc[(table["model"] == "energy_only") & (table["metric"] == overview.CLAIMED[0]), "value"] = 0.9
+    table.loc[(table["model"] == "whole_effects") & (table["metric"] == "energy_distance"), "value"] = [1.0, 0.25, 2.0]
+    arms = overview.arm_lines(table).splitlines()[2:]
+    assert [row.split("`")[1] for row in arms] == ["generator", "generator_rl", "rewards_only", "energy_only"]
+    assert "| +0.2000 | +0.2000 | +0.2000 | +0.2000 | 2 of 3 | 1.00 (1.00 to 1.00) | 0.50 |" in arms[2]
+    assert "| +0.4000 | +0.0000 | +0.0000 | +0.0000 | 0 of 3 |" in arms[3]
+    assert (
+        overview.magnitude_lines(table).splitlines()[-1].startswith("| some set | 3 | 0.50 (0.25 to 2.00) | 2 | 1.00")
+    )
