@@ -74,15 +74,12 @@ def _best_of_8(adata: AnnData, n_cells: int, seed: int) -> AnnData:
     return made[made.obs["generated_selected"].to_numpy()].copy()
 
 
-def _whole_effects(adata: AnnData, n_cells: int, seed: int) -> AnnData:
-    """What `generator` gives with effects of unseen conditions as large as flow and linear part promise."""
-    stored = adata.uns[BASE]
-    other = {**stored, "weights": {**stored["weights"], "linear.magnitude": np.float32(1)}}
-    adata.uns["whole_effects"] = other
-    try:
-        return spr.tl.predict(adata, key="whole_effects", n_cells=n_cells, seed=seed)
-    finally:
-        del adata.uns["whole_effects"]
+def _whole_effects(prepared: Prepared, seed: int, seconds: Mapping[str, float]) -> None:
+    """`generator` with effects of unseen combinations as large as flow and linear part promise; its cells have the same noise."""
+    del seed, seconds
+    stored = prepared.adata.uns[BASE]
+    weights = {**stored["weights"], "linear.magnitude": np.float32(1)}
+    prepared.adata.uns["whole_effects"] = {**stored, "weights": weights}
 
 
 def finetuned(name: str, **options: Any) -> Arm:
@@ -114,7 +111,7 @@ ARMS = {
         finetuned("unguarded", **UNGUARDED),
         finetuned("unguarded_60", n_iterations=60, **UNGUARDED),
         Arm("best_of_8", (BASE,), draw=_best_of_8),
-        Arm("whole_effects", (BASE,), draw=_whole_effects),
+        Arm("whole_effects", (BASE,), _whole_effects),
         Arm("nearest_embedding", draw=nearest_embedding),
         Arm("embedding_ridge", draw=embedding_ridge),
         *(Arm(name) for name in ADAPTERS),

@@ -43,8 +43,8 @@ rewarded. The arms have as many rounds as the default, not as much time.
 _MAGNITUDE = """
 ## The magnitude of unseen combinations
 
-The generator relative to itself with a magnitude of 1 (`whole_effects`), medians over seeds with their range; below 1 the magnitude brings cells closer, as it does in so many seeds. Without unseen combinations it is 1, and
-what differs are random numbers.
+The generator relative to itself with a magnitude of 1 (`whole_effects`), medians over seeds with their range; below 1 the magnitude brings cells closer, as it does in so many seeds. Both start
+at the same control cells and noise. Without unseen combinations the magnitude is 1.
 
 """
 
