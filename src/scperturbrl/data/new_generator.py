@@ -10,8 +10,9 @@ import torch
 
 from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells import dense
-from scperturbrl.data.pca import principal_components
+from scperturbrl.data.new_space import fit_space
 from scperturbrl.data.recentring import fit_linear_part
+from scperturbrl.data.scvi_space import N_HIDDEN
 from scperturbrl.data.stored_generator import StoredGenerator, condition_frame
 from scperturbrl.data.training_set import common_total, control_units, count_blocks, encode_rows, minibatch_pool
 from scperturbrl.data.unseen import N_RESPONSES
@@ -20,13 +21,13 @@ from scperturbrl.flow.architecture import Architecture
 from scperturbrl.flow.denoise import fit_observation
 from scperturbrl.flow.generator import Generator
 from scperturbrl.flow.observation_lattice import LatticeObservation
-from scperturbrl.flow.space import GeneSpace, PCASpace
+from scperturbrl.flow.observation_scvi import ScviObservation
+from scperturbrl.flow.space_scvi import ScviSpace
 from scperturbrl.flow.velocity_transformer import VelocityTransformer, coexpressed
 
 if TYPE_CHECKING:
     from scperturbrl.data.cells import Cells
     from scperturbrl.data.registry import Setup
-    from scperturbrl.flow.space import Space
 
 N_COEXPRESSION = 5000
 
@@ -55,7 +56,7 @@ def new_generator(
 ) -> StoredGenerator:
     """Space and observation layer fitted on training cells, on `device`; encoder and velocity at random."""
     rows = np.flatnonzero(cells.is_training())
-    space = _fit_space(cells, rows, sizes, seed, torch.device(device))
+    space = fit_space(sizes.space, sizes.n_latent, cells, rows, seed=seed, device=device)
     training = np.isin(np.arange(len(cells.table)), cells.codes[rows])
     features = gene_embeddings(space.components.numpy(), cells.genes) if embeddings is None else embeddings
     vocabulary = training_vocabulary(cells.table, training, setup.covariate_keys, features)
@@ -76,6 +77,7 @@ def new_generator(
                 n_responses=N_RESPONSES if embeddings is None else 0,
                 space=sizes.space,
                 n_components=0 if sizes.space == "pca" else space.components.shape[1],
+                n_hidden=N_HIDDEN if sizes.space == "scvi" else 0,
                 backbone=sizes.backbone,
                 precision=sizes.precision,
             )
@@ -103,23 +105,6 @@ def new_generator(
     return stored
 
 
-def _fit_space(cells: Cells, rows: np.ndarray, sizes: Sizes, seed: int, device: torch.device) -> Space:
-    n = min(sizes.n_latent, len(cells.genes) - 1, len(rows) - 1)
-    if cells.streamed or device.type != "cpu":
-        found = principal_components(cells, rows, n, device=device)
-        mean, components, variance = found.mean, found.loadings, found.variance
-    else:
-        from sklearn.decomposition import PCA
-
-        pca = PCA(n_components=n, svd_solver="arpack", random_state=seed).fit(cells.expression[rows])
-        mean, components, variance = pca.mean_, pca.components_.T.copy(), pca.explained_variance_
-    if sizes.space == "pca":
-        return PCASpace(torch.as_tensor(mean), torch.as_tensor(components), float(np.sqrt(variance.mean())))
-    square = sum(float(np.square(dense(block) - mean).sum()) for _, block in cells.pieces(rows))
-    scale = float(np.sqrt(square / (len(rows) * len(mean))))
-    return GeneSpace(torch.as_tensor(mean), torch.as_tensor(components), scale)
-
-
 def _fit_observation(
     generator: Generator,
     cells: Cells,
@@ -140,6 +125,8 @@ def _fit_observation(
         observation.slope.copy_(space.scale)
         # the flow makes the noise of counts itself, so none of it is taken out
         return torch.ones(space.dim)
+    if isinstance(observation, ScviObservation) and isinstance(space, ScviSpace):
+        observation.start_from(space)
     position = np.cumsum(training) - 1
     latent = encode_rows(cells, rows, space)
     factor = fit_observation(

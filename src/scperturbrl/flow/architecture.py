@@ -35,9 +35,11 @@ class Architecture:
     n_responses
         Responses that tell genes apart which were never perturbed; 0 with features of the user's.
     space
-        ``"pca"`` or ``"genes"``, see :mod:`scperturbrl.flow.space`.
+        ``"pca"``, ``"genes"`` or ``"scvi"``, see :mod:`scperturbrl.flow.space`.
     n_components
-        Components by which the gene space tells perturbed genes apart; 0 for ``"pca"``, where they are the coordinates.
+        Components by which the other spaces tell perturbed genes apart; 0 for ``"pca"``, where they are the coordinates.
+    n_hidden
+        Hidden units of encoder and decoder of ``"scvi"``; 0 for the others.
     backbone
         Of the velocity: ``"mlp"`` or ``"transformer"``.
     precision
@@ -59,13 +61,16 @@ class Architecture:
     n_responses: int = 0
     space: str = "pca"
     n_components: int = 0
+    n_hidden: int = 0
     backbone: str = "mlp"
     precision: str = "float32"
 
 
 def described_space(space: str, n_latent: int, n_genes: int) -> str:
     """The space in words."""
-    return f"{n_latent} principal components of {n_genes} genes" if space == "pca" else f"{n_genes} genes"
+    if space == "genes":
+        return f"{n_genes} genes"
+    return f"{n_latent} {'principal components' if space == 'pca' else 'scVI coordinates'} of {n_genes} genes"
 
 
 def read_architecture(values: Mapping[str, Any]) -> Architecture:

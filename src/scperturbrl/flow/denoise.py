@@ -56,7 +56,7 @@ def fit_observation(
     Parameters
     ----------
     generator
-        Its observation layer is fitted in place; its space must be set.
+        Its observation layer is fitted in place, from where it is if its loadings are not zero; its space must be set.
     counts
         Function from indices of training cells to their counts.
     unit, latent, codes
@@ -81,7 +81,8 @@ def fit_observation(
     device, rng = generator.device, torch_rng(seed, 2)
     unit, latent, codes, tokens = (value.to(device) for value in (unit, latent, codes, tokens))
     counts = partial(_moved, counts, device)
-    observation.intercept.copy_(_log_mean(counts, unit))
+    if not observation.loading.any():
+        observation.intercept.copy_(_log_mean(counts, unit))
     factor = torch.ones(latent.shape[1], device=device)
     for round_ in range(n_rounds + 1):
         target = shrink(latent, codes, factor)

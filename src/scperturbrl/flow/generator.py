@@ -18,9 +18,11 @@ from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
 from scperturbrl.flow.linear_part import ADDED, LinearPart
 from scperturbrl.flow.observation_lattice import LatticeObservation
 from scperturbrl.flow.observation_nb import NegativeBinomialObservation
+from scperturbrl.flow.observation_scvi import ScviObservation
 from scperturbrl.flow.sampler import integrate
 from scperturbrl.flow.source import Source
 from scperturbrl.flow.space import SPACES, GeneSpace, PCASpace
+from scperturbrl.flow.space_scvi import ScviSpace, TwoLayers
 from scperturbrl.flow.velocity import BACKBONES, PRECISIONS
 from scperturbrl.flow.velocity_mlp import VelocityMLP
 from scperturbrl.flow.velocity_transformer import VelocityTransformer
@@ -43,7 +45,7 @@ class Generator(nn.Module):
 
     A Gaussian noise, or a control cell with some noise, becomes a latent cell by following a velocity that knows the control
     cell and the condition; the observation layer turns the latent cell into counts at the control cell's library size. The space is
-    that of principal components with a negative-binomial layer, or that of the genes with one that rounds to whole counts.
+    that of principal components or of scVI with a negative-binomial layer, or that of the genes with one that rounds to whole counts.
 
     Parameters
     ----------
@@ -228,8 +230,14 @@ class Generator(nn.Module):
 
 def _space(a: Architecture) -> Space:
     check_choice("space", a.space, SPACES)
-    kind, n_components = (PCASpace, a.n_latent) if a.space == "pca" else (GeneSpace, a.n_components)
-    return kind(torch.zeros(a.n_genes), torch.zeros(a.n_genes, n_components), 1.0)
+    mean = torch.zeros(a.n_genes)
+    if a.space == "pca":
+        return PCASpace(mean, torch.zeros(a.n_genes, a.n_latent), 1.0)
+    components = torch.zeros(a.n_genes, a.n_components)
+    if a.space == "genes":
+        return GeneSpace(mean, components, 1.0)
+    layers = (TwoLayers.zeros(*sizes) for sizes in ((a.n_genes, a.n_hidden, a.n_latent), (a.n_latent, a.n_hidden, a.n_genes)))
+    return ScviSpace(mean, components, torch.zeros(a.n_components, a.n_latent), *layers)
 
 
 def _velocity(a: Architecture) -> Velocity:
@@ -242,6 +250,8 @@ def _velocity(a: Architecture) -> Velocity:
 def _observation(a: Architecture) -> Observation:
     if a.space == "genes":
         return LatticeObservation(a.n_genes, a.total)
+    if a.space == "scvi":
+        return ScviObservation(a.n_genes, a.n_latent, a.n_hidden, a.n_tokens, a.total)
     return NegativeBinomialObservation(a.n_genes, a.n_latent, a.n_tokens, a.total)
 
 

@@ -73,22 +73,22 @@ def fit_log_rate(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / max(n_steps, 1))
     for _ in range(n_steps):
         index = pool[torch.randint(len(pool), (min(BATCH, len(pool)),), generator=rng)]
-        own = latent[index]
-        slope = _slope(observation, own, unit[index], counts(index))
+        design = observation.design(latent[index])
+        slope = _slope(observation, design, unit[index], counts(index))
         intercept.grad = slope.sum(0)
-        loading.grad = own.T @ slope + torch.tensor(ridge) / loading.numel() * (2 * loading)
+        loading.grad = design.T @ slope + torch.tensor(ridge) / loading.numel() * (2 * loading)
         optimiser.step()
         schedule.step()
     intercept.grad = loading.grad = None
 
 
-def _slope(observation: NegativeBinomialObservation, latent: Tensor, unit: Tensor, counts: Tensor) -> Tensor:
+def _slope(observation: NegativeBinomialObservation, design: Tensor, unit: Tensor, counts: Tensor) -> Tensor:
     """Derivative of the mean Poisson loss with respect to the log rates before scaling, ``(b, G)``.
 
     Written out, because automatic differentiation takes twice as long. The same operations in the same order, so that the same
     bits come out.
     """
-    log_rate = torch.addmm(observation.intercept, latent, observation.loading)
+    log_rate = torch.addmm(observation.intercept, design, observation.loading)
     share = log_rate.log_softmax(1) if observation.total else None
     scaled = log_rate if share is None else share + math.log(observation.total)
     weight = torch.tensor(1.0) / counts.numel()

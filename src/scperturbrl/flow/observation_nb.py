@@ -44,9 +44,13 @@ class NegativeBinomialObservation(Observation):
         """Sum of the residuals of the parts ``(C, L)`` of each condition; ``(C, G)``. Token 0 adds nothing."""
         return self.residual[tokens].sum(1)
 
+    def design(self, latent: Tensor) -> Tensor:
+        """What the log rate is linear in: the latent cells ``(n, d)`` themselves."""
+        return latent
+
     def unbounded_log_rate(self, latent: Tensor) -> Tensor:
-        """Log rate ``(n, G)``, linear in the latent cells."""
-        return torch.addmm(self.intercept, latent, self.loading)
+        """Log rate ``(n, G)``, linear in the :meth:`design`."""
+        return torch.addmm(self.intercept, self.design(latent), self.loading)
 
     def sample(
         self, log_rate: Tensor, unit: Tensor, rng: torch.Generator, *, differentiable: bool = False

@@ -1,4 +1,4 @@
-"""The space in which the flow runs: principal components of log-normalised expression, or the genes themselves."""
+"""The space in which the flow runs: what all have in common, principal components, and the genes themselves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-SPACES = ("pca", "genes")
+SPACES = ("pca", "genes", "scvi")
 
 
 class Space(nn.Module, ABC):
