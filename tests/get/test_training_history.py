@@ -5,6 +5,8 @@ import pytest
 
 import scperturbrl as spr
 
+ERRORS = ("check_energy_error", "check_validation_error")
+
 
 def series(frame, panel, name):
     return frame[(frame["panel"] == panel) & (frame["series"] == name)]
@@ -43,7 +45,7 @@ def test_post_training_is_the_stored_history(adata):
 
 
 def test_every_column_of_the_history_is_in_the_frame(adata):
-    for key, other in (("generator", {"step"}), ("generator_rl", {"iteration", "reward_sd"})):
+    for key, other in (("generator", {"step"}), ("generator_rl", {"iteration", "reward_sd", *ERRORS})):
         history = adata.uns[key]["history"]
         frame = spr.get.training_history(adata, key=key)
         shown = {"reward", "distance", *spr.verifiers.DEFAULT}

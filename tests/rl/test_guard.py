@@ -28,8 +28,11 @@ def guard(parameter):
     ("change", "words"),
     [
         # a tenth of the own distance is allowed on top: 0.03 + 0.02 and 0.03 + 0.04
-        ({"energy": 0.26}, "energy rose by 0.060 of the effect's own distance (limit 0.050)"),
-        ({"validation_energy": 0.48}, "validation_energy rose by 0.080 of the effect's own distance (limit 0.070)"),
+        ({"energy": 0.26}, "energy rose by 0.060 +- 0.000 of the effect's own distance (limit 0.050)"),
+        ({"validation_energy": 0.48}, "validation_energy rose by 0.080 +- 0.000 of the effect's own distance (limit 0.070)"),
+        ({"energy": 0.26, "energy_error": 0.009}, "energy rose by 0.060 +- 0.009"),
+        # each distance has an error of its own
+        ({"validation_energy": 0.48, "energy_error": 0.05}, "validation_energy rose by 0.080 +- 0.000"),
         ({"spread": 1.2}, "spread is 1.20"),
         ({"spread": 0.8}, "spread is 0.80"),
         ({"drift": 0.2}, "velocity drifted by 0.200 (limit 0.1)"),
@@ -46,6 +49,8 @@ def test_alarms_name_what_is_wrong(guard, parameter, change, words):
     "change",
     [
         {"energy": 0.24},
+        {"energy": 0.26, "energy_error": 0.011},
+        {"validation_energy": 0.48, "validation_error": 0.011},
         {"validation_energy": 0.46},
         {"energy": -1.0},
         {"spread": 1.09},
@@ -69,8 +74,11 @@ def test_without_validation_conditions_there_is_no_distance_to_watch(parameter):
 
 @pytest.mark.parametrize("name", ["energy", "validation_energy", "spread", "drift"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_alarming(guard, parameter, name, value):
-    guard.check(1, replace(START, **{name: value}), [parameter])
+@pytest.mark.parametrize("error", [0.0, float("nan")])
+def test_what_is_not_finite_is_alarming(guard, parameter, name, value, error):
+    errors = {"energy_error": error} if name == "energy" else {"validation_error": error}
+    vitals = replace(START, **{name: value}, **(errors if "energy" in name else {}))
+    guard.check(1, vitals, [parameter])
     assert len(guard.alarms) == 1
     assert guard.good_iteration == 0
 

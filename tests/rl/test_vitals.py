@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import sem
 
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.path import sample_path
@@ -70,3 +72,25 @@ def test_without_validation_conditions_their_distance_is_unknown(world):
     vitals = signs.measure(world.generator)
     assert math.isnan(vitals.validation_energy)
     assert math.isfinite(vitals.energy)
+
+
+def test_the_error_is_that_of_the_mean_change_over_conditions(world, signs):
+    before = signs.train.energies(signs.pretrained, signs.train.roll_out(signs.pretrained, seed=0))
+    with torch.no_grad():
+        world.generator.velocity.outlet.bias.add_(torch.tensor([0.3, 0.0]))
+    change = (signs.train.energies(world.generator, signs.train.roll_out(world.generator, seed=0)) - before).numpy()
+    vitals = signs.measure(world.generator)
+    assert vitals.energy_error == pytest.approx(sem(change), rel=1e-4)
+    assert vitals.energy_error > 0
+    assert signs.measure(signs.pretrained).energy_error == 0
+
+
+def test_one_condition_has_no_error(world):
+    one = replace(world.task, conditions=world.task.conditions, real=world.task.real.clone())
+    one.real[1:] = torch.nan
+    signs = VitalSigns(copy.deepcopy(world.generator), one, None, world.reward, seed=0)
+    with torch.no_grad():
+        world.generator.velocity.outlet.bias.add_(torch.tensor([0.3, 0.0]))
+    vitals = signs.measure(world.generator)
+    assert (vitals.energy_error, vitals.validation_error) == (0, 0)
+    assert vitals.energy > signs.measure(signs.pretrained).energy

@@ -62,6 +62,7 @@ def test_slots_are_as_documented(fitted):
     assert record["params"]["verifier_weights"] == dict.fromkeys(verifiers.DEFAULT, 1.0) | {"rmse_topk": 8.0}
     assert {"alarms", "kept_iteration", "stopped", "seed", "versions"} <= set(record["params"])
     vitals = [f"check_{name}" for name in ("energy", "validation_energy", "spread", "drift", "reward")]
+    vitals += ["check_energy_error", "check_validation_error"]
     expected = ["iteration", "reward", "reward_sd", "distance", *verifiers.DEFAULT, *vitals, "anchor"]
     assert list(record["history"].columns) == expected
     assert record["history"]["iteration"].tolist() == [0, 2]

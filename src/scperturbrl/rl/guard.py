@@ -23,6 +23,8 @@ class Vitals:
     energy, validation_energy
         Mean energy distance of generated to real cells over training and over validation conditions, as a share of
         the distance between real and control cells. The second is NaN without validation conditions.
+    energy_error, validation_error
+        Standard error, over these conditions, of the change of each since the start; 0 for fewer than two conditions.
     spread
         Standard deviation of generated cells within a condition relative to the pretrained generator's.
     drift
@@ -37,6 +39,8 @@ class Vitals:
     spread: float
     drift: float
     reward: float
+    energy_error: float = 0.0
+    validation_error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class GuardLimits:
     ----------
     energy
         Rise of either energy distance, as a share of the distance between real and control cells; a tenth of the
-        pretrained generator's own distance is allowed on top, because it is measured on few cells.
+        pretrained generator's own distance is allowed on top, because it is measured on few cells, and the standard error of
+        the rise, because it is measured on few conditions.
     spread
         Largest relative change of the spread, either way.
     drift
@@ -99,14 +104,14 @@ class Guard:
         if start is None:
             return []
         found = []
-        for name in ("energy", "validation_energy"):
+        for name, error in (("energy", vitals.energy_error), ("validation_energy", vitals.validation_error)):
             if math.isnan(getattr(start, name)):
                 continue
             rise = getattr(vitals, name) - getattr(start, name)
             limit = limits.energy + 0.1 * max(getattr(start, name), 0)
             # so that what is not finite raises an alarm too
-            if not rise <= limit:
-                found.append(f"{name} rose by {rise:.3f} of the effect's own distance (limit {limit:.3f})")
+            if not rise - error <= limit:
+                found.append(f"{name} rose by {rise:.3f} +- {error:.3f} of the effect's own distance (limit {limit:.3f})")
         if not abs(vitals.spread - 1) <= limits.spread:
             found.append(f"spread is {vitals.spread:.2f} of the pretrained generator's (limit 1 +- {limits.spread:g})")
         if not vitals.drift <= limits.drift:

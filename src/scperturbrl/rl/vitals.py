@@ -14,6 +14,8 @@ from scperturbrl.rl.guard import Vitals
 from scperturbrl.rl.yardstick import Yardstick
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from scperturbrl.flow.generator import Generator
     from scperturbrl.rl.reward import Reward
     from scperturbrl.rl.rollout import Rollout
@@ -40,26 +42,32 @@ class VitalSigns:
     ) -> None:
         self.pretrained, self.seed, self.reward = pretrained, seed, reward
         self.train, self.validation = Yardstick(task), None if validation is None else Yardstick(validation)
+        self.yardsticks = [yardstick for yardstick in (self.train, self.validation) if yardstick is not None]
+        rollouts = [yardstick.roll_out(pretrained, seed=seed) for yardstick in self.yardsticks]
+        self.start = self._energies(pretrained, rollouts)
         with torch.no_grad():
-            self.spread = _spread(pretrained, self.train.roll_out(pretrained, seed=seed))
+            self.spread = _spread(pretrained, rollouts[0])
 
     @torch.no_grad()
     def measure(self, model: Generator) -> Vitals:
         """Vitals of `model`."""
-        rollout = self.train.roll_out(model, seed=self.seed)
+        rollouts = [yardstick.roll_out(model, seed=self.seed) for yardstick in self.yardsticks]
+        rollout, energies = rollouts[0], self._energies(model, rollouts)
         scores = self.reward(rollout.cells[0], rollout.index).reward
-        energy = self.train.energy(model, rollout)
-        validation = math.nan
-        if self.validation is not None:
-            validation = self.validation.measure(model, seed=self.seed)
+        errors = [_standard_error(now - start) for now, start in zip(energies, self.start, strict=True)]
         found = {
-            "energy": energy,
-            "validation_energy": validation,
+            "energy": float(energies[0].mean()),
+            "validation_energy": float(energies[1].mean()) if self.validation is not None else math.nan,
+            "energy_error": errors[0],
+            "validation_error": errors[-1] if self.validation is not None else 0.0,
             "spread": _spread(model, rollout) / self.spread,
             "drift": self._drift(model, rollout),
             "reward": float(scores[torch.isfinite(scores)].mean()),
         }
         return Vitals(**of_first(found))
+
+    def _energies(self, model: Generator, rollouts: list[Rollout]) -> list[Tensor]:
+        return [yardstick.energies(model, own) for yardstick, own in zip(self.yardsticks, rollouts, strict=True)]
 
     def _drift(self, model: Generator, rollout: Rollout) -> float:
         sample = sample_path(
@@ -72,6 +80,10 @@ class VitalSigns:
                 each.velocity(sample.x_t, sample.t, rollout.control, code[rollout.rows], total[rollout.rows])
             )
         return float((velocities[0] - velocities[1]).square().mean() / sample.velocity.square().mean())
+
+
+def _standard_error(values: Tensor) -> float:
+    return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 def _spread(model: Generator, rollout: Rollout) -> float:

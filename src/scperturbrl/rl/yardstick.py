@@ -11,6 +11,8 @@ from scperturbrl.rl.pooled_energy import energy_distance, padded_own_distance
 from scperturbrl.rl.rollout import Rollout, roll_out
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from scperturbrl.flow.generator import Generator
     from scperturbrl.rl.task import Task
 
@@ -53,11 +55,11 @@ class Yardstick:
         return roll_out(model, task.pool, task.conditions, self.index, group_size=N_CELLS, draws=1, rng=rng)
 
     @torch.no_grad()
-    def energy(self, model: Generator, rollout: Rollout) -> float:
-        """Mean energy distance of the cells of a rollout to the real ones, as a share of that of control cells."""
+    def energies(self, model: Generator, rollout: Rollout) -> Tensor:
+        """Energy distance ``(C,)`` of the cells of a rollout to the real ones, as a share of the mean one of control cells."""
         shown = model.space.encode(rollout.cells[0])
-        return float(energy_distance(shown, self.real, self.own).mean()) / self.effect
+        return energy_distance(shown, self.real, self.own) / self.effect
 
     def measure(self, model: Generator, *, seed: int) -> float:
-        """:meth:`energy` of fresh cells."""
-        return self.energy(model, self.roll_out(model, seed=seed))
+        """Mean of the :meth:`energies` of fresh cells."""
+        return float(self.energies(model, self.roll_out(model, seed=seed)).mean())

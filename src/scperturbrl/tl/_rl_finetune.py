@@ -142,7 +142,8 @@ def rl_finetune(
     -------
     Nothing. Writes ``uns[key_added]`` like :func:`~scperturbrl.tl.fit_generator`; its ``history`` has one row a check:
     reward and its standard deviation, every verifier's raw score, distance to the pretrained velocity, the `anchor` from then on, and the guard's
-    vitals (``check_energy``, ``check_validation_energy``, ``check_spread``, ``check_drift``, ``check_reward``), and
+    vitals (``check_energy``, ``check_validation_energy``, ``check_spread``, ``check_drift``, ``check_reward``; and
+    ``check_energy_error``, ``check_validation_error``, the standard errors of the changes of the first two), and
     ``params`` records the alarms.
 
     Raises
