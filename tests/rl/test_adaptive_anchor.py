@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scperturbrl.rl.adaptive_anchor import FACTOR, LOOSEST, TIGHTEST, AdaptiveAnchor
+from scperturbrl.rl.adaptive_anchor import FACTOR, LOOSEST, SETBACK, TIGHTEST, AdaptiveAnchor
 from scperturbrl.rl.guard import Vitals
 
 FIRST = Vitals(energy=0.1, validation_energy=0.5, spread=1.0, drift=0.0, reward=0.5)
@@ -43,6 +43,17 @@ def test_no_anchor_and_an_infinite_one_stay(weight):
 
 def test_without_a_budget_it_is_fixed():
     assert AdaptiveAnchor(0.5, None).next(0.5, FIRST, replace(FIRST, validation_energy=9.0)) == 0.5
+
+
+def test_a_setback_tightens_by_its_own_factor_within_the_bounds():
+    assert CHOICE.after_setback(0.5) == pytest.approx(0.5 * SETBACK)
+    assert CHOICE.after_setback(0.9 * TIGHTEST * 0.5) == TIGHTEST * 0.5
+
+
+@pytest.mark.parametrize("choice", [AdaptiveAnchor(0.5, None), AdaptiveAnchor(0.0, 0.1), AdaptiveAnchor(math.inf, 0.1)])
+def test_what_does_not_adapt_stays_after_a_setback(choice):
+    assert not choice.adapts
+    assert choice.after_setback(choice.start) == choice.start
 
 
 @given(energies=st.lists(st.floats(-1, 5), min_size=1, max_size=30))

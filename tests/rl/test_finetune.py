@@ -16,6 +16,7 @@ from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.ema import snapshot
 from scperturbrl.rl.finetune import finetune
 from scperturbrl.rl.finetuner import Finetuner, FinetuneSettings
+from scperturbrl.rl.adaptive_anchor import SETBACK
 from scperturbrl.rl.guard import GuardLimits
 from scperturbrl.rl.rollout import roll_out
 from scperturbrl.rl.vitals import VitalSigns
@@ -182,6 +183,24 @@ def test_the_guard_stops_and_goes_back(world):
     assert energy == pytest.approx(kept["check_energy"], abs=1e-6)
     assert start < energy <= start + 0.3 + 0.1 * max(start, 0) + kept["check_energy_error"]
     assert kept["check_reward"] > result.history[0]["check_reward"]
+
+
+def test_after_an_alarm_it_goes_back_and_on_with_a_tighter_anchor(world):
+    limits = GuardLimits(energy=0.3, spread=0.9, drift=9.0)
+    settings = replace(HACK, limits=limits, guard=True, anchor=0.02, check_every=5, n_iterations=60)
+    fixed = finetune(copy.deepcopy(world.generator), world.task, world.reward, replace(settings, energy_budget=None))
+    assert fixed.stopped.startswith("guard: iteration")
+    result = finetune(world.generator, world.task, world.reward, settings)
+    assert result.stopped == "all iterations done"
+    assert result.kept_iteration > fixed.kept_iteration
+    alarmed = {int(text.split()[1].rstrip(":")) for text in result.alarms}
+    assert alarmed
+    for before, row, after in zip(result.history, result.history[1:], result.history[2:], strict=False):
+        if row["iteration"] in alarmed:
+            assert row["anchor"] == pytest.approx(SETBACK * before["anchor"])
+            assert after["check_energy"] < row["check_energy"]
+    energy = Yardstick(world.task).measure(world.generator, seed=0)
+    assert energy == pytest.approx(min(row["check_energy"] for row in result.history if row["iteration"] == result.kept_iteration))
 
 
 def test_without_a_guard_the_averaged_last_state_is_kept(world):

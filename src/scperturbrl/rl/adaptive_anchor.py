@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from scperturbrl.rl.guard import Vitals
 
 FACTOR = 1.5
-LOOSEST, TIGHTEST = 0.2, 10.0
+SETBACK = 3.0
+"""Factor by which it tightens where post-training went back because of an alarm."""
+
+LOOSEST, TIGHTEST = 0.2, 100.0
 """Bounds of the weight, relative to where it starts."""
 
 LEAST_BUDGET = 0.01
@@ -37,9 +40,14 @@ class AdaptiveAnchor:
     start: float
     budget: float | None
 
+    @property
+    def adapts(self) -> bool:
+        """Whether the weight ever changes."""
+        return self.budget is not None and 0 < self.start < math.inf
+
     def next(self, weight: float, first: Vitals, now: Vitals) -> float:
         """Weight from now on, given the present one and the vitals at the start and now."""
-        if self.budget is None or not 0 < weight < math.inf:
+        if not self.adapts:
             return weight
         name = "energy" if math.isnan(first.validation_energy) else "validation_energy"
         before = getattr(first, name)
@@ -50,4 +58,11 @@ class AdaptiveAnchor:
             weight = weight * FACTOR
         elif rise < 0.3 * allowed:
             weight = weight / FACTOR
+        return self._bounded(weight)
+
+    def after_setback(self, weight: float) -> float:
+        """Weight from now on, where `weight` was too loose."""
+        return self._bounded(weight * SETBACK) if self.adapts else weight
+
+    def _bounded(self, weight: float) -> float:
         return min(max(weight, LOOSEST * self.start), TIGHTEST * self.start)

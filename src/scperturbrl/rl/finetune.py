@@ -93,7 +93,7 @@ def finetune(
             if not regular:
                 # before the check, which an uninterrupted run would not make here
                 run.keep(iteration, now=True)
-            vitals, may_go_on = _check(iteration, tuner, signs, guard)
+            vitals, may_go_on = _check(iteration, tuner, signs, run)
             result.history.append(history_row(iteration, scores, drift, vitals, reward, tuner.anchor))
             show(iteration, f"reward {vitals.reward:.3f}, energy distance {vitals.energy:.3f}")
             end = end or ("" if may_go_on else f"guard: {guard.alarms[-1]}")
@@ -106,12 +106,19 @@ def finetune(
     return result
 
 
-def _check(iteration: int, tuner: Finetuner, signs: VitalSigns, guard: Guard) -> tuple[Vitals, bool]:
-    """Vitals of the averaged weights, and whether the guard lets the run go on; sets the anchor from now on."""
+def _check(iteration: int, tuner: Finetuner, signs: VitalSigns, run: FinetuneRun) -> tuple[Vitals, bool]:
+    """Vitals of the averaged weights, and whether the guard lets the run go on; sets the anchor from now on.
+
+    With an alarm the run goes back to the last state without one, and goes on from there with a tighter anchor.
+    """
+    guard, choice = run.guard, tuner.anchor_choice
     tuner.average.swap()
     vitals = signs.measure(tuner.generator)
     may_go_on = guard.check(iteration, vitals, tuner.parameters)
     tuner.average.swap()
-    if guard.start is not None:
-        tuner.set_anchor(tuner.anchor_choice.next(tuner.anchor, guard.start, vitals))
+    if guard.active and guard.in_a_row and choice.adapts:
+        run.go_back()
+        tuner.set_anchor(choice.after_setback(tuner.anchor))
+    elif guard.start is not None:
+        tuner.set_anchor(choice.next(tuner.anchor, guard.start, vitals))
     return vitals, may_go_on

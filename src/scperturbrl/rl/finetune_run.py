@@ -54,8 +54,12 @@ class FinetuneRun:
     def recover(self) -> str:
         """Go back to the last good state if nothing was finite for a while; returns why the run must end, or nothing."""
         if self.finite.must_go_back():
-            self.weights.load(self.good)
+            self.go_back()
         return self.finite.reason_to_end()
+
+    def go_back(self) -> None:
+        """Go on from the last good state."""
+        self.weights.load(self.good)
 
     def keep(self, iteration: int, end: str = "", *, now: bool = False) -> None:
         """Take the present state for a good one, and write it to the file if that is due; `end` is final."""

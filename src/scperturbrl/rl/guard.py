@@ -80,7 +80,7 @@ class Guard:
 
     limits: GuardLimits = field(default_factory=GuardLimits)
     active: bool = True
-    patience: int = 2
+    patience: int = 3
     in_a_row: int = 0
     start: Vitals | None = None
     good: list[Tensor] = field(default_factory=list)
