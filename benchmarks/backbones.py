@@ -32,6 +32,7 @@ METRICS = {
 STEPS = 100_000
 ARMS: dict[str, dict[str, Any]] = {
     "mlp, components": {"n_steps": 2500},
+    "mlp, scVI": {"n_steps": 2500, "space": "scvi"},
     "mlp, genes": {"space": "genes", "width": 512},
     "transformer": {
         "backbone": "transformer",

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.ema import snapshot
+from scperturbrl.rl.adaptive_anchor import SETBACK
 from scperturbrl.rl.finetune import finetune
 from scperturbrl.rl.finetuner import Finetuner, FinetuneSettings
-from scperturbrl.rl.adaptive_anchor import SETBACK
 from scperturbrl.rl.guard import GuardLimits
 from scperturbrl.rl.rollout import roll_out
 from scperturbrl.rl.vitals import VitalSigns
@@ -200,7 +200,9 @@ def test_after_an_alarm_it_goes_back_and_on_with_a_tighter_anchor(world):
             assert row["anchor"] == pytest.approx(SETBACK * before["anchor"])
             assert after["check_energy"] < row["check_energy"]
     energy = Yardstick(world.task).measure(world.generator, seed=0)
-    assert energy == pytest.approx(min(row["check_energy"] for row in result.history if row["iteration"] == result.kept_iteration))
+    assert energy == pytest.approx(
+        min(row["check_energy"] for row in result.history if row["iteration"] == result.kept_iteration)
+    )
 
 
 def test_without_a_guard_the_averaged_last_state_is_kept(world):

@@ -29,7 +29,10 @@ def guard(parameter):
     [
         # a tenth of the own distance is allowed on top: 0.03 + 0.02 and 0.03 + 0.04
         ({"energy": 0.26}, "energy rose by 0.060 +- 0.000 of the effect's own distance (limit 0.050)"),
-        ({"validation_energy": 0.48}, "validation_energy rose by 0.080 +- 0.000 of the effect's own distance (limit 0.070)"),
+        (
+            {"validation_energy": 0.48},
+            "validation_energy rose by 0.080 +- 0.000 of the effect's own distance (limit 0.070)",
+        ),
         ({"energy": 0.26, "energy_error": 0.009}, "energy rose by 0.060 +- 0.009"),
         # each distance has an error of its own
         ({"validation_energy": 0.48, "energy_error": 0.05}, "validation_energy rose by 0.080 +- 0.000"),

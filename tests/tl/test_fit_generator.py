@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import scperturbrl as spr
+from scperturbrl.data import scvi_space
 from scperturbrl.flow import fit
 
 # only there the same seed gives the same bits
@@ -292,6 +293,30 @@ def test_a_generator_of_genes_does_all_that_others_do(toy, tmp_path, options):
     assert (made["generator_rl"].X != made["again"].X).nnz == 0
     np.testing.assert_array_equal(counts, counts.round())
     # a new perturbation of a measured gene, by its loadings
+    new = spr.tl.predict(toy, conditions=[str(toy.var_names[-1])], n_cells=12)
+    assert np.isfinite(new.X.toarray()).all()
+    assert (toy.X != before.X).nnz == 0
+
+
+def test_a_generator_of_scvi_does_all_that_others_do(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(scvi_space, "N_STEPS", 20)
+    before = toy.copy()
+    spr.tl.fit_generator(toy, space="scvi", **SMALL)
+    summary = spr.get.generator(toy)
+    assert (summary.space, summary.n_latent) == ("scvi", 5)
+    assert "5 scVI coordinates of 60 genes" in repr(summary)
+    with warnings.catch_warnings():
+        # so short a run may well set off the guard
+        warnings.simplefilter("ignore", UserWarning)
+        spr.tl.rl_finetune(toy, n_iterations=1, n_conditions=2, group_size=8)
+    weights = [toy.uns[key]["weights"]["velocity.inlet.weight"] for key in ("generator", "generator_rl")]
+    assert not np.array_equal(*weights)
+    spr.tl.save_generator(toy, tmp_path / "model", key="generator_rl")
+    spr.tl.load_generator(toy, tmp_path / "model", key_added="again")
+    made = {key: spr.tl.predict(toy, key=key, n_cells=12, output="counts") for key in ("generator_rl", "again")}
+    counts = made["again"].X.toarray()
+    assert (made["generator_rl"].X != made["again"].X).nnz == 0
+    np.testing.assert_array_equal(counts, counts.round())
     new = spr.tl.predict(toy, conditions=[str(toy.var_names[-1])], n_cells=12)
     assert np.isfinite(new.X.toarray()).all()
     assert (toy.X != before.X).nnz == 0

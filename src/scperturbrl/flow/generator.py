@@ -236,8 +236,9 @@ def _space(a: Architecture) -> Space:
     components = torch.zeros(a.n_genes, a.n_components)
     if a.space == "genes":
         return GeneSpace(mean, components, 1.0)
-    layers = (TwoLayers.zeros(*sizes) for sizes in ((a.n_genes, a.n_hidden, a.n_latent), (a.n_latent, a.n_hidden, a.n_genes)))
-    return ScviSpace(mean, components, torch.zeros(a.n_components, a.n_latent), *layers)
+    encoder = TwoLayers.zeros(a.n_genes, a.n_hidden, a.n_latent)
+    decoder = TwoLayers.zeros(a.n_latent, a.n_hidden, a.n_genes)
+    return ScviSpace(mean, components, torch.zeros(a.n_components, a.n_latent), encoder, decoder)
 
 
 def _velocity(a: Architecture) -> Velocity:

@@ -111,7 +111,9 @@ class Guard:
             limit = limits.energy + 0.1 * max(getattr(start, name), 0)
             # so that what is not finite raises an alarm too
             if not rise - error <= limit:
-                found.append(f"{name} rose by {rise:.3f} +- {error:.3f} of the effect's own distance (limit {limit:.3f})")
+                found.append(
+                    f"{name} rose by {rise:.3f} +- {error:.3f} of the effect's own distance (limit {limit:.3f})"
+                )
         if not abs(vitals.spread - 1) <= limits.spread:
             found.append(f"spread is {vitals.spread:.2f} of the pretrained generator's (limit 1 +- {limits.spread:g})")
         if not vitals.drift <= limits.drift:

@@ -49,7 +49,7 @@ def fit_generator(
     width: int = 256,
     n_blocks: int = 2,
     backbone: Literal["mlp", "transformer"] = "mlp",
-    space: Literal["auto", "pca", "genes"] = "auto",
+    space: Literal["auto", "pca", "genes", "scvi"] = "auto",
     genes_per_step: int | None = None,
     precision: Literal["float32", "bfloat16"] = "float32",
     compile: bool = False,
@@ -84,7 +84,7 @@ def fit_generator(
     key_added
         Where the generator is written.
     n_latent
-        Principal components; fewer if there are fewer genes or cells.
+        Principal components, or scVI's latent coordinates; fewer if there are fewer genes or cells.
     width, n_blocks
         Of the velocity network.
     backbone
@@ -93,7 +93,8 @@ def fit_generator(
     space
         Where the flow runs. ``"pca"``: principal components without count noise; cells get their counts from a negative-binomial layer.
         ``"genes"``: log-normalised expression itself, rounded to whole counts in the end; training cells are then held dense, 4 bytes
-        for each gene of each cell. ``"auto"`` takes ``"genes"`` for the transformer, which knows no other, and ``"pca"`` else.
+        for each gene of each cell. ``"scvi"``: the latent space of an scVI model that is trained first, on counts of the training cells; its decoder gives the
+        rates and its likelihood, the negative binomial, the counts. Takes a few minutes more. ``"auto"`` takes ``"genes"`` for the transformer, which knows no other, and ``"pca"`` else.
     genes_per_step
         Genes that a training step of the transformer looks at, drawn anew every time; all by default. Attention costs their square.
     precision
@@ -168,7 +169,7 @@ def fit_generator(
     Notes
     -----
     Flow matching with a Gaussian source follows :cite:t:`lipman2023`; the noise-to-cell flow that sees a control cell
-    follows :cite:t:`yu2026scdfm`.
+    follows :cite:t:`yu2026scdfm`. ``space="scvi"``: :cite:t:`lopez2018scvi`.
 
     Examples
     --------

@@ -76,8 +76,8 @@ def rl_finetune(
     the velocity towards cells that score above their group and away from those below (DiffusionNFT), held near the
     pretrained generator by an anchor; the condition encoder stays as it is. It then descends the energy distance between generated and real training
     cells, which is what a reward per cell cannot see. A guard watches that distance on training and on validation conditions,
-    the spread of the cells and the drift of the velocity; when one of them leaves its limits twice in a row the run stops
-    and the last good state is kept.
+    the spread of the cells and the drift of the velocity; when one of them leaves its limits the run goes back to the last
+    good state and on with an anchor three times as tight, and when that happens three times in a row it stops.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def rl_finetune(
     energy_budget
         How much the energy distance of validation conditions (without any: of training conditions) may rise, as a share
         of the pretrained generator's. The anchor tightens when it rises by more and loosens while it rises by
-        less. None keeps the anchor as it is.
+        less. None keeps the anchor as it is; the guard then has nothing to tighten, and only stops.
     reward_steps
         Steps on the reward in each round; 0 leaves it out, which shows what the energy distance does alone.
     energy_steps
