@@ -3,7 +3,8 @@
 ``generator_longer`` is trained on for as many CPU seconds as ``generator_rl`` took. ``energy_only`` is post-training without
 rewards, ``rewards_only`` without the energy distance. ``unguarded`` rewards raw scores without anchor, energy distance or
 guard, which is how rewards get hacked; ``unguarded_60`` does so for 60 rounds. ``best_of_8`` trains nothing: it keeps one in eight cells of ``generator`` by their reward;
-nor does ``whole_effects``, which is ``generator`` without the magnitude of unseen effects.
+nor does ``whole_effects``, which is ``generator`` without the magnitude of unseen effects, or ``right_means``, which is no model but
+``generator`` moved to the means of the held-out cells themselves.
 ``nearest_embedding`` and ``embedding_ridge`` are baselines for perturbations that training never saw.
 """
 
@@ -18,6 +19,7 @@ import scperturbrl as spr
 from benchmarks.adapters import ADAPTERS
 from benchmarks.clock import steps_for, stopwatch
 from benchmarks.embedding_baselines import embedding_ridge, nearest_embedding
+from benchmarks.right_means import right_means
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -112,6 +114,7 @@ ARMS = {
         finetuned("unguarded_60", n_iterations=60, **UNGUARDED),
         Arm("best_of_8", (BASE,), draw=_best_of_8),
         Arm("whole_effects", (BASE,), _whole_effects),
+        Arm("right_means", (BASE,), draw=lambda adata, n_cells, seed: right_means(adata, BASE, n_cells, seed)),
         Arm("nearest_embedding", draw=nearest_embedding),
         Arm("embedding_ridge", draw=embedding_ridge),
         *(Arm(name) for name in ADAPTERS),

@@ -47,10 +47,11 @@ ARMS: dict[str, dict[str, Any]] = {
 
 
 def run(out: Path, arms: Sequence[str], seeds: Sequence[int], *, minutes: float, device: str) -> pd.DataFrame:
-    """Fit and evaluate every arm that has no file yet in `out`; returns all that are there."""
+    """Fit and evaluate every arm that has no file of this kind of device yet in `out`; returns all that are there."""
+    kind = resolve_device(device).type
     for seed in seeds:
         for arm in arms:
-            file = out / f"{arm.replace(', ', '_')}_{seed}.csv"
+            file = out / f"{arm.replace(', ', '_')}_{kind}_{seed}.csv"
             if not file.exists():
                 row = _measure(simulated.load({}, seed, out)[0], arm, seed, minutes, device)
                 keep(pd.DataFrame([row]), file)

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 HELD_OUT = "held-out"
 PARTS = ("rewards_only", "energy_only")
 WHOLE = ("unguarded", "best_of_8")
-WHOLE_EFFECTS = "whole_effects"
+WHOLE_EFFECTS, RIGHT_MEANS = "whole_effects", "right_means"
+MEANS = {
+    "pearson_delta": "Pearson delta",
+    "pearson_delta_top": "top DE",
+    "de_overlap": "DE overlap",
+    "pearson_delta_systema": "Systema Pearson",
+}
+LIKENESS = {"variance_ratio": "variance ratio", "zero_fraction_error": "zeros", "classifier_auroc": "C2ST"}
 UNREWARDED = ("pearson_delta_systema", "discrimination")
 
 
@@ -40,6 +47,39 @@ def generator_lines(results: pd.DataFrame) -> str:
         own, best, label = _beside_best(means["pearson_delta"], _baselines(rows), largest=True)
         cells += [f"{own.median():.3f}", f"{best.median():.3f} ({label})"]
         lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def paired_lines(results: pd.DataFrame) -> str:
+    """The generator minus the two straight lines, set by set: medians of the differences, and in how many sets they are at least 0."""
+    lines = ["| data set | beside | " + " | ".join(MEANS.values()) + " |"]
+    lines.append("|---" * (len(MEANS) + 2) + "|")
+    for name, rows in results.groupby("suite", sort=False):
+        means = _means(rows)
+        measured = set(means.columns.get_level_values("model"))
+        for line in ("additive", "additive_ridge"):
+            if not {BASE, line} <= measured:
+                continue
+            changes = [(means[metric][BASE] - means[metric][line]).dropna() for metric in MEANS]
+            cells = [str(name).replace("_", " "), line.replace("_", " ")]
+            cells += [f"{change.median():+.4f} ({(change >= 0).sum()}/{len(change)})" for change in changes]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def likeness_lines(results: pd.DataFrame) -> str:
+    """How well cells can be told from real ones: generated, with the right means, shifted control cells, and real halves."""
+    lines = ["| data set | cells | seeds | " + " | ".join(LIKENESS.values()) + " | E-distance |"]
+    lines.append("|---" * (len(LIKENESS) + 4) + "|")
+    for name, rows in results.groupby("suite", sort=False):
+        means = _means(rows)
+        if RIGHT_MEANS not in means.columns.get_level_values("model"):
+            continue
+        for model in (BASE, RIGHT_MEANS, "additive", "split_half"):
+            own = {metric: means[metric][model].dropna() for metric in [*LIKENESS, "energy_distance"]}
+            cells = [str(name).replace("_", " "), model.replace("_", " "), str(len(own["energy_distance"]))]
+            cells += [_range(values, 3) for values in own.values()]
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -48,6 +48,21 @@ at the same control cells and noise. Without unseen combinations the magnitude i
 
 """
 
+_PAIRED = """
+## The generator beside the straight lines, set by set
+
+The generator minus the additive prediction and minus the additive ridge on the same data: median over seeds, and in how many seeds the generator is at least as good. A difference of medians, as in the tables below, mixes
+what models and what data sets differ by.
+
+"""
+_LIKENESS = """
+## Cells that look like cells
+
+Variance ratio, error of the zero fraction, and how well a classifier tells cells of held-out conditions from real ones (.5: not at all), medians over seeds with their range. `right means` is an oracle: the generator, with
+the mean of each held-out condition moved to that of half its real cells. What it leaves is what the generator gets wrong of cells rather than of means. `split half` is one half of the real cells beside the other.
+
+"""
+
 # what the page on the protocol includes
 _END = "\n<!-- end of the overview -->\n"
 
@@ -57,7 +72,8 @@ def write(results: pd.DataFrame, docs: Path, provenance: str) -> Path:
     measured = results[results["kind"] != "skipped"]
     pictures = docs / PICTURES
     pictures.mkdir(parents=True, exist_ok=True)
-    parts = [_HEAD, overview.generator_lines(measured), _POST, overview.post_training_lines(measured)]
+    parts = [_HEAD, overview.generator_lines(measured), _PAIRED, overview.paired_lines(measured)]
+    parts += [_LIKENESS, overview.likeness_lines(measured), _POST, overview.post_training_lines(measured)]
     parts += [_ARMS, overview.arm_lines(measured), _MAGNITUDE, overview.magnitude_lines(measured), _END]
     drawn = report.pictures(measured, pictures, dpi=110)
     for name, rows in results.groupby("suite", sort=False):

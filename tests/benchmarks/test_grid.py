@@ -197,3 +197,24 @@ def test_the_overview_sets_parts_and_the_magnitude_beside_the_generator():
     assert (
         overview.magnitude_lines(table).splitlines()[-1].startswith("| some set | 3 | 0.50 (0.25 to 2.00) | 2 | 1.00")
     )
+
+
+def test_the_overview_sets_the_generator_beside_the_straight_lines_on_the_same_data():
+    rows = [row for metric in overview.MEANS for row in line("generator", metric, [0.1, 0.5, 0.9])]
+    rows += [row for metric in overview.MEANS for row in line("additive", metric, [0.0, 0.5, 1.0], "baseline")]
+    rows += [row for metric in overview.MEANS for row in line("additive_ridge", metric, [0.0, 0.2, 0.3], "baseline")]
+    additive, ridge = overview.paired_lines(pd.DataFrame(rows)).splitlines()[2:]
+    assert additive == "| some set | additive |" + " +0.0000 (2/3) |" * 4
+    assert ridge == "| some set | additive ridge |" + " +0.3000 (3/3) |" * 4
+
+
+def test_the_overview_compares_cells_only_where_the_right_means_were_measured():
+    metrics = [*overview.LIKENESS, "energy_distance"]
+    models = ["generator", "additive", "split_half"]
+    rows = [row for model in models for metric in metrics for row in line(model, metric, [0.2, 0.8, 0.3])]
+    assert overview.likeness_lines(pd.DataFrame(rows)).count("\n") == 2
+    rows += [row for metric in metrics for row in line("right_means", metric, [0.5])]
+    lines = overview.likeness_lines(pd.DataFrame(rows)).splitlines()[2:]
+    assert lines[0] == "| some set | generator | 3 |" + " 0.300 (0.200 to 0.800) |" * 4
+    assert lines[1] == "| some set | right means | 1 |" + " 0.500 (0.500 to 0.500) |" * 4
+    assert [row.split(" | ")[1] for row in lines[2:]] == ["additive", "split half"]
