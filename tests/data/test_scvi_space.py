@@ -7,9 +7,10 @@ import pytest
 import torch
 from scipy import sparse
 
-from scperturbrl.data import scvi_space
+from scperturbrl.data import scvi_training
 from scperturbrl.data.pca import Components
-from scperturbrl.data.scvi_space import CountedCells, _layers, _trained, fit_scvi_space
+from scperturbrl.data.scvi_space import CountedCells, _layers, fit_scvi_space
+from scperturbrl.data.scvi_training import trained_scvi
 
 CPU = torch.device("cpu")
 
@@ -32,11 +33,11 @@ def components(counted) -> Components:
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
-    monkeypatch.setattr(scvi_space, "N_STEPS", 20)
+    monkeypatch.setattr(scvi_training, "N_STEPS", 20)
 
 
 def test_encoder_and_decoder_are_those_of_scvi(counted):
-    module = _trained(counted.counts, 4, 0, CPU)
+    module = trained_scvi(counted.counts, 4, seed=0, device=CPU)
     encoder, decoder = _layers(module)
     counts = torch.tensor(counted.counts.toarray(), dtype=torch.float32)
     with torch.no_grad():
@@ -56,7 +57,7 @@ def test_coordinates_are_centred_with_one_common_scale(counted, components):
 
 
 def test_centre_and_scale_are_taken_out_again_by_the_decoder(counted, components):
-    encoder, decoder = _layers(_trained(counted.counts, 4, 0, CPU))
+    encoder, decoder = _layers(trained_scvi(counted.counts, 4, seed=0, device=CPU))
     space = fit_scvi_space(counted, components, 4, seed=0, device=CPU)
     counts = torch.tensor(counted.counts.toarray(), dtype=torch.float32)
     share = decoder(encoder(torch.log1p(counts))).softmax(1)
@@ -88,5 +89,5 @@ def test_equal_seeds_give_equal_spaces_and_global_random_numbers_stay_as_they_we
 
 
 def test_nothing_is_printed(counted, components, capfd):
-    fit_scvi_space(counted, components, 4, seed=0, device=CPU)
+    fit_scvi_space(counted, components, 4, seed=0, device=CPU, progress=False)
     assert capfd.readouterr() == ("", "")

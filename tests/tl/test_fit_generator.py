@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import scperturbrl as spr
-from scperturbrl.data import scvi_space
+from scperturbrl.data import scvi_training
 from scperturbrl.flow import fit
 
 # only there the same seed gives the same bits
@@ -299,7 +299,7 @@ def test_a_generator_of_genes_does_all_that_others_do(toy, tmp_path, options):
 
 
 def test_a_generator_of_scvi_does_all_that_others_do(toy, tmp_path, monkeypatch):
-    monkeypatch.setattr(scvi_space, "N_STEPS", 20)
+    monkeypatch.setattr(scvi_training, "N_STEPS", 20)
     before = toy.copy()
     spr.tl.fit_generator(toy, space="scvi", **SMALL)
     summary = spr.get.generator(toy)

@@ -12,7 +12,7 @@ from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells import dense
 from scperturbrl.data.new_space import fit_space
 from scperturbrl.data.recentring import fit_linear_part
-from scperturbrl.data.scvi_space import N_HIDDEN
+from scperturbrl.data.scvi_training import N_HIDDEN
 from scperturbrl.data.stored_generator import StoredGenerator, condition_frame
 from scperturbrl.data.training_set import common_total, control_units, count_blocks, encode_rows, minibatch_pool
 from scperturbrl.data.unseen import N_RESPONSES
@@ -53,10 +53,11 @@ def new_generator(
     seed: int,
     *,
     device: torch.device | str = "cpu",
+    progress: bool | None = None,
 ) -> StoredGenerator:
     """Space and observation layer fitted on training cells, on `device`; encoder and velocity at random."""
     rows = np.flatnonzero(cells.is_training())
-    space = fit_space(sizes.space, sizes.n_latent, cells, rows, seed=seed, device=device)
+    space = fit_space(sizes.space, sizes.n_latent, cells, rows, seed=seed, device=device, progress=progress)
     training = np.isin(np.arange(len(cells.table)), cells.codes[rows])
     features = gene_embeddings(space.components.numpy(), cells.genes) if embeddings is None else embeddings
     vocabulary = training_vocabulary(cells.table, training, setup.covariate_keys, features)

@@ -21,14 +21,21 @@ if TYPE_CHECKING:
 
 
 def fit_space(
-    kind: str, n_latent: int, cells: Cells, rows: np.ndarray, *, seed: int, device: torch.device | str
+    kind: str,
+    n_latent: int,
+    cells: Cells,
+    rows: np.ndarray,
+    *,
+    seed: int,
+    device: torch.device | str,
+    progress: bool | None = None,
 ) -> Space:
     """Fit a space of this `kind` with at most `n_latent` components to the cells at `rows`."""
     device = torch.device(device)
     n = min(n_latent, len(cells.genes) - 1, len(rows) - 1)
     found = _components(cells, rows, n, seed, device)
     if kind == "scvi":
-        return fit_scvi_space(_counted(cells, rows, seed), found, n, seed=seed, device=device)
+        return fit_scvi_space(_counted(cells, rows, seed), found, n, seed=seed, device=device, progress=progress)
     mean, loadings = torch.as_tensor(found.mean), torch.as_tensor(found.loadings)
     if kind == "pca":
         return PCASpace(mean, loadings, float(np.sqrt(found.variance.mean())))

@@ -1,16 +1,13 @@
-"""Training scVI on the training cells, and taking its encoder and decoder over as plain weights."""
+"""The space that an scVI model of the training cells makes: its encoder and decoder as plain weights."""
 
 from __future__ import annotations
 
-import logging
-import random
-import warnings
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
+from scperturbrl.data.scvi_training import trained_scvi
 from scperturbrl.flow.space_scvi import ScviSpace, TwoLayers
 
 if TYPE_CHECKING:
@@ -20,10 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from scperturbrl.data.pca import Components
-
-N_HIDDEN = 128
-BATCH = 256
-N_STEPS = 6000
 
 
 class CountedCells(NamedTuple):
@@ -42,13 +35,17 @@ class CountedCells(NamedTuple):
 
 
 def fit_scvi_space(
-    cells: CountedCells, components: Components, n_latent: int, *, seed: int, device: torch.device
+    cells: CountedCells,
+    components: Components,
+    n_latent: int,
+    *,
+    seed: int,
+    device: torch.device,
+    progress: bool | None = None,
 ) -> ScviSpace:
-    """Train scVI on `cells`, and make a space of its encoder and decoder.
-
-    One hidden layer of 128 units and negative-binomial counts, for 6,000 steps of 256 cells or 400 epochs, whichever is less.
-    """
-    encoder, decoder = _layers(_trained(cells.counts, n_latent, seed, device))
+    """Train scVI on `cells`, and make a space of its encoder and decoder."""
+    module = trained_scvi(cells.counts, n_latent, seed=seed, device=device, progress=progress)
+    encoder, decoder = _layers(module)
     unit = float(np.median(cells.unit))
     level = float(np.median(np.asarray(cells.counts.sum(1)).ravel() * cells.unit))
     mean, loadings = torch.as_tensor(components.mean), torch.as_tensor(components.loadings)
@@ -67,31 +64,6 @@ def fit_scvi_space(
         unit=unit,
         level=level,
     )
-
-
-def _trained(counts: sparse.csr_matrix, n_latent: int, seed: int, device: torch.device) -> Any:
-    """The trained network of scVI, on the CPU."""
-    from anndata import AnnData
-    from scvi.model import SCVI
-
-    adata = AnnData(counts.astype(np.float32))
-    with _own_random_numbers(), _quiet():
-        _seed(seed)
-        SCVI.setup_anndata(adata)
-        model = SCVI(adata, n_hidden=N_HIDDEN, n_latent=n_latent, n_layers=1, gene_likelihood="nb")
-        model.train(
-            max_epochs=max(1, min(400, N_STEPS * BATCH // len(adata))),
-            batch_size=BATCH,
-            train_size=1.0,
-            # nothing is set aside, and its order would not depend on the seed
-            shuffle_set_split=False,
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=1,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            logger=False,
-        )
-    return model.module.cpu().eval()
 
 
 @torch.no_grad()
@@ -115,37 +87,3 @@ def _linear(layer: nn.Linear) -> tuple[Tensor, Tensor]:
 def _blocks(matrix: sparse.csr_matrix, size: int = 4096) -> Iterator[sparse.csr_matrix]:
     for start in range(0, matrix.shape[0], size):
         yield matrix[start : start + size]
-
-
-def _seed(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
-    torch.manual_seed(seed)
-
-
-@contextmanager
-def _own_random_numbers() -> Iterator[None]:
-    """Leave the global random numbers, which scVI uses, as they were."""
-    plain, array = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
-        try:
-            yield
-        finally:
-            random.setstate(plain)
-            np.random.set_state(array)  # noqa: NPY002
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what Lightning says of devices, loaders and loggers."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "pytorch_lightning", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            for logger in loggers:
-                logger.setLevel(logging.ERROR)
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -223,7 +223,8 @@ def fit_generator(
     with one_thread(torch_device):
         # other accelerators lack some of the operations
         own = torch_device if torch_device.type == "cuda" else "cpu"
-        stored = parent or new_generator(cells, setup, sizes, embeddings, prior, kind, seed, device=own)
+        where: dict[str, Any] = {"device": own, "progress": progress}
+        stored = parent or new_generator(cells, setup, sizes, embeddings, prior, kind, seed, **where)
         result = train_generator(stored, cells, settings, torch_device, file=file)
         if stored.params["prior"] == "linear":
             fit_recentring(stored, cells, seed=seed, device=torch_device)
