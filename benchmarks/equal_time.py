@@ -182,7 +182,7 @@ def markdown(results: pd.DataFrame) -> str:
     own = results[results["model"] == results["fitted"]]
     for (model, minutes), rows in sorted(own.groupby(["model", "minutes"]), key=_order):
         cells = [_span(rows[name] * scale) for name, (_, scale) in columns.items()]
-        ended = "; ".join(rows.sort_values("seed")["stopped"])
+        ended = _ended(rows["stopped"])
         lines.append(
             f"| {model} | {minutes:g} | {' | '.join(cells)} | {_span(rows['cpu_seconds'])} | {ended} | {len(rows)} |"
         )
@@ -197,6 +197,17 @@ def markdown(results: pd.DataFrame) -> str:
 def _order(group: tuple[tuple[str, float], pd.DataFrame]) -> tuple[float, int]:
     model, minutes = group[0]
     return minutes, MODELS.index(model)
+
+
+def _ended(stopped: pd.Series) -> str:
+    """How training ended, equal ends together with the range of their numbers and how often they came."""
+    parts = stopped.str.extract(r"^(?P<before>.*?)(?P<n>\d+)(?P<after>\D*)$").astype({"n": int})
+    found = []
+    for (before, after), own in parts.groupby(["before", "after"], sort=False):
+        low, high = own["n"].min(), own["n"].max()
+        span = str(low) if low == high else f"{low} to {high}"
+        found.append(f"{before}{span}{after}" + (f" ({len(own)})" if len(own) < len(parts) else ""))
+    return "; ".join(found)
 
 
 def _span(values: pd.Series) -> str:

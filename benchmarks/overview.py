@@ -62,7 +62,7 @@ def paired_lines(results: pd.DataFrame) -> str:
                 continue
             changes = [(means[metric][BASE] - means[metric][line]).dropna() for metric in MEANS]
             cells = [str(name).replace("_", " "), line.replace("_", " ")]
-            cells += [f"{change.median():+.4f} ({(change >= 0).sum()}/{len(change)})" for change in changes]
+            cells += [_in_favour(change) if len(change) else "-" for change in changes]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -160,6 +160,10 @@ def _beside_best(
     medians = means[[name for name in baselines if name in means]].median().dropna()
     best = str(medians.idxmax() if largest else medians.idxmin())
     return means[BASE], means[best], best.replace("_", " ")
+
+
+def _in_favour(change: pd.Series) -> str:
+    return f"{change.median():+.4f} ({(change >= 0).sum()}/{len(change)})"
 
 
 def _range(values: pd.Series, digits: int) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -206,6 +207,16 @@ def test_the_overview_sets_the_generator_beside_the_straight_lines_on_the_same_d
     additive, ridge = overview.paired_lines(pd.DataFrame(rows)).splitlines()[2:]
     assert additive == "| some set | additive |" + " +0.0000 (2/3) |" * 4
     assert ridge == "| some set | additive ridge |" + " +0.3000 (3/3) |" * 4
+    # a straight line without effect has no correlation
+    rows = [
+        row | ({"value": np.nan} if row["model"] == "additive" and row["metric"] == "pearson_delta" else {})
+        for row in rows
+    ]
+    assert (
+        overview.paired_lines(pd.DataFrame(rows))
+        .splitlines()[2]
+        .startswith("| some set | additive | - | +0.0000 (2/3) |")
+    )
 
 
 def test_the_overview_compares_cells_only_where_the_right_means_were_measured():
