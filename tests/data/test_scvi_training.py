@@ -54,3 +54,15 @@ def test_what_lightning_makes_of_an_interrupt_is_one_again(counts, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         trained_scvi(counts, 4, seed=0, device=CPU)
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.parametrize("n", [2, 255, 256, 257, 513, 256 * 257 + 1, 10_000])
+def test_no_batch_has_a_single_cell(n):
+    size = scvi_training._batch_size(n)
+    assert n % size != 1
+    assert 256 <= size <= 260
+
+
+def test_one_cell_more_than_a_batch_can_be_trained_on(counts, monkeypatch):
+    monkeypatch.setattr(scvi_training, "BATCH", 149)
+    assert trained_scvi(counts, 4, seed=0, device=CPU).n_latent == 4

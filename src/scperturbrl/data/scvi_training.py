@@ -54,7 +54,7 @@ def trained_scvi(
         try:
             model.train(
                 max_epochs=n_epochs,
-                batch_size=BATCH,
+                batch_size=_batch_size(len(adata)),
                 train_size=1.0,
                 # nothing is set aside, and its order would not depend on the seed
                 shuffle_set_split=False,
@@ -71,6 +71,11 @@ def trained_scvi(
     if interrupt.requested:
         raise KeyboardInterrupt
     return model.module.cpu().eval()
+
+
+def _batch_size(n: int) -> int:
+    """Cells in a batch of `n`: 256, or a few more, so that no batch has a single cell, which has no variance to normalise by."""
+    return next(size for size in range(BATCH, n + BATCH + 1) if n % size != 1)
 
 
 def _watcher(show: Callable[[int, str], None], interrupt: Interrupt) -> Any:
