@@ -116,6 +116,22 @@ def test_the_sampler_is_the_one_of_the_architecture(make_generator, make_batch):
         torch.testing.assert_close(found, integrate(field, noise, n_steps=3, solver="rk4"))
 
 
+@pytest.mark.parametrize("grad_steps", [0, 1])
+def test_few_conditions_are_looked_at_once_each(make_generator, make_batch, grad_steps):
+    generator, batch = make_generator(), make_batch([(1,), (2, 3)])
+    torch.nn.init.normal_(generator.velocity.outlet.weight)
+    torch.nn.init.normal_(generator.velocity.blocks[0].modulation.weight)
+    index = torch.tensor([0, 1, 1, 0, 1, 0])
+    control = torch.randn(6, generator.space.dim, generator=torch_rng(1))
+    few = generator.sample_latent(control, batch, index, torch_rng(0), grad_steps=grad_steps)
+    # as many conditions as cells
+    many = generator.sample_latent(control, batch.select(index), torch.arange(6), torch_rng(0), grad_steps=grad_steps)
+    torch.testing.assert_close(few, many, rtol=1e-4, atol=1e-4)
+    if grad_steps:
+        slopes = [torch.autograd.grad(x.square().sum(), generator.velocity.outlet.weight)[0] for x in (few, many)]
+        torch.testing.assert_close(*slopes, rtol=1e-3, atol=1e-3)
+
+
 def test_gradients_reach_the_network_only_if_asked_for(make_generator, make_batch):
     generator, batch = make_generator(), make_batch([(1,)])
     draw = lambda steps: generator.sample_latent(

@@ -40,3 +40,18 @@ def test_a_perceptron_needs_all_coordinates():
     with pytest.raises(ValueError, match="'mlp'.*'transformer'"):
         model(*inputs, torch.arange(6))
     assert model.drawn_genes(3, torch.Generator()) is None
+
+
+@pytest.mark.parametrize("n_cells", [20, 2**15])
+@pytest.mark.parametrize("kind", [VelocityMLP, VelocityTransformer])
+def test_conditions_give_their_cells_what_cells_of_their_own_get(kind, n_cells):
+    torch.manual_seed(0)
+    model = kind(12, 16, 2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        # more gene tokens than the transformer takes at a time, in the second case
+        x, control, index = torch.randn(n_cells, 12), torch.randn(n_cells, 12), torch.randint(5, (n_cells,))
+        code, total, t = torch.randn(5, 16), torch.randn(5, 16), torch.full((1,), 0.3)
+        each = model(x, t.expand(n_cells), control, code[index], total[index])
+        torch.testing.assert_close(model(x, t, control, code, total, index=index), each, rtol=1e-4, atol=1e-4)

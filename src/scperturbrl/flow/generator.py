@@ -119,8 +119,12 @@ class Generator(nn.Module):
         start = self.source.draw(control, rng)
         with torch.set_grad_enabled(torch.is_grad_enabled() and grad_steps > 0):
             code, total = self.encoder(conditions)
-            code, total = code[index], total[index]
-        field = lambda x, t: self.velocity(x, t, control, code, total)
+        if 2 * len(conditions) > len(control):
+            rows = code[index], total[index]
+            field = lambda x, t: self.velocity(x, t, control, *rows)
+        else:
+            # all cells are at the same time, so what time and condition decide is the same for the cells of a condition
+            field = lambda x, t: self.velocity(x, t[:1], control, code, total, index=index)
         a = self.architecture
         return integrate(field, start, n_steps=a.n_steps, solver=a.solver, grad_steps=grad_steps)
 

@@ -25,7 +25,14 @@ class Velocity(nn.Module, ABC):
         self.precision = precision
 
     def forward(
-        self, x: Tensor, t: Tensor, control: Tensor, code: Tensor, total: Tensor, genes: Tensor | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        control: Tensor,
+        code: Tensor,
+        total: Tensor,
+        genes: Tensor | None = None,
+        index: Tensor | None = None,
     ) -> Tensor:
         """Velocity ``(n, d)``.
 
@@ -34,23 +41,33 @@ class Velocity(nn.Module, ABC):
         x
             ``(n, d)`` points on the path.
         t
-            ``(n,)`` times, 0 noise and 1 cell.
+            ``(n,)`` times, 0 noise and 1 cell; with `index` ``(1,)``, the same for all cells.
         control
             ``(n, d)`` the control cells.
         code, total
             ``(n, width)`` condition code and plain sum of its parts, from the condition encoder. The latter enters
-            linearly: most of an effect is a shift.
+            linearly: most of an effect is a shift. With `index` ``(C, width)``.
         genes
             ``(d',)`` the coordinates that `x` and `control` hold, in training on some of the genes; None: all.
+        index
+            ``(n,)`` condition of each cell. What depends on time and condition alone is then computed once a condition instead of once a cell, which
+            halves the work where they are few.
         """
         if self.precision == "float32":
-            return self.velocity(x, t, control, code, total, genes)
+            return self.velocity(x, t, control, code, total, genes, index)
         with torch.autocast(x.device.type, dtype=torch.bfloat16):
-            return self.velocity(x, t, control, code, total, genes).float()
+            return self.velocity(x, t, control, code, total, genes, index).float()
 
     @abstractmethod
     def velocity(
-        self, x: Tensor, t: Tensor, control: Tensor, code: Tensor, total: Tensor, genes: Tensor | None
+        self,
+        x: Tensor,
+        t: Tensor,
+        control: Tensor,
+        code: Tensor,
+        total: Tensor,
+        genes: Tensor | None,
+        index: Tensor | None,
     ) -> Tensor:
         """What :meth:`forward` gives, in whatever precision is set."""
 
@@ -61,3 +78,8 @@ class Velocity(nn.Module, ABC):
         """Some `n` coordinates for one training step, on the device of `rng`; None: all of them."""
         del n, rng
         return None
+
+
+def of_cells(values: Tensor, index: Tensor | None) -> Tensor:
+    """Rows of `values` for the cells at `index`, if they are not one a cell already."""
+    return values if index is None else values[index]

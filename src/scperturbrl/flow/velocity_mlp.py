@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from scperturbrl.flow.velocity import Velocity
+from scperturbrl.flow.velocity import Velocity, of_cells
 
 
 def time_features(t: Tensor, width: int) -> Tensor:
@@ -28,8 +28,8 @@ class _Block(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, hidden: Tensor, context: Tensor) -> Tensor:
-        shift, scale, gate = self.modulation(context).chunk(3, dim=-1)
+    def forward(self, hidden: Tensor, context: Tensor, index: Tensor | None = None) -> Tensor:
+        shift, scale, gate = of_cells(self.modulation(context), index).chunk(3, dim=-1)
         return hidden + gate * self.mlp(self.norm(hidden) * (1 + scale) + shift)
 
 
@@ -62,7 +62,14 @@ class VelocityMLP(Velocity):
         nn.init.zeros_(self.shift.weight)
 
     def velocity(
-        self, x: Tensor, t: Tensor, control: Tensor, code: Tensor, total: Tensor, genes: Tensor | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        control: Tensor,
+        code: Tensor,
+        total: Tensor,
+        genes: Tensor | None = None,
+        index: Tensor | None = None,
     ) -> Tensor:
         """See :meth:`Velocity.forward`; it always sees all coordinates."""
         if genes is not None:
@@ -71,5 +78,5 @@ class VelocityMLP(Velocity):
         context = nn.functional.silu(self.time(time_features(t, self.width)) + code)
         hidden = self.inlet(torch.cat([x, control], dim=-1))
         for block in self.blocks:
-            hidden = block(hidden, context)
-        return self.outlet(self.norm(hidden)) + self.shift(total)
+            hidden = block(hidden, context, index)
+        return self.outlet(self.norm(hidden)) + of_cells(self.shift(total), index)

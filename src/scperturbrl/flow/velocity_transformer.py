@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
 from scperturbrl.flow.differential_attention import DifferentialAttention
-from scperturbrl.flow.velocity import Velocity
+from scperturbrl.flow.velocity import Velocity, of_cells
 from scperturbrl.flow.velocity_mlp import time_features
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ class _Block(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, hidden: Tensor, control: Tensor, context: Tensor) -> Tensor:
-        parts = self.modulation(context)[:, None].chunk(9, dim=-1)
+    def forward(self, hidden: Tensor, control: Tensor, context: Tensor, index: Tensor | None = None) -> Tensor:
+        parts = of_cells(self.modulation(context), index)[:, None].chunk(9, dim=-1)
         control = self.control_norm(control)
         layers: tuple[Callable[[Tensor], Tensor], ...] = (self.own, partial(self.cross, others=control), self.mlp)
         for layer, shift, scale, gate in zip(layers, parts[::3], parts[1::3], parts[2::3], strict=True):
@@ -124,26 +124,44 @@ class VelocityTransformer(Velocity):
         nn.init.zeros_(self.shift.weight)
 
     def velocity(
-        self, x: Tensor, t: Tensor, control: Tensor, code: Tensor, total: Tensor, genes: Tensor | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        control: Tensor,
+        code: Tensor,
+        total: Tensor,
+        genes: Tensor | None = None,
+        index: Tensor | None = None,
     ) -> Tensor:
         """See :meth:`Velocity.forward`; without gradients a part of the cells at a time, so that memory stays bounded."""
         size = max(1, N_TOKENS // x.shape[1])
         if torch.is_grad_enabled() or len(x) <= size:
-            return self._velocity(x, t, control, code, total, genes)
+            return self._velocity(x, t, control, code, total, genes, index)
         wanted = torch.arange(len(x), device=x.device).split(size)
-        return torch.cat([self._velocity(x[i], t[i], control[i], code[i], total[i], genes) for i in wanted])
+        if index is None:
+            parts = [self._velocity(x[i], t[i], control[i], code[i], total[i], genes, None) for i in wanted]
+        else:
+            parts = [self._velocity(x[i], t, control[i], code, total, genes, index[i]) for i in wanted]
+        return torch.cat(parts)
 
     def _velocity(
-        self, x: Tensor, t: Tensor, control: Tensor, code: Tensor, total: Tensor, genes: Tensor | None
+        self,
+        x: Tensor,
+        t: Tensor,
+        control: Tensor,
+        code: Tensor,
+        total: Tensor,
+        genes: Tensor | None,
+        index: Tensor | None,
     ) -> Tensor:
         context = silu(self.time(time_features(t, self.width)) + code)
         known = self.genes(genes)
         before = self.control(control[..., None]) + known
         hidden = self.fuse(torch.cat([self.value(x[..., None]) + known, before], dim=-1))
         for block in self.blocks:
-            hidden = block(hidden, before, context)
+            hidden = block(hidden, before, context, index)
         shift = self.shift.weight if genes is None else self.shift.weight[genes]
-        return self.outlet(self.norm(hidden)).squeeze(-1) + total @ shift.T
+        return self.outlet(self.norm(hidden)).squeeze(-1) + of_cells(total @ shift.T, index)
 
     def set_neighbours(self, neighbours: Tensor) -> None:
         """Let every gene attend to the genes ``(G, k)`` that :func:`coexpressed` found."""
