@@ -55,6 +55,15 @@ def test_arrays_round_trip(make_generator, generate):
     assert equal(generate(30, model=generator), generate(30, model=again))
 
 
+def test_weights_that_older_versions_had_are_left_out(make_generator):
+    generator = make_generator()
+    weights = generator.to_arrays() | {"linear.left_out": np.zeros(3, dtype=np.float32)}
+    del weights["linear.additivity"]
+    again = Generator.from_arrays(generator.architecture_dict(), weights)
+    assert "linear.left_out" not in again.to_arrays()
+    assert (again.linear.additivity == 1).all()
+
+
 def test_arrays_are_copies(make_generator):
     generator = make_generator()
     arrays = generator.to_arrays()

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scperturbrl.flow.linear_part import LinearPart, agreement, effect_magnitude, recentring_weight
+from scperturbrl.flow.linear_part import LinearPart, effect_magnitude, recentring_weight
 
 
 @pytest.fixture
@@ -35,6 +35,14 @@ def test_a_group_that_does_not_know_all_parts_uses_the_pooled_effects(linear, ma
     torch.testing.assert_close(
         effect, torch.stack([linear.coefficients[0, 1] + linear.coefficients[0, 3], linear.coefficients[0, 1]])
     )
+
+
+def test_combinations_do_a_share_of_the_sum_of_their_parts_as_their_own_group_says(linear, make_batch):
+    linear.additivity.copy_(torch.tensor([0.5, 0.75, 1.0]))
+    batch = make_batch([[1, 2], [2], [1, 3]])
+    effect, _ = linear(batch, torch.tensor([1, 1, 2]), batch.features)
+    pooled, own = linear.coefficients[:2]
+    torch.testing.assert_close(effect, torch.stack([0.75 * (own[1] + own[2]), own[2], 0.5 * (pooled[1] + pooled[3])]))
 
 
 def test_without_a_map_a_perturbation_that_was_never_trained_on_has_no_linear_effect(linear, make_batch):
@@ -70,13 +78,13 @@ def test_the_weight_is_least_squares_shrunk_towards_the_prior_and_at_most_one_ha
 def test_the_magnitude_is_least_squares_shrunk_towards_one_and_at_most_one(share, n, evidence):
     rng = torch.Generator().manual_seed(n)
     predicted = torch.randn(n, 4, generator=rng)
-    found = effect_magnitude(agreement(predicted, share * predicted), evidence=evidence)
+    found = effect_magnitude(predicted, share * predicted, evidence=evidence)
     assert found == pytest.approx(min(max((n * share + evidence) / (n + evidence), 0), 1), abs=1e-5)
 
 
 def test_without_conditions_the_magnitude_is_one():
     nothing = torch.zeros(0, 2)
-    assert effect_magnitude(agreement(nothing, nothing)) == 1
+    assert effect_magnitude(nothing, nothing) == 1
 
 
 @pytest.fixture

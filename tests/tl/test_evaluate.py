@@ -9,7 +9,15 @@ import pytest
 import scperturbrl as spr
 from scperturbrl.metrics import METRICS, energy_distance, split_half
 
-BASELINES = {"control", "perturbed_mean", "matching_mean", "nearest_condition", "additive", "additive_ridge"}
+BASELINES = {
+    "control",
+    "perturbed_mean",
+    "matching_mean",
+    "nearest_condition",
+    "additive",
+    "additive_ridge",
+    "combination_ridge",
+}
 CEILINGS = {"split_half", "interpolated_duplicate"}
 COLUMNS = {
     *("model", "kind", "condition", "covariates", "metric", "value", "scaled", "role", "n_parts", "parts_seen"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,12 +15,21 @@ from scperturbrl.metrics.baselines import (
     nearest_effect,
     perturbed_mean_effect,
 )
+from scperturbrl.metrics.combination_ridge import combination_ridge_effect
 from scperturbrl.metrics.ridge import ridge_effect
 
 if TYPE_CHECKING:
     from scperturbrl.data.cells import Cells
 
-BASELINES = ("control", "perturbed_mean", "matching_mean", "nearest_condition", "additive", "additive_ridge")
+BASELINES = (
+    "control",
+    "perturbed_mean",
+    "matching_mean",
+    "nearest_condition",
+    "additive",
+    "additive_ridge",
+    "combination_ridge",
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,9 @@ class TrainingEffects:
     conditions: list[str]
     effects: np.ndarray
     groups: np.ndarray
+    _fits: dict[tuple[str, bytes], tuple[np.ndarray, float]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(cls, cells: Cells) -> TrainingEffects:
@@ -77,7 +89,23 @@ class TrainingEffects:
             return nearest_effect(design, means, features_query=query)[0]
         if baseline == "additive":
             return additive_effect(design, means, design_query=query).effect[0]
-        return ridge_effect(design, means, design_query=query).effect[0]
+        return self._ridge(baseline, chosen, design, means, query)
+
+    def _ridge(
+        self, baseline: str, chosen: np.ndarray, design: np.ndarray, means: np.ndarray, query: np.ndarray
+    ) -> np.ndarray:
+        """Effect ``(G,)`` of one query by a fit that all queries to the same training conditions share."""
+        seen, fits = design.any(0), self._fits
+        key = (baseline, chosen.tobytes())
+        if key not in fits:
+            train, parts = design[:, seen], np.eye(int(seen.sum()))
+            if baseline == "additive_ridge":
+                fits[key] = ridge_effect(train, means, design_query=parts).effect, 1.0
+            else:
+                found = combination_ridge_effect(train, means, design_query=parts)
+                fits[key] = found.effect, found.additivity
+        of_parts, additivity = fits[key]
+        return (query[0, seen] @ of_parts) * (additivity if query.sum() > 1 else 1.0)
 
     def parts_seen(self, cells: Cells, condition: str) -> int:
         """How many parts of `condition` some training condition measures alone, in whatever context."""

@@ -15,8 +15,8 @@ from scperturbrl.data.means import linear_effects, predicted_means
 from scperturbrl.data.reference import fit_reference
 from scperturbrl.data.training_set import Controls, encode_rows
 from scperturbrl.data.unseen import fit_own_gene, fit_unseen, own_genes
-from scperturbrl.flow.linear_part import agreement, effect_magnitude, recentring_weight
-from scperturbrl.metrics.ridge import ridge_effect
+from scperturbrl.flow.linear_part import effect_magnitude, recentring_weight
+from scperturbrl.metrics.combination_ridge import combination_ridge_effect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ UNSEEN = {"prior": 0.5, "most": 1.0}
 
 
 def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
-    """Fit the additive ridge of every control group, and of all together, to the effects of the training conditions.
+    """Fit the combination ridge of every control group, and of all together, to the effects of the training conditions.
 
     With it goes the map from features to the effects of perturbations that training never saw.
     """
@@ -50,7 +50,6 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
     amount = linear.amount(torch.tensor(table["dose"].to_numpy(np.float32))).numpy()
     design = _design(table["parts"], stored.vocabulary.tokens) * amount[:, None]
     groups = stored.vocabulary.group_codes(table).numpy()
-    linear.left_out.zero_()
     for group in range(len(stored.vocabulary.groups) + 1):
         chosen = np.flatnonzero(groups == group) if group else np.arange(len(table))
         if len(chosen):
@@ -63,45 +62,53 @@ def _fit_group(linear: LinearPart, group: int, design: np.ndarray, latent: np.nd
     rows, same = np.unique(design, axis=0, return_inverse=True)
     mean = pd.DataFrame(latent).groupby(same.ravel()).mean().to_numpy()
     seen = (rows != 0).any(0)
-    found = ridge_effect(rows[:, seen], mean, design_query=np.eye(int(seen.sum())))
+    found = combination_ridge_effect(rows[:, seen], mean, design_query=np.eye(int(seen.sum())))
     linear.coefficients[group, 1:][torch.as_tensor(seen)] = torch.as_tensor(found.effect, dtype=torch.float32)
     linear.covered[group, 1:] = torch.as_tensor(seen, dtype=torch.float32)
-    if group:
-        # the pooled group has the same conditions once more
-        several = (rows != 0).sum(1) > 1
-        linear.left_out += agreement(*(torch.as_tensor(x[several]).float() for x in (found.left_out, mean)))
+    linear.additivity[group] = found.additivity
 
 
 def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: torch.device | str = "cpu") -> None:
     """Set weights and magnitude of the linear part by the validation conditions, which neither it nor the flow was fitted to.
 
-    The magnitude is that of combinations, and is also set by those of training, each predicted from the others. Conditions with a perturbation that
-    training never saw have a weight of their own, chosen by their own kind. The flow runs on `device`.
+    The magnitude is that of combinations. Conditions with a perturbation that training never saw have a weight of their own, chosen by their
+    own kind. The flow runs on `device`.
     """
     names = cells.conditions(keys.VALIDATION, min_cells=MIN_CELLS)
     table = cells.table.loc[names]
     new = _has_unseen(stored, table)
     linear = stored.generator.linear
     record: dict[str, float] = {}
-    for kind, prefix, limits in ((~new, "", {}), (new, "unseen_", UNSEEN)):
+    for kind, prefix in ((~new, ""), (new, "unseen_")):
         means = predicted_means(stored, cells, table, kind, seed=seed, device=device)
         means, rows = means.select(means.known), np.asarray(cells.rows(names), dtype=int)[means.known.numpy()]
         real = torch.zeros_like(means.flow)
         for i, row in enumerate(rows):
             own = np.flatnonzero((cells.codes == row) & (cells.split == keys.VALIDATION))
             real[i] = encode_rows(cells, own, stored.generator.space).mean(0)
+        combined = torch.as_tensor(_is_combination(cells.table.iloc[rows]))
+        limits = UNSEEN if prefix else _limits(stored, cells.table.iloc[rows], combined)
         weight = recentring_weight(means.flow, means.linear, real, **limits)
         (linear.weight_unseen if prefix else linear.weight).fill_(weight)
         if not prefix:
-            combined = torch.as_tensor(_is_combination(cells.table.iloc[rows]))
-            found = agreement(means.mixed(weight)[combined], (real - means.control)[combined])
-            linear.magnitude.fill_(effect_magnitude(linear.left_out + found))
-            record["magnitude"] = float(linear.magnitude)
+            effects = means.mixed(weight), real - means.control
+            linear.magnitude.fill_(effect_magnitude(*(part[combined] for part in effects)))
+            record |= {"magnitude": float(linear.magnitude), "additivity": float(linear.additivity[0])}
         explained = {f"{name}_r2": _explained(getattr(means, name), real, means.control) for name in ("linear", "flow")}
         record |= {
             prefix + name: value for name, value in {"weight": weight, "n_validation": len(rows), **explained}.items()
         }
     stored.params["linear"] = record
+
+
+def _limits(stored: StoredGenerator, table: pd.DataFrame, combined: Tensor) -> dict[str, float]:
+    """What :func:`recentring_weight` may find for the conditions of `table`, of which some are combinations.
+
+    That combinations fall short of the sum of their parts, the straight line is told by all of them at once; the flow must learn it from each.
+    """
+    additivity = stored.generator.linear.additivity[stored.vocabulary.group_codes(table)]
+    short = 1 - float(torch.where(combined, additivity, 1.0).mean()) if len(table) else 0.0
+    return {"prior": min(0.25 + short, 1.0), "most": min(0.5 + short, 1.0)}
 
 
 def recentred(
@@ -114,7 +121,7 @@ def recentred(
 ) -> ConditionBatch:
     """Conditions of `table` as tensors; those that training never saw are shifted towards the linear prediction.
 
-    Effects of combinations are made smaller, as far as those of training fell short of their parts. The gene of a perturbation that training never saw is changed as targeted genes usually are. The flow runs on `device`; the
+    Effects of combinations are made smaller, as far as those of validation fell short of what was predicted. The gene of a perturbation that training never saw is changed as targeted genes usually are. The flow runs on `device`; the
     tensors are on the CPU.
     """
     batch = stored.vocabulary.batch(table)

@@ -15,7 +15,7 @@ from scperturbrl._core.show import as_html, as_text
 from scperturbrl._core.validate import check_choice
 from scperturbrl.flow.architecture import Architecture, described_space, read_architecture
 from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
-from scperturbrl.flow.linear_part import ADDED, LinearPart
+from scperturbrl.flow.linear_part import ADDED, REMOVED, LinearPart
 from scperturbrl.flow.observation_lattice import LatticeObservation
 from scperturbrl.flow.observation_nb import NegativeBinomialObservation
 from scperturbrl.flow.observation_scvi import ScviObservation
@@ -263,7 +263,7 @@ def _observation(a: Architecture) -> Observation:
 def _checked(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     import numpy as np
 
-    unknown = set(weights) - set(expected)
+    unknown = set(weights) - set(expected) - REMOVED
     if unknown:
         msg = f"Unknown weights {sorted(unknown)[:3]}: these are not the weights of this generator."
         raise ValueError(msg)

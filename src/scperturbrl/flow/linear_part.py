@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from scperturbrl.flow.condition_encoder import ConditionBatch
 
 # weights that newer versions added; without them perturbations that were never trained on have no linear prediction, and
-# predicted effects are not made smaller
+# predicted effects are not made smaller. Those that older versions had are not needed any more
 ADDED = {
     f"linear.{name}"
     for name in (
@@ -22,9 +22,10 @@ ADDED = {
         "map_error",
         "own_gene",
         "magnitude",
-        "left_out",
+        "additivity",
     )
 }
+REMOVED = {"linear.left_out"}
 
 
 class LinearPart(nn.Module):
@@ -53,8 +54,8 @@ class LinearPart(nn.Module):
         and of the others.
     magnitude
         Factor in [0, 1] of the predicted effects of combinations whose perturbations were all trained on.
-    left_out
-        ``(3,)`` what :func:`effect_magnitude` needs of the training conditions with several perturbations, each predicted from the others.
+    additivity
+        ``(n_groups + 1,)`` effect of a combination as a share of the sum of its parts, in [0, 1].
     full_dose
         Dose at which the amount is 1.
     responses
@@ -75,7 +76,7 @@ class LinearPart(nn.Module):
     weight: Tensor
     weight_unseen: Tensor
     magnitude: Tensor
-    left_out: Tensor
+    additivity: Tensor
     full_dose: Tensor
     responses: Tensor
     from_features: Tensor
@@ -101,7 +102,7 @@ class LinearPart(nn.Module):
         self.register_buffer("full_dose", torch.tensor(1.0))
         self.register_buffer("weight_unseen", torch.tensor(0.0))
         self.register_buffer("magnitude", torch.tensor(1.0))
-        self.register_buffer("left_out", torch.zeros(3))
+        self.register_buffer("additivity", torch.ones(n_groups + 1))
         self.register_buffer("responses", torch.zeros(n_genes if n_responses else 0, n_responses))
         self.register_buffer("from_features", torch.zeros(n_groups + 1, 1 + (n_responses or n_features), n_latent))
         self.register_buffer("mapped", torch.zeros(n_groups + 1))
@@ -141,7 +142,8 @@ class LinearPart(nn.Module):
             # left out otherwise, so that rounding of conditions that need none of this stays as it is
             maps = self.from_features[row[:, 0]]
             parts = torch.where(new[..., None], maps[:, :1] + features @ maps[:, 1:], parts)
-        effect = parts.sum(1) * self.amount(conditions.dose)[:, None]
+        together = torch.where(present.sum(1) > 1, self.additivity[row[:, 0]], 1.0)
+        effect = parts.sum(1) * (self.amount(conditions.dose) * together)[:, None]
         return effect * known[:, None], known
 
     def with_own_genes(self, log_rates: Tensor, conditions: ConditionBatch) -> Tensor:
@@ -158,7 +160,7 @@ def recentring_weight(flow: Tensor, linear: Tensor, real: Tensor, *, prior: floa
     """Share of the way from the flow's means to the linear ones that comes closest to the real means.
 
     Least squares over held-out conditions, ``sum (real - flow) (linear - flow) / sum (linear - flow)^2``, with one more
-    condition's worth of evidence for `prior`. Held-out conditions are few, so the weight starts low and never
+    condition's worth of evidence for `prior`. Held-out conditions are few, so by default the weight starts low and never
     passes `most`: the linear mean is a straight line, the flow knows more of the shape.
 
     Parameters
@@ -179,27 +181,21 @@ def recentring_weight(flow: Tensor, linear: Tensor, real: Tensor, *, prior: floa
     return min((found * len(flow) + prior) / (len(flow) + 1), most)
 
 
-def agreement(predicted: Tensor, real: Tensor) -> Tensor:
-    """Inner product of predicted and real effects ``(C, d)``, that of predicted ones with themselves, and C; ``(3,)``."""
-    return torch.stack([(predicted * real).sum(), predicted.square().sum(), torch.tensor(float(len(real)))])
+def effect_magnitude(predicted: Tensor, real: Tensor, *, evidence: float = 8.0) -> float:
+    """Factor that brings predicted effects ``(C, d)`` closest to the real ones, at most 1.
 
-
-def effect_magnitude(found: Tensor, *, evidence: float = 2.0) -> float:
-    """Factor that brings predicted effects closest to the real ones, at most 1.
-
-    Perturbations buffer each other, so that combinations do less than their parts promise; how much less, conditions tell that were
-    predicted without being looked at. Least squares, ``sum predicted * real / sum predicted^2``, with a few more conditions'
+    Least squares over held-out combinations, ``sum predicted * real / sum predicted^2``, with a few more conditions'
     worth of evidence for a factor of 1. It never magnifies: that would also magnify the error.
 
     Parameters
     ----------
-    found
-        ``(3,)`` sum of what :func:`agreement` says of such conditions.
+    predicted, real
+        ``(C, d)`` effects.
     evidence
         Number of conditions that the factor 1 counts for.
     """
-    product, square, count = found.tolist()
-    if not count or not square:
+    size = float(predicted.square().sum())
+    if not size:
         return 1.0
-    more = evidence * square / count
-    return min(max((product + more) / (square + more), 0.0), 1.0)
+    more = evidence * size / len(predicted)
+    return min(max((float((predicted * real).sum()) + more) / (size + more), 0.0), 1.0)

@@ -16,6 +16,7 @@ _MODULES = {
     ],
     "bootstrap": ["PairedDifference", "paired_bootstrap"],
     "ceiling": ["interpolated_duplicate", "scaled_score", "split_half"],
+    "combination_ridge": ["CombinationRidgeEffect", "combination_ridge_effect"],
     "compute": ["compute_metrics"],
     "differential": ["WelchTest", "de_overlap", "de_spearman", "direction_match", "top_genes", "welch_t"],
     "discrimination": ["discrimination_score"],

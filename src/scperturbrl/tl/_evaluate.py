@@ -62,7 +62,7 @@ def evaluate(
     """Evaluate generators and anybody's predicted cells on held-out conditions, beside baselines and ceilings.
 
     Always in the table: ``control`` (nothing happens), ``perturbed_mean``, ``matching_mean`` (same perturbation in other
-    contexts), ``nearest_condition``, ``additive`` and ``additive_ridge``, all from training conditions and given as
+    contexts), ``nearest_condition``, ``additive``, ``additive_ridge`` and ``combination_ridge``, all from training conditions and given as
     shifted control cells; a post-trained generator's parent, and that parent trained on for as long where `adata` has it; and two
     ceilings: ``split_half``, one half of the real cells as a prediction of the other, which is as good as an experiment
     of that size allows, and ``interpolated_duplicate``, that half moved towards the mean response by as much as its noise asks

@@ -113,10 +113,10 @@ def fit_generator(
         :func:`~scperturbrl.pp.network_embeddings` and :func:`~scperturbrl.pp.fingerprint_embeddings` make some; join several
         with ``pd.concat(..., axis=1)``.
     prior
-        ``"linear"`` moves the mean of generated cells of a condition that training never saw towards that of the
-        additive ridge (of a new context: the mean shift), by a share of at most one half that validation conditions choose;
-        spread and shape stay the flow's. The effect of an unseen combination is then multiplied by a magnitude of at most 1, by which
-        those of validation and training fell short of their parts. A condition with a perturbation that training never saw is moved towards what `embeddings`, or the
+        ``"linear"`` moves the mean of generated cells of a condition that training never saw towards that of a straight line: of a combination
+        the combination ridge (:func:`~scperturbrl.metrics.combination_ridge_effect`), of a new context the mean shift. It goes a share of the way that validation
+        conditions choose, at most one half, and more where combinations fall short of the sum of their parts; spread and shape stay the flow's. The effect of an unseen combination is
+        then multiplied by a magnitude of at most 1, by which those of validation fell short of what was predicted. A condition with a perturbation that training never saw is moved towards what `embeddings`, or the
         responses of its gene to the training conditions, say of it, by a share that held-out perturbations choose; and the gene itself
         changes as targeted genes usually do. ``"none"`` leaves the flow alone.
     source

@@ -80,7 +80,7 @@ def predict(
     ``obs["condition"]``. ``uns["prediction"]`` tells how it was made and lists the conditions with ``parts_seen``,
     the number of their perturbations that training saw, ``linear_weight``, the share of the linear part in their
     mean (how well that predicted validation conditions is in ``uns[key]["params"]["linear"]``), ``magnitude``, the factor of their
-    effect by which combinations fell short of their parts, and ``uncertainty``, how far from
+    effect by which validation combinations fell short of what was predicted, and ``uncertainty``, how far from
     training they are: 0 for conditions that were trained on, else
     :math:`\sqrt{(\lVert f - l \rVert^2 + u e^2) / G}`, a root mean square over the G genes in log-normalised units. f and l are
     the means that the flow and the linear part predict, which agree near what they were fitted to; u is the number of

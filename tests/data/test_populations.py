@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import scperturbrl as spr
+from scperturbrl.data import populations
+from scperturbrl.data.cells import Cells
+from scperturbrl.data.populations import TrainingEffects
+from scperturbrl.metrics import combination_ridge_effect, ridge_effect
+
+
+@pytest.fixture(scope="module")
+def cells():
+    adata = spr.datasets.simulated_perturbseq(
+        n_genes=40, n_singles=6, n_doubles=8, n_cells_per_condition=20, n_controls=60, n_programs=3, n_pathways=2
+    )
+    spr.pp.setup_anndata(adata)
+    spr.pp.split(adata, fraction=0.4)
+    return Cells.of(adata)
+
+
+def design(names, parts):
+    return np.array([[part in name.split("+") for part in parts] for name in names], dtype=float)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "predict"), [("additive_ridge", ridge_effect), ("combination_ridge", combination_ridge_effect)]
+)
+def test_ridges_are_those_of_the_metrics_and_fitted_once_for_all_conditions(cells, monkeypatch, baseline, predict):
+    training, fits = TrainingEffects.of(cells), []
+    parts = sorted({part for name in training.conditions for part in name.split("+")})
+    names = cells.conditions("test")
+    expected = predict(
+        design(training.conditions, parts), training.effects, design_query=design(names, parts)
+    ).effect  # fmt: skip
+    count = lambda *args, **kwargs: fits.append(1) or predict(*args, **kwargs)
+    monkeypatch.setattr(populations, predict.__name__, count)
+    found = [training.predict(cells, name, baseline) for name in names]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert len(names) > 1
+    assert len(fits) == 1
+
+
+@pytest.mark.parametrize("baseline", ["additive_ridge", "combination_ridge"])
+def test_a_copy_without_a_condition_does_not_know_it(cells, baseline):
+    training = TrainingEffects.of(cells)
+    name = next(name for name in training.conditions if "+" in name)
+    kept = np.array([other != name for other in training.conditions])
+    fewer = {
+        "conditions": [other for other in training.conditions if other != name],
+        "effects": training.effects[kept],
+        "groups": training.groups[kept],
+    }
+    known = training.predict(cells, name, baseline)
+    found = replace(training, **fewer).predict(cells, name, baseline)
+    np.testing.assert_array_equal(found, TrainingEffects(**fewer).predict(cells, name, baseline))
+    assert np.abs(found - known).max() > 1e-3
