@@ -2,9 +2,9 @@
 
 ``generator_longer`` is trained on for as many CPU seconds as ``generator_rl`` took. ``energy_only`` is post-training without
 rewards, ``rewards_only`` without the energy distance. ``unguarded`` rewards raw scores without anchor, energy distance or
-guard, which is how rewards get hacked; ``unguarded_60`` does so for 60 rounds. ``best_of_8`` trains nothing: it keeps one in eight cells of ``generator`` by their reward;
-nor does ``whole_effects``, which is ``generator`` without the magnitude of unseen effects, or ``right_means``, which is no model but
-``generator`` moved to the means of the held-out cells themselves.
+guard, which is how rewards get hacked. These three have as much time as ``generator_rl``; ``unguarded_60`` goes on for 60 rounds. ``best_of_8`` trains nothing: it keeps one in eight cells of ``generator`` by their reward;
+nor does ``whole_effects``, which is ``generator`` with an additivity and a magnitude of 1, or ``right_means``, which is no model but
+``generator`` moved to the means of the held-out cells themselves. ``known_singles`` is an oracle too: simulated doubles whose singles are known exactly.
 ``nearest_embedding`` and ``embedding_ridge`` are baselines for perturbations that training never saw.
 """
 
@@ -19,6 +19,7 @@ import scperturbrl as spr
 from benchmarks.adapters import ADAPTERS
 from benchmarks.clock import steps_for, stopwatch
 from benchmarks.embedding_baselines import embedding_ridge, nearest_embedding
+from benchmarks.known_singles import known_singles
 from benchmarks.right_means import right_means
 
 if TYPE_CHECKING:
@@ -77,23 +78,33 @@ def _best_of_8(adata: AnnData, n_cells: int, seed: int) -> AnnData:
 
 
 def _whole_effects(prepared: Prepared, seed: int, seconds: Mapping[str, float]) -> None:
-    """`generator` with effects of unseen combinations as large as flow and linear part promise; its cells have the same noise."""
+    """`generator` whose combinations do what the sum of their parts and the flow promise; its cells have the same noise."""
     del seed, seconds
     stored = prepared.adata.uns[BASE]
-    weights = {**stored["weights"], "linear.magnitude": np.float32(1)}
+    whole = {
+        f"linear.{name}": np.ones_like(stored["weights"][f"linear.{name}"]) for name in ("additivity", "magnitude")
+    }
+    weights = {**stored["weights"], **whole}
     prepared.adata.uns["whole_effects"] = {**stored, "weights": weights}
 
 
-def finetuned(name: str, **options: Any) -> Arm:
-    """``generator`` post-trained with these options of :func:`scperturbrl.tl.rl_finetune`."""
+def finetuned(name: str, *, equal_time: bool = False, **options: Any) -> Arm:
+    """``generator`` post-trained with these options of :func:`scperturbrl.tl.rl_finetune`; with `equal_time` for as many CPU seconds as ``generator_rl`` took."""
 
     def make(prepared: Prepared, seed: int, seconds: Mapping[str, float]) -> None:
-        del seconds
-        spr.tl.rl_finetune(prepared.adata, key=BASE, key_added=name, seed=seed, **options)
+        def train(n_iterations: int) -> None:
+            own = {**options, "n_iterations": n_iterations}
+            spr.tl.rl_finetune(prepared.adata, key=BASE, key_added=name, seed=seed, **own)
 
-    return Arm(name, (BASE,), make)
+        if equal_time:
+            train(steps_for(seconds[RL], train, pilot=PILOT_ROUNDS))
+        else:
+            spr.tl.rl_finetune(prepared.adata, key=BASE, key_added=name, seed=seed, **options)
+
+    return Arm(name, (BASE, RL) if equal_time else (BASE,), make)
 
 
+PILOT_ROUNDS = (2, 6)
 UNGUARDED: dict[str, Any] = {
     "calibrate": False,
     "update_rule": "nft",
@@ -108,13 +119,14 @@ ARMS = {
         Arm(BASE, (), _fit),
         Arm(LONGER, (BASE, RL), _longer),
         finetuned(RL),
-        finetuned("energy_only", reward_steps=0),
-        finetuned("rewards_only", energy_steps=0),
-        finetuned("unguarded", **UNGUARDED),
+        finetuned("energy_only", equal_time=True, reward_steps=0),
+        finetuned("rewards_only", equal_time=True, energy_steps=0),
+        finetuned("unguarded", equal_time=True, **UNGUARDED),
         finetuned("unguarded_60", n_iterations=60, **UNGUARDED),
         Arm("best_of_8", (BASE,), draw=_best_of_8),
         Arm("whole_effects", (BASE,), _whole_effects),
         Arm("right_means", (BASE,), draw=lambda adata, n_cells, seed: right_means(adata, BASE, n_cells, seed)),
+        Arm("known_singles", draw=known_singles),
         Arm("nearest_embedding", draw=nearest_embedding),
         Arm("embedding_ridge", draw=embedding_ridge),
         *(Arm(name) for name in ADAPTERS),
@@ -140,7 +152,8 @@ def fitted(arm: Arm, prepared: Prepared, seed: int, folder: Path, seconds: dict[
         fitted(ARMS[name], prepared, seed, folder, seconds)
     with stopwatch() as watch:
         arm.make(prepared, seed, seconds)
-    seconds[arm.name] = watch.seconds if arm.name != LONGER else seconds[RL]
+    # pilots that find the number of steps do not count
+    seconds[arm.name] = seconds[RL] if RL in arm.needs else watch.seconds
     folder.mkdir(parents=True, exist_ok=True)
     spr.tl.save_generator(adata, saved, key=arm.name, overwrite=True)
     clock.write_text(f"{watch.seconds:.3f}")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 HELD_OUT = "held-out"
 PARTS = ("rewards_only", "energy_only")
 WHOLE = ("unguarded", "best_of_8")
-WHOLE_EFFECTS, RIGHT_MEANS = "whole_effects", "right_means"
+WHOLE_EFFECTS, RIGHT_MEANS, KNOWN_SINGLES = "whole_effects", "right_means", "known_singles"
+LINES = ("additive", "additive_ridge", "combination_ridge")
 MEANS = {
     "pearson_delta": "Pearson delta",
     "pearson_delta_top": "top DE",
@@ -51,13 +52,13 @@ def generator_lines(results: pd.DataFrame) -> str:
 
 
 def paired_lines(results: pd.DataFrame) -> str:
-    """The generator minus the two straight lines, set by set: medians of the differences, and in how many sets they are at least 0."""
+    """The generator minus the straight lines, set by set: medians of the differences, and in how many sets they are at least 0."""
     lines = ["| data set | beside | " + " | ".join(MEANS.values()) + " |"]
     lines.append("|---" * (len(MEANS) + 2) + "|")
     for name, rows in results.groupby("suite", sort=False):
         means = _means(rows)
         measured = set(means.columns.get_level_values("model"))
-        for line in ("additive", "additive_ridge"):
+        for line in LINES:
             if not {BASE, line} <= measured:
                 continue
             changes = [(means[metric][BASE] - means[metric][line]).dropna() for metric in MEANS]
@@ -68,14 +69,17 @@ def paired_lines(results: pd.DataFrame) -> str:
 
 
 def likeness_lines(results: pd.DataFrame) -> str:
-    """How well cells can be told from real ones: generated, with the right means, shifted control cells, and real halves."""
+    """How well cells can be told from real ones: generated, two oracles, shifted control cells, and real halves."""
     lines = ["| data set | cells | seeds | " + " | ".join(LIKENESS.values()) + " | E-distance |"]
     lines.append("|---" * (len(LIKENESS) + 4) + "|")
     for name, rows in results.groupby("suite", sort=False):
         means = _means(rows)
-        if RIGHT_MEANS not in means.columns.get_level_values("model"):
+        measured = set(means.columns.get_level_values("model"))
+        if RIGHT_MEANS not in measured:
             continue
-        for model in (BASE, RIGHT_MEANS, "additive", "split_half"):
+        for model in (BASE, RIGHT_MEANS, KNOWN_SINGLES, "additive", "split_half"):
+            if model not in measured:
+                continue
             own = {metric: means[metric][model].dropna() for metric in [*LIKENESS, "energy_distance"]}
             cells = [str(name).replace("_", " "), model.replace("_", " "), str(len(own["energy_distance"]))]
             cells += [_range(values, 3) for values in own.values()]

@@ -37,21 +37,22 @@ _ARMS = """
 ## What each part of post-training does
 
 Every arm beside the generator trained on for as many CPU seconds as the default took, medians over seeds, on the data sets where the parts were measured. Systema Pearson and discrimination were never
-rewarded. The arms have as many rounds as the default, not as much time.
+rewarded. `energy_only`, `rewards_only` and `unguarded` have as much time as `generator_rl`; the best of eight takes no training and eight times as long to generate. (The
+seconds of these three hold the short runs that find how many rounds fit into that time.)
 
 """
 _MAGNITUDE = """
-## The magnitude of unseen combinations
+## Combinations that do less than their sum
 
-The generator relative to itself with a magnitude of 1 (`whole_effects`), medians over seeds with their range; below 1 the magnitude brings cells closer, as it does in so many seeds. Both start
-at the same control cells and noise. Without unseen combinations the magnitude is 1.
+The generator relative to itself with an additivity and a magnitude of 1 (`whole_effects`), medians over seeds with their range; below 1 the two bring cells closer, as they do in so many seeds. Both start
+at the same control cells and noise. Without unseen combinations they change nothing.
 
 """
 
 _PAIRED = """
 ## The generator beside the straight lines, set by set
 
-The generator minus the additive prediction and minus the additive ridge on the same data: median over seeds, and in how many seeds the generator is at least as good. A difference of medians, as in the tables below, mixes
+The generator minus the additive prediction, the additive ridge and the combination ridge on the same data: median over seeds, and in how many seeds the generator is at least as good. A difference of medians, as in the tables below, mixes
 what models and what data sets differ by.
 
 """
@@ -59,7 +60,8 @@ _LIKENESS = """
 ## Cells that look like cells
 
 Variance ratio, error of the zero fraction, and how well a classifier tells cells of held-out conditions from real ones (.5: not at all), medians over seeds with their range. `right means` is an oracle: the generator, with
-the mean of each held-out condition moved to that of half its real cells. What it leaves is what the generator gets wrong of cells rather than of means. `split half` is one half of the real cells beside the other.
+the mean of each held-out condition moved to that of half its real cells. What it leaves is what the generator gets wrong of cells rather than of means. `known singles` is another: the simulator with the true responses of
+both singles and the mean weight that they have in doubles. No model can know more of a held-out double, for how its singles interact is drawn at random. `split half` is one half of the real cells beside the other.
 
 """
 

@@ -39,9 +39,9 @@ COLUMNS = {
 SCALE = {"mse": 1e3, "mmd": 1e3}
 CLAIMED = list(COLUMNS)[:4]
 SHORT_COLUMNS = [*CLAIMED, "discrimination", "mse", "energy_distance", "variance_ratio"]
-SHORT_MODELS = ["split_half", BASE, LONGER, RL, "additive", "additive_ridge"]
+SHORT_MODELS = ["split_half", BASE, LONGER, RL, "additive", "additive_ridge", "combination_ridge"]
 LABELS = {"split_half": "real cells (one half)", "interpolated_duplicate": "real cells, interpolated"}
-RIVALS = [LONGER, BASE, "additive_ridge", "additive", "perturbed_mean"]
+RIVALS = [LONGER, BASE, "combination_ridge", "additive_ridge", "additive", "perturbed_mean"]
 ORDER = [RL, BASE, LONGER, "energy_only", "unguarded"]
 
 
@@ -191,7 +191,14 @@ def pictures(rows: pd.DataFrame, out: Path, *, dpi: int = 150) -> list[str]:
     return names
 
 
-_COLOURS = {RL: "#D55E00", BASE: "#0072B2", LONGER: "#56B4E9", "additive_ridge": "#009E73", "additive": "#666666"}
+_COLOURS = {
+    RL: "#D55E00",
+    BASE: "#0072B2",
+    LONGER: "#56B4E9",
+    "combination_ridge": "#CC79A7",
+    "additive_ridge": "#009E73",
+    "additive": "#666666",
+}
 
 
 def _scaled(rows: pd.DataFrame) -> Figure | None:

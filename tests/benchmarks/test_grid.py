@@ -229,3 +229,6 @@ def test_the_overview_compares_cells_only_where_the_right_means_were_measured():
     assert lines[0] == "| some set | generator | 3 |" + " 0.300 (0.200 to 0.800) |" * 4
     assert lines[1] == "| some set | right means | 1 |" + " 0.500 (0.500 to 0.500) |" * 4
     assert [row.split(" | ")[1] for row in lines[2:]] == ["additive", "split half"]
+    rows += [row for metric in metrics for row in line("known_singles", metric, [0.4])]
+    lines = overview.likeness_lines(pd.DataFrame(rows)).splitlines()[2:]
+    assert [row.split(" | ")[1] for row in lines[2:]] == ["known singles", "additive", "split half"]

@@ -167,3 +167,19 @@ def test_what_does_not_apply_or_is_not_installed_is_noted(monkeypatch, tmp_path)
     cells = ad.AnnData(np.ones((4, 2)), obs=obs)
     with pytest.raises(base.NotApplicable, match="in other contexts"):
         ADAPTERS["scgen"]().fit(cells, 0)
+
+
+def test_arms_with_equal_time_take_as_many_rounds_as_fit_into_it(monkeypatch):
+    asked, rounds = [], []
+    monkeypatch.setattr(arms, "steps_for", lambda seconds, train, pilot: asked.append((seconds, pilot)) or 23)
+    monkeypatch.setattr(
+        spr.tl, "rl_finetune", lambda adata, **options: rounds.append(options.get("n_iterations")), raising=False
+    )
+    equal, free = arms.ARMS["rewards_only"], arms.ARMS["unguarded_60"]
+    prepared = suites.Prepared(None, {}, None, 20)
+    equal.make(prepared, 0, {arms.RL: 4.5})
+    free.make(prepared, 0, {})
+    assert asked == [(4.5, arms.PILOT_ROUNDS)]
+    assert rounds == [23, 60]
+    assert arms.RL in equal.needs
+    assert arms.RL not in free.needs
