@@ -81,10 +81,8 @@ def _whole_effects(prepared: Prepared, seed: int, seconds: Mapping[str, float]) 
     """`generator` whose combinations do what the sum of their parts and the flow promise; its cells have the same noise."""
     del seed, seconds
     stored = prepared.adata.uns[BASE]
-    whole = {
-        f"linear.{name}": np.ones_like(stored["weights"][f"linear.{name}"]) for name in ("additivity", "magnitude")
-    }
-    weights = {**stored["weights"], **whole}
+    additivity = np.ones(len(stored["weights"]["linear.coefficients"]), dtype=np.float32)
+    weights = {**stored["weights"], "linear.additivity": additivity, "linear.magnitude": np.float32(1)}
     prepared.adata.uns["whole_effects"] = {**stored, "weights": weights}
 
 

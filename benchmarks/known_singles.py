@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 def known_singles(adata: ad.AnnData, n_cells: int, seed: int) -> ad.AnnData:
     """Simulated cells of each held-out double, as if its singles interacted as singles do on average."""
-    if "truth" not in adata.uns or adata.uns["truth"]["interaction"].empty:
-        msg = "Only of simulated doubles is it known what their singles do."
-        raise NotApplicable(msg)
-    truth, setup = adata.uns["truth"], Setup.of(adata)
+    setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
     doubles = cells.table.loc[cells.conditions("test"), "perturbation"].tolist()
+    truth = adata.uns.get("truth", {"interaction": pd.DataFrame()})
+    if setup.covariate_keys or setup.dose_key or not set(doubles) <= set(truth["interaction"].index):
+        msg = "Only of held-out doubles of a simulated screen without covariates and doses is it known what their singles do."
+        raise NotApplicable(msg)
     settings = replace(Settings(**truth["parameters"], **_absent(truth)), n_cells_per_condition=n_cells, n_controls=1)
     effects = _expected(truth, doubles)
     types = {name: truth[f"cell_type_{name}"] for name in ("activity", "modulation")}

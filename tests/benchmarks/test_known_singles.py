@@ -71,3 +71,10 @@ def test_real_data_have_no_truth():
     del adata.uns["truth"]
     with pytest.raises(NotApplicable, match="simulated"):
         known_singles(adata, n_cells=20, seed=0)
+
+
+def test_held_out_singles_are_no_question_for_it():
+    adata = screen()
+    spr.pp.split(adata, holdout="perturbations", fraction=0.3)
+    with pytest.raises(NotApplicable, match="held-out doubles"):
+        known_singles(adata, n_cells=20, seed=0)

@@ -102,6 +102,19 @@ def test_the_more_combinations_fall_short_of_their_sum_the_more_the_straight_lin
     assert asked[1] == {"prior": 0.5, "most": 1.0}
 
 
+def test_the_straight_line_decides_at_most_half_of_what_is_no_combination(world):
+    stored, cells = world
+    stored.generator.linear.weight.fill_(0.8)
+    # a single that training did not have, though its perturbation is known from combinations
+    names = cells.conditions("train")
+    single = next(
+        name for name in names if "+" not in name and any(name in other.split("+") for other in names if "+" in other)
+    )
+    stored.conditions = stored.conditions.drop(index=single)
+    table = cells.table.loc[[single, cells.conditions("test")[0]]]
+    assert linear_weights(stored, table) == pytest.approx([0.5, 0.8])
+
+
 def test_buffered_combinations_lower_the_additivity():
     found = {}
     for name, fraction in (("additive", 0.0), ("buffered", 1.0)):

@@ -67,6 +67,17 @@ def test_with_combinations_alone_it_can_say_what_they_have_in_common():
     assert 0.1 <= found.additivity <= 1
 
 
+@pytest.mark.parametrize("seed", [10, *range(5)])
+def test_combinations_of_parts_that_nothing_else_has_say_nothing_of_additivity(seed):
+    rng = np.random.default_rng(seed)
+    design = np.zeros((15, 20))
+    design[:10, :10] = np.eye(10)
+    for i in range(5):
+        design[10 + i, 10 + 2 * i : 12 + 2 * i] = 1
+    found = combination_ridge_effect(design, rng.normal(size=(15, 30)), design_query=design)
+    assert found.additivity == 1
+
+
 def test_effects_of_nothing_are_nothing():
     design, _, query, _ = screen(4, 0.5)
     found = combination_ridge_effect(design, np.zeros((30, 3)), design_query=query)

@@ -79,33 +79,42 @@ class TrainingEffects:
             return matching_mean_effect(
                 labels.tolist(), effects, labels_query=[cells.table.loc[condition, "perturbation"]]
             ).effect[0]
+        design, means, query = self._designs(cells, chosen, parts)
+        if baseline == "nearest_condition":
+            return nearest_effect(design, means, features_query=query)[0]
+        if baseline == "additive":
+            return additive_effect(design, means, design_query=query).effect[0]
+        of_parts, additivity = self._ridge(cells, baseline, chosen)
+        seen = design.any(0)
+        return (query[0, seen] @ of_parts) * (additivity if len(parts) > 1 else 1.0)
+
+    def _designs(
+        self, cells: Cells, chosen: np.ndarray, parts: tuple[str, ...]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Parts ``(L, P)`` and mean effects ``(L, G)`` of the labels of some training conditions, and a query ``(1, P)``."""
+        labels, effects = cells.table.loc[self.conditions, "perturbation"].to_numpy()[chosen], self.effects[chosen]
         unique = np.unique(labels)
         means = np.stack([effects[labels == label].mean(0) for label in unique])
         of_label = dict(zip(cells.table["perturbation"], cells.table["parts"], strict=True))
         vocabulary = sorted({part for label in unique for part in of_label[label]} | set(parts))
         design = np.array([[part in of_label[label] for part in vocabulary] for label in unique], dtype=float)
-        query = np.array([[part in parts for part in vocabulary]], dtype=float)
-        if baseline == "nearest_condition":
-            return nearest_effect(design, means, features_query=query)[0]
-        if baseline == "additive":
-            return additive_effect(design, means, design_query=query).effect[0]
-        return self._ridge(baseline, chosen, design, means, query)
+        return design, means, np.array([[part in parts for part in vocabulary]], dtype=float)
 
-    def _ridge(
-        self, baseline: str, chosen: np.ndarray, design: np.ndarray, means: np.ndarray, query: np.ndarray
-    ) -> np.ndarray:
-        """Effect ``(G,)`` of one query by a fit that all queries to the same training conditions share."""
-        seen, fits = design.any(0), self._fits
+    def _ridge(self, cells: Cells, baseline: str, chosen: np.ndarray) -> tuple[np.ndarray, float]:
+        """Effects ``(P, G)`` of the parts of some training conditions, and how much of their sum combinations do; fitted once."""
         key = (baseline, chosen.tobytes())
-        if key not in fits:
-            train, parts = design[:, seen], np.eye(int(seen.sum()))
+        if key not in self._fits:
+            design, means, _ = self._designs(cells, chosen, ())
+            parts = np.eye(design.shape[1])
             if baseline == "additive_ridge":
-                fits[key] = ridge_effect(train, means, design_query=parts).effect, 1.0
+                self._fits[key] = ridge_effect(design, means, design_query=parts).effect, 1.0
             else:
-                found = combination_ridge_effect(train, means, design_query=parts)
-                fits[key] = found.effect, found.additivity
-        of_parts, additivity = fits[key]
-        return (query[0, seen] @ of_parts) * (additivity if query.sum() > 1 else 1.0)
+                found = combination_ridge_effect(design, means, design_query=parts)
+                # how much combinations do, a context without any is told by the others
+                own = bool((design.sum(1) > 1).any()) or bool(chosen.all())
+                pooled = found.additivity if own else self._ridge(cells, baseline, np.ones_like(chosen))[1]
+                self._fits[key] = found.effect, pooled
+        return self._fits[key]
 
     def parts_seen(self, cells: Cells, condition: str) -> int:
         """How many parts of `condition` some training condition measures alone, in whatever context."""

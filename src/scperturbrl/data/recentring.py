@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from scperturbrl.flow.linear_part import LinearPart
 
 MIN_CELLS = 10
+# of the mean of a condition whose perturbations were all trained on, the straight line decides no more, unless it is a combination
+MOST = 0.5
 # of a perturbation that it never saw the flow knows no more than the straight line, so this may take over
 UNSEEN = {"prior": 0.5, "most": 1.0}
 
@@ -65,7 +67,9 @@ def _fit_group(linear: LinearPart, group: int, design: np.ndarray, latent: np.nd
     found = combination_ridge_effect(rows[:, seen], mean, design_query=np.eye(int(seen.sum())))
     linear.coefficients[group, 1:][torch.as_tensor(seen)] = torch.as_tensor(found.effect, dtype=torch.float32)
     linear.covered[group, 1:] = torch.as_tensor(seen, dtype=torch.float32)
-    linear.additivity[group] = found.additivity
+    # how much combinations do, a group without any is told by the others
+    several = bool(((rows != 0).sum(1) > 1).any())
+    linear.additivity[group] = found.additivity if several or not group else linear.additivity[0]
 
 
 def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: torch.device | str = "cpu") -> None:
@@ -106,9 +110,10 @@ def _limits(stored: StoredGenerator, table: pd.DataFrame, combined: Tensor) -> d
 
     That combinations fall short of the sum of their parts, the straight line is told by all of them at once; the flow must learn it from each.
     """
-    additivity = stored.generator.linear.additivity[stored.vocabulary.group_codes(table)]
+    linear, vocabulary = stored.generator.linear, stored.vocabulary
+    additivity = linear.additivity[linear.rows(vocabulary.batch(table), vocabulary.group_codes(table))]
     short = 1 - float(torch.where(combined, additivity, 1.0).mean()) if len(table) else 0.0
-    return {"prior": min(0.25 + short, 1.0), "most": min(0.5 + short, 1.0)}
+    return {"prior": min(0.25 + short, 1.0), "most": min(MOST + short, 1.0)}
 
 
 def recentred(
@@ -145,7 +150,8 @@ def recentred(
 def linear_weights(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     """Share ``(C,)`` of the linear part in the mean of each condition of `table`; 0 for trained and for unknown ones."""
     linear = stored.generator.linear
-    weight = np.where(_has_unseen(stored, table), float(linear.weight_unseen), float(linear.weight))
+    known = np.where(_is_combination(table), float(linear.weight), min(float(linear.weight), MOST))
+    weight = np.where(_has_unseen(stored, table), float(linear.weight_unseen), known)
     return weight * _is_predicted(stored, table)
 
 

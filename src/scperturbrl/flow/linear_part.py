@@ -131,10 +131,7 @@ class LinearPart(nn.Module):
         features ``(C,)``; without that the effect is 0 and means nothing.
         """
         tokens, present = conditions.tokens, conditions.present.bool()
-        new = present & (tokens == 0)
-        own = (self.covered[group[:, None], tokens].bool() | ~present | new).all(1)
-        own &= self.mapped[group].bool() | ~new.any(1)
-        row = torch.where(own, group, 0)[:, None]
+        new, row = present & (tokens == 0), self.rows(conditions, group)[:, None]
         told = self.covered[row, tokens].bool() | (new & self.mapped[row].bool())
         known = (told | ~present).all(1) & present.any(1)
         parts = self.coefficients[row, tokens] * present[..., None]
@@ -145,6 +142,14 @@ class LinearPart(nn.Module):
         together = torch.where(present.sum(1) > 1, self.additivity[row[:, 0]], 1.0)
         effect = parts.sum(1) * (self.amount(conditions.dose) * together)[:, None]
         return effect * known[:, None], known
+
+    def rows(self, conditions: ConditionBatch, group: Tensor) -> Tensor:
+        """Row ``(C,)`` of the coefficients that serves each condition: its group's if that tells of every perturbation, else the pooled one."""
+        tokens, present = conditions.tokens, conditions.present.bool()
+        new = present & (tokens == 0)
+        own = (self.covered[group[:, None], tokens].bool() | ~present | new).all(1)
+        own &= self.mapped[group].bool() | ~new.any(1)
+        return torch.where(own, group, 0)
 
     def with_own_genes(self, log_rates: Tensor, conditions: ConditionBatch) -> Tensor:
         """Log rates ``(C, G)`` with those of the genes in ``conditions.own_genes`` changed."""

@@ -18,6 +18,7 @@ TRUSTS: tuple[float, ...] = (0.1, 0.3, 1.0)
 """Weights of combinations that :func:`combination_ridge_effect` chooses from; a condition of one perturbation counts 1."""
 # combinations' worth of evidence that effects add up, alternations of the two fits, and the least that is left of a sum
 _EVIDENCE, _ROUNDS, _LEAST = 2.0, 4, 0.1
+_ROUNDING = 1e-16
 
 
 class CombinationRidgeEffect(NamedTuple):
@@ -117,7 +118,8 @@ def _ridge(design: np.ndarray, effects: np.ndarray, query: np.ndarray, trust: fl
 def _least_squares(sums: np.ndarray, measured: np.ndarray) -> float:
     """Share of `sums` ``(C, G)`` that is `measured`, with some combinations' worth of evidence for 1."""
     size = float(np.square(sums).sum())
-    if not size:
+    # of combinations that have no part in common with other conditions nothing but rounding is predicted
+    if size <= _ROUNDING * float(np.square(measured).sum()):
         return 1.0
     more = _EVIDENCE * size / len(sums)
     return float(np.clip((float((sums * measured).sum()) + more) / (size + more), _LEAST, 1.0))
