@@ -4,7 +4,8 @@
 rewards, ``rewards_only`` without the energy distance. ``unguarded`` rewards raw scores without anchor, energy distance or
 guard, which is how rewards get hacked. These three have as much time as ``generator_rl``; ``unguarded_60`` goes on for 60 rounds. ``best_of_8`` trains nothing: it keeps one in eight cells of ``generator`` by their reward;
 nor does ``whole_effects``, which is ``generator`` with an additivity and a magnitude of 1, or ``right_means``, which is no model but
-``generator`` moved to the means of the held-out cells themselves. ``known_singles`` is an oracle too: simulated doubles whose singles are known exactly.
+``generator`` moved to the means of the held-out cells themselves. ``measured_singles`` and ``known_singles`` are
+oracles too, which know how much of their sum simulated doubles do on average; the latter knows singles exactly.
 ``nearest_embedding`` and ``embedding_ridge`` are baselines for perturbations that training never saw.
 """
 
@@ -20,7 +21,7 @@ from benchmarks.adapters import ADAPTERS
 from benchmarks.clock import steps_for, stopwatch
 from benchmarks.embedding_baselines import embedding_ridge, nearest_embedding
 from benchmarks.known_singles import known_singles
-from benchmarks.right_means import right_means
+from benchmarks.right_means import measured_singles, right_means
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -124,6 +125,11 @@ ARMS = {
         Arm("best_of_8", (BASE,), draw=_best_of_8),
         Arm("whole_effects", (BASE,), _whole_effects),
         Arm("right_means", (BASE,), draw=lambda adata, n_cells, seed: right_means(adata, BASE, n_cells, seed)),
+        Arm(
+            "measured_singles",
+            (BASE,),
+            draw=lambda adata, n_cells, seed: measured_singles(adata, BASE, n_cells, seed),
+        ),
         Arm("known_singles", draw=known_singles),
         Arm("nearest_embedding", draw=nearest_embedding),
         Arm("embedding_ridge", draw=embedding_ridge),

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 HELD_OUT = "held-out"
 PARTS = ("rewards_only", "energy_only")
 WHOLE = ("unguarded", "best_of_8")
-WHOLE_EFFECTS, RIGHT_MEANS, KNOWN_SINGLES = "whole_effects", "right_means", "known_singles"
+WHOLE_EFFECTS, RIGHT_MEANS = "whole_effects", "right_means"
+SINGLES = ("measured_singles", "known_singles")
 LINES = ("additive", "additive_ridge", "combination_ridge")
 MEANS = {
     "pearson_delta": "Pearson delta",
@@ -69,7 +70,7 @@ def paired_lines(results: pd.DataFrame) -> str:
 
 
 def likeness_lines(results: pd.DataFrame) -> str:
-    """How well cells can be told from real ones: generated, two oracles, shifted control cells, and real halves."""
+    """How well cells can be told from real ones: generated, oracles, shifted control cells, and real halves."""
     lines = ["| data set | cells | seeds | " + " | ".join(LIKENESS.values()) + " | E-distance |"]
     lines.append("|---" * (len(LIKENESS) + 4) + "|")
     for name, rows in results.groupby("suite", sort=False):
@@ -77,7 +78,7 @@ def likeness_lines(results: pd.DataFrame) -> str:
         measured = set(means.columns.get_level_values("model"))
         if RIGHT_MEANS not in measured:
             continue
-        for model in (BASE, RIGHT_MEANS, KNOWN_SINGLES, "additive", "split_half"):
+        for model in (BASE, RIGHT_MEANS, *SINGLES, "additive", "split_half"):
             if model not in measured:
                 continue
             own = {metric: means[metric][model].dropna() for metric in [*LIKENESS, "energy_distance"]}

@@ -60,8 +60,9 @@ _LIKENESS = """
 ## Cells that look like cells
 
 Variance ratio, error of the zero fraction, and how well a classifier tells cells of held-out conditions from real ones (.5: not at all), medians over seeds with their range. `right means` is an oracle: the generator, with
-the mean of each held-out condition moved to that of half its real cells. What it leaves is what the generator gets wrong of cells rather than of means. `known singles` is another: the simulator with the true responses of
-both singles and the mean weight that they have in doubles. No model can know more of a held-out double, for how its singles interact is drawn at random. `split half` is one half of the real cells beside the other.
+the mean of each held-out condition moved to that of half its real cells. What it leaves is what the generator gets wrong of cells rather than of means. `measured singles` is another: its mean is the sum of the effects that
+both singles have in all of their cells, times the mean weight that singles have in doubles. `known singles` is the simulator itself with the true responses of the singles and that weight. No model can know more of a held-out double, for how its
+singles interact is drawn at random. `split half` is one half of the real cells beside the other.
 
 """
 

@@ -1,7 +1,8 @@
-"""Cells with the mean that a model would have to know: what is left to tell them from real ones is not the mean.
+"""Cells with means that no model could know: what is left to tell them from real ones is not the mean, or not what a model can do about it.
 
-An oracle and no model: it looks at every second of the held-out cells. (With the mean of all of them, cells would be closer to these than
-further real ones are, and a classifier would do worse than chance.)
+Oracles and no models. `right_means` looks at every second of the held-out cells. (With the mean of all of them, cells would be closer to these than
+further real ones are, and a classifier would do worse than chance.) `measured_singles` looks at none, but reads from the truth of the simulator how much of
+the sum of their singles doubles do on average.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.adapters.base import NotApplicable
 from scperturbrl.data.cells import Cells, dense
 from scperturbrl.data.generation import draw_controls
 from scperturbrl.data.recentring import recentred
@@ -24,13 +26,38 @@ from scperturbrl.data.training_set import control_units, encode_rows
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scperturbrl.flow.generator import Generator
 
 N_ROUNDS = 4
 
 
 def right_means(adata: ad.AnnData, key: str, n_cells: int, seed: int) -> ad.AnnData:
     """Cells of the generator `key`, each held-out condition shifted so that its mean in the space of the flow is that of half its real cells."""
+    cells = Cells.of(adata, Setup.of(adata))
+    space = read_generator(adata, key).generator.space
+    rows = cells.rows(list(cells.conditions("test")))
+    target = torch.stack([encode_rows(cells, np.flatnonzero(cells.codes == row)[::2], space).mean(0) for row in rows])
+    return _moved(adata, key, target, n_cells, seed)
+
+
+def measured_singles(adata: ad.AnnData, key: str, n_cells: int, seed: int) -> ad.AnnData:
+    """Cells of the generator `key`, each held-out double shifted to the measured effects of its singles, as much of them as doubles do on average."""
+    setup = Setup.of(adata)
+    cells = Cells.of(adata, setup)
+    table, names = cells.table.loc[cells.conditions("test")], list(cells.table.index)
+    truth = adata.uns.get("truth", {"interaction": pd.DataFrame()})
+    if setup.covariate_keys or setup.dose_key or not set(table["perturbation"]) <= set(truth["interaction"].index):
+        msg = "Only of held-out doubles of a simulated screen without covariates and doses is it known what doubles do on average."
+        raise NotApplicable(msg)
+    space = read_generator(adata, key).generator.space
+    mean = lambda row: encode_rows(cells, np.flatnonzero(cells.codes == row), space).mean(0)
+    control = mean(cells.control_row(names.index(table.index[0])))
+    weight = float(truth["interaction"][["first_weight", "second_weight"]].to_numpy().mean())
+    effects = [torch.stack([mean(names.index(part)) - control for part in parts]).sum(0) for parts in table["parts"]]
+    return _moved(adata, key, control + weight * torch.stack(effects), n_cells, seed)
+
+
+def _moved(adata: ad.AnnData, key: str, target: Tensor, n_cells: int, seed: int) -> ad.AnnData:
+    """Cells of the held-out conditions, shifted until their means in the space of the flow are `target` ``(C, d)``."""
     stored, setup = read_generator(adata, key), Setup.of(adata)
     cells, generator = Cells.of(adata, setup), stored.generator
     table = cells.table.loc[cells.conditions("test")]
@@ -39,7 +66,6 @@ def right_means(adata: ad.AnnData, key: str, n_cells: int, seed: int) -> ad.AnnD
     control, unit = torch.as_tensor(dense(cells.expression[rows])), torch.as_tensor(control_units(cells, rows)).float()
     index, batch = torch.as_tensor(codes), recentred(stored, cells, table, seed=seed)
     shift = batch.shift.expand(len(table), -1)
-    target = torch.stack([_mean(cells, row, generator) for row in cells.rows(list(table.index))])
     for _ in range(N_ROUNDS):
         made, _ = generator.generate(control, unit, replace(batch, shift=shift), index, seed=seed)
         shift = shift + target - generator.space.encode(made).view(len(table), n_cells, -1).mean(1)
@@ -49,7 +75,3 @@ def right_means(adata: ad.AnnData, key: str, n_cells: int, seed: int) -> ad.AnnD
         obs[column] = table["covariates"].str[i].to_numpy()[codes]
     obs.index = obs.index.astype(str)
     return ad.AnnData(made.numpy(), obs=obs, var=adata.var[[]])
-
-
-def _mean(cells: Cells, row: int, generator: Generator) -> Tensor:
-    return encode_rows(cells, np.flatnonzero(cells.codes == row)[::2], generator.space).mean(0)

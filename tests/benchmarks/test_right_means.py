@@ -11,7 +11,8 @@ import scperturbrl as spr
 if importlib.util.find_spec("benchmarks") is None:
     pytest.skip("the benchmarks are not part of an installed package", allow_module_level=True)
 
-from benchmarks.right_means import right_means
+from benchmarks.adapters.base import NotApplicable
+from benchmarks.right_means import measured_singles, right_means
 
 from scperturbrl.data.stored_generator import read_generator
 
@@ -46,3 +47,25 @@ def test_its_cells_are_normalised_counts(screen):
     assert made.X.min() == 0
     assert list(made.var_names) == list(screen.var_names)
     assert (right_means(screen, "generator", n_cells=20, seed=1).X == made.X).all()
+
+
+def test_measured_singles_land_on_the_weighted_sum_of_their_effects(screen):
+    made = measured_singles(screen, "generator", n_cells=200, seed=0)
+    space = read_generator(screen, "generator").generator.space
+    encode = lambda cells: space.encode(torch.as_tensor(cells.toarray() if hasattr(cells, "toarray") else cells)).mean(
+        0
+    )
+    mean = lambda name: encode(screen.X[(screen.obs["perturbation"] == name).to_numpy()])
+    pairs, control = screen.uns["truth"]["interaction"], mean("control")
+    weight = pairs[["first_weight", "second_weight"]].to_numpy().mean()
+    for name in made.obs["perturbation"].unique():
+        expected = weight * sum(mean(part) - control for part in name.split("+"))
+        own = encode(made.X[(made.obs["perturbation"] == name).to_numpy()]) - control
+        assert (own - expected).norm() < 0.2 * expected.norm()
+
+
+def test_without_the_truth_nobody_knows_how_much_doubles_do(screen):
+    other = screen.copy()
+    del other.uns["truth"]
+    with pytest.raises(NotApplicable, match="simulated"):
+        measured_singles(other, "generator", n_cells=20, seed=0)
