@@ -51,7 +51,7 @@ def combination_ridge_effect(
 ) -> CombinationRidgeEffect:
     r"""Predict with a penalised model in which a combination does a share of the sum of its parts.
 
-    .. math:: y_i = a\,\textstyle\sum_j x_{ij} \beta_j + \varepsilon_i, \qquad a = 1 \text{ for conditions of one perturbation}.
+    .. math:: y_i = a \sum_j x_{ij} \beta_j + \varepsilon_i, \qquad a = 1 \text{ for conditions of one perturbation}.
 
     Perturbations of a screen buffer and mask each other, so that the additivity :math:`a` of combinations is often below 1; and how much so differs from
     pair to pair, so that a combination tells less of its parts than the parts measured alone. Where neither is the case this is
