@@ -28,15 +28,11 @@ if TYPE_CHECKING:
 
 def known_singles(adata: ad.AnnData, n_cells: int, seed: int) -> ad.AnnData:
     """Simulated cells of each held-out double, as if its singles interacted as singles do on average."""
-    setup = Setup.of(adata)
-    cells = Cells.of(adata, setup)
+    setup, weight = Setup.of(adata), mean_weight(adata)
+    truth, cells = adata.uns["truth"], Cells.of(adata, setup)
     doubles = cells.table.loc[cells.conditions("test"), "perturbation"].tolist()
-    truth = adata.uns.get("truth", {"interaction": pd.DataFrame()})
-    if setup.covariate_keys or setup.dose_key or not set(doubles) <= set(truth["interaction"].index):
-        msg = "Only of held-out doubles of a simulated screen without covariates and doses is it known what their singles do."
-        raise NotApplicable(msg)
     settings = replace(Settings(**truth["parameters"], **_absent(truth)), n_cells_per_condition=n_cells, n_controls=1)
-    effects = _expected(truth, doubles)
+    effects = _expected(truth, doubles, weight)
     types = {name: truth[f"cell_type_{name}"] for name in ("activity", "modulation")}
     rng = np.random.default_rng([seed, len(doubles)])
     obs, row = draw_design(settings, effects.conditions, rng)
@@ -48,10 +44,21 @@ def known_singles(adata: ad.AnnData, n_cells: int, seed: int) -> ad.AnnData:
     return ad.AnnData(_log_normalise(counts), obs=made, var=adata.var[[]])
 
 
-def _expected(truth: Mapping[str, Any], doubles: list[str]) -> Effects:
-    """Effects of `doubles` with the mean weight of singles; the direct effects on the two targets add, as they always do."""
+def mean_weight(adata: ad.AnnData) -> float:
+    """How much of a single there is in a double of the simulated screen, on average."""
+    setup = Setup.of(adata)
+    cells = Cells.of(adata, setup)
+    held_out = set(cells.table.loc[cells.conditions("test"), "perturbation"])
+    pairs = adata.uns.get("truth", {}).get("interaction", pd.DataFrame())
+    if setup.covariate_keys or setup.dose_key or not held_out <= set(pairs.index):
+        msg = "Only of held-out doubles of a simulated screen without covariates and doses is it known what their singles do."
+        raise NotApplicable(msg)
+    return float(pairs[["first_weight", "second_weight"]].to_numpy().mean())
+
+
+def _expected(truth: Mapping[str, Any], doubles: list[str], weight: float) -> Effects:
+    """Effects of `doubles` with this weight of their singles; the direct effects on the two targets add, as they always do."""
     pairs, activity, loadings = truth["interaction"], truth["program_activity"], truth["program_loadings"]
-    weight = pairs[["first_weight", "second_weight"]].to_numpy().mean()
     own = pairs.loc[doubles]
     expected = weight * (activity.loc[own["first"]].to_numpy() + activity.loc[own["second"]].to_numpy())
     expected = pd.DataFrame(expected, index=doubles, columns=activity.columns)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.adapters.base import NotApplicable
+from benchmarks.known_singles import mean_weight
 from scperturbrl.data.cells import Cells, dense
 from scperturbrl.data.generation import draw_controls
 from scperturbrl.data.recentring import recentred
@@ -41,17 +41,11 @@ def right_means(adata: ad.AnnData, key: str, n_cells: int, seed: int) -> ad.AnnD
 
 def measured_singles(adata: ad.AnnData, key: str, n_cells: int, seed: int) -> ad.AnnData:
     """Cells of the generator `key`, each held-out double shifted to the measured effects of its singles, as much of them as doubles do on average."""
-    setup = Setup.of(adata)
-    cells = Cells.of(adata, setup)
+    weight, cells = mean_weight(adata), Cells.of(adata, Setup.of(adata))
     table, names = cells.table.loc[cells.conditions("test")], list(cells.table.index)
-    truth = adata.uns.get("truth", {"interaction": pd.DataFrame()})
-    if setup.covariate_keys or setup.dose_key or not set(table["perturbation"]) <= set(truth["interaction"].index):
-        msg = "Only of held-out doubles of a simulated screen without covariates and doses is it known what doubles do on average."
-        raise NotApplicable(msg)
     space = read_generator(adata, key).generator.space
     mean = lambda row: encode_rows(cells, np.flatnonzero(cells.codes == row), space).mean(0)
     control = mean(cells.control_row(names.index(table.index[0])))
-    weight = float(truth["interaction"][["first_weight", "second_weight"]].to_numpy().mean())
     effects = [torch.stack([mean(names.index(part)) - control for part in parts]).sum(0) for parts in table["parts"]]
     return _moved(adata, key, control + weight * torch.stack(effects), n_cells, seed)
 

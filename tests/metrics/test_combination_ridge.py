@@ -60,6 +60,18 @@ def test_without_combinations_it_is_the_additive_ridge():
     assert (found.additivity, found.trust) == (1.0, 1.0)
 
 
+def test_without_combinations_it_can_be_told_how_much_they_do():
+    design, effects, query, _ = screen(2, 0.5)
+    add_up, told = (
+        combination_ridge_effect(design[:10], effects[:10], design_query=query, otherwise=x) for x in (1.0, 0.5)
+    )
+    np.testing.assert_allclose(told.effect, 0.5 * add_up.effect)
+    assert told.additivity == 0.5
+    with_them = combination_ridge_effect(design, effects, design_query=query)
+    again = combination_ridge_effect(design, effects, design_query=query, otherwise=0.1)
+    np.testing.assert_array_equal(again.effect, with_them.effect)
+
+
 def test_with_combinations_alone_it_can_say_what_they_have_in_common():
     design, effects, query, _ = screen(3, 0.5)
     found = combination_ridge_effect(design[10:], effects[10:], design_query=query)

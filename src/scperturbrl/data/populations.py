@@ -109,11 +109,10 @@ class TrainingEffects:
             if baseline == "additive_ridge":
                 self._fits[key] = ridge_effect(design, means, design_query=parts).effect, 1.0
             else:
-                found = combination_ridge_effect(design, means, design_query=parts)
                 # how much combinations do, a context without any is told by the others
-                own = bool((design.sum(1) > 1).any()) or bool(chosen.all())
-                pooled = found.additivity if own else self._ridge(cells, baseline, np.ones_like(chosen))[1]
-                self._fits[key] = found.effect, pooled
+                pooled = 1.0 if chosen.all() else self._ridge(cells, baseline, np.ones_like(chosen))[1]
+                found = combination_ridge_effect(design, means, design_query=parts, otherwise=pooled)
+                self._fits[key] = found.effect, found.additivity
         return self._fits[key]
 
     def parts_seen(self, cells: Cells, condition: str) -> int:

@@ -15,7 +15,7 @@ from scperturbrl.data.means import linear_effects, predicted_means
 from scperturbrl.data.reference import fit_reference
 from scperturbrl.data.training_set import Controls, encode_rows
 from scperturbrl.data.unseen import fit_own_gene, fit_unseen, own_genes
-from scperturbrl.flow.linear_part import effect_magnitude, recentring_weight
+from scperturbrl.flow.linear_part import MOST, PRIOR, effect_magnitude, recentring_weight
 from scperturbrl.metrics.combination_ridge import combination_ridge_effect
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from scperturbrl.flow.linear_part import LinearPart
 
 MIN_CELLS = 10
-# of the mean of a condition whose perturbations were all trained on, the straight line decides no more, unless it is a combination
-MOST = 0.5
 # of a perturbation that it never saw the flow knows no more than the straight line, so this may take over
 UNSEEN = {"prior": 0.5, "most": 1.0}
 
@@ -64,12 +62,12 @@ def _fit_group(linear: LinearPart, group: int, design: np.ndarray, latent: np.nd
     rows, same = np.unique(design, axis=0, return_inverse=True)
     mean = pd.DataFrame(latent).groupby(same.ravel()).mean().to_numpy()
     seen = (rows != 0).any(0)
-    found = combination_ridge_effect(rows[:, seen], mean, design_query=np.eye(int(seen.sum())))
+    # how much combinations do, a group without any is told by the others
+    pooled = float(linear.additivity[0]) if group else 1.0
+    found = combination_ridge_effect(rows[:, seen], mean, design_query=np.eye(int(seen.sum())), otherwise=pooled)
     linear.coefficients[group, 1:][torch.as_tensor(seen)] = torch.as_tensor(found.effect, dtype=torch.float32)
     linear.covered[group, 1:] = torch.as_tensor(seen, dtype=torch.float32)
-    # how much combinations do, a group without any is told by the others
-    several = bool(((rows != 0).sum(1) > 1).any())
-    linear.additivity[group] = found.additivity if several or not group else linear.additivity[0]
+    linear.additivity[group] = found.additivity
 
 
 def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: torch.device | str = "cpu") -> None:
@@ -113,7 +111,7 @@ def _limits(stored: StoredGenerator, table: pd.DataFrame, combined: Tensor) -> d
     linear, vocabulary = stored.generator.linear, stored.vocabulary
     additivity = linear.additivity[linear.rows(vocabulary.batch(table), vocabulary.group_codes(table))]
     short = 1 - float(torch.where(combined, additivity, 1.0).mean()) if len(table) else 0.0
-    return {"prior": min(0.25 + short, 1.0), "most": min(MOST + short, 1.0)}
+    return {"prior": min(PRIOR + short, 1.0), "most": min(MOST + short, 1.0)}
 
 
 def recentred(

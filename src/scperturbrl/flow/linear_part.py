@@ -26,6 +26,8 @@ ADDED = {
     )
 }
 REMOVED = {"linear.left_out"}
+# share of the straight line in the mean of an unseen condition: without evidence, and at most, unless it is a combination
+PRIOR, MOST = 0.25, 0.5
 
 
 class LinearPart(nn.Module):
@@ -161,7 +163,7 @@ class LinearPart(nn.Module):
         return log_rates + change[:, 1:]
 
 
-def recentring_weight(flow: Tensor, linear: Tensor, real: Tensor, *, prior: float = 0.25, most: float = 0.5) -> float:
+def recentring_weight(flow: Tensor, linear: Tensor, real: Tensor, *, prior: float = PRIOR, most: float = MOST) -> float:
     """Share of the way from the flow's means to the linear ones that comes closest to the real means.
 
     Least squares over held-out conditions, ``sum (real - flow) (linear - flow) / sum (linear - flow)^2``, with one more

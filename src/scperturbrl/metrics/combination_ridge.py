@@ -48,6 +48,7 @@ def combination_ridge_effect(
     *,
     design_query: ArrayLike,
     trusts: Sequence[float] = TRUSTS,
+    otherwise: float = 1.0,
 ) -> CombinationRidgeEffect:
     r"""Predict with a penalised model in which a combination does a share of the sum of its parts.
 
@@ -67,12 +68,14 @@ def combination_ridge_effect(
         ``(Q, P)`` design of the conditions to predict.
     trusts
         Positive weights of combinations to choose from, beside 1 for the other conditions.
+    otherwise
+        The additivity where no training condition is a combination, such as that of another context.
 
     Returns
     -------
     Effects ``(Q, G)``, and what was chosen. For each trust the additivity is the least-squares one of training combinations predicted
     from the other conditions, with two more that add up; it and the coefficients are fitted in turns. The trust is that with the smallest
-    squared error of training combinations left out one at a time. Without training combinations effects add up.
+    squared error of training combinations left out one at a time.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def combination_ridge_effect(
     design, effects, query = checked_designs(design_train, effects_train, design_query)
     several = _is_combination(design)
     choices = checked_positive(trusts, name="trusts") if several.any() else np.ones(1)
-    fits = [_alternate(design, effects, query, float(trust)) for trust in choices]
+    fits = [_alternate(design, effects, query, float(trust), otherwise) for trust in choices]
     errors = [np.square(fit.left_out[several] - effects[several]).sum() for fit, _ in fits]
     best = int(np.argmin(errors))
     fit, additivity = fits[best]
@@ -101,9 +104,14 @@ def _is_combination(design: np.ndarray) -> np.ndarray:
     return (design != 0).sum(1) > 1
 
 
-def _alternate(design: np.ndarray, effects: np.ndarray, query: np.ndarray, trust: float) -> tuple[RidgeEffect, float]:
-    several, additivity = _is_combination(design), 1.0
-    for _ in range(_ROUNDS if several.any() else 0):
+def _alternate(
+    design: np.ndarray, effects: np.ndarray, query: np.ndarray, trust: float, otherwise: float
+) -> tuple[RidgeEffect, float]:
+    several = _is_combination(design)
+    if not several.any():
+        return _ridge(design, effects, query, trust, otherwise), otherwise
+    additivity = 1.0
+    for _ in range(_ROUNDS):
         left_out = _ridge(design, effects, query, trust, additivity).left_out
         additivity = _least_squares(left_out[several] / additivity, effects[several])
     return _ridge(design, effects, query, trust, additivity), additivity
