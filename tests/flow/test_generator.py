@@ -125,29 +125,41 @@ def test_the_sampler_is_the_one_of_the_architecture(make_generator, make_batch):
         torch.testing.assert_close(found, integrate(field, noise, n_steps=3, solver="rk4"))
 
 
-@pytest.mark.parametrize("grad_steps", [0, 1])
-def test_few_conditions_are_looked_at_once_each(make_generator, make_batch, grad_steps):
+def test_few_conditions_are_looked_at_once_each(make_generator, make_batch):
     generator, batch = make_generator(), make_batch([(1,), (2, 3)])
     torch.nn.init.normal_(generator.velocity.outlet.weight)
     torch.nn.init.normal_(generator.velocity.blocks[0].modulation.weight)
     index = torch.tensor([0, 1, 1, 0, 1, 0])
     control = torch.randn(6, generator.space.dim, generator=torch_rng(1))
-    few = generator.sample_latent(control, batch, index, torch_rng(0), grad_steps=grad_steps)
     # as many conditions as cells
-    many = generator.sample_latent(control, batch.select(index), torch.arange(6), torch_rng(0), grad_steps=grad_steps)
+    ways = [(batch, index), (batch.select(index), torch.arange(6))]
+    few, many = (generator.sample_latent(control, *way, torch_rng(0)) for way in ways)
     torch.testing.assert_close(few, many, rtol=1e-4, atol=1e-4)
-    if grad_steps:
-        slopes = [torch.autograd.grad(x.square().sum(), generator.velocity.outlet.weight)[0] for x in (few, many)]
-        torch.testing.assert_close(*slopes, rtol=1e-3, atol=1e-3)
+    approach = generator.approach(control, batch, index, torch_rng(0))
+    ends = [generator.last_step(approach, control, *way) for way in ways]
+    torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-4)
+    slopes = [torch.autograd.grad(x.square().sum(), generator.velocity.outlet.weight)[0] for x in ends]
+    torch.testing.assert_close(*slopes, rtol=1e-3, atol=1e-3)
 
 
-def test_gradients_reach_the_network_only_if_asked_for(make_generator, make_batch):
+@pytest.mark.parametrize("n_steps", [1, 5])
+def test_the_last_step_ends_where_the_sampler_does(make_generator, make_batch, n_steps):
+    generator, batch = make_generator(n_steps=n_steps), make_batch([(1,), (2, 3)])
+    torch.nn.init.normal_(generator.velocity.outlet.weight)
+    control, index = torch.randn(4, generator.space.dim), torch.tensor([0, 1, 1, 0])
+    approach = generator.approach(control, batch, index, torch_rng(2))
+    end = generator.last_step(approach, control, batch, index)
+    assert torch.equal(end.detach(), generator.sample_latent(control, batch, index, torch_rng(2)))
+    assert not torch.equal(end.detach(), approach)
+
+
+def test_only_the_last_step_carries_a_gradient(make_generator, make_batch):
     generator, batch = make_generator(), make_batch([(1,)])
-    draw = lambda steps: generator.sample_latent(
-        torch.zeros(4, 3), batch, torch.zeros(4).long(), torch_rng(0), grad_steps=steps
-    )
-    assert not draw(0).requires_grad
-    draw(1).sum().backward()
+    control, index = torch.zeros(4, 3), torch.zeros(4).long()
+    assert not generator.sample_latent(control, batch, index, torch_rng(0)).requires_grad
+    approach = generator.approach(control, batch, index, torch_rng(0))
+    assert not approach.requires_grad
+    generator.last_step(approach, control, batch, index).sum().backward()
     assert all(p.grad is not None for p in generator.network_parameters())
     assert all(not name.startswith(("space", "observation")) for name, _ in generator.named_parameters())
 

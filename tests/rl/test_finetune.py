@@ -265,7 +265,7 @@ def test_conditions_without_real_cells_are_rewarded_but_not_measured(world):
     settings = FinetuneSettings(n_iterations=2, n_conditions=3, progress=False)
     tuner = Finetuner(copy.deepcopy(world.generator), task, world.reward, settings)
     assert tuner.usable.tolist() == [0, 1, 2]
-    assert tuner.measured.tolist() == [0, 1]
+    assert tuner.measured.tolist() == [True, True, False]
     result = finetune(world.generator, task, world.reward, settings)
     assert all(np.isfinite(row["check_energy"]) for row in result.history)
 

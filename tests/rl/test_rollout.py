@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.rl.rollout import ControlPool, roll_out
+from scperturbrl.rl.rollout import ControlPool, finish, roll_out
 
 
 def run(world, index=(0, 2), **options):
@@ -59,10 +59,40 @@ def test_the_sampler_is_the_generators_own(world):
     assert torch.equal(latent, rollout.latent)
 
 
-@pytest.mark.parametrize("grad_steps", [1, 3])
-def test_cells_carry_a_gradient_if_asked_to(world, grad_steps):
+def test_the_last_step_can_be_taken_again_with_other_weights(world):
     world.generator.zero_grad()
-    rollout = run(world, grad_steps=grad_steps)
-    rollout.cells.sum().backward()
+    rollout = run(world)
+    latent, cells = finish(world.generator, rollout, world.task.conditions, torch_rng(1))
+    assert torch.equal(latent.detach(), rollout.latent)
+    assert cells.shape == rollout.cells[0].shape
+    # fresh counts of the same cells
+    assert not torch.equal(cells.detach(), rollout.cells[0])
+    cells.sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in world.generator.network_parameters())
     assert any(p.grad.abs().max() > 0 for p in world.generator.encoder.parameters())
+    with torch.no_grad():
+        world.generator.velocity.outlet.bias.add_(0.5)
+    moved, _ = finish(world.generator, rollout, world.task.conditions, torch_rng(1))
+    n_steps = world.generator.architecture.n_steps
+    torch.testing.assert_close(moved, rollout.latent + 0.5 / n_steps, rtol=1e-2, atol=2e-2)
+
+
+def test_the_first_conditions_of_a_rollout(world):
+    rollout = run(world, index=(2, 0, 1))
+    part = rollout.first(2)
+    assert part.index.tolist() == [2, 0]
+    assert part.group_size == rollout.group_size == 5
+    for name in ("control", "unit", "latent", "approach"):
+        assert torch.equal(getattr(part, name), getattr(rollout, name)[:10])
+    assert torch.equal(part.cells, rollout.cells[:, :2])
+    latent, _ = finish(world.generator, part, world.task.conditions, torch_rng(1))
+    torch.testing.assert_close(latent.detach(), rollout.latent[:10])
+
+
+def test_another_sampler_leaves_no_last_step(world):
+    path = torch.randn(3, 10, 2)
+    rollout = run(world, sampler=lambda control, rows: path)
+    assert torch.equal(rollout.latent, path[-1])
+    assert rollout.path is path
+    with pytest.raises(ValueError, match="no last step"):
+        finish(world.generator, rollout, world.task.conditions, torch_rng(1))

@@ -106,27 +106,33 @@ class Generator(nn.Module):
         """:meth:`network_parameters` by name, in the same order."""
         return {name: value for name, value in self.named_parameters() if name.startswith(("encoder.", "velocity."))}
 
-    def sample_latent(
-        self,
-        control: Tensor,
-        conditions: ConditionBatch,
-        index: Tensor,
-        rng: torch.Generator,
-        *,
-        grad_steps: int = 0,
-    ) -> Tensor:
+    @torch.no_grad()
+    def sample_latent(self, control: Tensor, conditions: ConditionBatch, index: Tensor, rng: torch.Generator) -> Tensor:
         """Draw latent cells ``(n, d)`` for control cells ``(n, d)`` and the conditions at `index` ``(n,)``."""
+        return self._carry(self.source.draw(control, rng), control, conditions, index)
+
+    @torch.no_grad()
+    def approach(self, control: Tensor, conditions: ConditionBatch, index: Tensor, rng: torch.Generator) -> Tensor:
+        """Where the sampler is one step before the cells that :meth:`sample_latent` draws with the same random numbers."""
         start = self.source.draw(control, rng)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and grad_steps > 0):
-            code, total = self.encoder(conditions)
+        return self._carry(start, control, conditions, index, range(self.architecture.n_steps - 1))
+
+    def last_step(self, approach: Tensor, control: Tensor, conditions: ConditionBatch, index: Tensor) -> Tensor:
+        """The sampler's last step; the latent cells carry a gradient with respect to the weights."""
+        n_steps = self.architecture.n_steps
+        return self._carry(approach, control, conditions, index, range(n_steps - 1, n_steps))
+
+    def _carry(
+        self, x: Tensor, control: Tensor, conditions: ConditionBatch, index: Tensor, steps: range | None = None
+    ) -> Tensor:
+        code, total = self.encoder(conditions)
         if 2 * len(conditions) > len(control):
             rows = code[index], total[index]
             field = lambda x, t: self.velocity(x, t, control, *rows)
         else:
             # all cells are at the same time, so what time and condition decide is the same for the cells of a condition
             field = lambda x, t: self.velocity(x, t[:1], control, code, total, index=index)
-        a = self.architecture
-        return integrate(field, start, n_steps=a.n_steps, solver=a.solver, grad_steps=grad_steps)
+        return integrate(field, x, n_steps=self.architecture.n_steps, solver=self.architecture.solver, steps=steps)
 
     def log_rate(self, latent: Tensor, conditions: ConditionBatch, index: Tensor) -> Tensor:
         """Log rate ``(n, G)`` of latent cells, shifted as their conditions say, in normalised units."""

@@ -16,22 +16,22 @@ SOLVERS = ("euler", "midpoint", "heun", "rk4")
 
 
 def integrate(
-    field: Field, noise: Tensor, *, n_steps: int = 5, solver: str = "midpoint", grad_steps: int = 0
+    field: Field, x: Tensor, *, n_steps: int = 5, solver: str = "midpoint", steps: range | None = None
 ) -> Tensor:
-    """Carry noise to cells.
+    """Carry noise to cells, or on from one step to another.
 
     Parameters
     ----------
     field
         ``field(x, t)`` with x ``(n, d)`` and t ``(n,)`` returns the velocity ``(n, d)``.
-    noise
+    x
         ``(n, d)`` starting points.
     n_steps
         Equal steps of time.
     solver
         ``"euler"`` (1 evaluation a step), ``"midpoint"``, ``"heun"`` (2) or ``"rk4"`` (4).
-    grad_steps
-        How many of the last steps keep the gradient; the others are detached.
+    steps
+        Which of them to take, all by default.
 
     Returns
     -------
@@ -52,11 +52,10 @@ def integrate(
     if solver not in SOLVERS:
         msg = f"`solver` is {solver!r}; it must be one of {SOLVERS}."
         raise ValueError(msg)
-    x, h = noise, 1 / n_steps
-    for step in range(n_steps):
-        with torch.set_grad_enabled(torch.is_grad_enabled() and step >= n_steps - grad_steps):
-            t = torch.full((len(x),), step * h, device=x.device)
-            x = x + h * _increment(field, x, t, h, solver)
+    h = 1 / n_steps
+    for step in range(n_steps) if steps is None else steps:
+        t = torch.full((len(x),), step * h, device=x.device)
+        x = x + h * _increment(field, x, t, h, solver)
     return x
 
 

@@ -24,7 +24,7 @@ from scperturbrl.rl.guard import GuardLimits
 from scperturbrl.rl.nft import anchor_loss
 from scperturbrl.rl.pooled_energy import energy_distance
 from scperturbrl.rl.reward import Scores
-from scperturbrl.rl.rollout import Rollout, roll_out
+from scperturbrl.rl.rollout import Rollout, finish, roll_out
 from scperturbrl.rl.rules import make_rule
 from scperturbrl.rl.soft_reward import SoftReward
 from scperturbrl.rl.update_rule import Batch, Fields
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from scperturbrl.flow.generator import Generator
     from scperturbrl.rl.reward import Reward
+    from scperturbrl.rl.rollout import Sampler
     from scperturbrl.rl.task import Task
 
 
@@ -54,9 +55,8 @@ class FinetuneSettings:
     energy_budget: float | None = 0.1
     old_lerp: float = 0.3
     ema_decay: float = 0.9
-    energy_steps: int = 2
-    energy_group_size: int = 32
-    energy_learning_rate: float = 6e-4
+    energy_steps: int = 1
+    energy_learning_rate: float = 9e-4
     energy_anchor: float = 0.3
     gradient_clip: float = 1.0
     check_every: int = 5
@@ -101,7 +101,7 @@ class Finetuner:
             self.codes = self.pretrained.encoder(task.conditions)
         self.usable = torch.nonzero(reward.informative()).flatten()
         # guessed conditions have no real cells to be near to
-        self.measured = self.usable[torch.isfinite(task.real[self.usable]).all(2).any(1)]
+        self.measured = torch.isfinite(task.real).all(2).any(1)
         self.anchor_choice = AdaptiveAnchor(settings.anchor, settings.energy_budget)
         self.set_anchor(settings.anchor)
 
@@ -123,8 +123,10 @@ class Finetuner:
             batch = self._batch(rollout, scores)
             drift = [self._reward_step(rollout, batch) for _ in range(settings.reward_steps)]
         self._move_old_policy()
-        for _ in range(settings.energy_steps):
-            self.n_conditions(self._energy_step)
+        if settings.energy_steps:
+            near = rollout if rollout.approach is not None else self.n_conditions(self._roll_out)
+            for _ in range(settings.energy_steps):
+                self.n_conditions(partial(self._energy_step, near))
         self.average.update()
         return self._of_all(scores), sum(drift) / max(len(drift), 1)
 
@@ -134,8 +136,8 @@ class Finetuner:
 
     @torch.no_grad()
     def _round(self, n_conditions: int) -> tuple[Rollout, Scores]:
-        settings = self.settings
-        rollout = self._roll_out(self.old, settings.group_size, n_conditions, draws=settings.draws)
+        sampler = partial(self._path, self.rule) if isinstance(self.rule, Grpo) else None
+        rollout = self._roll_out(n_conditions, sampler)
         return rollout, self._score(rollout)
 
     def _may_learn_from(self, scores: Scores, index: Tensor) -> bool:
@@ -158,24 +160,21 @@ class Finetuner:
         self.rng.set_state(state)
         return scores
 
-    def _roll_out(
-        self, model: Generator, group_size: int, n_conditions: int, *, draws: int = 1, grad_steps: int = 0
-    ) -> Rollout:
-        among = self.measured if grad_steps else self.usable
-        order = torch.randperm(len(among), generator=self.rng, device=self.rng.device)
-        index, task = among[order[:n_conditions]], self.task
+    @torch.no_grad()
+    def _roll_out(self, n_conditions: int, sampler: Sampler | None = None) -> Rollout:
+        order = torch.randperm(len(self.usable), generator=self.rng, device=self.rng.device)
+        index, task, settings = self.usable[order[:n_conditions]], self.task, self.settings
         self.n_drawn = len(index)
         with shared_draws(self.n_drawn):
             return roll_out(
-                model,
+                self.old,
                 task.pool,
                 task.conditions,
                 index[world().share(self.n_drawn)],
-                group_size=group_size,
-                draws=draws,
+                group_size=settings.group_size,
+                draws=settings.draws,
                 rng=self.rng,
-                grad_steps=grad_steps,
-                sampler=partial(self._path, self.rule) if isinstance(self.rule, Grpo) and not grad_steps else None,
+                sampler=sampler,
             )
 
     def _score(self, rollout: Rollout) -> Scores:
@@ -205,19 +204,30 @@ class Finetuner:
     def _field(self, model: Generator, control: Tensor, rows: Tensor, x: Tensor, t: Tensor) -> Tensor:
         return self._velocity(model, x, t, control, rows)
 
-    def _energy_step(self, n_conditions: int) -> None:
-        """Descend the pooled energy distance of decoded cells through the last step of the sampler."""
-        rollout = self._roll_out(self.generator, self.settings.energy_group_size, n_conditions, grad_steps=1)
-        shown = self.generator.space.encode(rollout.cells[0])
-        loss = energy_distance(shown, self.task.real[rollout.index])
-        with shared_draws(self.n_drawn):
-            sample = sample_path(rollout.latent.detach(), rollout.control, self.generator.source, self.rng)
+    def _energy_step(self, rollout: Rollout, n_conditions: int) -> None:
+        """Descend the pooled energy distance of decoded cells through the last step of the sampler.
+
+        The steps before it were the old policy's, which is close; to take them anew would cost more than the rest.
+        """
+        n_drawn = min(n_conditions, self.n_drawn)
+        own = world().share(n_drawn)
+        rollout = rollout.first(own.stop - own.start)
+        measured = self.measured[rollout.index]
+        n_measured = measured.sum()
+        add_up(n_measured)
+        if not n_measured:
+            return
+        with shared_draws(n_drawn):
+            latent, cells = finish(self.generator, rollout, self.task.conditions, self.rng)
+            sample = sample_path(latent.detach(), rollout.control, self.generator.source, self.rng)
+        shown = self.generator.space.encode(cells[measured])
+        loss = energy_distance(shown, self.task.real[rollout.index[measured]])
         point = (sample.x_t, sample.t, rollout.control)
         with torch.no_grad():
             pretrained = self._velocity(self.pretrained, *point, rollout.rows)
         distance = anchor_loss(self._velocity(self.generator, *point, rollout.rows), pretrained)
-        distance = distance.view(len(loss), -1).mean(1)
-        self.finite.step(self.energy_optimiser, loss + self.settings.energy_anchor * distance, rollout.index)
+        distance = distance.view(len(rollout.index), -1).mean(1)[measured]
+        self.finite.step(self.energy_optimiser, loss + self.settings.energy_anchor * distance, rollout.index[measured])
 
     def _velocity(self, model: Generator, x: Tensor, t: Tensor, control: Tensor, rows: Tensor) -> Tensor:
         code, total = self.codes

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from scperturbrl.flow.condition_encoder import ConditionBatch
     from scperturbrl.flow.generator import Generator
 
+    Sampler = Callable[[Tensor, Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class ControlPool:
@@ -54,26 +56,45 @@ class Rollout:
     ----------
     index
         ``(C,)`` the conditions.
-    control, latent
-        ``(C * n, d)`` what went in and what came out.
+    control, unit
+        ``(C * n, d)`` and ``(C * n,)`` what went in: control cells, and the normalised value of one count in each.
+    latent
+        ``(C * n, d)`` what came out.
     cells
         ``(draws, C, n, G)`` log-normalised cells: the same latent cells with fresh counts.
+    approach
+        ``(C * n, d)`` states before the sampler's last step; None if a sampler other than that of the generator drew the cells.
     path
-        ``(K + 1, C * n, d)`` states on the way, if a sampler other than that of the generator drew the cells.
+        ``(K + 1, C * n, d)`` states on the way, if such a sampler did.
     """
 
     index: Tensor
     control: Tensor
+    unit: Tensor
     latent: Tensor
     cells: Tensor
+    approach: Tensor | None = None
     path: Tensor | None = None
+
+    @property
+    def group_size(self) -> int:
+        """Cells of each condition n."""
+        return len(self.latent) // len(self.index)
 
     @property
     def rows(self) -> Tensor:
         """``(C * n,)`` condition of each cell."""
-        return self.index.repeat_interleave(len(self.latent) // len(self.index))
+        return self.index.repeat_interleave(self.group_size)
+
+    def first(self, n_conditions: int) -> Rollout:
+        """The first conditions of a rollout with the sampler of the generator."""
+        n_cells = n_conditions * self.group_size
+        approach = None if self.approach is None else self.approach[:n_cells]
+        parts = (self.control[:n_cells], self.unit[:n_cells], self.latent[:n_cells], self.cells[:, :n_conditions])
+        return Rollout(self.index[:n_conditions], *parts, approach)
 
 
+@torch.no_grad()
 def roll_out(
     generator: Generator,
     pool: ControlPool,
@@ -83,8 +104,7 @@ def roll_out(
     group_size: int,
     draws: int,
     rng: torch.Generator,
-    grad_steps: int = 0,
-    sampler: Callable[[Tensor, Tensor], Tensor] | None = None,
+    sampler: Sampler | None = None,
 ) -> Rollout:
     """Generate a group of cells for each condition with the sampler that evaluation uses.
 
@@ -105,25 +125,64 @@ def roll_out(
         takes out noise that no update of the latent could change.
     rng
         Random generator on the device of the model.
-    grad_steps
-        Sampler steps that keep a gradient; the cells then carry one too.
     sampler
         Function from control cells ``(n, d)`` and their conditions ``(n,)`` to a path ``(K + 1, n, d)``; by default the
         sampler of the generator draws the cells.
     """
     control, unit = pool.draw(index, group_size, rng)
     rows = index.repeat_interleave(group_size)
-    path = sampler(control, rows) if sampler is not None else None
-    latent = (
-        generator.sample_latent(control, conditions, rows, rng, grad_steps=grad_steps) if path is None else path[-1]
-    )
-    log_rate = generator.log_rate(latent, conditions, rows)
+    approach = path = None
+    if sampler is None:
+        approach = generator.approach(control, conditions, rows, rng)
+        latent = generator.last_step(approach, control, conditions, rows)
+    else:
+        path = sampler(control, rows)
+        latent = path[-1]
+    cells = _with_counts(generator, latent, unit, conditions, index, rng, draws=draws)
+    return Rollout(index, control, unit, latent, cells, approach, path)
+
+
+def finish(
+    generator: Generator, rollout: Rollout, conditions: ConditionBatch, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Take the last step of a rollout again, with the weights of `generator` and fresh counts.
+
+    Returns
+    -------
+    Latent cells ``(C * n, d)`` and log-normalised ones ``(C, n, G)``, both with a gradient with respect to the weights.
+
+    Raises
+    ------
+    ValueError
+        If the cells were drawn by a sampler other than that of a generator.
+    """
+    if rollout.approach is None:
+        msg = "This rollout has no last step of the generator's sampler."
+        raise ValueError(msg)
+    latent = generator.last_step(rollout.approach, rollout.control, conditions, rollout.rows)
+    cells = _with_counts(generator, latent, rollout.unit, conditions, rollout.index, rng, draws=1, differentiable=True)
+    return latent, cells[0]
+
+
+def _with_counts(
+    generator: Generator,
+    latent: Tensor,
+    unit: Tensor,
+    conditions: ConditionBatch,
+    index: Tensor,
+    rng: torch.Generator,
+    *,
+    draws: int,
+    differentiable: bool = False,
+) -> Tensor:
+    """Cells ``(draws, C, n, G)`` of latent cells."""
+    group_size = len(latent) // len(index)
+    log_rate = generator.log_rate(latent, conditions, index.repeat_interleave(group_size))
     # a stream of random numbers for each condition, because drawing counts takes as many of them as it happens to need
     seeds = torch.randint(2**62, (len(index),), generator=rng, device=index.device).tolist()
     drawn = []
     for seed, own_rate, own_unit in zip(seeds, log_rate.split(group_size), unit.split(group_size), strict=True):
         own = torch.Generator(device=index.device).manual_seed(seed)
-        sample = partial(generator.observation.sample, own_rate, own_unit, own, differentiable=grad_steps > 0)
+        sample = partial(generator.observation.sample, own_rate, own_unit, own, differentiable=differentiable)
         drawn.append(torch.stack([sample()[0] for _ in range(draws)]))
-    cells = torch.stack(drawn, dim=1)
-    return Rollout(index, control, latent, cells, path)
+    return torch.stack(drawn, dim=1)

@@ -61,7 +61,7 @@ def rl_finetune(
     anchor: float = 0.1,
     energy_budget: float | None = 0.1,
     reward_steps: int = 3,
-    energy_steps: int = 2,
+    energy_steps: int = 1,
     guard: bool = True,
     checkpoint_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -120,7 +120,7 @@ def rl_finetune(
     reward_steps
         Steps on the reward in each round; 0 leaves it out, which shows what the energy distance does alone.
     energy_steps
-        Steps down the energy distance in each round; 0 leaves it out.
+        Steps down the energy distance in each round, all with the cells of the round; 0 leaves it out.
     guard
         Whether the guard may stop the run and go back. Without it the last state is kept whatever happened.
     checkpoint_dir
