@@ -12,7 +12,7 @@ from benchmarks.report import CLAIMED, COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
-NEVER_REWARDED = {
+UNREWARDED = {
     "discrimination": "Discrimination",
     "pearson_delta_systema": "Systema Pearson",
     "centroid_accuracy": "Centroid accuracy",
@@ -26,7 +26,7 @@ def interval_lines(results: pd.DataFrame) -> str:
 
     Units of the paired bootstrap are held-out conditions of single seeds.
     """
-    columns = {metric: COLUMNS[metric] for metric in CLAIMED} | NEVER_REWARDED
+    columns = {metric: COLUMNS[metric] for metric in CLAIMED} | UNREWARDED
     lines = ["| data set | cells | n | " + " | ".join(columns.values()) + " |"]
     lines.append("|---" * (len(columns) + 3) + "|")
     for name, rows in results.groupby("suite", sort=False):
@@ -44,6 +44,8 @@ def interval_lines(results: pd.DataFrame) -> str:
 def _cells(rows: pd.DataFrame, model: str, metrics: list[str]) -> list[str]:
     """Number of conditions, and for each metric the mean difference with its interval: bold where better, in italics where worse."""
     there = [metric for metric in metrics if metric in set(rows["metric"])]
+    if not there:
+        return ["0", *"-" * len(metrics)]
     found = spr.get.differences(rows, model, reference=LONGER, metrics=there).set_index("metric")
     cells = [str(int(found["n_conditions"].max()))]
     for metric in metrics:

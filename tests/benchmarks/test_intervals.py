@@ -63,3 +63,9 @@ def test_oracles_stand_below_and_sets_without_post_training_are_left_out():
     other = table(gain, suite="kang", model="generator")
     lines = cells(interval_lines(pd.concat([both, other])))[2:]
     assert [line[1] for line in lines] == ["`generator_rl`", "`right_means`"]
+
+
+def test_models_without_these_metrics_have_empty_cells():
+    rows = table(dict.fromkeys(METRICS, 0.1)).assign(metric="mse")
+    _, _, row = cells(interval_lines(rows))
+    assert row[2:] == ["0", *"-" * 9]

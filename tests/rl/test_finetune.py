@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.ema import snapshot
+from scperturbrl.flow.finite_steps import FiniteSteps
 from scperturbrl.rl.adaptive_anchor import SETBACK
 from scperturbrl.rl.finetune import finetune
 from scperturbrl.rl.finetuner import Finetuner, FinetuneSettings
@@ -265,9 +266,36 @@ def test_conditions_without_real_cells_are_rewarded_but_not_measured(world):
     settings = FinetuneSettings(n_iterations=2, n_conditions=3, progress=False)
     tuner = Finetuner(copy.deepcopy(world.generator), task, world.reward, settings)
     assert tuner.usable.tolist() == [0, 1, 2]
-    assert tuner.measured.tolist() == [True, True, False]
+    assert tuner.measured.tolist() == [0, 1]
     result = finetune(world.generator, task, world.reward, settings)
     assert all(np.isfinite(row["check_energy"]) for row in result.history)
+
+
+@pytest.mark.parametrize("rule", ["hybrid", "grpo"])
+@pytest.mark.parametrize("guessed", [[], [2], [0, 1, 2]])
+def test_every_energy_step_is_on_measured_conditions(world, monkeypatch, rule, guessed):
+    real, seen = world.task.real.clone(), []
+    real[guessed] = torch.nan
+    settings = replace(FREE, update_rule=rule, anchor=0.5, n_conditions=2, energy_steps=2)
+    tuner = Finetuner(world.generator, replace(world.task, real=real), world.reward, settings)
+    step = FiniteSteps.step
+    monkeypatch.setattr(
+        FiniteSteps, "step", lambda self, o, loss, index: (seen.append((o, index)), step(self, o, loss, index))
+    )
+    for iteration in range(1, 4):
+        tuner.iterate(iteration)
+    energy = [index for optimiser, index in seen if optimiser is tuner.energy_optimiser]
+    assert len(energy) == (0 if len(guessed) == 3 else 6)
+    assert all(len(index) == 2 and not set(index.tolist()) & set(guessed) for index in energy)
+
+
+def test_the_energy_step_makes_do_with_fewer_conditions(world):
+    tuner = Finetuner(world.generator, world.task, world.reward, replace(FREE, n_conditions=3, energy_steps=1))
+    rollout, _ = tuner._round(3)
+    before = snapshot(tuner.parameters)
+    tuner._energy_step(rollout, 1)
+    assert not same(snapshot(tuner.parameters), before)
+    assert tuner.finite.skipped == 0
 
 
 def test_advantages_shrink_with_the_reliability_of_the_reference(world):

@@ -101,7 +101,7 @@ class Finetuner:
             self.codes = self.pretrained.encoder(task.conditions)
         self.usable = torch.nonzero(reward.informative()).flatten()
         # guessed conditions have no real cells to be near to
-        self.measured = torch.isfinite(task.real).all(2).any(1)
+        self.measured = self.usable[torch.isfinite(task.real[self.usable]).all(2).any(1)]
         self.anchor_choice = AdaptiveAnchor(settings.anchor, settings.energy_budget)
         self.set_anchor(settings.anchor)
 
@@ -123,10 +123,7 @@ class Finetuner:
             batch = self._batch(rollout, scores)
             drift = [self._reward_step(rollout, batch) for _ in range(settings.reward_steps)]
         self._move_old_policy()
-        if settings.energy_steps:
-            near = rollout if rollout.approach is not None else self.n_conditions(self._roll_out)
-            for _ in range(settings.energy_steps):
-                self.n_conditions(partial(self._energy_step, near))
+        self._descend_energy(rollout)
         self.average.update()
         return self._of_all(scores), sum(drift) / max(len(drift), 1)
 
@@ -137,7 +134,7 @@ class Finetuner:
     @torch.no_grad()
     def _round(self, n_conditions: int) -> tuple[Rollout, Scores]:
         sampler = partial(self._path, self.rule) if isinstance(self.rule, Grpo) else None
-        rollout = self._roll_out(n_conditions, sampler)
+        rollout = self._roll_out(self.usable, n_conditions, draws=self.settings.draws, sampler=sampler)
         return rollout, self._score(rollout)
 
     def _may_learn_from(self, scores: Scores, index: Tensor) -> bool:
@@ -160,10 +157,9 @@ class Finetuner:
         self.rng.set_state(state)
         return scores
 
-    @torch.no_grad()
-    def _roll_out(self, n_conditions: int, sampler: Sampler | None = None) -> Rollout:
-        order = torch.randperm(len(self.usable), generator=self.rng, device=self.rng.device)
-        index, task, settings = self.usable[order[:n_conditions]], self.task, self.settings
+    def _roll_out(self, among: Tensor, n_conditions: int, *, draws: int, sampler: Sampler | None = None) -> Rollout:
+        order = torch.randperm(len(among), generator=self.rng, device=self.rng.device)
+        index, task = among[order[:n_conditions]], self.task
         self.n_drawn = len(index)
         with shared_draws(self.n_drawn):
             return roll_out(
@@ -171,8 +167,8 @@ class Finetuner:
                 task.pool,
                 task.conditions,
                 index[world().share(self.n_drawn)],
-                group_size=settings.group_size,
-                draws=settings.draws,
+                group_size=self.settings.group_size,
+                draws=draws,
                 rng=self.rng,
                 sampler=sampler,
             )
@@ -204,30 +200,33 @@ class Finetuner:
     def _field(self, model: Generator, control: Tensor, rows: Tensor, x: Tensor, t: Tensor) -> Tensor:
         return self._velocity(model, x, t, control, rows)
 
+    def _descend_energy(self, rollout: Rollout) -> None:
+        """Energy steps with the cells of the round, or with others if guessed conditions or another sampler are among them."""
+        if not (self.settings.energy_steps and len(self.measured)):
+            return
+        if rollout.approach is None or len(self.measured) < len(self.usable):
+            rollout = self.n_conditions(partial(self._roll_out, self.measured, draws=1))
+        for _ in range(self.settings.energy_steps):
+            self.n_conditions(partial(self._energy_step, rollout))
+
     def _energy_step(self, rollout: Rollout, n_conditions: int) -> None:
         """Descend the pooled energy distance of decoded cells through the last step of the sampler.
 
-        The steps before it were the old policy's, which is close; to take them anew would cost more than the rest.
+        The steps before it are those of the old policy, which follows closely; to take them anew would cost more than the rest.
         """
         n_drawn = min(n_conditions, self.n_drawn)
         own = world().share(n_drawn)
         rollout = rollout.first(own.stop - own.start)
-        measured = self.measured[rollout.index]
-        n_measured = measured.sum()
-        add_up(n_measured)
-        if not n_measured:
-            return
         with shared_draws(n_drawn):
             latent, cells = finish(self.generator, rollout, self.task.conditions, self.rng)
             sample = sample_path(latent.detach(), rollout.control, self.generator.source, self.rng)
-        shown = self.generator.space.encode(cells[measured])
-        loss = energy_distance(shown, self.task.real[rollout.index[measured]])
+        loss = energy_distance(self.generator.space.encode(cells), self.task.real[rollout.index])
         point = (sample.x_t, sample.t, rollout.control)
         with torch.no_grad():
             pretrained = self._velocity(self.pretrained, *point, rollout.rows)
         distance = anchor_loss(self._velocity(self.generator, *point, rollout.rows), pretrained)
-        distance = distance.view(len(rollout.index), -1).mean(1)[measured]
-        self.finite.step(self.energy_optimiser, loss + self.settings.energy_anchor * distance, rollout.index[measured])
+        distance = distance.view(len(loss), -1).mean(1)
+        self.finite.step(self.energy_optimiser, loss + self.settings.energy_anchor * distance, rollout.index)
 
     def _velocity(self, model: Generator, x: Tensor, t: Tensor, control: Tensor, rows: Tensor) -> Tensor:
         code, total = self.codes

@@ -130,15 +130,15 @@ def roll_out(
         sampler of the generator draws the cells.
     """
     control, unit = pool.draw(index, group_size, rng)
-    rows = index.repeat_interleave(group_size)
+    own, rows = _of_groups(conditions, index, group_size)
     approach = path = None
     if sampler is None:
-        approach = generator.approach(control, conditions, rows, rng)
-        latent = generator.last_step(approach, control, conditions, rows)
+        approach = generator.approach(control, own, rows, rng)
+        latent = generator.last_step(approach, control, own, rows)
     else:
-        path = sampler(control, rows)
+        path = sampler(control, index[rows])
         latent = path[-1]
-    cells = _with_counts(generator, latent, unit, conditions, index, rng, draws=draws)
+    cells = _with_counts(generator, latent, unit, own, rows, rng, draws=draws)
     return Rollout(index, control, unit, latent, cells, approach, path)
 
 
@@ -159,9 +159,16 @@ def finish(
     if rollout.approach is None:
         msg = "This rollout has no last step of the generator's sampler."
         raise ValueError(msg)
-    latent = generator.last_step(rollout.approach, rollout.control, conditions, rollout.rows)
-    cells = _with_counts(generator, latent, rollout.unit, conditions, rollout.index, rng, draws=1, differentiable=True)
+    own, rows = _of_groups(conditions, rollout.index, rollout.group_size)
+    latent = generator.last_step(rollout.approach, rollout.control, own, rows)
+    cells = _with_counts(generator, latent, rollout.unit, own, rows, rng, draws=1, differentiable=True)
     return latent, cells[0]
+
+
+def _of_groups(conditions: ConditionBatch, index: Tensor, group_size: int) -> tuple[ConditionBatch, Tensor]:
+    """The conditions at `index` alone, and the place among them of each cell of their groups: the others need no encoding."""
+    place = torch.arange(len(index), device=index.device)
+    return conditions.select(index), place.repeat_interleave(group_size)
 
 
 def _with_counts(
@@ -169,20 +176,20 @@ def _with_counts(
     latent: Tensor,
     unit: Tensor,
     conditions: ConditionBatch,
-    index: Tensor,
+    rows: Tensor,
     rng: torch.Generator,
     *,
     draws: int,
     differentiable: bool = False,
 ) -> Tensor:
-    """Cells ``(draws, C, n, G)`` of latent cells."""
-    group_size = len(latent) // len(index)
-    log_rate = generator.log_rate(latent, conditions, index.repeat_interleave(group_size))
+    """Cells ``(draws, C, n, G)`` of the latent cells of all `conditions`."""
+    group_size = len(latent) // len(conditions)
+    log_rate = generator.log_rate(latent, conditions, rows)
     # a stream of random numbers for each condition, because drawing counts takes as many of them as it happens to need
-    seeds = torch.randint(2**62, (len(index),), generator=rng, device=index.device).tolist()
+    seeds = torch.randint(2**62, (len(conditions),), generator=rng, device=rows.device).tolist()
     drawn = []
     for seed, own_rate, own_unit in zip(seeds, log_rate.split(group_size), unit.split(group_size), strict=True):
-        own = torch.Generator(device=index.device).manual_seed(seed)
+        own = torch.Generator(device=rows.device).manual_seed(seed)
         sample = partial(generator.observation.sample, own_rate, own_unit, own, differentiable=differentiable)
         drawn.append(torch.stack([sample()[0] for _ in range(draws)]))
     return torch.stack(drawn, dim=1)
