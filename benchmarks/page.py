@@ -37,7 +37,7 @@ _INTERVALS = """
 ## What post-training changes, and what better means would
 
 Mean differences from the generator trained on for as long, with the 95 % interval of a paired bootstrap over held-out conditions of single seeds: **better**, *worse*, or within it. The last five are no rewards, though DE overlap and pathway recovery are related to some. Beside `generator_rl` stand the oracles of
-[cells that look like cells](#cells-that-look-like-cells). What they cannot raise, no update of a generator can be asked to raise honestly.
+[cells that look like cells](#cells-that-look-like-cells). What better means do not raise, an honest update cannot be expected to raise.
 
 """
 

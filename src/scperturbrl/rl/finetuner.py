@@ -212,7 +212,7 @@ class Finetuner:
     def _energy_step(self, rollout: Rollout, n_conditions: int) -> None:
         """Descend the pooled energy distance of decoded cells through the last step of the sampler.
 
-        The steps before it are those of the old policy, which follows closely; to take them anew would cost more than the rest.
+        The steps before it are those of the old policy, which follows the trained one; to take them anew took longer than the rest.
         """
         n_drawn = min(n_conditions, self.n_drawn)
         own = world().share(n_drawn)

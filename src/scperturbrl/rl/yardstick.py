@@ -47,7 +47,6 @@ class Yardstick:
         control = self.task.pool.latent[start : start + min(int(self.task.pool.count[row]), N_CONTROLS)]
         return float(energy_distance(control[None], self.real[i : i + 1], self.own[i : i + 1]))
 
-    @torch.no_grad()
     def roll_out(self, model: Generator, *, seed: int) -> Rollout:
         """Generate with the same control cells and noise for equal seeds."""
         rng = torch_rng(seed, 4, device=model.device)
