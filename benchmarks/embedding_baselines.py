@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.adapters.base import NotApplicable
-from scperturbrl.data.cells import Cells, dense
-from scperturbrl.data.components import training_components
-from scperturbrl.data.populations import TrainingEffects
-from scperturbrl.data.registry import Setup
-from scperturbrl.data.unseen import without_own_genes
-from scperturbrl.data.vocabulary import gene_embeddings
+from scperturbrl.data.cells.cells import Cells, dense
+from scperturbrl.data.cells.components import training_components
+from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.generator.unseen import without_own_genes
+from scperturbrl.data.generator.vocabulary import gene_embeddings
+from scperturbrl.data.reference.baselines import TrainingEffects
 from scperturbrl.metrics import embedding_ridge_effect, nearest_effect
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from benchmarks.clock import Budgets, stopwatch
 from benchmarks.kept import keep
 from benchmarks.report import LABELS
 from benchmarks.speed.cellflow import one_thread_of_jax
-from scperturbrl.flow import fit as flow_fit
+from scperturbrl.flow.training import fit as flow_fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,8 +18,8 @@ from benchmarks.arms import ARMS, BASELINES, Arm, fitted
 from benchmarks.clock import stopwatch
 from benchmarks.kept import keep
 from benchmarks.suites import DATASETS
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.registry import Setup
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.setup import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,7 @@ def _table(prepared: Prepared, seed: int, arm: Arm, folder: Path, seconds: dict[
 
 def _roles(adata: ad.AnnData, key: str, table: pd.DataFrame) -> pd.Series:
     """Roles by what the generator was rewarded with, which its predicted cells alone do not tell."""
-    from scperturbrl.data.roles import ancestry, metric_roles
+    from scperturbrl.data.evaluation.roles import ancestry, metric_roles
 
     return table["metric"].map(metric_roles(table["metric"].unique(), ancestry(adata.uns, key), {}))
 

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.adapters.base import NotApplicable
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.registry import Setup
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.setup import Setup
 from scperturbrl.datasets._cells import draw_activity, draw_counts, draw_design
 from scperturbrl.datasets._effects import Effects
 from scperturbrl.datasets._settings import Settings

@@ -16,12 +16,12 @@ import pandas as pd
 import torch
 
 from benchmarks.known_singles import mean_weight
-from scperturbrl.data.cells import Cells, dense
-from scperturbrl.data.generation import draw_controls
-from scperturbrl.data.recentring import recentred
-from scperturbrl.data.registry import Setup
-from scperturbrl.data.stored_generator import read_generator
-from scperturbrl.data.training_set import control_units, encode_rows
+from scperturbrl.data.cells.cells import Cells, dense
+from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.generator.generation import draw_controls
+from scperturbrl.data.generator.latents import control_units, encode_rows
+from scperturbrl.data.generator.linear import recentred
+from scperturbrl.data.generator.stored import read_generator
 
 if TYPE_CHECKING:
     from torch import Tensor

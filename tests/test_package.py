@@ -27,21 +27,25 @@ ALSO_A_WORD = {
     "split": (
         "pp/__init__.py",
         "pp/_split.py",
-        "data/stored_generator.py",
+        "data/generator/stored.py",
     ),  # the function, and its entry in the setup record
     "evaluation": ("get/__init__.py", "pl/__init__.py", "_demo.py"),  # functions and a file of that name
     "pathway_network": ("pp/__init__.py",),  # the function
-    "pathway_response": ("data/*.py", "verifiers/_pathway_activity.py"),  # field of the reference
+    "pathway_response": ("data/reference/*.py", "verifiers/_pathway_activity.py"),  # field of the reference
     "control_mean": ("verifiers/*.py", "metrics/pair.py"),  # field of the reference and of a pair
-    "train": ("data/split.py",),  # field of the manifest
-    "validation": ("data/split.py", "get/_training_history.py", "pl/_training_history.py"),  # the same, and a series
-    "test": ("data/split.py",),
+    "train": ("data/split/manifest.py",),  # field of the manifest
+    "validation": (
+        "data/split/manifest.py",
+        "get/_training_history.py",
+        "pl/_training_history.py",
+    ),  # the same, and a series
+    "test": ("data/split/manifest.py",),
     "pathway": (
         "get/*.py",
         "pl/*.py",
         "datasets/_programs.py",
         "metrics/compute.py",
-        "data/pseudo_reference.py",
+        "data/reference/guesses.py",
     ),  # column of a tidy frame, kind of a gene set
     "generator": (
         "_core/distributed.py",
@@ -57,7 +61,7 @@ ALSO_A_WORD = {
         "get/*.py",
         "pl/*.py",
         "tl/_score.py",
-        "data/scorer.py",
+        "data/scoring/scorer.py",
         "metrics/pair.py",
     ),  # a column, value of an option, name of an array
     "generated": ("get/*.py", "pl/*.py"),
@@ -234,6 +238,22 @@ def test_no_two_rooms_lean_on_each_other():
         room: {other for path in (SOURCE / room).rglob("*.py") for other in rooms_of(path)} - {room} for room in FLOORS
     }
     assert len(list(TopologicalSorter(graph).static_order())) == len(FLOORS)
+
+
+def sub_rooms(room):
+    return sorted(path.parent for path in (SOURCE / room).glob("*/__init__.py"))
+
+
+@pytest.mark.parametrize("room", ["data", "flow", "rl"])
+def test_sub_rooms_are_small_and_do_not_lean_on_each_other(room):
+    graph = {}
+    for folder in sub_rooms(room):
+        paths = list(folder.rglob("*.py"))
+        assert len(paths) <= 20, folder.name
+        parts = [name.split(".") for path in paths for name in imports(path)]
+        graph[folder.name] = {part[2] for part in parts if part[:2] == ["scperturbrl", room] and len(part) > 3}
+        graph[folder.name] -= {folder.name}
+    assert set(TopologicalSorter(graph).static_order()) >= {folder.name for folder in sub_rooms(room)}
 
 
 @pytest.mark.parametrize(

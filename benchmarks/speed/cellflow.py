@@ -21,8 +21,8 @@ from benchmarks.adapters.cellflow import CellFlowAdapter
 from benchmarks.speed.row import Row, compare, seconds
 from benchmarks.speed.training import fit_costs
 from scperturbrl._core import keys
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.stored_generator import read_generator
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.generator.stored import read_generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

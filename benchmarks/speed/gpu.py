@@ -18,15 +18,15 @@ from benchmarks.speed.scoring import take
 from benchmarks.speed.screen import screen
 from scperturbrl import verifiers
 from scperturbrl._core import keys
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.stored_generator import StoredGenerator, read_generator
-from scperturbrl.data.stored_reference import read_reference
-from scperturbrl.data.training_set import Controls, latent_cells
-from scperturbrl.flow import fit
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.generator.latents import Controls, latent_cells
+from scperturbrl.data.generator.stored import StoredGenerator, read_generator
+from scperturbrl.data.reference.stored import read_reference
 from scperturbrl.flow.architecture import Architecture
-from scperturbrl.flow.finite_steps import FiniteSteps
-from scperturbrl.flow.fit import FitSettings
 from scperturbrl.flow.generator import Generator
+from scperturbrl.flow.training import fit
+from scperturbrl.flow.training.finite_steps import FiniteSteps
+from scperturbrl.flow.training.fit import FitSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scperturbrl.flow.condition_encoder import ConditionBatch
-    from scperturbrl.flow.latent_cells import LatentCells
+    from scperturbrl.flow.training.latent_cells import LatentCells
 
 PART = "gpu"
 GENES, BATCH = 1000, 48

@@ -16,9 +16,9 @@ from benchmarks.speed.memory import peak
 from benchmarks.speed.row import Row, at_least, compare, limit, seconds
 from scperturbrl import verifiers
 from scperturbrl._core.stats import spearman
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.components import training_components
-from scperturbrl.data.stored_reference import read_reference
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.components import training_components
+from scperturbrl.data.reference.stored import read_reference
 from scperturbrl.metrics import energy_distance, mean_pairwise_distance
 from scperturbrl.verifiers._pathway_activity import ulm_t
 

@@ -16,17 +16,17 @@ import scperturbrl as spr
 from benchmarks.simulated import load
 from benchmarks.speed.row import Row, compare, limit, seconds
 from scperturbrl._core import keys
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.stored_generator import read_generator
-from scperturbrl.data.task import build_task
-from scperturbrl.flow import fit
-from scperturbrl.flow.fit import FitSettings
-from scperturbrl.flow.observation import Observation
-from scperturbrl.flow.observation_nb import NegativeBinomialObservation
-from scperturbrl.flow.velocity import Velocity
-from scperturbrl.flow.velocity_transformer import VelocityTransformer
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.generator.stored import read_generator
+from scperturbrl.data.generator.task import build_task
+from scperturbrl.flow.observation.base import Observation
+from scperturbrl.flow.observation.nb import NegativeBinomialObservation
+from scperturbrl.flow.rollout.yardstick import Yardstick
+from scperturbrl.flow.training import fit
+from scperturbrl.flow.training.fit import FitSettings
+from scperturbrl.flow.velocity.base import Velocity
+from scperturbrl.flow.velocity.transformer import VelocityTransformer
 from scperturbrl.rl.finetuner import FinetuneSettings
-from scperturbrl.rl.yardstick import Yardstick
 from scperturbrl.verifiers import Verifier
 
 if TYPE_CHECKING:

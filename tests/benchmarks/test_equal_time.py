@@ -126,7 +126,7 @@ def test_splits_that_differ_are_not_joined(measured):
 
 
 def test_minutes_of_the_generator_are_cpu_minutes(monkeypatch):
-    from scperturbrl.flow import fit
+    from scperturbrl.flow.training import fit
 
     with equal_time.cpu_clock():
         started, cpu = fit.time.perf_counter(), time.process_time()

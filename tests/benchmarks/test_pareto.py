@@ -14,7 +14,7 @@ from benchmarks.arms import BASE, LONGER, RL
 from benchmarks.report import CLAIMED
 
 from benchmarks import pareto, pareto_report
-from scperturbrl.rl.rules import UPDATE_RULES
+from scperturbrl.rl.rules.registry import UPDATE_RULES
 
 POINTS = [point for batch in pareto.BATCHES for point in batch]
 

@@ -14,7 +14,7 @@ if importlib.util.find_spec("benchmarks") is None:
 from benchmarks.adapters.base import NotApplicable
 from benchmarks.right_means import measured_singles, right_means
 
-from scperturbrl.data.stored_generator import read_generator
+from scperturbrl.data.generator.stored import read_generator
 
 
 @pytest.fixture(scope="module")

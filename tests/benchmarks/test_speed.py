@@ -15,7 +15,7 @@ if importlib.util.find_spec("benchmarks") is None:
 from benchmarks.speed import floor, gpu, growth, memory, report, row, run, screen
 
 from benchmarks import __main__ as command
-from scperturbrl.flow.velocity_mlp import VelocityMLP
+from scperturbrl.flow.velocity.mlp import VelocityMLP
 
 
 def line(ratio, stated=10.0, **options):

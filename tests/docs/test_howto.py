@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 import scperturbrl as spr
-from scperturbrl.flow.denoise import fit_observation
+from scperturbrl.flow.observation.denoise import fit_observation
 from scperturbrl.verifiers import registry
 
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "howto").glob("*.md"))
@@ -37,7 +37,7 @@ def reader(tmp_path, monkeypatch):
     for verb, settings in SMALL.items():
         small = functools.partial(getattr(spr.tl, verb), **settings)
         monkeypatch.setattr(spr.tl, verb, small, raising=False)
-    monkeypatch.setattr("scperturbrl.data.new_generator.fit_observation", fit_observation_briefly)
+    monkeypatch.setattr("scperturbrl.data.generator.initial.fit_observation", fit_observation_briefly)
     monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
     return types.ModuleType("reader").__dict__
 

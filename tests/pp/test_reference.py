@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 import scperturbrl as spr
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.stored_reference import read_reference
-from scperturbrl.data.wilcoxon import wilcoxon_statistic
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.reference.stored import read_reference
+from scperturbrl.data.reference.wilcoxon import wilcoxon_statistic
 
 
 def test_slots_hold_welch_statistics_of_training_cells(toy):

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scperturbrl as spr
-from scperturbrl.data.conditions import condition_table
-from scperturbrl.data.registry import Setup
-from scperturbrl.data.split import SplitManifest
+from scperturbrl.data.cells.conditions import condition_table
+from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.split.manifest import SplitManifest
 
 
 def make(labels, **columns):

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scperturbrl as spr
-from scperturbrl.data.conditions import condition_table
-from scperturbrl.data.registry import Setup
+from scperturbrl.data.cells.conditions import condition_table
+from scperturbrl.data.cells.setup import Setup
 from scperturbrl.pp import SplitManifest
 
 SINGLES, DOUBLES = list("ABCDEFGH"), ["A+B", "A+C", "B+C", "D+E", "F+G", "G+H", "E+F"]

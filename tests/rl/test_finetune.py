@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.ema import snapshot
-from scperturbrl.flow.finite_steps import FiniteSteps
+from scperturbrl.flow.rollout.rollout import roll_out
+from scperturbrl.flow.rollout.yardstick import Yardstick
+from scperturbrl.flow.training.average import snapshot
+from scperturbrl.flow.training.finite_steps import FiniteSteps
 from scperturbrl.rl.adaptive_anchor import SETBACK
 from scperturbrl.rl.finetune import finetune
 from scperturbrl.rl.finetuner import Finetuner, FinetuneSettings
 from scperturbrl.rl.guard import GuardLimits
-from scperturbrl.rl.rollout import roll_out
 from scperturbrl.rl.vitals import VitalSigns
-from scperturbrl.rl.yardstick import Yardstick
 
 FREE = FinetuneSettings(
     update_rule="nft",

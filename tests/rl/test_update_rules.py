@@ -10,10 +10,10 @@ from torch import nn
 
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.sampler import integrate
-from scperturbrl.rl.grpo import Grpo, noisy_step
-from scperturbrl.rl.rules import UPDATE_RULES, make_rule
-from scperturbrl.rl.update_rule import Batch, Fields
-from scperturbrl.rl.value_gradient import ValueGradient
+from scperturbrl.rl.rules.base import Batch, Fields
+from scperturbrl.rl.rules.grpo import Grpo, noisy_step
+from scperturbrl.rl.rules.registry import UPDATE_RULES, make_rule
+from scperturbrl.rl.rules.value_gradient import ValueGradient
 
 CENTRES = torch.tensor([[-1.5, 0.0], [1.5, 0.0], [0.0, 1.5]])
 WIDTH = 0.4

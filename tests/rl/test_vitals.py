@@ -11,9 +11,9 @@ from scipy.stats import sem
 
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.path import sample_path
+from scperturbrl.flow.rollout.yardstick import Yardstick
 from scperturbrl.flow.source import GAUSSIAN
 from scperturbrl.rl.vitals import VitalSigns
-from scperturbrl.rl.yardstick import Yardstick
 
 
 @pytest.fixture

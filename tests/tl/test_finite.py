@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import scperturbrl as spr
-from scperturbrl.flow import fit
-from scperturbrl.rl import finetuner, nft
+from scperturbrl.flow.training import fit
+from scperturbrl.rl import finetuner
+from scperturbrl.rl.rules import nft
 
 SMALL = {"width": 16, "n_latent": 6, "n_blocks": 1, "batch_size": 32, "progress": False}
 RL = {"n_iterations": 12, "n_conditions": 2, "group_size": 4, "energy_steps": 1, "progress": False}

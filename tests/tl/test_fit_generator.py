@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import scperturbrl as spr
-from scperturbrl.data import scvi_training
-from scperturbrl.flow import fit
+from scperturbrl.data.generator import scvi_training
+from scperturbrl.flow.training import fit
 
 # only there the same seed gives the same bits
 EXACT = {"device": "cpu"}

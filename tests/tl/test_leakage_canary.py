@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 import scperturbrl as spr
-from scperturbrl.data.canary import scrambled
+from scperturbrl.data.split.canary import scrambled
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 import scperturbrl as spr
-from scperturbrl.data.stored_generator import read_generator
+from scperturbrl.data.generator.stored import read_generator
 
 MODELS = Path(__file__).parent / "models"
 

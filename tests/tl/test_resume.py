@@ -93,7 +93,7 @@ def steps_in(folder, verb):
 @pytest.mark.parametrize(
     ("verb", "options", "patched"),
     [
-        ("fit_generator", {**SMALL, "n_steps": 300}, "scperturbrl.flow.fit.flow_matching_loss"),
+        ("fit_generator", {**SMALL, "n_steps": 300}, "scperturbrl.flow.training.fit.flow_matching_loss"),
         ("rl_finetune", {**RL, "n_iterations": 25, "guard": True}, "scperturbrl.rl.finetuner.group_advantage"),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_finished_run_is_not_run_again(fitted, tmp_path, monkeypatch):
         call = getattr(spr.tl, verb)
         call(fitted, key_added="first", checkpoint_dir=tmp_path, **options)
         with monkeypatch.context() as patch:
-            patch.setattr("scperturbrl.flow.finite_steps.FiniteSteps.step", lambda *_: 1 / 0)
+            patch.setattr("scperturbrl.flow.training.finite_steps.FiniteSteps.step", lambda *_: 1 / 0)
             call(fitted, key_added="again", checkpoint_dir=tmp_path, resume=True, **options)
         same(fitted.uns["first"], fitted.uns["again"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fit_generator.safetensors", "rl_finetune.safetensors"]

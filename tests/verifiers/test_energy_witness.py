@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from scperturbrl.rl.pooled_energy import energy_distance
+from scperturbrl.flow.rollout.energy import energy_distance
 from scperturbrl.verifiers import _energy_witness, energy_witness
 
 

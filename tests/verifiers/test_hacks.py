@@ -11,8 +11,8 @@ import torch
 
 import scperturbrl as spr
 from scperturbrl import verifiers
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.stored_reference import read_calibration, read_reference
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.reference.stored import read_calibration, read_reference
 from scperturbrl.verifiers import calibrate
 
 ALL = [

@@ -35,7 +35,7 @@ class Architecture:
     n_responses
         Responses that tell genes apart which were never perturbed; 0 with features of the user's.
     space
-        ``"pca"``, ``"genes"`` or ``"scvi"``, see :mod:`scperturbrl.flow.space`.
+        ``"pca"``, ``"genes"`` or ``"scvi"``, see :mod:`scperturbrl.flow.space.base`.
     n_components
         Components by which the other spaces tell perturbed genes apart; 0 for ``"pca"``, where they are the coordinates.
     n_hidden

@@ -16,25 +16,25 @@ from scperturbrl._core.validate import check_choice
 from scperturbrl.flow.architecture import Architecture, described_space, read_architecture
 from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
 from scperturbrl.flow.linear_part import ADDED, REMOVED, LinearPart
-from scperturbrl.flow.observation_lattice import LatticeObservation
-from scperturbrl.flow.observation_nb import NegativeBinomialObservation
-from scperturbrl.flow.observation_scvi import ScviObservation
+from scperturbrl.flow.observation.lattice import LatticeObservation
+from scperturbrl.flow.observation.nb import NegativeBinomialObservation
+from scperturbrl.flow.observation.scvi import ScviObservation
 from scperturbrl.flow.sampler import integrate
 from scperturbrl.flow.source import Source
-from scperturbrl.flow.space import SPACES, GeneSpace, PCASpace
-from scperturbrl.flow.space_scvi import ScviSpace, TwoLayers
-from scperturbrl.flow.velocity import BACKBONES, PRECISIONS
-from scperturbrl.flow.velocity_mlp import VelocityMLP
-from scperturbrl.flow.velocity_transformer import VelocityTransformer
+from scperturbrl.flow.space.base import SPACES, GeneSpace, PCASpace
+from scperturbrl.flow.space.scvi import ScviSpace, TwoLayers
+from scperturbrl.flow.velocity.base import BACKBONES, PRECISIONS
+from scperturbrl.flow.velocity.mlp import VelocityMLP
+from scperturbrl.flow.velocity.transformer import VelocityTransformer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     import numpy as np
 
-    from scperturbrl.flow.observation import Observation
-    from scperturbrl.flow.space import Space
-    from scperturbrl.flow.velocity import Velocity
+    from scperturbrl.flow.observation.base import Observation
+    from scperturbrl.flow.space.base import Space
+    from scperturbrl.flow.velocity.base import Velocity
 
 # cells are drawn in blocks of this size, each with its own random stream, so results do not depend on memory settings
 BLOCK = 512

@@ -10,8 +10,8 @@ import pandas as pd
 from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import near_matches
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.registry import Setup
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.setup import Setup
 from scperturbrl.get._slots import CellGroups, missing, read_reward, read_scores, select_perturbations
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _coordinates(adata: AnnData, key: str, basis: str) -> tuple[np.ndarray, np.n
 
 
 def _components(adata: AnnData, key: str, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from scperturbrl.data.components import picture_components
+    from scperturbrl.data.cells.components import picture_components
 
     cells = Cells.of(adata, Setup.of(adata))
     components = picture_components(cells)

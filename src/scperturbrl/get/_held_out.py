@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
-from scperturbrl.data.roles import HELD_OUT, ancestry, metric_roles
+from scperturbrl.data.evaluation.roles import HELD_OUT, ancestry, metric_roles
 from scperturbrl.get._evaluation import evaluation
 from scperturbrl.get._slots import missing
 

@@ -77,7 +77,7 @@ def pathway_activity(
     """
     adata = pick(adata, modality)
     # torch comes with it
-    from scperturbrl.data.pathways import pathway_activities
+    from scperturbrl.data.reference.pathways import pathway_activities
 
     populations = Populations.of(adata, keys, conditions)
     labels, rows = [], []

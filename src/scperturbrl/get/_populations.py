@@ -9,8 +9,8 @@ import numpy as np
 
 from scperturbrl._core import keys
 from scperturbrl._core.validate import near_matches
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.registry import Setup
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.setup import Setup
 from scperturbrl.get._slots import missing
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _layer_keys(adata: AnnData, wanted: str | Sequence[str] | None) -> list[str]
         names = [wanted] if isinstance(wanted, str) else [str(name) for name in wanted]
     else:
         # torch comes with it
-        from scperturbrl.data.stored_generator import generator_keys
+        from scperturbrl.data.generator.stored import generator_keys
 
         names = [key for key in generator_keys(adata) if key in adata.layers] or [keys.GENERATOR]
     for name in names:

@@ -10,9 +10,9 @@ import pandas as pd
 from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import near_matches
-from scperturbrl.data.conditions import condition_table
-from scperturbrl.data.registry import Setup
-from scperturbrl.data.split import split_labels
+from scperturbrl.data.cells.cells import split_labels
+from scperturbrl.data.cells.conditions import condition_table
+from scperturbrl.data.cells.setup import Setup
 from scperturbrl.get._slots import read_reward, read_scores
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pandas as pd
 
 from scperturbrl._core import keys
 from scperturbrl._core.validate import check_obs_column, near_matches
-from scperturbrl.data.conditions import condition_table
-from scperturbrl.data.registry import Setup
+from scperturbrl.data.cells.conditions import condition_table
+from scperturbrl.data.cells.setup import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scperturbrl._core.modality import pick
-from scperturbrl.data.split import read_split
+from scperturbrl.data.split.manifest import read_split
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from scperturbrl.data.split import SplitManifest
+    from scperturbrl.data.split.manifest import SplitManifest
 
 
 def split_manifest(adata: AnnData | MuData, *, modality: str | None = None) -> SplitManifest:

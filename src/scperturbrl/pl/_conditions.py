@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
-from scperturbrl.data.conditions import condition_table
-from scperturbrl.data.registry import Setup
-from scperturbrl.data.split import split_labels
+from scperturbrl.data.cells.cells import split_labels
+from scperturbrl.data.cells.conditions import condition_table
+from scperturbrl.data.cells.setup import Setup
 
 if TYPE_CHECKING:
     from anndata import AnnData

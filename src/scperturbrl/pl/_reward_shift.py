@@ -127,7 +127,7 @@ def _colors(
     adata: AnnData, frame: pd.DataFrame, palette: str | Sequence[str] | Mapping[str, str] | None
 ) -> dict[str, str]:
     """Colour of each condition, that of its perturbation."""
-    from scperturbrl.data.registry import Setup
+    from scperturbrl.data.cells.setup import Setup
 
     names = list(dict.fromkeys(frame["perturbation"]))
     found = group_colors(adata, Setup.of(adata).perturbation_key, names, palette, default=BLUE)

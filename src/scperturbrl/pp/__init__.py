@@ -5,7 +5,7 @@ from scperturbrl._core.lazy import lazy_exports as _lazy_exports
 __getattr__, __dir__, __all__ = _lazy_exports(
     __name__,
     {
-        "SplitManifest": "scperturbrl.data.split",
+        "SplitManifest": "scperturbrl.data.split.manifest",
         "fingerprint_embeddings": "scperturbrl.pp._embeddings",
         "network_embeddings": "scperturbrl.pp._embeddings",
         "pathway_network": "scperturbrl.pp._network",

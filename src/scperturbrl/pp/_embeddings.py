@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from scperturbrl._core.validate import check_positive
-from scperturbrl.data.network import check_network
+from scperturbrl.data.cells.network import check_network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ import pandas as pd
 from scperturbrl._core import keys, log
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
-from scperturbrl.data.network import check_network
+from scperturbrl.data.cells.network import check_network
 
 if TYPE_CHECKING:
     from anndata import AnnData

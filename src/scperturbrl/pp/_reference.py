@@ -12,9 +12,9 @@ from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_positive
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.registry import Setup
-from scperturbrl.data.stored_reference import write_reference
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.reference.stored import write_reference
 from scperturbrl.pp._network import pathway_network
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from scperturbrl._core.validate import (
     name_hash,
     near_matches,
 )
-from scperturbrl.data.cells import rows_at_once
-from scperturbrl.data.conditions import parse_perturbation
-from scperturbrl.data.counts import other_logarithm
-from scperturbrl.data.registry import Setup, expression
-from scperturbrl.data.row_blocks import row_matrix
+from scperturbrl.data.cells.cells import rows_at_once
+from scperturbrl.data.cells.conditions import parse_perturbation
+from scperturbrl.data.cells.counts import other_logarithm
+from scperturbrl.data.cells.row_blocks import row_matrix
+from scperturbrl.data.cells.setup import Setup, expression
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,10 +11,10 @@ from scperturbrl._core import keys, log
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, numpy_rng, resolve_seed
 from scperturbrl._core.validate import check_fraction, check_obs_column
-from scperturbrl.data.conditions import condition_table
-from scperturbrl.data.holdout import COMBINATIONS, candidates, choose, folds, hold_out, without_parts
-from scperturbrl.data.registry import Setup
-from scperturbrl.data.split import SplitManifest, write_split
+from scperturbrl.data.cells.conditions import condition_table
+from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.split.holdout import COMBINATIONS, candidates, choose, folds, hold_out, without_parts
+from scperturbrl.data.split.manifest import SplitManifest, write_split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from scperturbrl._core.run_file import RunFile
     from scperturbrl.flow.generator import Generator
+    from scperturbrl.flow.rollout.task import Task
     from scperturbrl.rl.guard import Vitals
     from scperturbrl.rl.reward import Reward
-    from scperturbrl.rl.task import Task
 
 
 @dataclass

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from scperturbrl.flow.ema import restore
+from scperturbrl.flow.training.average import restore
 from scperturbrl.rl.guard import Vitals
 
 if TYPE_CHECKING:
     import torch
 
     from scperturbrl._core.run_file import RunFile
-    from scperturbrl.flow.finite_steps import FiniteSteps
-    from scperturbrl.flow.weight_state import WeightState
+    from scperturbrl.flow.training.finite_steps import FiniteSteps
+    from scperturbrl.flow.training.weight_state import WeightState
     from scperturbrl.rl.finetune import FinetuneResult
     from scperturbrl.rl.guard import Guard
 

@@ -13,29 +13,29 @@ import torch
 from scperturbrl._core.distributed import add_up, joined, mean_of_all, shared_draws, world
 from scperturbrl._core.memory import BatchSize
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.ema import WeightAverage
-from scperturbrl.flow.finite_steps import FiniteSteps
 from scperturbrl.flow.path import sample_path
-from scperturbrl.flow.weight_state import WeightState
+from scperturbrl.flow.rollout.energy import energy_distance
+from scperturbrl.flow.rollout.rollout import Rollout, finish, roll_out
+from scperturbrl.flow.training.average import WeightAverage
+from scperturbrl.flow.training.finite_steps import FiniteSteps
+from scperturbrl.flow.training.weight_state import WeightState
 from scperturbrl.rl.adaptive_anchor import AdaptiveAnchor
 from scperturbrl.rl.advantage import group_advantage
-from scperturbrl.rl.grpo import Grpo
 from scperturbrl.rl.guard import GuardLimits
-from scperturbrl.rl.nft import anchor_loss
-from scperturbrl.rl.pooled_energy import energy_distance
 from scperturbrl.rl.reward import Scores
-from scperturbrl.rl.rollout import Rollout, finish, roll_out
-from scperturbrl.rl.rules import make_rule
+from scperturbrl.rl.rules.base import Batch, Fields
+from scperturbrl.rl.rules.grpo import Grpo
+from scperturbrl.rl.rules.nft import anchor_loss
+from scperturbrl.rl.rules.registry import make_rule
 from scperturbrl.rl.soft_reward import SoftReward
-from scperturbrl.rl.update_rule import Batch, Fields
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from scperturbrl.flow.generator import Generator
+    from scperturbrl.flow.rollout.rollout import Sampler
+    from scperturbrl.flow.rollout.task import Task
     from scperturbrl.rl.reward import Reward
-    from scperturbrl.rl.rollout import Sampler
-    from scperturbrl.rl.task import Task
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from scperturbrl.rl.advantage import group_scale
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scperturbrl.flow.space import Space
+    from scperturbrl.flow.space.base import Space
     from scperturbrl.rl.reward import Reward, Scores
 
 

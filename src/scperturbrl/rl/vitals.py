@@ -10,16 +10,16 @@ import torch
 from scperturbrl._core.distributed import of_first
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.path import sample_path
+from scperturbrl.flow.rollout.yardstick import Yardstick
 from scperturbrl.rl.guard import Vitals
-from scperturbrl.rl.yardstick import Yardstick
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from scperturbrl.flow.generator import Generator
+    from scperturbrl.flow.rollout.rollout import Rollout
+    from scperturbrl.flow.rollout.task import Task
     from scperturbrl.rl.reward import Reward
-    from scperturbrl.rl.rollout import Rollout
-    from scperturbrl.rl.task import Task
 
 
 class VitalSigns:

@@ -14,17 +14,17 @@ from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_log_normalised, check_positive, near_matches
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.conditions import condition_table
-from scperturbrl.data.evaluation import CEILING, Evaluation
-from scperturbrl.data.generation import draw_controls, generate_cells
-from scperturbrl.data.network import check_network, network_hash, network_matrix
-from scperturbrl.data.population import Population, draw_population
-from scperturbrl.data.registry import Setup, expression
-from scperturbrl.data.roles import ancestry, metric_roles
-from scperturbrl.data.row_blocks import row_matrix
-from scperturbrl.data.stored_generator import StoredGenerator, check_genes, generator_keys, read_generator
-from scperturbrl.data.stored_reference import cross_fit, pathway_matrix, read_reference
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.conditions import condition_table
+from scperturbrl.data.cells.network import check_network, network_hash, network_matrix
+from scperturbrl.data.cells.row_blocks import row_matrix
+from scperturbrl.data.cells.setup import Setup, expression
+from scperturbrl.data.evaluation.evaluation import CEILING, Evaluation
+from scperturbrl.data.evaluation.population import Population, draw_population
+from scperturbrl.data.evaluation.roles import ancestry, metric_roles
+from scperturbrl.data.generator.generation import draw_controls, generate_cells
+from scperturbrl.data.generator.stored import StoredGenerator, check_genes, generator_keys, read_generator
+from scperturbrl.data.reference.stored import cross_fit, pathway_matrix, read_reference
 from scperturbrl.metrics.ceiling import scaled_score
 from scperturbrl.metrics.compute import PATHWAY
 from scperturbrl.metrics.registry import METRICS, OWN_ENGINE

@@ -15,23 +15,23 @@ from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.run_file import RunFile
 from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_positive
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.new_generator import Sizes, new_generator
-from scperturbrl.data.recentring import fit_recentring
-from scperturbrl.data.registry import Setup
-from scperturbrl.data.stored_generator import (
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.generator.initial import Sizes, new_generator
+from scperturbrl.data.generator.latents import (
+    suitable_source,
+)
+from scperturbrl.data.generator.linear import fit_recentring
+from scperturbrl.data.generator.stored import (
     read_generator,
     write_generator,
 )
-from scperturbrl.data.training import train_generator
-from scperturbrl.data.training_set import (
-    suitable_source,
-)
-from scperturbrl.data.vocabulary import check_embeddings
-from scperturbrl.flow.fit import FitResult, FitSettings
+from scperturbrl.data.generator.training import train_generator
+from scperturbrl.data.generator.vocabulary import check_embeddings
 from scperturbrl.flow.source import SOURCES
-from scperturbrl.flow.space import SPACES
-from scperturbrl.flow.velocity import BACKBONES, PRECISIONS
+from scperturbrl.flow.space.base import SPACES
+from scperturbrl.flow.training.fit import FitResult, FitSettings
+from scperturbrl.flow.velocity.base import BACKBONES, PRECISIONS
 
 if TYPE_CHECKING:
     import os

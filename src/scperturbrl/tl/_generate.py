@@ -11,11 +11,11 @@ from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.components import picture_components
-from scperturbrl.data.generation import draw_controls, generate_cells
-from scperturbrl.data.registry import Setup
-from scperturbrl.data.stored_generator import read_generator
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.components import picture_components
+from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.generator.generation import draw_controls, generate_cells
+from scperturbrl.data.generator.stored import read_generator
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ from scperturbrl._core import keys, log
 from scperturbrl._core.checkpoint import read_directory, write_directory
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import name_hash
-from scperturbrl.data.stored_generator import StoredGenerator, check_genes, read_generator, split_hash
+from scperturbrl.data.generator.stored import StoredGenerator, check_genes, read_generator, split_hash
 
 if TYPE_CHECKING:
     import os

@@ -10,8 +10,8 @@ import pandas as pd
 from scperturbrl._core import keys, log
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl.data.canary import equal, findings, scrambled
-from scperturbrl.data.split import split_labels
+from scperturbrl.data.cells.cells import split_labels
+from scperturbrl.data.split.canary import equal, findings, scrambled
 
 if TYPE_CHECKING:
     from collections.abc import Callable

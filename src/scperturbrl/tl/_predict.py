@@ -14,13 +14,13 @@ from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import check_choice, check_positive
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.generation import draw_controls, generate_cells, wanted_conditions
-from scperturbrl.data.joined import join_cells
-from scperturbrl.data.recentring import linear_weights, magnitudes
-from scperturbrl.data.registry import Setup
-from scperturbrl.data.stored_generator import condition_frame, read_generator
-from scperturbrl.data.uncertainty import uncertainties
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.evaluation.mudata import join_cells
+from scperturbrl.data.generator.generation import draw_controls, generate_cells, wanted_conditions
+from scperturbrl.data.generator.linear import linear_weights, magnitudes
+from scperturbrl.data.generator.stored import condition_frame, read_generator
+from scperturbrl.data.generator.uncertainty import uncertainties
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

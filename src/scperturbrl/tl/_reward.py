@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scperturbrl._core import log
-from scperturbrl.data.pseudo_reference import extend_reference
-from scperturbrl.data.stored_reference import read_calibration, read_reference
+from scperturbrl.data.reference.guesses import extend_reference
+from scperturbrl.data.reference.stored import read_calibration, read_reference
 from scperturbrl.rl.reward import Reward
 from scperturbrl.tl._score import importance
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from scperturbrl.data.cells import Cells
+    from scperturbrl.data.cells.cells import Cells
     from scperturbrl.verifiers.base import Verifier
 
 # chosen on two simulated data sets among 1, 3, 8 and 30: how much RMSE is gained for the same energy distance

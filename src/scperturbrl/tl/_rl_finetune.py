@@ -15,19 +15,19 @@ from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.run_file import RunFile
 from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_number, check_positive
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.fingerprint import cells_identity, reward_identity, weights_hash
-from scperturbrl.data.network import network_hash
-from scperturbrl.data.pseudo_table import METHODS
-from scperturbrl.data.recentring import fit_recentring
-from scperturbrl.data.registry import Setup
-from scperturbrl.data.stored_generator import read_generator, write_generator
-from scperturbrl.data.stored_reference import pathway_matrix
-from scperturbrl.data.task import build_task
-from scperturbrl.flow.finite_steps import skipped_message
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.network import network_hash
+from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.generator.identity import cells_identity, reward_identity, weights_hash
+from scperturbrl.data.generator.linear import fit_recentring
+from scperturbrl.data.generator.stored import read_generator, write_generator
+from scperturbrl.data.generator.task import build_task
+from scperturbrl.data.reference.guess_table import METHODS
+from scperturbrl.data.reference.stored import pathway_matrix
+from scperturbrl.flow.training.finite_steps import skipped_message
 from scperturbrl.rl.finetune import FinetuneResult, finetune
 from scperturbrl.rl.finetuner import FinetuneSettings
-from scperturbrl.rl.rules import UPDATE_RULES, check_source
+from scperturbrl.rl.rules.registry import UPDATE_RULES, check_source
 from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from scperturbrl.data.stored_generator import StoredGenerator
+    from scperturbrl.data.generator.stored import StoredGenerator
     from scperturbrl.rl.reward import Reward
     from scperturbrl.verifiers.base import Verifier
 

@@ -13,11 +13,11 @@ from scperturbrl._core import keys, log
 from scperturbrl._core.memory_limit import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.pseudo_table import METHODS
-from scperturbrl.data.registry import Setup
-from scperturbrl.data.scored_cells import ScoredCells
-from scperturbrl.data.scorer import Scorer
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.reference.guess_table import METHODS
+from scperturbrl.data.scoring.scorer import Scorer
+from scperturbrl.data.scoring.targets import ScoredCells
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:

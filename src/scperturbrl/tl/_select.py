@@ -12,7 +12,7 @@ from scperturbrl._core import keys, log
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, numpy_rng, resolve_seed
 from scperturbrl._core.validate import check_choice, check_positive, near_matches
-from scperturbrl.data.selection import best_of, effective_share, resample, selection_cost
+from scperturbrl.data.scoring.selection import best_of, effective_share, resample, selection_cost
 
 if TYPE_CHECKING:
     from anndata import AnnData

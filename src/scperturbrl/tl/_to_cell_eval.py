@@ -14,10 +14,10 @@ from scperturbrl._core import keys, log
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_choice, near_matches
-from scperturbrl.data.cells import Cells
-from scperturbrl.data.counts import count_unit, counts_of
-from scperturbrl.data.registry import Setup, expression
-from scperturbrl.data.stored_generator import check_genes, generator_keys
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.counts import count_unit, counts_of
+from scperturbrl.data.cells.setup import Setup, expression
+from scperturbrl.data.generator.stored import check_genes, generator_keys
 from scperturbrl.tl._predict import predict
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Annotated data as matrices and a table of conditions."""

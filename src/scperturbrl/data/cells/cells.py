@@ -1,0 +1,176 @@
+"""The cells of an AnnData as the layers below read them: a matrix, condition codes, split labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from scperturbrl._core import keys
+from scperturbrl._core.memory_limit import DEFAULT_LIMIT, bytes_of
+from scperturbrl.data.cells.conditions import condition_table
+from scperturbrl.data.cells.row_blocks import RowBlocks, row_matrix
+from scperturbrl.data.cells.setup import Setup, expression
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+
+
+# Of memory for every gene of a cell that is worked on: several dense copies, some of them in double precision.
+_BYTES_PER_VALUE = 120
+_LONGEST = 4096
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Expression with the condition, split label and batch of every cell.
+
+    Attributes
+    ----------
+    expression
+        ``(n_cells, n_genes)`` log-normalised, sparse or dense; the AnnData's own matrix, not a copy. Of a file or a dask array
+        :class:`~scperturbrl.data.cells.row_blocks.RowBlocks`.
+    codes
+        ``(n_cells,)`` row of `table` of each cell.
+    table
+        One row a condition; see :func:`scperturbrl.data.cells.conditions.condition_table`.
+    split
+        ``(n_cells,)`` split label.
+    batch
+        ``(n_cells,)`` batch label, or None.
+    genes, names
+        Names of genes and cells.
+    memory
+        Bytes that may be used for cells at a time.
+    """
+
+    expression: Any
+    codes: np.ndarray
+    table: pd.DataFrame
+    split: np.ndarray
+    batch: np.ndarray | None
+    genes: pd.Index
+    names: pd.Index
+    memory: int = bytes_of(DEFAULT_LIMIT)
+
+    @classmethod
+    def of(cls, adata: AnnData, setup: Setup | None = None, *, memory_limit: str | int = DEFAULT_LIMIT) -> Cells:
+        """Read `adata`, which must be set up and split; expression in a file stays there."""
+        setup, memory = setup or Setup.of(adata), bytes_of(memory_limit)
+        table, codes = condition_table(adata, setup)
+        matrix = expression(adata, setup.layer)
+        return cls(
+            expression=row_matrix(adata, matrix, longest=rows_at_once(adata.n_vars, memory)),
+            codes=codes,
+            table=table,
+            split=split_labels(adata),
+            batch=adata.obs[setup.batch_key].astype(str).to_numpy() if setup.batch_key else None,
+            genes=adata.var_names,
+            names=adata.obs_names,
+            memory=memory,
+        )
+
+    @property
+    def chunk(self) -> int:
+        """Cells that may be made dense and worked on together."""
+        return rows_at_once(len(self.genes), self.memory)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether expression is not in memory."""
+        return isinstance(self.expression, RowBlocks)
+
+    def whole(self, purpose: str) -> Any:
+        """The expression of all cells, for what cannot be done in blocks.
+
+        Raises
+        ------
+        ValueError
+            If it is not in memory; says that `purpose` needs it there.
+        """
+        if self.streamed:
+            msg = f"`adata` is not in memory, which {purpose} needs. Load it with `adata = adata.to_memory()` first."
+            raise ValueError(msg)
+        return self.expression
+
+    def pieces(self, index: np.ndarray) -> Iterator[tuple[slice, Any]]:
+        """Expression of the cells at `index`, sparse or dense, in blocks; with the places in `index` of each."""
+        for start in range(0, len(index), self.chunk):
+            part = slice(start, start + self.chunk)
+            yield part, self.expression[index[part]]
+
+    def conditions(self, label: str, *, min_cells: int = 1) -> list[str]:
+        """Names of the perturbed conditions with at least `min_cells` cells of split `label`."""
+        count = np.bincount(self.codes[self.split == label], minlength=len(self.table))
+        chosen = (count >= min_cells) & ~self.table["is_control"].to_numpy()
+        return list(self.table.index[chosen])
+
+    def rows(self, conditions: Sequence[str]) -> list[int]:
+        """Rows of the condition table of `conditions`."""
+        return [int(self.table.index.get_loc(name)) for name in conditions]
+
+    def control_row(self, row: int) -> int:
+        """Row of the control condition with the covariates of the condition in `row`.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        group = self.table["group"].iloc[row]
+        if group not in self._control_rows:
+            msg = (
+                f"Condition {self.table.index[row]!r} has no control cells with the same covariates ({group}). "
+                "Declare covariates that have control cells at every value, such as a donor, or leave its cells out."
+            )
+            raise ValueError(msg)
+        return self._control_rows[group]
+
+    @cached_property
+    def _control_rows(self) -> dict[str, int]:
+        """Group to the first of its control conditions."""
+        found = np.flatnonzero(self.table["is_control"].to_numpy())[::-1]
+        return dict(zip(self.table["group"].to_numpy()[found].tolist(), found.tolist(), strict=True))
+
+    def is_training(self) -> np.ndarray:
+        """``(n_cells,)`` whether the cell may be learnt from."""
+        return self.split == keys.TRAIN
+
+    def block(self, index: np.ndarray, matrix: Any = None) -> np.ndarray:
+        """Dense float32 rows at `index` of the expression, or of another matrix over the same cells."""
+        return dense((self.expression if matrix is None else matrix)[index])
+
+
+def split_labels(adata: AnnData) -> np.ndarray:
+    """Return ``obs["split"]`` as strings.
+
+    Raises
+    ------
+    ValueError
+        If the column is absent or holds anything but train, validation and test.
+    """
+    if keys.SPLIT not in adata.obs:
+        msg = f"`obs` has no column {keys.SPLIT!r}. Call `scperturbrl.pp.split(adata)` first."
+        raise ValueError(msg)
+    labels = adata.obs[keys.SPLIT].astype(str).to_numpy()
+    strange = set(labels) - {keys.TRAIN, keys.VALIDATION, keys.TEST}
+    if strange:
+        msg = f"`obs[{keys.SPLIT!r}]` holds {sorted(strange)}; only 'train', 'validation' and 'test' are understood."
+        raise ValueError(msg)
+    return labels
+
+
+def dense(rows: Any) -> np.ndarray:
+    """Float32 array of sparse or dense rows."""
+    return np.asarray(rows.toarray() if sparse.issparse(rows) else rows, dtype=np.float32)
+
+
+def rows_at_once(n_genes: int, memory: int) -> int:
+    """Cells that can be worked on together in `memory` bytes."""
+    return int(min(max(memory // (_BYTES_PER_VALUE * n_genes), 16), _LONGEST))

@@ -1,0 +1,59 @@
+"""Principal components of the training cells, in which populations are compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.cells.pca import largest_eigenvectors, principal_components
+
+if TYPE_CHECKING:
+    from scperturbrl.data.cells.cells import Cells
+
+# Beyond this many genes their covariance costs more than that of a sample of cells.
+_MANY_GENES = 4000
+_MOST_CELLS, _MOST_CELLS_OF_MANY_GENES = 10_000, 2000
+
+
+class TrainingComponents(NamedTuple):
+    """Mean ``(G,)`` of the cells and orthonormal loadings ``(G, d)``."""
+
+    centre: np.ndarray
+    loadings: np.ndarray
+
+    def project(self, matrix: Any) -> np.ndarray:
+        """Coordinates ``(n, d)`` of cells ``(n, G)``, sparse or dense."""
+        return np.asarray(matrix @ self.loadings - self.centre @ self.loadings, dtype=np.float32)
+
+
+def training_components(cells: Cells, *, n_components: int, seed: int = 0) -> TrainingComponents:
+    """Find the first principal components of the training cells, or of all where none of them is left.
+
+    Of at most 10,000 of them (2000 where there are more than 4000 genes), read in dense blocks: the product of a sparse
+    matrix with itself would be slower by far.
+    """
+    rows = np.flatnonzero(cells.is_training())
+    if not len(rows):
+        rows = np.arange(len(cells.codes))
+    many = len(cells.genes) > _MANY_GENES
+    cap = _MOST_CELLS_OF_MANY_GENES if many else _MOST_CELLS
+    if len(rows) > cap:
+        rows = np.sort(numpy_rng(seed).choice(rows, cap, replace=False))
+    n = min(n_components, len(cells.genes), len(rows))
+    if not many:
+        found = principal_components(cells, rows, n)
+        return TrainingComponents(found.mean, found.loadings)
+    block = cells.block(rows)
+    centre = block.mean(0, dtype=np.float64).astype(np.float32)
+    centred = block - centre
+    _, vectors = largest_eigenvectors(torch.as_tensor(centred @ centred.T).double(), n)
+    axes = centred.T @ vectors.astype(np.float32)
+    return TrainingComponents(centre, axes / np.maximum(np.linalg.norm(axes, axis=0), np.finfo(np.float32).tiny))
+
+
+def picture_components(cells: Cells) -> TrainingComponents:
+    """The 50 components that the coordinates in ``obsm`` are on, fewer where there are fewer genes or cells."""
+    return training_components(cells, n_components=min(50, len(cells.genes) - 1))

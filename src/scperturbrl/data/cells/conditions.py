@@ -1,0 +1,96 @@
+"""Perturbation labels and the table of conditions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anndata import AnnData
+
+    from scperturbrl.data.cells.setup import Setup
+
+# a slash in a name would become a group in an h5ad file
+_SLASH = "∕"
+
+
+def parse_perturbation(label: str, *, control: str, sep: str) -> tuple[str, ...]:
+    """Split a label into the sorted parts of a perturbation; the control label gives ``()``.
+
+    ``A+B`` and ``B+A`` are the same, and a part that is the control (``A+ctrl``, ``control+A``) is dropped. The control
+    label itself may contain the separator.
+
+    Examples
+    --------
+    >>> parse_perturbation("KLF1+ctrl", control="ctrl", sep="+")
+    ('KLF1',)
+    >>> parse_perturbation("KLF1+CEBPA", control="control", sep="+")
+    ('CEBPA', 'KLF1')
+    """
+    if str(label) == control:
+        return ()
+    parts = {part.strip() for part in str(label).split(sep)} - {""}
+    # inside a combination, the usual spellings of "nothing else" are understood as well as the declared label
+    ignored = {control, "ctrl", "control"} if len(parts) > 1 else {control}
+    return tuple(sorted(parts - ignored))
+
+
+def condition_name(parts: Iterable[str], *, setup: Setup, dose: float | None, covariates: Iterable[str]) -> str:
+    """Name of a condition: its perturbation, then dose and covariates where they are declared."""
+    name = setup.perturbation_sep.join(parts) or setup.control
+    extras = [f"{setup.dose_key}={dose:g}"] if setup.dose_key and dose is not None else []
+    extras += [f"{key}={value}" for key, value in zip(setup.covariate_keys, covariates, strict=True)]
+    return " | ".join([name, *extras]).replace("/", _SLASH)
+
+
+def condition_table(adata: AnnData, setup: Setup) -> tuple[pd.DataFrame, np.ndarray]:
+    """Tabulate the conditions of `adata`.
+
+    Returns
+    -------
+    table
+        One row a condition, indexed by its name, in order of first appearance within sorted names. Columns:
+        ``perturbation`` (canonical label), ``parts`` (tuple), ``is_control``, ``dose``, ``covariates`` (tuple of
+        values), ``group`` (name of these, shared with the control condition), ``n_cells``.
+    codes
+        ``(n_obs,)`` the row of `table` of each cell.
+    """
+    frame = _cell_frame(adata, setup)
+    codes, _ = pd.factorize(frame["condition"], sort=True)
+    first = frame.drop_duplicates("condition").set_index("condition").sort_index()
+    first["n_cells"] = np.bincount(codes, minlength=len(first))
+    return first, codes
+
+
+def _cell_frame(adata: AnnData, setup: Setup) -> pd.DataFrame:
+    labels = adata.obs[setup.perturbation_key].astype(str)
+    parsed = {x: parse_perturbation(x, control=setup.control, sep=setup.perturbation_sep) for x in labels.unique()}
+    columns = [setup.perturbation_key, *setup.covariate_keys, *([setup.dose_key] if setup.dose_key else [])]
+    rows = pd.Series(["\x1f".join(map(str, row)) for row in zip(*(adata.obs[key] for key in columns), strict=True)])
+    codes, unique = pd.factorize(rows)
+    first = np.unique(codes, return_index=True)[1]
+    records = []
+    for row in first:
+        obs = adata.obs.iloc[row]
+        parts = parsed[str(obs[setup.perturbation_key])]
+        dose = float(obs[setup.dose_key]) if setup.dose_key and parts else 0.0
+        covariates = [str(obs[key]) for key in setup.covariate_keys]
+        records.append(condition_record(parts, dose=dose, covariates=covariates, setup=setup))
+    return pd.DataFrame(records).iloc[codes].reset_index(drop=True)
+
+
+def condition_record(parts: tuple[str, ...], *, dose: float, covariates: list[str], setup: Setup) -> dict[str, object]:
+    """One row of the condition table, for a condition that may have no cells."""
+    return {
+        "condition": condition_name(parts, setup=setup, dose=dose if parts else None, covariates=covariates),
+        "perturbation": setup.perturbation_sep.join(parts) or setup.control,
+        "parts": parts,
+        "is_control": not parts,
+        "dose": dose,
+        "covariates": tuple(covariates),
+        "group": " | ".join(covariates) or "all",
+    }

@@ -1,0 +1,1 @@
+"""Predicted populations beside baselines and ceilings."""

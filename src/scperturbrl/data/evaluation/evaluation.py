@@ -1,0 +1,209 @@
+"""One condition after another: real cells, predicted populations, metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scperturbrl._core import keys
+from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.cells.components import training_components
+from scperturbrl.data.evaluation.observed import Observed
+from scperturbrl.data.evaluation.population import Population, draw_population
+from scperturbrl.data.reference.baselines import BASELINES, TrainingEffects
+from scperturbrl.metrics.ceiling import interpolated_duplicate, split_half
+from scperturbrl.metrics.compute import compute_metrics
+from scperturbrl.metrics.differential import welch_t
+from scperturbrl.metrics.discrimination import discrimination_score
+from scperturbrl.metrics.modules import gene_modules
+from scperturbrl.metrics.pair import ConditionPair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.reference.cross_fit import CrossFit
+
+CEILING = "split_half"
+DUPLICATE = "interpolated_duplicate"
+N_TOP = 50
+N_COMPONENTS = 30
+_MODULE_CELLS = 2000
+_DISCRIMINATION: dict[str, Any] = {
+    "discrimination": {"metric": "cosine"},
+    "discrimination_l1": {"metric": "l1"},
+    "centroid_accuracy": {"metric": "l2", "targets": True},
+}
+
+
+@dataclass
+class Evaluation:
+    """Evaluates predicted populations of test conditions, one condition in memory at a time.
+
+    Attributes
+    ----------
+    cells
+        Expression and conditions.
+    conditions
+        Conditions to evaluate.
+    fitted
+        Cross-fitted references of the *observed* cells of these conditions, to score cells with.
+    max_cells, seed
+        Cap of cells of a population, and seed of subsamples.
+    networks
+        Name to weights ``(G, P)`` of the gene sets whose enrichment is compared.
+    """
+
+    cells: Cells
+    conditions: Sequence[str]
+    fitted: CrossFit
+    max_cells: int
+    seed: int
+    networks: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @cached_property
+    def training(self) -> TrainingEffects:
+        """Effects of training conditions."""
+        return TrainingEffects.of(self.cells)
+
+    @cached_property
+    def observed(self) -> Observed:
+        """Effects of all measured conditions."""
+        return Observed(self.cells)
+
+    @cached_property
+    def projection(self) -> np.ndarray:
+        """Loadings ``(G, d)`` of the training cells' components, in which cells are compared."""
+        return training_components(self.cells, n_components=N_COMPONENTS).loadings
+
+    @cached_property
+    def modules(self) -> np.ndarray:
+        """Gene modules ``(G, M)`` of a sample of the training cells."""
+        rows = np.flatnonzero(self.cells.is_training())
+        drawn = numpy_rng(self.seed).choice(rows, min(len(rows), _MODULE_CELLS), replace=False)
+        return gene_modules(self.cells.block(np.sort(drawn)), seed=0)
+
+    def run(self, predict: Callable[[str], Iterator[Population]]) -> pd.DataFrame:
+        """Evaluate the populations of `predict` beside baselines and ceilings; one row a model, condition and metric."""
+        rows: list[dict[str, Any]] = []
+        for number, condition in enumerate(self.conditions):
+            real = np.flatnonzero(self.cells.codes == self.cells.table.index.get_loc(condition))
+            observed = self._draw(keys.OBSERVED, keys.OBSERVED, real)
+            label = self._label(condition, len(real))
+            for population in [*predict(condition), *self._baselines(condition)]:
+                rows += self._measure(label, number, population, observed)
+            first, second = split_half(real[:, None], seed=self.seed)
+            half = self._draw(keys.OBSERVED, keys.OBSERVED, second[:, 0])
+            for population in self._ceilings(condition, first[:, 0]):
+                rows += self._measure(label, number, population, half, real=real)
+        return pd.DataFrame(rows)
+
+    def _draw(self, model: str, kind: str, index: np.ndarray) -> Population:
+        return draw_population(model, kind, self.cells, index, max_cells=self.max_cells, seed=self.seed)
+
+    def _label(self, condition: str, n_observed: int) -> dict[str, Any]:
+        row = self.cells.table.loc[condition]
+        return {
+            "condition": condition,
+            "covariates": row["group"],
+            "n_parts": len(row["parts"]),
+            "parts_seen": self.training.parts_seen(self.cells, condition),
+            "n_observed": n_observed,
+        }
+
+    def _measure(
+        self,
+        label: dict[str, Any],
+        number: int,
+        population: Population,
+        observed: Population,
+        *,
+        real: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]:
+        """Rows of one model and condition. `real`: cells to score with the verifiers in place of the population."""
+        pair = self._pair(label["condition"], population, observed)
+        values = compute_metrics(pair, k=N_TOP, max_cells=self.max_cells, seed=self.seed)
+        values |= self._discrimination(label["condition"], pair.predicted_effect)
+        values |= self._scores(population, number, real)
+        n = len(population.cells) if population.n_cells is None else population.n_cells
+        whose = {"model": population.model, "kind": population.kind, **label, "n_cells": n}
+        return [{**whose, "metric": name, "value": value} for name, value in values.items()]
+
+    @cached_property
+    def _context(self) -> dict[str, Population]:
+        """Control cells of every control group of the conditions."""
+        found: dict[str, Population] = {}
+        for condition in self.conditions:
+            group = str(self.cells.table.loc[condition, "group"])
+            if group not in found:
+                row = self.cells.control_row(int(self.cells.table.index.get_loc(condition)))
+                found[group] = self._draw(
+                    "control", "baseline", np.flatnonzero((self.cells.codes == row) & self.cells.is_training())
+                )
+        return found
+
+    def _control(self, condition: str) -> tuple[np.ndarray, np.ndarray]:
+        """Control cells of the covariates of `condition`, and their exact mean."""
+        control = self._context[str(self.cells.table.loc[condition, "group"])]
+        return control.cells, control.cells.mean(0, dtype=np.float64) if control.mean is None else control.mean
+
+    def _pair(self, condition: str, population: Population, observed: Population) -> ConditionPair:
+        control, control_mean = self._control(condition)
+        statistic = self.observed.statistic(condition) if population.kind != "ceiling" else None
+        targets = np.flatnonzero(np.isin(self.cells.genes, self.cells.table.loc[condition, "parts"]))
+        return ConditionPair(
+            population.cells,
+            observed.cells,
+            control,
+            predicted_mean=population.mean,
+            observed_mean=observed.mean,
+            control_mean=control_mean,
+            # one half must not choose the genes that the other half is judged on
+            observed_statistic=welch_t(observed.cells, control).statistic if statistic is None else statistic,
+            target_genes=targets,
+            systema_reference=control_mean + self.training.effects.mean(0),
+            modules=self.modules,
+            networks=self.networks,
+            parts=self.observed.parts(condition),
+            projection=self.projection,
+        )
+
+    def _baselines(self, condition: str) -> Iterator[Population]:
+        control, mean = self._control(condition)
+        for name in BASELINES:
+            effect = self.training.predict(self.cells, condition, name).astype(np.float32)
+            yield Population(name, "baseline", control + effect, mean + effect)
+
+    def _ceilings(self, condition: str, half: np.ndarray) -> Iterator[Population]:
+        """One half of the real cells, as they are and moved towards the mean response."""
+        replicate = self._draw(CEILING, "ceiling", half)
+        yield replicate
+        response = self.training.predict(self.cells, condition, "perturbed_mean")
+        moved, _ = interpolated_duplicate(replicate.cells, mean_response=self._control(condition)[1] + response)
+        yield Population(DUPLICATE, "ceiling", moved, n_cells=len(half))
+
+    def _scores(self, population: Population, number: int, real: np.ndarray | None) -> dict[str, float]:
+        """Mean raw score of each verifier; real cells are scored against references that they are not part of."""
+        if population.kind == "ceiling" and real is not None and population.model == CEILING:
+            raw = self.fitted.score_cells(real, number)
+        else:
+            raw = self.fitted.score_block(population.cells[: self.max_cells], number)
+        return {keys.score(v.name): float(raw[:, i].nanmean()) for i, v in enumerate(self.fitted.verifiers)}
+
+    def _discrimination(self, condition: str, effect: np.ndarray) -> dict[str, float]:
+        """Rank the true effect among those of the conditions that it may be confused with."""
+        if condition not in self.observed.names or len(self.observed.names) < 2:
+            return {}
+        rivals = self.observed.rivals(condition)
+        row = rivals.index(self.observed.names.index(condition))
+        measured, targets = self.observed.table.mean_effect[rivals], self.observed.table.targets[rivals[row]]
+        found = {}
+        for name, options in _DISCRIMINATION.items():
+            exclude = None if options.get("targets") else targets[None]
+            score = discrimination_score(effect[None], measured, metric=options["metric"], exclude=exclude, truth=[row])
+            found[name] = float(score[0])
+        return found

@@ -1,0 +1,53 @@
+"""Cells of one condition, capped in number, with the exact mean of all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from scperturbrl._core.random import numpy_rng
+
+if TYPE_CHECKING:
+    from scperturbrl.data.cells.cells import Cells
+
+_ROWS = 1024
+
+
+class Population(NamedTuple):
+    """Cells of one condition, as a model predicts them or as they were measured.
+
+    Attributes
+    ----------
+    model, kind
+        Who made them: generator, prediction, baseline, ceiling or observed.
+    cells
+        ``(n, G)`` dense float32, at most the cap.
+    mean
+        ``(G,)`` mean of all cells, also of those beyond the cap; the mean of `cells` if None.
+    n_cells
+        Their number before the cap; that of `cells` if None.
+    """
+
+    model: str
+    kind: str
+    cells: np.ndarray
+    mean: np.ndarray | None = None
+    n_cells: int | None = None
+
+
+def draw_population(
+    model: str, kind: str, cells: Cells, index: np.ndarray, *, matrix: Any = None, max_cells: int, seed: int
+) -> Population:
+    """Read the rows at `index` of the expression, or of another matrix over the same genes, in blocks.
+
+    At most `max_cells` of them are held dense at a time; the mean is that of all.
+    """
+    n = len(index)
+    if n <= max_cells:
+        return Population(model, kind, cells.block(index, matrix))
+    total = np.zeros(len(cells.genes))
+    for start in range(0, n, _ROWS):
+        total += cells.block(index[start : start + _ROWS], matrix).sum(axis=0, dtype=np.float64)
+    kept = np.sort(numpy_rng(seed, n).choice(n, max_cells, replace=False))
+    return Population(model, kind, cells.block(index[kept], matrix), total / n, n)

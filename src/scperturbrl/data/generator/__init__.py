@@ -1,0 +1,1 @@
+"""From training cells and references to a fitted generator, and from a generator to cells."""

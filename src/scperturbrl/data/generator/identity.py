@@ -1,0 +1,76 @@
+"""Short hashes of data, to notice that a run goes on with other data than it began with."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from scperturbrl._core.validate import name_hash
+from scperturbrl.data.cells.cells import dense
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.rl.reward import Reward
+
+
+def array_hash(*values: Any) -> str:
+    """Hash of arrays: their kinds, shapes and contents.
+
+    Examples
+    --------
+    >>> array_hash(np.zeros(2)) == array_hash(np.zeros(2)) != array_hash(np.zeros(3))
+    True
+    """
+    total = hashlib.blake2b(digest_size=8)
+    for value in values:
+        array = np.ascontiguousarray(value)
+        total.update(f"{array.dtype.str}{array.shape}".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def weights_hash(weights: dict[str, Any]) -> str:
+    """Hash of named arrays, whatever their order."""
+    return name_hash(f"{name} {array_hash(weights[name])}" for name in sorted(weights))
+
+
+def cells_identity(cells: Cells) -> dict[str, str]:
+    """What makes cells those of one run: hashes of genes, conditions with the split, and expression."""
+    batch = [] if cells.batch is None else cells.batch.tolist()
+    labels = [*cells.table.index[cells.codes], *cells.split, *batch]
+    return {
+        "genes": name_hash(cells.genes),
+        "conditions and split": name_hash(labels),
+        "expression": _matrix_hash(cells),
+    }
+
+
+def _matrix_hash(cells: Cells) -> str:
+    if cells.streamed:
+        # of the values one after another, so that the length of the blocks does not matter
+        total = hashlib.blake2b(digest_size=8)
+        for _, block in cells.pieces(np.arange(len(cells.codes))):
+            total.update(dense(block).tobytes())
+        return total.hexdigest()
+    matrix = cells.expression
+    parts: Iterable[Any] = (matrix.data, matrix.indices, matrix.indptr) if sparse.issparse(matrix) else (matrix,)
+    return array_hash(*parts)
+
+
+def reward_identity(reward: Reward) -> dict[str, Any]:
+    """What makes a reward the same: verifiers with their settings and weights, and hashes of what they judge by."""
+    reference, calibration = reward.reference, reward.calibration
+    judged = [reference.effect, reference.control_mean, reference.bank, reference.pathway_response]
+    return {
+        "verifiers": [[verifier.name, dict(verifier.params)] for verifier in reward.verifiers],
+        "weights": reward.weights.tolist(),
+        "calibrate": reward.calibrated,
+        "reference": array_hash(*(value.cpu().numpy() for value in judged)),
+        "reliability": None if reward.reliability is None else reward.reliability.tolist(),
+        "calibration": array_hash(*(getattr(calibration, name).cpu().numpy() for name in vars(calibration))),
+    }

@@ -1,0 +1,152 @@
+"""A generator before its velocity is trained: space, observation layer and linear part, fitted on training cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.cells.cells import dense
+from scperturbrl.data.generator.latents import common_total, control_units, count_blocks, encode_rows, minibatch_pool
+from scperturbrl.data.generator.linear import fit_linear_part
+from scperturbrl.data.generator.scvi_training import N_HIDDEN
+from scperturbrl.data.generator.space import fit_space
+from scperturbrl.data.generator.stored import StoredGenerator, condition_frame
+from scperturbrl.data.generator.unseen import N_RESPONSES
+from scperturbrl.data.generator.vocabulary import gene_embeddings, training_vocabulary
+from scperturbrl.flow.architecture import Architecture
+from scperturbrl.flow.generator import Generator
+from scperturbrl.flow.observation.denoise import fit_observation
+from scperturbrl.flow.observation.lattice import LatticeObservation
+from scperturbrl.flow.observation.scvi import ScviObservation
+from scperturbrl.flow.space.scvi import ScviSpace
+from scperturbrl.flow.velocity.transformer import VelocityTransformer, coexpressed
+
+if TYPE_CHECKING:
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.cells.setup import Setup
+
+N_COEXPRESSION = 5000
+
+
+class Sizes(NamedTuple):
+    """What a user chooses of an architecture; see :func:`scperturbrl.tl.fit_generator`."""
+
+    n_latent: int
+    width: int
+    n_blocks: int
+    space: str = "pca"
+    backbone: str = "mlp"
+    precision: str = "float32"
+
+
+def new_generator(
+    cells: Cells,
+    setup: Setup,
+    sizes: Sizes,
+    embeddings: pd.DataFrame | None,
+    prior: str,
+    source: str,
+    seed: int,
+    *,
+    device: torch.device | str = "cpu",
+    progress: bool | None = None,
+) -> StoredGenerator:
+    """Space and observation layer fitted on training cells, on `device`; encoder and velocity at random."""
+    rows = np.flatnonzero(cells.is_training())
+    space = fit_space(sizes.space, sizes.n_latent, cells, rows, seed=seed, device=device, progress=progress)
+    training = np.isin(np.arange(len(cells.table)), cells.codes[rows])
+    features = gene_embeddings(space.components.numpy(), cells.genes) if embeddings is None else embeddings
+    vocabulary = training_vocabulary(cells.table, training, setup.covariate_keys, features)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        generator = Generator(
+            Architecture(
+                n_genes=len(cells.genes),
+                n_latent=space.dim,
+                n_tokens=len(vocabulary.tokens),
+                n_features=features.shape[1],
+                n_covariate_values=tuple(len(values) for values in vocabulary.covariate_values),
+                n_groups=len(vocabulary.groups),
+                width=sizes.width,
+                n_blocks=sizes.n_blocks,
+                source=source,
+                total=common_total(cells, rows),
+                n_responses=N_RESPONSES if embeddings is None else 0,
+                space=sizes.space,
+                n_components=0 if sizes.space == "pca" else space.components.shape[1],
+                n_hidden=N_HIDDEN if sizes.space == "scvi" else 0,
+                backbone=sizes.backbone,
+                precision=sizes.precision,
+            )
+        )
+    generator.space = space
+    if isinstance(generator.velocity, VelocityTransformer):
+        generator.velocity.set_neighbours(coexpressed(_some_cells(cells, rows, seed)))
+    tokens = vocabulary.batch(cells.table[training]).tokens
+    factor = _fit_observation(generator, cells, rows, tokens, training, seed, device)
+    split = dict(zip(cells.table.index[cells.codes], cells.split, strict=True))
+    stored = StoredGenerator(
+        generator=generator,
+        vocabulary=vocabulary,
+        params={
+            "embeddings": "loadings" if embeddings is None else "user",
+            "denoise": factor.tolist(),
+            "prior": prior,
+            "source": source,
+        },
+        history=pd.DataFrame(),
+        conditions=condition_frame(cells.table, split, vocabulary),
+        genes=[str(gene) for gene in cells.genes],
+    )
+    fit_linear_part(stored, cells)
+    return stored
+
+
+def _fit_observation(
+    generator: Generator,
+    cells: Cells,
+    rows: np.ndarray,
+    tokens: torch.Tensor,
+    training: np.ndarray,
+    seed: int,
+    device: torch.device | str,
+) -> torch.Tensor:
+    unit, pool = control_units(cells, rows), minibatch_pool(cells, len(rows), seed=seed)
+    observation, space = generator.observation, generator.space
+    highest = np.zeros(len(cells.genes), dtype=np.float32)
+    for _, block in cells.pieces(rows):
+        highest = np.maximum(highest, dense(block.max(0)).ravel())
+    observation.max_log_rate.copy_(torch.log(torch.expm1(torch.as_tensor(highest)).clamp_min(1e-6)))
+    if isinstance(observation, LatticeObservation):
+        observation.intercept.copy_(space.mean)
+        observation.slope.copy_(space.scale)
+        # the flow makes the noise of counts itself, so none of it is taken out
+        return torch.ones(space.dim)
+    if isinstance(observation, ScviObservation) and isinstance(space, ScviSpace):
+        observation.start_from(space)
+    position = np.cumsum(training) - 1
+    latent = encode_rows(cells, rows, space)
+    factor = fit_observation(
+        generator.to(device),
+        count_blocks(cells, rows, unit, pool),
+        torch.as_tensor(unit, dtype=torch.float32),
+        latent,
+        torch.as_tensor(position[cells.codes[rows]]),
+        tokens,
+        n_steps=300,
+        n_rounds=2,
+        seed=seed,
+        pool=torch.as_tensor(pool),
+    )
+    generator.cpu()
+    return factor.cpu()
+
+
+def _some_cells(cells: Cells, rows: np.ndarray, seed: int) -> torch.Tensor:
+    """Up to 5,000 of the cells at `rows`, dense: enough to tell which genes are expressed together."""
+    some = np.sort(numpy_rng(seed, 17).permutation(rows)[:N_COEXPRESSION])
+    return torch.as_tensor(dense(cells.expression[some]))

@@ -1,0 +1,196 @@
+"""Training cells as tensors: space, count units, latent cells and their control cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+
+from scperturbrl._core import keys
+from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.cells.cells import dense
+from scperturbrl.data.cells.counts import count_unit, counts_of
+from scperturbrl.data.cells.row_blocks import RowBlocks
+from scperturbrl.flow.observation.denoise import condition_means
+from scperturbrl.flow.training.latent_cells import LatentCells
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.flow.space.base import Space
+
+N_POOL = 32_768
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Training control cells sorted so that those of one group (and batch) lie side by side.
+
+    Attributes
+    ----------
+    rows
+        ``(m,)`` their rows in the AnnData.
+    runs
+        ``(group, batch)`` to start and length of its run; batch "" is the whole group.
+    """
+
+    rows: np.ndarray
+    runs: dict[tuple[str, str], tuple[int, int]]
+
+    @classmethod
+    def of(cls, cells: Cells) -> Controls:
+        """Collect the control cells of `cells` that may be learnt from."""
+        table = cells.table
+        usable = np.flatnonzero(table["is_control"].to_numpy()[cells.codes] & cells.is_training())
+        group = table["group"].to_numpy()[cells.codes[usable]]
+        batch = cells.batch[usable] if cells.batch is not None else np.full(len(usable), "")
+        order = np.lexsort((batch, group))
+        rows, group, batch = usable[order], group[order], batch[order]
+        runs = {}
+        for name in np.unique(group):
+            inside = np.flatnonzero(group == name)
+            runs[str(name), ""] = (int(inside[0]), len(inside))
+            for label in np.unique(batch[inside]):
+                own = inside[batch[inside] == label]
+                runs[str(name), str(label)] = (int(own[0]), len(own))
+        return cls(rows, runs)
+
+    def run(self, group: str, batch: str = "") -> tuple[int, int]:
+        """Start and length of the run for cells of `group` and, if it has control cells, of `batch`.
+
+        Raises
+        ------
+        ValueError
+            If the group has no control cells.
+        """
+        if (group, "") not in self.runs:
+            options = sorted({name for name, _ in self.runs})
+            msg = f"There are no control cells with covariates {group!r}; there are some of {options}."
+            raise ValueError(msg)
+        return self.runs.get((group, batch), self.runs[group, ""])
+
+
+def count_blocks(cells: Cells, rows: np.ndarray, unit: np.ndarray, pool: np.ndarray) -> Callable[[Tensor], Tensor]:
+    """Function from indices into `rows` to counts ``(b, G)``, made dense block by block.
+
+    The counts of the cells at `pool` (indices into `rows`, sorted) are kept where they fit into a quarter of the memory:
+    they are asked for again and again, and scattered cells are slow to read from a file.
+    """
+    kept = counts_of(cells.expression[rows[pool]], unit[pool]) if _fits(cells, len(pool)) else None
+
+    def block(index: Tensor) -> Tensor:
+        wanted = index.numpy()
+        if kept is not None:
+            place = np.searchsorted(pool, wanted).clip(max=len(pool) - 1)
+            if (pool[place] == wanted).all():
+                return torch.as_tensor(dense(kept[place]))
+        return torch.as_tensor(dense(counts_of(cells.expression[rows[wanted]], unit[wanted])))
+
+    return block
+
+
+def _fits(cells: Cells, n: int) -> bool:
+    """Whether `n` cells may be kept; those that :func:`minibatch_pool` chose of a file always do."""
+    if cells.streamed:
+        return True
+    matrix = cells.expression
+    held = 2 * matrix.nnz if sparse.issparse(matrix) else matrix.size
+    return 4 * held * n / max(1, matrix.shape[0]) <= cells.memory / 4
+
+
+def minibatch_pool(cells: Cells, n: int, *, seed: int) -> np.ndarray:
+    """Indices, sorted, of those of `n` cells that minibatches are drawn from: 32,768, or what fits into a quarter of memory."""
+    most = N_POOL
+    if isinstance(cells.expression, RowBlocks):
+        most = min(most, max(512, cells.memory // (4 * cells.expression.row_bytes())))
+    return np.sort(numpy_rng(seed, 13).permutation(n)[:most]) if n > most else np.arange(n)
+
+
+def encode_rows(cells: Cells, rows: np.ndarray, space: Space) -> Tensor:
+    """Coordinates ``(n, d)`` of the cells at `rows`, made dense chunk by chunk in the order of the file."""
+    latent, order = torch.zeros(len(rows), space.dim), np.argsort(rows, kind="stable")
+    for part, block in cells.pieces(rows[order]):
+        latent[torch.as_tensor(order[part])] = space.encode(torch.as_tensor(dense(block)))
+    return latent
+
+
+def latent_cells(cells: Cells, label: str, space: Space, factor: Tensor, controls: Controls) -> LatentCells | None:
+    """Cells of one side of the split in the flow's space, denoised, with their control runs; None if there are none.
+
+    A condition is drawn with probability proportional to the square root of its number of cells.
+    """
+    is_control = cells.table["is_control"].to_numpy()[cells.codes]
+    rows = np.flatnonzero((cells.split == label) & ((label == keys.TRAIN) | ~is_control))
+    if not len(rows):
+        return None
+    codes = cells.codes[rows]
+    latent = torch.as_tensor(_denoised(cells, rows, space, factor))
+    groups = cells.table["group"].to_numpy()[codes]
+    batches = cells.batch[rows] if cells.batch is not None else np.full(len(rows), "")
+    found = {pair: controls.run(*pair) for pair in set(zip(groups.tolist(), batches.tolist(), strict=True))}
+    runs = np.array([found[pair] for pair in zip(groups.tolist(), batches.tolist(), strict=True)])
+    weight = 1 / np.sqrt(np.bincount(codes)[codes])
+    return LatentCells(
+        latent=latent,
+        codes=torch.as_tensor(codes),
+        control=encode_rows(cells, controls.rows, space),
+        control_start=torch.as_tensor(runs[:, 0]),
+        control_count=torch.as_tensor(runs[:, 1]),
+        weight=torch.as_tensor(weight, dtype=torch.float32),
+    )
+
+
+def _denoised(cells: Cells, rows: np.ndarray, space: Space, factor: Tensor) -> Tensor:
+    latent, codes = encode_rows(cells, rows, space), torch.as_tensor(cells.codes[rows])
+    centre = condition_means(latent, codes)[codes]
+    return centre + factor * (latent - centre)
+
+
+def control_units(cells: Cells, rows: np.ndarray) -> np.ndarray:
+    """Value of one count in each cell at `rows`; the median of the others where it cannot be read off.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read off for most of them: the data are not log-normalised counts.
+    """
+    unit, order = np.empty(len(rows)), np.argsort(rows, kind="stable")
+    for part, block in cells.pieces(rows[order]):
+        unit[order[part]] = count_unit(block)
+    missing = np.isnan(unit)
+    if missing.mean() > 0.5:
+        msg = (
+            "The expression is not log1p of normalised counts: in most cells no count unit fits the values (batch-corrected, "
+            "imputed or rounded data?). Point `layer` of `pp.setup_anndata` at values made by `sc.pp.normalize_total` and "
+            "`sc.pp.log1p` from counts."
+        )
+        raise ValueError(msg)
+    unit[missing] = np.median(unit[~missing])
+    return unit
+
+
+def suitable_source(cells: Cells) -> str:
+    """Where a flow had best start: at control cells if contexts are held out, else at noise.
+
+    In a new context the perturbation is known and the cells are not, so what the control cells show of them should be kept. In a
+    combination it is the other way round.
+    """
+    table = cells.table[~cells.table["is_control"]]
+    trained = table.index.isin(cells.conditions(keys.TRAIN))
+    treatment = pd.Series(list(zip(table["parts"], table["dose"], strict=True)), index=table.index)
+    familiar = treatment[~trained].isin(treatment[trained])
+    return "control" if len(familiar) and familiar.mean() > 0.5 else "gaussian"
+
+
+def common_total(cells: Cells, rows: np.ndarray) -> float:
+    """What the normalised values of every cell at `rows` add up to; 0 if they do not all add up to the same."""
+    parts = [np.expm1(dense(block)).sum(1, dtype=np.float64) for _, block in cells.pieces(rows)]
+    total = np.concatenate(parts)
+    return float(total.mean()) if total.std() < 1e-3 * total.mean() else 0.0

@@ -1,0 +1,194 @@
+"""Moving the generated means of unseen conditions towards the linear prediction: fit, weight, use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from scperturbrl._core import keys
+from scperturbrl.data.generator.latents import Controls, encode_rows
+from scperturbrl.data.generator.means import linear_effects, predicted_means
+from scperturbrl.data.generator.unseen import fit_own_gene, fit_unseen, own_genes
+from scperturbrl.data.reference.statistics import fit_reference
+from scperturbrl.flow.linear_part import MOST, PRIOR, effect_magnitude, recentring_weight
+from scperturbrl.metrics.combination_ridge import combination_ridge_effect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.generator.stored import StoredGenerator
+    from scperturbrl.flow.condition_encoder import ConditionBatch
+    from scperturbrl.flow.linear_part import LinearPart
+
+MIN_CELLS = 10
+# of a perturbation that it never saw the flow knows no more than the straight line, so this may take over
+UNSEEN = {"prior": 0.5, "most": 1.0}
+
+
+def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
+    """Fit the combination ridge of every control group, and of all together, to the effects of the training conditions.
+
+    With it goes the map from features to the effects of perturbations that training never saw.
+    """
+    generator, linear = stored.generator, stored.generator.linear
+    names = cells.conditions(keys.TRAIN, min_cells=2)
+    controls = Controls.of(cells)
+    for group in cells.table.loc[names, "group"].unique():
+        # an effect needs them, and here it can be said which are missing
+        controls.run(str(group))
+    empty = np.zeros((len(cells.genes), 0), dtype=np.float32)
+    effects = fit_reference(cells, cells.is_training(), conditions=names, network=empty).mean_effect
+    table = cells.table.loc[names]
+    latent = generator.space.project(torch.as_tensor(effects, dtype=torch.float32))
+    linear.full_dose.fill_(max(float(table["dose"].max()), 1e-6) if (table["dose"] > 0).any() else 1.0)
+    amount = linear.amount(torch.tensor(table["dose"].to_numpy(np.float32))).numpy()
+    design = _design(table["parts"], stored.vocabulary.tokens) * amount[:, None]
+    groups = stored.vocabulary.group_codes(table).numpy()
+    for group in range(len(stored.vocabulary.groups) + 1):
+        chosen = np.flatnonzero(groups == group) if group else np.arange(len(table))
+        if len(chosen):
+            _fit_group(linear, group, design[chosen], latent.numpy()[chosen])
+    fit_unseen(stored, effects, table["parts"], design, groups)
+    fit_own_gene(stored, cells)
+
+
+def _fit_group(linear: LinearPart, group: int, design: np.ndarray, latent: np.ndarray) -> None:
+    rows, same = np.unique(design, axis=0, return_inverse=True)
+    mean = pd.DataFrame(latent).groupby(same.ravel()).mean().to_numpy()
+    seen = (rows != 0).any(0)
+    # how much combinations do, a group without any is told by the others
+    pooled = float(linear.additivity[0]) if group else 1.0
+    found = combination_ridge_effect(rows[:, seen], mean, design_query=np.eye(int(seen.sum())), otherwise=pooled)
+    linear.coefficients[group, 1:][torch.as_tensor(seen)] = torch.as_tensor(found.effect, dtype=torch.float32)
+    linear.covered[group, 1:] = torch.as_tensor(seen, dtype=torch.float32)
+    linear.additivity[group] = found.additivity
+
+
+def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: torch.device | str = "cpu") -> None:
+    """Set weights and magnitude of the linear part by the validation conditions, which neither it nor the flow was fitted to.
+
+    The magnitude is that of combinations. Conditions with a perturbation that training never saw have a weight of their own, chosen by their
+    own kind. The flow runs on `device`.
+    """
+    names = cells.conditions(keys.VALIDATION, min_cells=MIN_CELLS)
+    table = cells.table.loc[names]
+    new = _has_unseen(stored, table)
+    linear = stored.generator.linear
+    record: dict[str, float] = {}
+    for kind, prefix in ((~new, ""), (new, "unseen_")):
+        means = predicted_means(stored, cells, table, kind, seed=seed, device=device)
+        means, rows = means.select(means.known), np.asarray(cells.rows(names), dtype=int)[means.known.numpy()]
+        real = torch.zeros_like(means.flow)
+        for i, row in enumerate(rows):
+            own = np.flatnonzero((cells.codes == row) & (cells.split == keys.VALIDATION))
+            real[i] = encode_rows(cells, own, stored.generator.space).mean(0)
+        combined = torch.as_tensor(_is_combination(cells.table.iloc[rows]))
+        limits = UNSEEN if prefix else _limits(stored, cells.table.iloc[rows], combined)
+        weight = recentring_weight(means.flow, means.linear, real, **limits)
+        (linear.weight_unseen if prefix else linear.weight).fill_(weight)
+        if not prefix:
+            effects = means.mixed(weight), real - means.control
+            linear.magnitude.fill_(effect_magnitude(*(part[combined] for part in effects)))
+            record |= {"magnitude": float(linear.magnitude), "additivity": float(linear.additivity[0])}
+        explained = {f"{name}_r2": _explained(getattr(means, name), real, means.control) for name in ("linear", "flow")}
+        record |= {
+            prefix + name: value for name, value in {"weight": weight, "n_validation": len(rows), **explained}.items()
+        }
+    stored.params["linear"] = record
+
+
+def _limits(stored: StoredGenerator, table: pd.DataFrame, combined: Tensor) -> dict[str, float]:
+    """What :func:`recentring_weight` may find for the conditions of `table`, of which some are combinations.
+
+    That combinations fall short of the sum of their parts, the straight line is told by all of them at once; the flow must learn it from each.
+    """
+    linear, vocabulary = stored.generator.linear, stored.vocabulary
+    additivity = linear.additivity[linear.rows(vocabulary.batch(table), vocabulary.group_codes(table))]
+    short = 1 - float(torch.where(combined, additivity, 1.0).mean()) if len(table) else 0.0
+    return {"prior": min(PRIOR + short, 1.0), "most": min(MOST + short, 1.0)}
+
+
+def recentred(
+    stored: StoredGenerator,
+    cells: Cells,
+    table: pd.DataFrame,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> ConditionBatch:
+    """Conditions of `table` as tensors; those that training never saw are shifted towards the linear prediction.
+
+    Effects of combinations are made smaller, as far as those of validation fell short of what was predicted. The gene of a perturbation that training never saw is changed as targeted genes usually are. The flow runs on `device`; the
+    tensors are on the CPU.
+    """
+    batch = stored.vocabulary.batch(table)
+    weight, magnitude = linear_weights(stored, table), magnitudes(stored, table)
+    moves, new = (weight > 0) | (magnitude < 1), _has_unseen(stored, table)
+    if not moves.any():
+        return batch
+    shift = torch.zeros(len(table), stored.generator.space.dim)
+    # apart, so that what else is asked for does not change the random numbers of the first
+    for kind in (~new, new):
+        moved = np.flatnonzero(moves & kind)
+        if len(moved):
+            every = np.ones(len(moved), dtype=bool)
+            means = predicted_means(stored, cells, table.iloc[moved], every, seed=seed, device=device)
+            shift[moved] = means.shift(
+                *(torch.as_tensor(x[moved, None], dtype=torch.float32) for x in (weight, magnitude))
+            )
+    return replace(batch, shift=shift, own_genes=own_genes(stored, table, batch))
+
+
+def linear_weights(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
+    """Share ``(C,)`` of the linear part in the mean of each condition of `table`; 0 for trained and for unknown ones."""
+    linear = stored.generator.linear
+    known = np.where(_is_combination(table), float(linear.weight), min(float(linear.weight), MOST))
+    weight = np.where(_has_unseen(stored, table), float(linear.weight_unseen), known)
+    return weight * _is_predicted(stored, table)
+
+
+def magnitudes(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
+    """Factor ``(C,)`` of the predicted effect of each condition of `table`.
+
+    It is 1 for those that were trained on, that are unknown, that are no combinations, or that have a perturbation that training
+    never saw.
+    """
+    own = _is_predicted(stored, table) & ~_has_unseen(stored, table) & _is_combination(table)
+    return np.where(own, float(stored.generator.linear.magnitude), 1.0)
+
+
+def _is_combination(table: pd.DataFrame) -> np.ndarray:
+    return (table["parts"].str.len() > 1).to_numpy(dtype=bool)
+
+
+def _is_predicted(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
+    """Whether the linear part says something of a condition that training never saw."""
+    known = linear_effects(stored, table, stored.vocabulary.batch(table))[1].numpy()
+    return known & ~table.index.isin(stored.training_conditions())
+
+
+def _has_unseen(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
+    tokens = set(stored.vocabulary.tokens)
+    return np.array([not tokens.issuperset(parts) for parts in table["parts"]], dtype=bool)
+
+
+def _explained(means: Tensor, real: Tensor, control: Tensor) -> float:
+    """Share of the squared effects that `means` explain; NaN without conditions."""
+    if not len(real):
+        return float("nan")
+    return 1 - float((real - means).square().sum() / (real - control).square().sum())
+
+
+def _design(parts: pd.Series, tokens: Sequence[str]) -> np.ndarray:
+    position = {token: i for i, token in enumerate(tokens)}
+    design = np.zeros((len(parts), len(tokens)))
+    for row, own in enumerate(parts):
+        for part in own:
+            design[row, position[part]] += 1
+    return design

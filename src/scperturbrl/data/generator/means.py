@@ -1,0 +1,102 @@
+"""Mean latent cells of conditions: of their control cells, by the flow, and by the linear part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from scperturbrl._core.random import torch_rng
+from scperturbrl.data.generator.latents import Controls, encode_rows
+from scperturbrl.data.generator.unseen import unseen_features
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import pandas as pd
+
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.generator.stored import StoredGenerator
+    from scperturbrl.flow.condition_encoder import ConditionBatch
+    from scperturbrl.flow.generator import Generator
+
+# cells whose mean stands for the flow's mean of a condition, and conditions generated at a time
+N_CELLS, N_AT_ONCE = 512, 8
+
+
+class Means(NamedTuple):
+    """Latent means ``(C, d)`` of control cells, by the flow and by the linear part, and whether the last is known ``(C,)``."""
+
+    control: Tensor
+    flow: Tensor
+    linear: Tensor
+    known: Tensor
+
+    def select(self, index: Tensor) -> Means:
+        """Those of some conditions."""
+        return Means(*(part[index] for part in self))
+
+    def mixed(self, weight: Tensor | float) -> Tensor:
+        """Effects ``(C, d)`` that go the share `weight` of the way from the flow's to the linear ones."""
+        return self.flow + weight * (self.linear - self.flow) - self.control
+
+    def shift(self, weight: Tensor, magnitude: Tensor) -> Tensor:
+        """What brings the flow's means there, with effects `magnitude` times as large; ``(C, d)``."""
+        return weight * (self.linear - self.flow) + (magnitude - 1) * self.mixed(weight)
+
+
+def predicted_means(
+    stored: StoredGenerator,
+    cells: Cells,
+    table: pd.DataFrame,
+    use: np.ndarray,
+    *,
+    seed: int,
+    device: torch.device | str,
+) -> Means:
+    """Means of the conditions of `table`; known are at most those of `use`."""
+    batch = stored.vocabulary.batch(table)
+    effect, known = linear_effects(stored, table, batch)
+    known &= torch.as_tensor(use)
+    control, own = _control_latents(stored, cells, table["group"].tolist())
+    flow = torch.zeros_like(effect)
+    wanted = torch.nonzero(known).flatten()
+    flow[wanted] = _flow_means(stored.generator.to(device), batch.to(device), wanted, own, seed)
+    stored.generator.cpu()
+    return Means(control, flow, control + effect, known)
+
+
+@torch.no_grad()
+def _flow_means(
+    generator: Generator, batch: ConditionBatch, wanted: Tensor, controls: Sequence[Tensor], seed: int
+) -> Tensor:
+    """Mean of 512 latent cells ``(n, d)`` of each of the conditions at `wanted` ``(n,)``, on the CPU."""
+    device, found = generator.device, [torch.zeros(0, generator.space.dim)]
+    for first in range(0, len(wanted), N_AT_ONCE):
+        some = wanted[first : first + N_AT_ONCE]
+        start = torch.cat([controls[int(i)] for i in some]).to(device)
+        index = some.repeat_interleave(N_CELLS).to(device)
+        latent = generator.sample_latent(start, batch, index, torch_rng(seed, 6, device=device))
+        found.append(latent.view(len(some), N_CELLS, -1).mean(1).cpu())
+    return torch.cat(found)
+
+
+def linear_effects(stored: StoredGenerator, table: pd.DataFrame, batch: ConditionBatch) -> tuple[Tensor, Tensor]:
+    """Latent effects ``(C, d)`` of the linear part, and whether they mean anything ``(C,)``."""
+    features = unseen_features(stored, table, batch.features)
+    return stored.generator.linear(batch, stored.vocabulary.group_codes(table), features)
+
+
+def _control_latents(stored: StoredGenerator, cells: Cells, groups: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
+    """Mean latent control cell ``(C, d)`` of each group, and 512 of them that have that mean."""
+    controls, found = Controls.of(cells), {}
+    for group in dict.fromkeys(groups):
+        start, count = controls.run(group)
+        latent = encode_rows(cells, controls.rows[start : start + count], stored.generator.space)
+        chosen = latent[torch.arange(N_CELLS) * count // N_CELLS]
+        found[group] = latent.mean(0), chosen + latent.mean(0) - chosen.mean(0)
+    mean = [found[group][0] for group in groups]
+    empty = torch.zeros(0, stored.generator.space.dim)
+    return torch.stack(mean) if mean else empty, [found[group][1] for group in groups]

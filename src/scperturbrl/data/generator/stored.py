@@ -1,0 +1,160 @@
+"""The generator in the AnnData: how it is written under a key, and how it comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scperturbrl._core import keys
+from scperturbrl._core.serialize import to_uns, versions
+from scperturbrl._core.validate import name_hash, near_matches
+from scperturbrl.data.generator.identity import weights_hash
+from scperturbrl.data.generator.vocabulary import Vocabulary, gene_embeddings
+from scperturbrl.flow.generator import Generator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+    from anndata import AnnData
+
+
+@dataclass
+class StoredGenerator:
+    """A generator with everything that belongs to it.
+
+    Attributes
+    ----------
+    generator
+        The model.
+    vocabulary
+        Names behind its tokens.
+    params
+        Settings, seed, versions and parent key.
+    history
+        One row a logged step.
+    conditions
+        One row a condition: split, cells, parts.
+    genes
+        Names of the genes, in order.
+    """
+
+    generator: Generator
+    vocabulary: Vocabulary
+    params: dict[str, Any]
+    history: pd.DataFrame
+    conditions: pd.DataFrame
+    genes: list[str]
+
+    def training_conditions(self) -> list[str]:
+        """Names of the conditions that it was fitted to."""
+        return list(self.conditions.index[self.conditions[keys.SPLIT] == keys.TRAIN])
+
+    def to_uns(self) -> dict[str, Any]:
+        """Return plain values that AnnData can write."""
+        user_embeddings = bool(self.params["embeddings"] == "user")
+        return {
+            "params": to_uns(self.params),
+            "weights": self.generator.to_arrays(),
+            "space": {
+                "architecture": to_uns(self.generator.architecture_dict()),
+                "vocabulary": self.vocabulary.to_uns(),
+                "genes": np.array(self.genes, dtype=str),
+                **({"embeddings": self.vocabulary.embeddings} if user_embeddings else {}),
+            },
+            "history": self.history,
+            "conditions": self.conditions,
+        }
+
+    @classmethod
+    def from_uns(cls, record: dict[str, Any]) -> StoredGenerator:
+        """Build it from what :meth:`to_uns` gave, also after a round trip through a file."""
+        space = record["space"]
+        generator = Generator.from_arrays(space["architecture"], record["weights"])
+        genes = [str(gene) for gene in space["genes"]]
+        embeddings = space.get("embeddings")
+        if embeddings is None:
+            embeddings = default_embeddings(generator, genes)
+        names = sorted(name for name in space["vocabulary"] if name.startswith("covariate_"))
+        vocabulary = Vocabulary(
+            tokens=tuple(str(token) for token in space["vocabulary"]["tokens"]),
+            covariate_values=tuple(tuple(str(v) for v in space["vocabulary"][name]) for name in names),
+            embeddings=embeddings,
+            groups=tuple(str(group) for group in space["vocabulary"]["groups"]),
+        )
+        return cls(generator, vocabulary, dict(record["params"]), record["history"], record["conditions"], genes)
+
+
+def default_embeddings(generator: Generator, genes: Iterable[str]) -> pd.DataFrame:
+    """Loadings of every gene on the generator's own components."""
+    return gene_embeddings(generator.space.components.cpu().numpy(), genes)
+
+
+def write_generator(adata: AnnData, key: str, stored: StoredGenerator) -> None:
+    """Write `stored` to ``uns[key]``, with what its numbers depend on besides its settings."""
+    setup, parent = adata.uns[keys.SETUP], str(stored.params.get("parent") or "")
+    stored.params |= {
+        "versions": versions(),
+        "log_state": str(setup["setup"]["log_state"]),
+        "gene_hash": name_hash(stored.genes),
+        "split_hash": split_hash(adata),
+        "parent_hash": weights_hash(adata.uns[parent]["weights"]) if parent else "",
+    }
+    adata.uns[key] = stored.to_uns()
+
+
+def read_generator(adata: AnnData, key: str) -> StoredGenerator:
+    """Read ``uns[key]``.
+
+    Raises
+    ------
+    KeyError
+        If there is no generator under `key`; lists those that there are.
+    ValueError
+        If it was fitted on other genes, or on the same in another order.
+    """
+    if not is_generator(adata, key):
+        found = generator_keys(adata)
+        hint = near_matches(key, found) if found else " Call `scperturbrl.tl.fit_generator(adata)` first."
+        msg = f"`uns` has no generator {key!r}.{hint}"
+        raise KeyError(msg)
+    stored = StoredGenerator.from_uns(adata.uns[key])
+    check_genes(stored.genes, adata.var_names)
+    return stored
+
+
+def check_genes(expected: list[str], found: pd.Index) -> None:
+    """Raise ``ValueError`` unless the genes are the same in the same order."""
+    if name_hash(expected) == name_hash(found):
+        return
+    missing = [gene for gene in expected if gene not in set(found)]
+    what = f"genes are missing, {missing[:5]} among them" if missing else "the genes are in another order"
+    msg = f"The generator was fitted on {len(expected)} genes, `adata` has {len(found)}: {what}. Use `adata[:, genes]` with its genes."
+    raise ValueError(msg)
+
+
+def split_hash(adata: AnnData) -> str:
+    """Hash of the split that `adata` has, "" without one."""
+    return str(adata.uns.get(keys.SETUP, {}).get(keys.SPLIT, {}).get("hash", ""))
+
+
+def is_generator(adata: AnnData, key: str) -> bool:
+    """Whether ``uns[key]`` is a generator."""
+    record = adata.uns.get(key)
+    return isinstance(record, dict) and {"params", "weights", "space"} <= set(record)
+
+
+def generator_keys(adata: AnnData) -> list[str]:
+    """Keys of all generators in `adata`."""
+    return [key for key in adata.uns if is_generator(adata, key)]
+
+
+def condition_frame(table: pd.DataFrame, split: dict[str, str], vocabulary: Vocabulary) -> pd.DataFrame:
+    """The condition table as it is stored: plain columns, one row a condition."""
+    frame = table[["perturbation", "group", "dose", "n_cells"]].copy()
+    frame["n_parts"] = table["parts"].str.len()
+    frame["parts_seen"] = [sum(part in vocabulary.tokens for part in parts) for parts in table["parts"]]
+    frame[keys.SPLIT] = [split.get(name, "") for name in table.index]
+    return frame

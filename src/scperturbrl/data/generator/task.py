@@ -1,0 +1,42 @@
+"""Post-training's view of the data: conditions, control pool and real cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.generator.latents import Controls, control_units, encode_rows
+from scperturbrl.data.generator.linear import recentred
+from scperturbrl.flow.rollout.rollout import ControlPool
+from scperturbrl.flow.rollout.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.generator.stored import StoredGenerator
+
+N_REAL = 256
+
+
+def build_task(stored: StoredGenerator, cells: Cells, conditions: Sequence[str], label: str, *, seed: int) -> Task:
+    """Build the task of `conditions` from the cells of split `label` (control cells are always training cells)."""
+    rows = cells.rows(conditions)
+    space = stored.generator.space
+    controls = Controls.of(cells)
+    runs = np.array([controls.run(str(cells.table["group"].iloc[row])) for row in rows])
+    pool = ControlPool(
+        latent=encode_rows(cells, controls.rows, space),
+        unit=torch.as_tensor(control_units(cells, controls.rows), dtype=torch.float32),
+        start=torch.as_tensor(runs[:, 0]),
+        count=torch.as_tensor(runs[:, 1]),
+    )
+    real = torch.full((len(rows), N_REAL, space.dim), torch.nan)
+    for i, row in enumerate(rows):
+        found = np.flatnonzero((cells.codes == row) & (cells.split == label))
+        chosen = np.sort(numpy_rng(seed, i).choice(found, min(N_REAL, len(found)), replace=False))
+        real[i, : len(chosen)] = encode_rows(cells, chosen, space)
+    return Task(recentred(stored, cells, cells.table.iloc[rows], seed=seed), pool, real)

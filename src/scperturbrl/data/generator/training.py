@@ -1,0 +1,104 @@
+"""Training a stored generator on the cells of an AnnData."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from scperturbrl._core import keys, log
+from scperturbrl.data.generator.identity import array_hash, cells_identity, weights_hash
+from scperturbrl.data.generator.latents import Controls, latent_cells
+from scperturbrl.data.generator.stored import default_embeddings
+from scperturbrl.data.generator.task import build_task
+from scperturbrl.flow.rollout.yardstick import Yardstick
+from scperturbrl.flow.training.finite_steps import skipped_message
+from scperturbrl.flow.training.fit import FitResult, FitSettings, fit_flow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scperturbrl._core.run_file import RunFile
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.generator.stored import StoredGenerator
+    from scperturbrl.flow.generator import Generator
+
+
+def train_generator(
+    stored: StoredGenerator, cells: Cells, settings: FitSettings, device: torch.device, *, file: RunFile | None = None
+) -> FitResult:
+    """Train encoder and velocity of `stored` on the training cells, watched by the validation conditions.
+
+    Raises
+    ------
+    ValueError
+        If there are no training cells, or `file` is of another run.
+    """
+    state = _read_state(file, stored, cells, settings) if file is not None else None
+    generator = stored.generator
+    factor = torch.as_tensor(np.asarray(stored.params["denoise"]), dtype=torch.float32)
+    space = generator.space
+    controls = Controls.of(cells)
+    train = latent_cells(cells, keys.TRAIN, space, factor, controls)
+    validation = latent_cells(cells, keys.VALIDATION, space, factor, controls)
+    conditions = stored.vocabulary.batch(cells.table).to(device)
+    if train is None:
+        msg = "There are no training cells. Check `obs['split']`, or call `scperturbrl.pp.split(adata)` again."
+        raise ValueError(msg)
+    generator.to(device)
+    distance = _distance(stored, cells, settings.seed, device)
+    names = [str(name) for name in cells.table.index]
+    result = fit_flow(
+        generator.train(), train, validation, conditions, settings, distance, names=names, file=file, state=state
+    )
+    generator.eval().cpu()
+    if result.skipped:
+        log.warn(skipped_message(result.skipped, result.first_skipped, "training steps"))
+    return result
+
+
+def _read_state(file: RunFile, stored: StoredGenerator, cells: Cells, settings: FitSettings) -> dict[str, Any] | None:
+    """State in `file`, with the space and the observation layer that it was trained in put into `stored`."""
+    generator = stored.generator
+    # what may change between a run and its continuation
+    free = {"progress", "max_seconds", "compile"}
+    sizes = {name: size for name, size in generator.architecture_dict().items() if isinstance(size, (int, str))}
+    own_features = str(stored.params["embeddings"]) == "user"
+    identity = {
+        **{name: value for name, value in asdict(settings).items() if name not in free},
+        **{name: size for name, size in sizes.items() if name != "n_steps"},
+        **cells_identity(cells),
+        "embeddings": array_hash(stored.vocabulary.embeddings.to_numpy(np.float32)) if own_features else "",
+        "init_from": "" if settings.keep_best else weights_hash(generator.to_arrays()),
+    }
+    state = file.read(identity)
+    if state is None:
+        file.constant = {"model": generator.state_dict(), "denoise": np.asarray(stored.params["denoise"]).tolist()}
+        return None
+    file.constant = {name: state[name] for name in ("model", "denoise")}
+    # on another machine they may come out with other rounding, to which the weights do not belong
+    generator.load_state_dict(state["model"])
+    stored.params["denoise"] = state["denoise"]
+    if not own_features:
+        embeddings = default_embeddings(generator, stored.genes)
+        stored.vocabulary = replace(stored.vocabulary, embeddings=embeddings)
+    log.note(f"going on from step {state['progress']['step']} of {file.path}")
+    return state
+
+
+def _distance(
+    stored: StoredGenerator, cells: Cells, seed: int, device: torch.device
+) -> Callable[[Generator], float] | None:
+    """Energy distance to the real cells of validation and of training conditions, both as a share of their effects'.
+
+    Validation conditions alone, often a single one, can be closest to a generator that has hardly been trained.
+    """
+    sides = [(label, cells.conditions(label, min_cells=10)) for label in (keys.VALIDATION, keys.TRAIN)]
+    if not all(conditions for _, conditions in sides):
+        return None
+    stored.generator.cpu()
+    yardsticks = [Yardstick(build_task(stored, cells, names, label, seed=seed).to(device)) for label, names in sides]
+    stored.generator.to(device)
+    return lambda model: sum(yardstick.measure(model, seed=seed) for yardstick in yardsticks) / 2

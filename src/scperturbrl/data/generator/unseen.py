@@ -1,0 +1,197 @@
+"""What a perturbation that training never saw may do: a linear map from what is known of it, fitted to trained ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from scperturbrl._core import keys
+from scperturbrl.data.cells.cells import dense
+from scperturbrl.metrics.embedding_ridge import embedding_ridge_effect
+from scperturbrl.metrics.ridge import ridge_effect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from torch import Tensor
+
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.generator.stored import StoredGenerator
+    from scperturbrl.flow.condition_encoder import ConditionBatch
+
+N_RESPONSES = 20
+# with fewer trained perturbations there is nothing to learn a map from
+MIN_TRAINED = 3
+
+
+class Responses(NamedTuple):
+    """How genes respond to the training conditions.
+
+    Attributes
+    ----------
+    genes
+        ``(G, K)`` response of each gene along the K strongest directions.
+    directions
+        ``(K, G)`` these, unit vectors.
+    """
+
+    genes: np.ndarray
+    directions: np.ndarray
+
+
+def without_own_genes(effects: np.ndarray, parts: Sequence[tuple[str, ...]], genes: pd.Index) -> np.ndarray:
+    """Effects ``(C, G)`` in which a targeted gene changes as it does in the conditions that do not target it.
+
+    A gene changes most where it is perturbed itself. Left in, its response would tell its own effect.
+    """
+    targeted = np.stack([np.asarray(genes.isin(own)) for own in parts])
+    others = np.ma.masked_array(effects, targeted).mean(0).filled(0.0)
+    return np.where(targeted, others, effects)
+
+
+def gene_responses(effects: np.ndarray) -> Responses:
+    """Responses of genes to conditions, from their effects ``(C, G)`` without own genes; zeros where they are fewer than K."""
+    _, s, vt = np.linalg.svd(effects - effects.mean(0), full_matrices=False)
+    n = min(N_RESPONSES, max(len(effects) - 1, 0), len(s))
+    directions = np.zeros((N_RESPONSES, effects.shape[1]))
+    directions[:n] = vt[:n]
+    return Responses((directions[:n].T * s[:n]) @ np.eye(n, N_RESPONSES), directions)
+
+
+def fit_unseen(
+    stored: StoredGenerator, effects: np.ndarray, parts: pd.Series, design: np.ndarray, groups: np.ndarray
+) -> None:
+    """Fit, in every control group and in all together, the map from features to the effect of a perturbation.
+
+    Parameters
+    ----------
+    stored
+        Generator with its space.
+    effects, parts, groups
+        ``(C, G)`` effects of the training conditions, their perturbations, and group code.
+    design
+        ``(C, P)`` amounts of the trained perturbations.
+    """
+    linear, space = stored.generator.linear, stored.generator.space
+    names = stored.vocabulary.embeddings.index
+    use = np.isin(stored.vocabulary.tokens, names)
+    masked = without_own_genes(effects, list(parts), names) if linear.n_responses else effects
+    responses = gene_responses(_per_perturbation(masked, design)) if linear.n_responses else None
+    if responses is not None:
+        linear.responses.copy_(torch.as_tensor(responses.genes, dtype=torch.float32))
+    features = _features(stored, [token for token, known in zip(stored.vocabulary.tokens, use, strict=True) if known])
+    to_latent = space.loadings().numpy()
+    for group in range(linear.mapped.shape[0]):
+        chosen = groups == group if group else np.ones(len(groups), dtype=bool)
+        seen = (design[chosen] != 0).any(0) & use
+        if seen.sum() < MIN_TRAINED:
+            continue
+        own = _token_effects(masked[chosen], design[chosen], seen)
+        known = features[seen[use]]
+        if responses is not None:
+            found, error = _along_responses(known, own, responses.directions, to_latent)
+        else:
+            query = np.vstack([np.zeros(known.shape[1]), np.eye(known.shape[1])])
+            found, _, each = embedding_ridge_effect(known, own @ to_latent, features_query=query)
+            found[1:] -= found[0]
+            error = each * to_latent.shape[1]
+        linear.from_features[group] = torch.as_tensor(found, dtype=torch.float32)
+        linear.map_error[group] = error
+        linear.mapped[group] = 1
+
+
+def unseen_features(stored: StoredGenerator, table: pd.DataFrame, features: Tensor) -> Tensor:
+    """Features ``(C, L, K)`` of the parts of the conditions of `table` for the linear map, 0 for padding.
+
+    `features` are those that the condition encoder gets, which are the same if they are the user's.
+    """
+    linear = stored.generator.linear
+    if not linear.n_responses:
+        return features
+    position = {gene: i for i, gene in enumerate(stored.genes)}
+    found = torch.zeros(*features.shape[:2], linear.n_responses)
+    for row, parts in enumerate(table["parts"]):
+        for slot, part in enumerate(parts):
+            if part in position:
+                found[row, slot] = linear.responses[position[part]]
+    return found
+
+
+def fit_own_gene(stored: StoredGenerator, cells: Cells) -> None:
+    """Measure what perturbing a gene does to its own rate: the median of the log ratios to control cells."""
+    table, changes = cells.table, []
+    position = {gene: i for i, gene in enumerate(stored.genes)}
+    training = np.flatnonzero(cells.is_training())
+    for name in cells.conditions(keys.TRAIN, min_cells=2):
+        parts, row = table.loc[name, "parts"], int(table.index.get_loc(name))
+        if len(parts) == 1 and parts[0] in position:
+            gene, control = position[parts[0]], cells.control_row(row)
+            here, there = (_mean_rate(cells, training[cells.codes[training] == r], gene) for r in (row, control))
+            amount = float(stored.generator.linear.amount(torch.tensor(float(table.loc[name, "dose"]))))
+            if here > 0 and there > 0:
+                changes.append(np.log(here / there) / max(amount, 1e-3))
+    if len(changes) >= MIN_TRAINED:
+        stored.generator.linear.own_gene.fill_(float(np.median(changes)))
+
+
+def own_genes(stored: StoredGenerator, table: pd.DataFrame, batch: ConditionBatch) -> Tensor | None:
+    """1 + the gene of each part ``(C, L)`` that training never saw, 0 for others; None where there are none."""
+    position = {gene: i + 1 for i, gene in enumerate(stored.genes)}
+    found = torch.zeros_like(batch.tokens)
+    for row, parts in enumerate(table["parts"]):
+        for slot, part in enumerate(parts):
+            if part not in stored.vocabulary.tokens:
+                found[row, slot] = position.get(part, 0)
+    return found if found.any() else None
+
+
+def _mean_rate(cells: Cells, rows: np.ndarray, gene: int) -> float:
+    total = sum(float(np.expm1(dense(block[:, [gene]])).sum()) for _, block in cells.pieces(rows))
+    return total / len(rows) if len(rows) else 0.0
+
+
+def _features(stored: StoredGenerator, names: Sequence[str]) -> np.ndarray:
+    linear = stored.generator.linear
+    if linear.n_responses:
+        position = {gene: i for i, gene in enumerate(stored.genes)}
+        return linear.responses.numpy()[[position[name] for name in names]].astype(float)
+    return stored.vocabulary.embeddings.loc[list(names)].to_numpy(float)
+
+
+def _per_perturbation(effects: np.ndarray, design: np.ndarray) -> np.ndarray:
+    """Effects averaged over conditions of the same perturbations in the same amounts."""
+    _, same = np.unique(design, axis=0, return_inverse=True)
+    codes = same.ravel()
+    total = np.zeros((codes.max() + 1, effects.shape[1]))
+    np.add.at(total, codes, effects)
+    return total / np.bincount(codes)[:, None]
+
+
+def _token_effects(effects: np.ndarray, design: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    seen = (design != 0).any(0)
+    rows, same = np.unique(design[:, seen], axis=0, return_inverse=True)
+    total = np.zeros((len(rows), effects.shape[1]))
+    np.add.at(total, same.ravel(), effects)
+    mean = total / np.bincount(same.ravel())[:, None]
+    return ridge_effect(rows, mean, design_query=np.eye(int(seen.sum())))[0][wanted[seen]]
+
+
+def _along_responses(
+    responses: np.ndarray, effects: np.ndarray, directions: np.ndarray, to_latent: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Mean latent effect, and below it how much a unit of each response brings ``(1 + K, d)``; and the squared error.
+
+    One number is fitted: a gene is taken to do what the conditions that it responds to have in common, times that number.
+    A matrix from responses to effects would need many more perturbations than a screen has. One perturbation's worth of evidence
+    speaks for no relation.
+    """
+    mean, n = effects.mean(0), len(effects)
+    gap = effects - mean
+    slope = (responses * (gap @ directions.T)).sum() / max(np.square(responses).sum() * (1 + 1 / n), 1e-12)
+    residual = (gap - slope * responses @ directions) @ to_latent
+    # with one number more to fit than the mean, what a perturbation left out would have is close to this
+    error = np.square(residual).sum(1).mean() * (n / (n - 1)) ** 2
+    return np.vstack([mean, slope * directions]) @ to_latent, float(error)

@@ -1,0 +1,126 @@
+"""Predicted populations of one condition: baselines made of training conditions, and the replicate ceiling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scperturbrl._core import keys
+from scperturbrl.data.reference.statistics import fit_reference
+from scperturbrl.metrics.baselines import (
+    additive_effect,
+    matching_mean_effect,
+    nearest_effect,
+    perturbed_mean_effect,
+)
+from scperturbrl.metrics.combination_ridge import combination_ridge_effect
+from scperturbrl.metrics.ridge import ridge_effect
+
+if TYPE_CHECKING:
+    from scperturbrl.data.cells.cells import Cells
+
+BASELINES = (
+    "control",
+    "perturbed_mean",
+    "matching_mean",
+    "nearest_condition",
+    "additive",
+    "additive_ridge",
+    "combination_ridge",
+)
+
+
+@dataclass(frozen=True)
+class TrainingEffects:
+    """Mean effects of the training conditions, the only thing that baselines may see.
+
+    Attributes
+    ----------
+    conditions
+        Names of the C conditions.
+    effects
+        ``(C, G)`` mean effects, not shrunk.
+    groups
+        Control group of each.
+    """
+
+    conditions: list[str]
+    effects: np.ndarray
+    groups: np.ndarray
+    _fits: dict[tuple[str, bytes], tuple[np.ndarray, float]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @classmethod
+    def of(cls, cells: Cells) -> TrainingEffects:
+        """Compute them from the training cells of `cells`."""
+        conditions = cells.conditions(keys.TRAIN, min_cells=2)
+        empty = np.zeros((len(cells.genes), 0), dtype=np.float32)
+        table = fit_reference(cells, cells.is_training(), conditions=conditions, network=empty)
+        return cls(conditions, table.mean_effect, cells.table.loc[conditions, "group"].to_numpy())
+
+    def predict(self, cells: Cells, condition: str, baseline: str) -> np.ndarray:
+        """Effect ``(G,)`` that `baseline` predicts for `condition`.
+
+        Training conditions of the same covariates are used where they cover every part of the condition, otherwise those
+        of all covariates, the effects of one perturbation being averaged over them.
+        """
+        parts = cells.table.loc[condition, "parts"]
+        if baseline == "control":
+            return np.zeros(self.effects.shape[1], dtype=np.float32)
+        chosen = self._same_context(cells, condition, parts)
+        labels = cells.table.loc[self.conditions, "perturbation"].to_numpy()[chosen]
+        effects = self.effects[chosen]
+        if baseline == "perturbed_mean":
+            return perturbed_mean_effect(effects, n_queries=1)[0]
+        if baseline == "matching_mean":
+            return matching_mean_effect(
+                labels.tolist(), effects, labels_query=[cells.table.loc[condition, "perturbation"]]
+            ).effect[0]
+        design, means, query = self._designs(cells, chosen, parts)
+        if baseline == "nearest_condition":
+            return nearest_effect(design, means, features_query=query)[0]
+        if baseline == "additive":
+            return additive_effect(design, means, design_query=query).effect[0]
+        of_parts, additivity = self._ridge(cells, baseline, chosen)
+        seen = design.any(0)
+        return (query[0, seen] @ of_parts) * (additivity if len(parts) > 1 else 1.0)
+
+    def _designs(
+        self, cells: Cells, chosen: np.ndarray, parts: tuple[str, ...]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Parts ``(L, P)`` and mean effects ``(L, G)`` of the labels of some training conditions, and a query ``(1, P)``."""
+        labels, effects = cells.table.loc[self.conditions, "perturbation"].to_numpy()[chosen], self.effects[chosen]
+        unique = np.unique(labels)
+        means = np.stack([effects[labels == label].mean(0) for label in unique])
+        of_label = dict(zip(cells.table["perturbation"], cells.table["parts"], strict=True))
+        vocabulary = sorted({part for label in unique for part in of_label[label]} | set(parts))
+        design = np.array([[part in of_label[label] for part in vocabulary] for label in unique], dtype=float)
+        return design, means, np.array([[part in parts for part in vocabulary]], dtype=float)
+
+    def _ridge(self, cells: Cells, baseline: str, chosen: np.ndarray) -> tuple[np.ndarray, float]:
+        """Effects ``(P, G)`` of the parts of some training conditions, and how much of their sum combinations do; fitted once."""
+        key = (baseline, chosen.tobytes())
+        if key not in self._fits:
+            design, means, _ = self._designs(cells, chosen, ())
+            parts = np.eye(design.shape[1])
+            if baseline == "additive_ridge":
+                self._fits[key] = ridge_effect(design, means, design_query=parts).effect, 1.0
+            else:
+                # how much combinations do, a context without any is told by the others
+                pooled = 1.0 if chosen.all() else self._ridge(cells, baseline, np.ones_like(chosen))[1]
+                found = combination_ridge_effect(design, means, design_query=parts, otherwise=pooled)
+                self._fits[key] = found.effect, found.additivity
+        return self._fits[key]
+
+    def parts_seen(self, cells: Cells, condition: str) -> int:
+        """How many parts of `condition` some training condition measures alone, in whatever context."""
+        alone = {parts[0] for parts in cells.table.loc[self.conditions, "parts"] if len(parts) == 1}
+        return len(alone & set(cells.table.loc[condition, "parts"]))
+
+    def _same_context(self, cells: Cells, condition: str, parts: tuple[str, ...]) -> np.ndarray:
+        same = self.groups == cells.table.loc[condition, "group"]
+        covered = {part for name in np.asarray(self.conditions)[same] for part in cells.table.loc[name, "parts"]}
+        return same if set(parts) <= covered else np.ones(len(same), dtype=bool)

@@ -1,0 +1,221 @@
+"""References for conditions without training cells, and how far they can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from scperturbrl._core import keys
+from scperturbrl._core.stats import auroc
+from scperturbrl.data.reference.baselines import TrainingEffects
+from scperturbrl.data.reference.cross_fit import N_FOLDS, score_matrix
+from scperturbrl.data.reference.extras import Support
+from scperturbrl.data.reference.guess_table import PseudoTables, bank_of
+from scperturbrl.data.reference.statistics import ReferenceTable, draw_bank
+from scperturbrl.data.reference.stored import (
+    needed,
+    pathway_matrix,
+    read_calibration,
+    read_reference,
+    regulon_matrix,
+)
+from scperturbrl.verifiers.calibration import Calibration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.verifiers.base import Reference, Verifier
+
+N_VALIDATED = 24
+N_SCORED = 100
+MIN_AUROC = 0.55
+GUESSED = {"effect", "ranked_genes", "n_significant", "bank", "bank_points", "quiet", "rivals", "targets"}
+GUESSED |= {f"{kind}_{part}" for kind in ("pathway", "regulon") for part in ("response", "weight")}
+"""Fields of a reference that rest on the predicted effect; a verifier that reads none of them needs no guess."""
+
+
+@dataclass(frozen=True)
+class Extended:
+    """Training conditions followed by guessed ones.
+
+    Attributes
+    ----------
+    conditions
+        Names, the guessed ones last.
+    reference, calibration
+        Of all of them.
+    trust
+        One row a guessed condition: ``kind`` ("combination" or "transfer"), ``method``, ``n_validated`` and ``r2``, the
+        cross-validated share of the squared effect that the guess explains, at least 0.
+    refused
+        Conditions that no guess can be made for.
+    """
+
+    conditions: list[str]
+    reference: Reference
+    calibration: Calibration
+    trust: pd.DataFrame
+    refused: list[str]
+
+    @property
+    def reliability(self) -> torch.Tensor:
+        """``(C,)`` 1 for training conditions, r2 for guessed ones."""
+        known = len(self.conditions) - len(self.trust)
+        return torch.cat([torch.ones(known), torch.tensor(self.trust["r2"].to_numpy(np.float32))])
+
+
+def extend_reference(
+    adata: AnnData, cells: Cells, verifiers: Sequence[Verifier], *, method: str, wanted: Sequence[str]
+) -> Extended:
+    """Add guessed references of the `wanted` conditions to the stored ones.
+
+    Nothing but training cells is looked at. How far a guess can be trusted is measured on training conditions of the same
+    kind, each predicted as if it had not been measured: how much of its effect is explained, and whether each verifier,
+    judging by the guess, ranks the real cells above control cells.
+    """
+    return _Extension(adata, cells, verifiers, method).extend(wanted)
+
+
+class _Extension:
+    def __init__(self, adata: AnnData, cells: Cells, verifiers: Sequence[Verifier], method: str) -> None:
+        self.adata, self.cells, self.verifiers = adata, cells, list(verifiers)
+        self.params: dict[str, Any] = adata.uns[keys.SETUP]["reference"]["params"]
+        self.size, self.seed = int(self.params["bank_size"]), int(self.params["seed"])
+        self.network, self.regulons = pathway_matrix(adata)[0], regulon_matrix(adata)
+        self.known, _ = read_reference(adata, cells)
+        self.tables = PseudoTables(cells, TrainingEffects.of(cells), self.network, method)
+
+    def extend(self, wanted: Sequence[str]) -> Extended:
+        names = [name for name in wanted if name not in set(self.known.conditions)]
+        guessed = [name for name in names if self.tables.covered(name)]
+        calibration = read_calibration(self.adata, self.cells, self.known.conditions, self.verifiers)
+        refused = [name for name in names if name not in set(guessed)]
+        if not guessed:
+            reference = read_reference(self.adata, self.cells, self.verifiers)[1]
+            return Extended(self.known.conditions, reference, calibration, self._trust([], {}), refused)
+        pseudo = self.tables.table(guessed, self.tables.predict(guessed))
+        reference = self._tensors(_joined(self.known, pseudo), n_known=len(self.known.conditions))
+        kinds = {kind: self._validate(kind) for kind in {self._kind(name) for name in guessed}}
+        trust = self._trust(guessed, kinds)
+        own = self._calibration(pseudo, reference, calibration, kinds)
+        joined = Calibration(*(torch.cat([getattr(calibration, f), getattr(own, f)]) for f in _FIELDS))
+        return Extended([*self.known.conditions, *guessed], reference, joined, trust, refused)
+
+    def _kind(self, name: str) -> str:
+        return "combination" if len(self.cells.table.loc[name, "parts"]) > 1 else "transfer"
+
+    def _trust(self, guessed: list[str], kinds: dict[str, _Validation]) -> pd.DataFrame:
+        rows = [(self._kind(n), self.tables.method, *kinds[self._kind(n)].summary()) for n in guessed]
+        return pd.DataFrame(
+            rows, index=pd.Index(guessed, dtype=object), columns=["kind", "method", "n_validated", "r2"]
+        )
+
+    def _tensors(self, table: ReferenceTable, *, n_known: int) -> Reference:
+        """The table as tensors, with real cells in the bank of the first `n_known` conditions and stand-ins in the others."""
+        use, ranked = self.cells.is_training(), table.ranked_genes()
+        real = draw_bank(
+            self.cells,
+            use,
+            conditions=table.conditions[:n_known],
+            ranked=ranked[:n_known],
+            size=self.size,
+            seed=self.seed,
+            share=1 - 1 / N_FOLDS,
+        )
+        rows = range(n_known, len(table.conditions))
+        stand_ins = [self.tables.stand_ins(table, row, size=self.size, seed=self.seed) for row in rows]
+        bank = np.concatenate([real, bank_of(stand_ins, ranked[n_known:], self.size)])
+        support = Support(self.cells, use, table, *self.regulons, self.size, self.seed)
+        fields = support.fields(needed(self.verifiers))
+        if "bank_points" in fields:
+            for row, block in zip(rows, stand_ins, strict=True):
+                fields["bank_points"][row, : len(block)] = torch.as_tensor(block @ support.projection)
+        if "rivals" in fields and n_known:
+            fields["rivals"][:, n_known:] = False
+        return replace(table.to_tensors(bank, self.network), **fields)
+
+    def _validate(self, kind: str) -> _Validation:
+        """Guess training conditions of a kind as if they had not been measured, and see what the guesses are worth."""
+        effects = {name: self.tables.without(name) for name in self.known.conditions if self._kind(name) == kind}
+        usable = [name for name, own in effects.items() if self.tables.covered(name, own)]
+        spaced = np.unique(np.linspace(0, len(usable) - 1, min(len(usable), N_VALIDATED)).round().astype(int))
+        names = [usable[i] for i in spaced] if usable else []
+        if not names:
+            nothing = torch.full((len(self.verifiers),), torch.nan)
+            return _Validation(0, 0.0, nothing, nothing)
+        table = self.tables.table(names, self.tables.predict(names, [effects[name] for name in names]))
+        truth = self.known.mean_effect[[self.known.conditions.index(name) for name in names]]
+        residual = np.square(truth - table.mean_effect).sum(1) / np.square(truth).sum(1)
+        reference = self._tensors(table, n_known=0)
+        real, control = self._real_scores(table, reference), self._control_scores(table, reference)
+        gap = real.nanmedian(1).values - control.nanmedian(1).values
+        area = auroc(real.mT, control.mT)
+        r2 = float(np.clip(1 - np.median(residual), 0, 1))
+        return _Validation(len(names), r2, gap.nanmedian(0).values, area.nanmedian(0).values)
+
+    def _real_scores(self, table: ReferenceTable, reference: Reference) -> torch.Tensor:
+        rows = self.cells.rows(table.conditions)
+        training = self.cells.is_training()
+        blocks = [self.cells.block(np.flatnonzero((self.cells.codes == row) & training)[:N_SCORED]) for row in rows]
+        return self._scores(blocks, reference)
+
+    def _control_scores(self, table: ReferenceTable, reference: Reference, first: int = 0) -> torch.Tensor:
+        numbers = range(len(table.conditions))
+        blocks = [self.tables.controls(table, i, half=1, size=N_SCORED, seed=self.seed) for i in numbers]
+        return self._scores(blocks, reference, first)
+
+    def _scores(self, blocks: Sequence[np.ndarray], reference: Reference, first: int = 0) -> torch.Tensor:
+        scores = torch.full((len(blocks), N_SCORED, len(self.verifiers)), torch.nan)
+        for i, block in enumerate(blocks):
+            own = reference.select(torch.tensor([first + i]))
+            scores[i, : len(block)] = score_matrix(torch.as_tensor(block)[None], self.verifiers, own)[0]
+        return scores
+
+    def _calibration(
+        self, pseudo: ReferenceTable, reference: Reference, known: Calibration, kinds: dict[str, _Validation]
+    ) -> Calibration:
+        """0 is where control cells are; 1 is as far above as real cells were of conditions guessed in the same way."""
+        zero = self._control_scores(pseudo, reference, len(self.known.conditions)).nanmedian(1).values
+        own = [kinds[self._kind(name)] for name in pseudo.conditions]
+        one = zero + torch.stack([v.gap for v in own])
+        area = torch.stack([v.auroc for v in own])
+        trusted = torch.tensor([v.r2 for v in own])[:, None].expand_as(area)
+        weight = torch.where((area >= MIN_AUROC) & (one > zero), trusted, 0.0)
+        for column, verifier in enumerate(self.verifiers):
+            if verifier.safeguard:
+                zero[:, column] = known.control_median[:, column].nanmedian()
+                one[:, column] = known.real_median[:, column].nanmedian()
+                guess = bool(GUESSED & set(verifier.needs))
+                weight[:, column] = torch.where(one > zero, trusted if guess else 1.0, 0.0)[:, column]
+        return Calibration(zero, one, area, weight)
+
+
+_FIELDS = ("control_median", "real_median", "auroc", "weight")
+
+
+@dataclass(frozen=True)
+class _Validation:
+    """How many conditions were guessed, r2, and the gap and area ``(V,)`` between real and control cells."""
+
+    n: int
+    r2: float
+    gap: torch.Tensor
+    auroc: torch.Tensor
+
+    def summary(self) -> tuple[int, float]:
+        return self.n, self.r2
+
+
+def _joined(first: ReferenceTable, second: ReferenceTable) -> ReferenceTable:
+    values: dict[str, Any] = {}
+    for name in ReferenceTable.__dataclass_fields__:
+        a, b = getattr(first, name), getattr(second, name)
+        values[name] = [*a, *b] if name == "conditions" else np.concatenate([a, b])
+    return ReferenceTable(**values)

@@ -1,0 +1,258 @@
+"""What a set of real cells says of every condition: effects, test statistics, pathway responses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy import sparse, stats
+
+from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.cells.cells import dense
+from scperturbrl.data.cells.grouping import rows_of
+from scperturbrl.verifiers._pathway_activity import standardise_network, ulm_correlation
+from scperturbrl.verifiers.base import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scperturbrl.data.cells.cells import Cells
+
+N_RANKED = 200
+N_BANK_GENES = 50
+
+
+@dataclass(frozen=True)
+class ReferenceTable:
+    """Statistics of C perturbed conditions against the control cells of their group.
+
+    Attributes
+    ----------
+    conditions
+        Names of the conditions.
+    control_mean
+        ``(C, G)`` mean of the control cells.
+    mean_effect
+        ``(C, G)`` difference of means.
+    effect
+        ``(C, G)`` the same, shrunk by its sampling noise.
+    statistic, padj
+        ``(C, G)`` test statistic and false discovery rate (Benjamini-Hochberg) per gene.
+    n_cells
+        ``(C,)`` perturbed cells behind it.
+    targets
+        ``(C, G)`` whether the gene is perturbed in the condition.
+    pathway_response, pathway_statistic, pathway_scale
+        ``(C, P)`` correlation of the effect with the network, Welch t of the cells' projections on it, and the
+        spread of that correlation over single control cells.
+    """
+
+    conditions: list[str]
+    control_mean: np.ndarray
+    mean_effect: np.ndarray
+    effect: np.ndarray
+    statistic: np.ndarray
+    padj: np.ndarray
+    n_cells: np.ndarray
+    targets: np.ndarray
+    pathway_response: np.ndarray
+    pathway_statistic: np.ndarray
+    pathway_scale: np.ndarray
+
+    @property
+    def pathway_weight(self) -> np.ndarray:
+        """``(C, P)`` absolute response of the pathways that respond (absolute t above 2), else 0."""
+        return np.where(np.abs(self.pathway_statistic) > 2, np.abs(self.pathway_response), 0).astype(np.float32)
+
+    def ranked_genes(self) -> np.ndarray:
+        """``(C, R)`` genes by falling absolute statistic; targets of the condition come last and are cut off.
+
+        Raises
+        ------
+        ValueError
+            If a condition targets every gene.
+        """
+        strength = np.where(self.targets, -1.0, np.nan_to_num(np.abs(self.statistic), nan=-0.5))
+        n_ranked = min(N_RANKED, strength.shape[1] - int(self.targets.sum(1).max(initial=0)))
+        if not n_ranked:
+            name = self.conditions[int(self.targets.sum(1).argmax())]
+            msg = f"Every gene of `adata` is a target of condition {name!r}, so there is nothing to judge it by. Keep more genes."
+            raise ValueError(msg)
+        return np.argsort(-strength, axis=1, kind="stable")[:, :n_ranked]
+
+    def to_tensors(self, bank: np.ndarray, network: np.ndarray) -> Reference:
+        """Bring the table, the bank and the network to the form that verifiers read."""
+        ranked = self.ranked_genes()
+        significant = np.take_along_axis(self.padj, ranked, 1) < 0.05
+        as_tensor = lambda values: torch.as_tensor(np.array(values, dtype=np.float32))
+        return Reference(
+            conditions=tuple(self.conditions),
+            control_mean=as_tensor(self.control_mean),
+            effect=as_tensor(self.effect),
+            ranked_genes=torch.as_tensor(ranked),
+            n_significant=torch.as_tensor(significant.sum(1)),
+            bank=as_tensor(bank),
+            network=standardise_network(as_tensor(network)),
+            pathway_response=as_tensor(self.pathway_response),
+            pathway_weight=as_tensor(self.pathway_weight),
+            pathway_scale=as_tensor(self.pathway_scale),
+        )
+
+
+def fit_reference(
+    cells: Cells, use: np.ndarray, *, conditions: Sequence[str], network: np.ndarray, min_cells: int = 2
+) -> ReferenceTable:
+    """Compute the reference of `conditions` from the cells marked in `use`.
+
+    The effect is shrunk gene by gene towards zero with the positive-part rule
+    ``effect * max(0, 1 - noise / effect ** 2)``, where ``noise`` is the sampling variance of the difference of
+    means: a difference no larger than its noise is no effect. The statistic is Welch's t.
+
+    Parameters
+    ----------
+    cells
+        Expression and conditions.
+    use
+        ``(n_cells,)`` booleans; the other cells are not looked at.
+    conditions
+        Which conditions to summarise.
+    network
+        ``(n_genes, P)`` pathway weights.
+    min_cells
+        Conditions, and control groups, with fewer cells are refused.
+
+    Raises
+    ------
+    ValueError
+        If a condition or its control group has fewer than `min_cells` usable cells.
+    """
+    rows = cells.rows(conditions)
+    controls = [cells.control_row(row) for row in rows]
+    moments = condition_moments(cells, use)
+    _check_cells(cells, moments[0], [*rows, *controls], min_cells)
+    (n_p, mean_p, var_p), (n_c, mean_c, var_c) = ([x[of] for x in moments] for of in (rows, controls))
+    effect = mean_p - mean_c
+    noise = var_p / n_p[:, None] + var_c / n_c[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistic, p = stats.ttest_ind_from_stats(
+            mean_p, np.sqrt(var_p), n_p[:, None], mean_c, np.sqrt(var_c), n_c[:, None], equal_var=False
+        )
+        shrunk = np.where(effect != 0, effect * np.maximum(0, 1 - noise / effect**2), 0)
+    # without any variance there is no test
+    tested = np.isfinite(statistic)
+    statistic, p = np.where(tested, statistic, 0), np.where(tested, p, 1)
+    return ReferenceTable(
+        conditions=list(conditions),
+        control_mean=mean_c.astype(np.float32),
+        mean_effect=effect.astype(np.float32),
+        effect=shrunk.astype(np.float32),
+        statistic=statistic.astype(np.float32),
+        padj=stats.false_discovery_control(p, axis=1).astype(np.float32),
+        n_cells=n_p.astype(int),
+        targets=np.array([np.isin(cells.genes, cells.table["parts"].iloc[row]) for row in rows]),
+        **set_response(cells, use, network, shrunk, mean_c, rows, controls),
+    )
+
+
+def draw_bank(
+    cells: Cells,
+    use: np.ndarray,
+    *,
+    conditions: Sequence[str],
+    ranked: np.ndarray,
+    size: int,
+    seed: int,
+    share: float = 1.0,
+) -> np.ndarray:
+    """Draw up to `size` real cells of each condition, at its first ranked genes; ``(C, size, K)`` padded with NaN.
+
+    No more than `share` of the cells of a condition are drawn.
+    """
+    genes = ranked[:, : min(N_BANK_GENES, ranked.shape[1])]
+    bank = np.full((len(conditions), size, genes.shape[1]), np.nan, dtype=np.float32)
+    members = rows_of(cells.codes, len(cells.table), use)
+    for i, row in enumerate(cells.rows(conditions)):
+        found = members[row]
+        n = min(size, max(1, round(share * len(found))))
+        drawn = np.sort(numpy_rng(seed, i).choice(found, n, replace=False))
+        bank[i, : len(drawn)] = cells.block(drawn)[:, genes[i]]
+    return bank
+
+
+def condition_moments(
+    cells: Cells, use: np.ndarray, *, along: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count, mean and unbiased variance of the used cells of each condition of the table, at every gene.
+
+    With `along` ``(G, P)`` those of the cells' projections. Cells are read in blocks.
+    """
+    index = np.flatnonzero(use)
+    n_columns = len(cells.genes) if along is None else along.shape[1]
+    count = np.bincount(cells.codes[index], minlength=len(cells.table)).astype(np.float64)
+    total, squares = (np.zeros((len(cells.table), n_columns)) for _ in range(2))
+    for part, rows in cells.pieces(index):
+        block: Any = (_dense_if_full(rows) if along is None else np.asarray(rows @ along)).astype(np.float64)
+        found, place = np.unique(cells.codes[index[part]], return_inverse=True)
+        member = sparse.csr_matrix((np.ones(len(place)), (place, np.arange(len(place)))))
+        total[found] += _array(member @ block)
+        squares[found] += _array(member @ (block.multiply(block) if sparse.issparse(block) else block**2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = total / count[:, None]
+        variance = np.maximum(squares - count[:, None] * mean**2, 0) / (count[:, None] - 1)
+    return count, mean, variance
+
+
+def _dense_if_full(rows: Any) -> Any:
+    # products of sparse matrices pay where most values are zero
+    return dense(rows) if sparse.issparse(rows) and rows.nnz > 0.2 * rows.shape[0] * rows.shape[1] else rows
+
+
+def _array(values: Any) -> np.ndarray:
+    return values.toarray() if sparse.issparse(values) else np.asarray(values)
+
+
+def set_response(
+    cells: Cells,
+    use: np.ndarray,
+    network: np.ndarray,
+    effect: np.ndarray,
+    control_mean: np.ndarray,
+    rows: Sequence[int],
+    controls: Sequence[int],
+) -> dict[str, np.ndarray]:
+    """Response, its significance and its spread over control cells; see :class:`ReferenceTable`."""
+    weights = standardise_network(torch.tensor(network))
+    n, mean, variance = condition_moments(cells, use, along=weights.numpy())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        noise = variance[rows] / n[rows][:, None] + variance[controls] / n[controls][:, None]
+        statistic = (mean[rows] - mean[controls]) / np.sqrt(noise)
+    scale = control_scale(cells, use, weights, controls, control_mean)
+    return {
+        "pathway_response": ulm_correlation(torch.tensor(effect, dtype=torch.float32), weights).numpy(),
+        "pathway_statistic": np.nan_to_num(statistic).astype(np.float32),
+        "pathway_scale": scale,
+    }
+
+
+def control_scale(
+    cells: Cells, use: np.ndarray, weights: torch.Tensor, controls: Sequence[int], control_mean: np.ndarray
+) -> np.ndarray:
+    """Spread ``(C, P)`` over single control cells of the correlation with standardised `weights` ``(G, P)``."""
+    scale = {}
+    for control in set(controls):
+        found = np.flatnonzero((cells.codes == control) & use)[:500]
+        centre = torch.tensor(control_mean[list(controls).index(control)], dtype=torch.float32)
+        scale[control] = ulm_correlation(torch.as_tensor(cells.block(found)) - centre, weights).numpy().std(0, ddof=1)
+    return np.stack([scale[control] for control in controls]).astype(np.float32)
+
+
+def _check_cells(cells: Cells, count: np.ndarray, rows: Sequence[int], min_cells: int) -> None:
+    for row in rows:
+        if count[row] < min_cells:
+            msg = (
+                f"Condition {cells.table.index[row]!r} has {int(count[row])} usable cells; at least {min_cells} are "
+                "needed. Drop it or merge it with another condition."
+            )
+            raise ValueError(msg)

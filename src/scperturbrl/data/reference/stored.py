@@ -1,0 +1,212 @@
+"""The reference in the AnnData: how it is written, and how verifiers get it back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from scperturbrl._core import keys
+from scperturbrl.data.cells.network import check_network, network_matrix
+from scperturbrl.data.reference.cross_fit import N_FOLDS, CrossFit
+from scperturbrl.data.reference.extras import Support
+from scperturbrl.data.reference.statistics import ReferenceTable, draw_bank, fit_reference
+from scperturbrl.verifiers.calibration import Calibration
+from scperturbrl.verifiers.registry import DEFAULT, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.verifiers.base import Reference, Verifier
+
+_CALIBRATION_FIELDS = ("control_median", "real_median", "auroc", "weight")
+
+
+def pathway_matrix(adata: AnnData) -> tuple[np.ndarray, list[str]]:
+    """Weights ``(n_genes, P)`` and names of the stored pathway network; P is 0 without one."""
+    if keys.PATHWAY_NETWORK not in adata.uns:
+        return np.zeros((adata.n_vars, 0), dtype=np.float32), []
+    return network_matrix(check_network(adata.uns[keys.PATHWAY_NETWORK]), adata.var_names)
+
+
+def regulon_matrix(adata: AnnData) -> tuple[np.ndarray, list[str]]:
+    """The same for the stored network of transcription factors."""
+    if keys.TF_NETWORK not in adata.uns:
+        return np.zeros((adata.n_vars, 0), dtype=np.float32), []
+    return network_matrix(check_network(adata.uns[keys.TF_NETWORK]), adata.var_names)
+
+
+def needed(verifiers: Sequence[Verifier]) -> set[str]:
+    """Fields of the reference that any of `verifiers` reads."""
+    return {name for verifier in verifiers for name in verifier.needs}
+
+
+def write_reference(adata: AnnData, cells: Cells, conditions: Sequence[str], params: dict[str, Any]) -> None:
+    """Fit the reference of the training cells and write it; see :func:`scperturbrl.pp.reference`."""
+    network, pathways = pathway_matrix(adata)
+    use = cells.is_training()
+    table = fit_reference(cells, use, conditions=conditions, network=network)
+    if params["method"] == "wilcoxon":
+        table = _with_wilcoxon(table, adata, cells, use)
+    verifiers = resolve(DEFAULT)
+    calibration = cross_fit(adata, cells, use, conditions, verifiers, params).calibration()
+    by_condition = lambda values: pd.DataFrame(values.T, index=adata.var_names, columns=list(conditions))
+    adata.varm[keys.EFFECT] = by_condition(table.effect)
+    adata.varm[keys.STATISTIC] = by_condition(table.statistic)
+    adata.varm[keys.PADJ] = by_condition(table.padj)
+    groups = cells.table["group"].iloc[cells.rows(conditions)].str.replace("/", "∕")
+    adata.varm[keys.CONTROL_MEAN] = by_condition(table.control_mean).T.groupby(groups.to_numpy()).first().T
+    adata.uns[keys.PATHWAY_RESPONSE] = pd.DataFrame(table.pathway_response, index=list(conditions), columns=pathways)
+    _write_regulons(adata, cells, use, table, params)
+    adata.uns[keys.SETUP]["reference"] = {
+        "params": params,
+        "n_cells": pd.Series(table.n_cells, index=list(conditions)).rename("n_cells").to_frame(),
+        "group": groups.to_numpy().astype(str),
+        "mean_effect": table.mean_effect,
+        "pathway_statistic": table.pathway_statistic,
+        "pathway_scale": table.pathway_scale,
+        "calibration": _calibration_frame(calibration, conditions, [verifier.name for verifier in verifiers]),
+    }
+
+
+def _write_regulons(
+    adata: AnnData, cells: Cells, use: np.ndarray, table: ReferenceTable, params: dict[str, Any]
+) -> None:
+    adata.uns.pop(keys.TF_RESPONSE, None)
+    regulons, factors = regulon_matrix(adata)
+    if factors:
+        support = Support(cells, use, table, regulons, factors, int(params["bank_size"]), int(params["seed"]))
+        response = support.regulon_table["pathway_response"]
+        adata.uns[keys.TF_RESPONSE] = pd.DataFrame(response, index=table.conditions, columns=factors)
+
+
+def read_reference(
+    adata: AnnData, cells: Cells, verifiers: Sequence[Verifier] = ()
+) -> tuple[ReferenceTable, Reference]:
+    """Read the stored reference as a table and as tensors.
+
+    What only some verifiers need is computed from the training cells if one of `verifiers` needs it.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or if the pathway network changed since.
+    """
+    record = adata.uns.get(keys.SETUP, {}).get("reference")
+    if record is None or keys.EFFECT not in adata.varm:
+        msg = "`adata` has no reference. Call `scperturbrl.pp.reference(adata, network=...)` first."
+        raise ValueError(msg)
+    network, pathways = pathway_matrix(adata)
+    if pathways != [str(name) for name in adata.uns[keys.PATHWAY_RESPONSE].columns]:
+        msg = "The pathway network changed since the reference was made. Call `scperturbrl.pp.reference(adata)` again."
+        raise ValueError(msg)
+    conditions = [str(name) for name in adata.varm[keys.EFFECT].columns]
+    rows = cells.rows(conditions)
+    by_gene = lambda name: adata.varm[name].to_numpy(dtype=np.float32).T
+    groups = [str(group) for group in record["group"]]
+    table = ReferenceTable(
+        conditions=conditions,
+        control_mean=adata.varm[keys.CONTROL_MEAN][groups].to_numpy(dtype=np.float32).T,
+        mean_effect=np.asarray(record["mean_effect"]),
+        effect=by_gene(keys.EFFECT),
+        statistic=by_gene(keys.STATISTIC),
+        padj=by_gene(keys.PADJ),
+        n_cells=record["n_cells"]["n_cells"].to_numpy(),
+        targets=np.array([np.isin(cells.genes, cells.table["parts"].iloc[row]) for row in rows]),
+        pathway_response=adata.uns[keys.PATHWAY_RESPONSE].to_numpy(dtype=np.float32),
+        pathway_statistic=np.asarray(record["pathway_statistic"]),
+        pathway_scale=np.asarray(record["pathway_scale"]),
+    )
+    use, params = cells.is_training(), record["params"]
+    reference = bank_and_tensors(table, cells, use, network, params)
+    support = Support(cells, use, table, *regulon_matrix(adata), int(params["bank_size"]), int(params["seed"]))
+    return table, replace(reference, **support.fields(needed(verifiers)))
+
+
+def bank_and_tensors(
+    table: ReferenceTable, cells: Cells, use: np.ndarray, network: np.ndarray, params: dict[str, Any]
+) -> Reference:
+    """Draw the bank of real cells for `table` and bring both to tensors.
+
+    The bank is no larger than it was for calibration, where a fold was left out: the more cells there are to choose from,
+    the nearer the nearest ones.
+    """
+    bank = draw_bank(
+        cells,
+        use,
+        conditions=table.conditions,
+        ranked=table.ranked_genes(),
+        size=int(params["bank_size"]),
+        seed=int(params["seed"]),
+        share=1 - 1 / N_FOLDS,
+    )
+    return table.to_tensors(bank, network)
+
+
+def read_calibration(
+    adata: AnnData,
+    cells: Cells,
+    conditions: Sequence[str],
+    verifiers: Sequence[Verifier],
+    fitted: CrossFit | None = None,
+) -> Calibration:
+    """Calibration of `verifiers`: the stored one for the defaults, otherwise fitted on the training cells now.
+
+    Cross-fitted references of these cells, conditions and verifiers are used for that if `fitted` holds them.
+    """
+    record = adata.uns[keys.SETUP]["reference"]
+    frame = record["calibration"]
+    if _specification(verifiers) == _specification(resolve(DEFAULT)):
+        shape = (len(conditions), len(verifiers))
+        return Calibration(
+            **{name: torch.tensor(frame[name].to_numpy().reshape(shape)) for name in _CALIBRATION_FIELDS}
+        )
+    fitted = fitted or cross_fit(adata, cells, cells.is_training(), conditions, verifiers, record["params"])
+    return fitted.calibration()
+
+
+def cross_fit(
+    adata: AnnData,
+    cells: Cells,
+    use: np.ndarray,
+    conditions: Sequence[str],
+    verifiers: Sequence[Verifier],
+    params: dict[str, Any],
+) -> CrossFit:
+    """Cross-fitted references with the settings of the stored reference."""
+    return CrossFit(
+        cells,
+        use,
+        conditions=conditions,
+        network=pathway_matrix(adata)[0],
+        verifiers=verifiers,
+        bank_size=int(params["bank_size"]),
+        seed=int(params["seed"]),
+        regulons=regulon_matrix(adata),
+    )
+
+
+def _specification(verifiers: Sequence[Verifier]) -> list[tuple[str, dict[str, Any]]]:
+    return [(verifier.name, dict(verifier.params)) for verifier in verifiers]
+
+
+def _calibration_frame(calibration: Calibration, conditions: Sequence[str], verifiers: Sequence[str]) -> pd.DataFrame:
+    index = pd.MultiIndex.from_product([list(conditions), list(verifiers)], names=["condition", "verifier"])
+    values = {name: getattr(calibration, name).numpy().ravel() for name in _CALIBRATION_FIELDS}
+    frame = pd.DataFrame(values, index=index).reset_index()
+    frame.index = frame.index.astype(str)
+    return frame
+
+
+def _with_wilcoxon(table: ReferenceTable, adata: AnnData, cells: Cells, use: np.ndarray) -> ReferenceTable:
+    """Replace the statistic by the rank-sum z score of scanpy, condition by condition against its control group."""
+    from scperturbrl.data.reference.wilcoxon import wilcoxon_statistic
+
+    statistic, padj = wilcoxon_statistic(cells, use, table.conditions)
+    return replace(table, statistic=statistic, padj=padj)

@@ -1,0 +1,1 @@
+"""Cells of anybody, and the scores of verifiers for them."""

@@ -1,0 +1,171 @@
+"""Verifiers with all that they judge by, applied to cells condition by condition."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from scperturbrl._core import keys
+from scperturbrl.data.reference.cross_fit import score_matrix
+from scperturbrl.data.reference.guesses import extend_reference
+from scperturbrl.data.reference.stored import cross_fit, read_calibration, read_reference
+from scperturbrl.data.scoring.percentile import Percentile
+from scperturbrl.verifiers.calibration import Calibration, calibrate, combine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.reference.cross_fit import CrossFit
+    from scperturbrl.data.scoring.targets import ScoredCells
+    from scperturbrl.verifiers.base import Reference, Verifier
+
+CHUNK = 2048
+
+
+class Found(NamedTuple):
+    """Raw scores ``(n, V)``, combined reward ``(n,)`` and percentile ``(n,)``; NaN where nothing can be said."""
+
+    scores: np.ndarray
+    rewards: np.ndarray
+    percentiles: np.ndarray
+
+
+@dataclass
+class Scorer:
+    """Scores cells of the conditions that have a reference.
+
+    Attributes
+    ----------
+    conditions
+        Names of these conditions.
+    verifiers, weights
+        V verifiers and their importance ``(V,)``.
+    calibration
+        Of the conditions and verifiers.
+    reference
+        The reference as tensors, or None if only cross-fitted ones are to be used.
+    fitted
+        Cross-fitted references, to score cells that helped to define the reference, and for percentiles.
+    percentile
+        Whether percentiles are wanted.
+    trust
+        Guessed conditions with their reliability, if there are any.
+    """
+
+    conditions: list[str]
+    verifiers: Sequence[Verifier]
+    weights: torch.Tensor
+    calibration: Calibration
+    reference: Reference | None
+    fitted: CrossFit | None
+    percentile: bool = False
+    trust: pd.DataFrame | None = None
+
+    @classmethod
+    def training(
+        cls,
+        adata: AnnData,
+        cells: Cells,
+        verifiers: Sequence[Verifier],
+        weights: torch.Tensor,
+        *,
+        observed: bool,
+        percentile: bool,
+    ) -> Scorer:
+        """Judge by the stored reference; `observed` cells are judged by cross-fitted ones."""
+        table, reference = read_reference(adata, cells, verifiers)
+        fitted = None
+        if observed or percentile:
+            params = adata.uns[keys.SETUP]["reference"]["params"]
+            fitted = cross_fit(adata, cells, cells.is_training(), table.conditions, verifiers, params)
+        calibration = read_calibration(adata, cells, table.conditions, verifiers, fitted)
+        return cls(table.conditions, verifiers, weights, calibration, reference, fitted, percentile)
+
+    @classmethod
+    def observed(
+        cls, adata: AnnData, cells: Cells, verifiers: Sequence[Verifier], weights: torch.Tensor, *, percentile: bool
+    ) -> Scorer:
+        """Judge by the measured cells of each condition, whatever their split."""
+        read_reference(adata, cells)
+        params = adata.uns[keys.SETUP]["reference"]["params"]
+        everything = np.ones(len(cells.codes), dtype=bool)
+        conditions = observed_conditions(cells)
+        fitted = cross_fit(adata, cells, everything, conditions, verifiers, params)
+        return cls(conditions, verifiers, weights, fitted.calibration(), None, fitted, percentile)
+
+    def with_guesses(self, adata: AnnData, cells: Cells, target: ScoredCells, *, method: str) -> Scorer:
+        """Guess references for those conditions of `target` that have none."""
+        new = target.table[~target.table.index.isin(cells.table.index)]
+        table = pd.concat([cells.table, new])
+        wanted = target.table.index[~target.table["is_control"].to_numpy(dtype=bool)]
+        extended = extend_reference(
+            adata, dataclasses.replace(cells, table=table), self.verifiers, method=method, wanted=list(wanted)
+        )
+        return dataclasses.replace(
+            self,
+            conditions=extended.conditions,
+            reference=extended.reference,
+            calibration=extended.calibration,
+            trust=extended.trust,
+        )
+
+    def run(self, target: ScoredCells, *, memory: int) -> Found:
+        """Score all cells whose condition has a reference, in `memory` bytes if they are not in memory."""
+        n = len(target.conditions)
+        found = Found(
+            np.full((n, len(self.verifiers)), np.nan, dtype=np.float32), np.full(n, np.nan), np.full(n, np.nan)
+        )
+        ranks = Percentile(self.fitted, self.calibration, self.weights) if self.percentile and self.fitted else None
+        most = min(CHUNK, target.chunk)
+        for window in target.windows(memory):
+            labels = target.conditions[window]
+            for i, name in enumerate(self.conditions):
+                rows = window[labels == name]
+                for index in np.array_split(rows, max(1, len(rows) // most)) if len(rows) else []:
+                    raw = self._raw(target, index, i)
+                    found.scores[index] = raw
+                    found.rewards[index] = self._reward(raw, i)
+                    if ranks is not None and i < len(ranks.fitted.conditions):
+                        found.percentiles[index] = self._percentiles(ranks, target, index, i)
+        return found
+
+    @staticmethod
+    def _percentiles(ranks: Percentile, target: ScoredCells, index: np.ndarray, condition: int) -> np.ndarray:
+        if target.observed:
+            return ranks.of_real(index, condition)
+        return ranks.of_block(target.block(index), condition)
+
+    def _raw(self, target: ScoredCells, index: np.ndarray, condition: int) -> torch.Tensor:
+        if target.observed and self.fitted is not None and condition < len(self.fitted.conditions):
+            return self.fitted.score_cells(index, condition)
+        block = target.block(index)
+        if self.reference is None and self.fitted is not None:
+            return self.fitted.score_block(block, condition)
+        assert self.reference is not None
+        own = self.reference.select(torch.tensor([condition]))
+        return score_matrix(torch.as_tensor(block)[None], self.verifiers, own)[0]
+
+    def _reward(self, raw: torch.Tensor, condition: int) -> np.ndarray:
+        own = self.calibration.select(torch.tensor([condition]))
+        return combine(calibrate(raw[None], own), own, self.weights)[0].numpy()
+
+    def silent(self) -> dict[str, list[str]]:
+        """Conditions in which a verifier has no say, for each verifier with any."""
+        weight = self.calibration.weight.numpy()
+        names = np.asarray(self.conditions)
+        without = {v.name: names[weight[:, i] == 0].tolist() for i, v in enumerate(self.verifiers)}
+        return {name: found for name, found in without.items() if found}
+
+
+def observed_conditions(cells: Cells, min_cells: int = 6) -> list[str]:
+    """Names of the perturbed conditions with at least `min_cells` cells, whatever their split."""
+    count = np.bincount(cells.codes, minlength=len(cells.table))
+    return list(cells.table.index[(count >= min_cells) & ~cells.table["is_control"].to_numpy()])

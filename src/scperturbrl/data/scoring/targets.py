@@ -1,0 +1,120 @@
+"""The cells that are to be scored: rows of the annotated data, or of somebody else's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scperturbrl._core.validate import check_log_normalised, check_obs_column, check_unique_names
+from scperturbrl.data.cells.cells import dense
+from scperturbrl.data.cells.conditions import condition_table
+from scperturbrl.data.cells.row_blocks import RowBlocks, row_matrix
+from scperturbrl.data.cells.setup import Setup, expression
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+    from anndata import AnnData
+
+    from scperturbrl.data.cells.cells import Cells
+
+N_NAMED = 10
+
+
+@dataclass(frozen=True)
+class ScoredCells:
+    """Cells with the condition of each, genes in the order of the reference.
+
+    Attributes
+    ----------
+    matrix
+        ``(n, G)`` log-normalised, sparse or dense.
+    conditions
+        ``(n,)`` name of the condition of each.
+    table
+        Condition table of these cells.
+    is_control
+        ``(n,)``
+    observed
+        Whether row i is the measured cell i of the annotated data, which must not judge itself.
+    chunk
+        Cells that may be worked on together.
+    """
+
+    matrix: Any
+    conditions: np.ndarray
+    table: pd.DataFrame
+    is_control: np.ndarray
+    observed: bool
+    chunk: int = 4096
+
+    @classmethod
+    def own(cls, adata: AnnData, cells: Cells, layer: str | None) -> ScoredCells:
+        """Rows of a layer of the annotated data, or its measured cells if `layer` is None."""
+        values = cells.expression
+        if layer is not None and layer != Setup.of(adata).layer:
+            values = row_matrix(adata, expression(adata, layer), longest=cells.chunk)
+        check_log_normalised(values, where=f"`layers[{layer!r}]`" if layer else "the expression")
+        control = cells.table["is_control"].to_numpy()[cells.codes]
+        return cls(values, cells.table.index.to_numpy()[cells.codes], cells.table, control, layer is None, cells.chunk)
+
+    @classmethod
+    def of_other(cls, other: AnnData, reference: AnnData, layer: str | None, *, chunk: int = 4096) -> ScoredCells:
+        """Rows of another AnnData, whose genes are matched by name with those of `reference`.
+
+        Raises
+        ------
+        KeyError
+            If a declared column is absent.
+        ValueError
+            If genes are missing, or the values are not log-normalised.
+        """
+        setup = Setup.of(reference)
+        check_unique_names(other)
+        dose = [setup.dose_key] if setup.dose_key else []
+        for column, role in [
+            (setup.perturbation_key, "perturbation"),
+            *((key, "covariate") for key in setup.covariate_keys),
+            *((key, "dose") for key in dose),
+        ]:
+            check_obs_column(other, column, role=role)
+        values = row_matrix(other, expression(other, layer), longest=chunk)
+        check_log_normalised(values, where=f"`layers[{layer!r}]`" if layer else "`X`")
+        table, codes = condition_table(other, setup)
+        genes = _match_genes(other, reference)
+        matrix = values.take(genes) if isinstance(values, RowBlocks) else values[:, genes]
+        control = table["is_control"].to_numpy()[codes]
+        return cls(matrix, table.index.to_numpy()[codes], table, control, observed=False, chunk=chunk)
+
+    def block(self, index: np.ndarray) -> np.ndarray:
+        """Dense float32 rows at `index`."""
+        return dense(self.matrix[index])
+
+    def windows(self, memory: int) -> Iterator[np.ndarray]:
+        """Rows of all cells, in parts of which each lies in memory while it is used: one part, or windows of a file."""
+        n, matrix = len(self.conditions), self.matrix
+        if not isinstance(matrix, RowBlocks):
+            yield np.arange(n)
+            return
+        size = max(self.chunk, memory // (4 * matrix.row_bytes()))
+        for first in range(0, n, size):
+            matrix.hold(first, min(first + size, n))
+            yield np.arange(first, min(first + size, n))
+        matrix.hold(0, 0)
+
+
+def _match_genes(other: AnnData, reference: AnnData) -> np.ndarray:
+    place = other.var_names.get_indexer(reference.var_names)
+    missing = reference.var_names[place < 0]
+    if len(missing):
+        named = ", ".join(map(repr, missing[:N_NAMED])) + (", ..." if len(missing) > N_NAMED else "")
+        msg = (
+            f"{len(missing)} of the {reference.n_vars} genes of the reference are missing from the cells to be scored: {named}."
+            " Add them (zeros are expression too, so do not fill them in blindly), or set up and summarise the reference on"
+            " the common genes only."
+        )
+        raise ValueError(msg)
+    return place

@@ -1,0 +1,162 @@
+"""Which conditions are learnt from, watched, or kept for the test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scperturbrl._core import keys, log
+from scperturbrl.data.cells.conditions import condition_table
+from scperturbrl.data.cells.setup import Setup
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from anndata import AnnData
+
+_LABELS = (keys.TRAIN, keys.VALIDATION, keys.TEST)
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SplitManifest:
+    """Which conditions are for training, validation and test, how they were chosen, and a hash of all that.
+
+    Attributes
+    ----------
+    holdout
+        What was held out, in words.
+    seed
+        Of the draw.
+    train, validation, test
+        Names of the conditions.
+
+    Examples
+    --------
+    >>> from scperturbrl.pp import SplitManifest
+    >>> manifest = SplitManifest("by hand", 0, train=("control", "A", "B"), validation=(), test=("A+B",))
+    >>> len(manifest.hash), manifest.hash == SplitManifest("x", 9, ("B", "A", "control"), (), ("A+B",)).hash
+    (16, True)
+    """
+
+    holdout: str
+    seed: int
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @classmethod
+    def of(cls, labels: pd.Series, table: pd.DataFrame, *, described: str, seed: int) -> SplitManifest:
+        """Build it from the label of every condition of `table`.
+
+        Raises
+        ------
+        ValueError
+            If no perturbed condition is left to train on.
+        """
+        if not ((labels == keys.TRAIN) & ~table["is_control"]).any():
+            msg = f"Holding out {described} leaves no perturbed condition to train on. Lower `fraction`, name fewer `values`, or hold out a covariate such as a cell type or donor."
+            raise ValueError(msg)
+        parts = {label: tuple(labels.index[labels == label]) for label in _LABELS}
+        return cls(holdout=described, seed=seed, **parts)
+
+    @property
+    def hash(self) -> str:
+        """Hash over the three lists; equal for equal splits."""
+        content = json.dumps([sorted(self.train), sorted(self.validation), sorted(self.test)])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def labels(self, conditions: pd.Index) -> np.ndarray:
+        """Split label of each condition name."""
+        of = dict.fromkeys(self.train, keys.TRAIN)
+        of |= dict.fromkeys(self.validation, keys.VALIDATION) | dict.fromkeys(self.test, keys.TEST)
+        return np.array([of[name] for name in conditions])
+
+    def to_uns(self) -> dict[str, Any]:
+        """Return plain values that AnnData can write."""
+        lists = {name: np.array(getattr(self, name), dtype=str) for name in _LABELS}
+        return {"holdout": self.holdout, "seed": self.seed, "hash": self.hash, **lists}
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write it as JSON, with its hash."""
+        lists = {name: list(getattr(self, name)) for name in _LABELS}
+        record = {"format": _FORMAT, "holdout": self.holdout, "seed": self.seed, "hash": self.hash, **lists}
+        Path(path).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> SplitManifest:
+        """Read it from JSON.
+
+        Raises
+        ------
+        ValueError
+            If the file is no manifest, or its hash does not fit the lists: it was edited or cut off.
+        """
+        try:
+            record = json.loads(Path(path).read_text(encoding="utf-8"))
+            lists = {name: tuple(str(each) for each in record[name]) for name in _LABELS}
+            manifest = cls(holdout=str(record["holdout"]), seed=int(record["seed"]), **lists)
+            expected = record["hash"]
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            msg = f"{str(path)!r} is no split manifest: {error}. Write one with `SplitManifest.save`."
+            raise ValueError(msg) from error
+        if manifest.hash != expected:
+            msg = f"The hash in {str(path)!r} is {expected!r}, its lists have {manifest.hash!r}: the file was changed."
+            raise ValueError(msg)
+        return manifest
+
+
+def write_split(adata: AnnData, manifest: SplitManifest) -> None:
+    """Write the labels of `manifest` and the manifest itself, and remove a reference made under another split.
+
+    Raises
+    ------
+    ValueError
+        If the manifest and `adata` do not have the same conditions, or control cells are held out.
+    """
+    table, codes = condition_table(adata, Setup.of(adata))
+    _check_conditions(manifest, table)
+    labels = manifest.labels(table.index)
+    adata.obs[keys.SPLIT] = pd.Categorical(labels[codes], categories=list(_LABELS)).remove_unused_categories()
+    adata.uns[keys.SETUP][keys.SPLIT] = manifest.to_uns()
+    adata.uns[keys.SETUP].pop("reference", None)
+    log.note(f"    {len(manifest.test)} conditions for the test, {len(manifest.validation)} for validation")
+
+
+def read_split(adata: AnnData) -> SplitManifest:
+    """Read the manifest from ``uns["scperturbrl"]``.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    record = adata.uns.get(keys.SETUP, {}).get(keys.SPLIT)
+    if record is None:
+        msg = "`adata` is not split. Call `scperturbrl.pp.split(adata)` first."
+        raise ValueError(msg)
+    lists = {name: tuple(str(each) for each in record[name]) for name in _LABELS}
+    return SplitManifest(holdout=str(record["holdout"]), seed=int(record["seed"]), **lists)
+
+
+def _check_conditions(manifest: SplitManifest, table: pd.DataFrame) -> None:
+    named = [*manifest.train, *manifest.validation, *manifest.test]
+    missing, unknown = sorted(set(table.index) - set(named)), sorted(set(named) - set(table.index))
+    if missing or unknown or len(named) != len(table):
+        msg = (
+            f"The split is of other conditions than `adata`: {len(missing)} of `adata` are not in it ({missing[:3]}), "
+            f"{len(unknown)} of it are not in `adata` ({unknown[:3]}). Subset `adata` to its conditions, or split anew."
+        )
+        raise ValueError(msg)
+    held_out = table.index[table["is_control"]].difference(list(manifest.train))
+    if len(held_out):
+        msg = (
+            f"The split holds out control cells ({list(held_out[:3])}), the input of every prediction. They must train."
+        )
+        raise ValueError(msg)

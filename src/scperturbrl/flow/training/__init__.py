@@ -1,0 +1,1 @@
+"""Training of the velocity by flow matching."""

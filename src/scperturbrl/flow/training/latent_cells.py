@@ -1,0 +1,116 @@
+"""Cells in the flow's space, and the control cells that they are paired with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from scperturbrl._core.random import torch_rng
+from scperturbrl.flow.training.transport import transport_partners
+
+if TYPE_CHECKING:
+    from scperturbrl.flow.source import Source
+
+
+@dataclass(frozen=True)
+class LatentCells:
+    """Cells in the flow's space with their conditions and the control cells they may be paired with.
+
+    Attributes
+    ----------
+    latent
+        ``(n, d)`` target cells (with count noise taken out, see :mod:`scperturbrl.flow.observation.denoise`).
+    codes
+        ``(n,)`` condition of each, an index into the condition batch.
+    control
+        ``(m, d)`` control cells.
+    control_start, control_count
+        ``(n,)`` the run of `control` that each cell may be paired with (same covariates and batch).
+    weight
+        ``(n,)`` probability of being drawn, up to a factor.
+    partner
+        ``(n,)`` the control cell that each cell is paired with; None for a random one every time.
+    """
+
+    latent: Tensor
+    codes: Tensor
+    control: Tensor
+    control_start: Tensor
+    control_count: Tensor
+    weight: Tensor
+    partner: Tensor | None = None
+
+    def draw(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw `n` cells: latent cells, control cells and condition codes."""
+        index = torch.multinomial(self.weight, n, replacement=True, generator=rng)
+        return self.pair(index, rng)
+
+    def pair(self, index: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Pair the cells at `index` with control cells."""
+        if self.partner is None:
+            share = torch.rand(len(index), generator=rng, device=index.device)
+            partner = self.control_start[index] + (share * self.control_count[index]).long()
+        else:
+            partner = self.partner[index]
+        return self.latent[index], self.control[partner], self.codes[index]
+
+    def to(self, device: torch.device | str) -> LatentCells:
+        """The same on `device`."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return replace(self, **{name: value.to(device) for name, value in values.items() if value is not None})
+
+    def fits_on(self, device: torch.device) -> bool:
+        """Whether they take less than a quarter of the free memory of a CUDA `device`; what is drawn is moved there otherwise."""
+        if device.type != "cuda":
+            return False
+        held = sum(value.nbytes for value in vars(self).values() if value is not None)
+        return held < torch.cuda.mem_get_info(device)[0] / 4
+
+    def transported(self, rng: torch.Generator) -> LatentCells:
+        """The same cells, paired by optimal transport within each condition and run of control cells."""
+        partner = torch.empty_like(self.codes)
+        runs, own = torch.stack([self.codes, self.control_start, self.control_count], 1).unique(
+            dim=0, return_inverse=True
+        )
+        for number, (_, start, count) in enumerate(runs.tolist()):
+            rows = torch.nonzero(own == number).flatten()
+            control = self.control[start : start + count]
+            partner[rows] = start + transport_partners(self.latent[rows], control, rng)
+        return replace(self, partner=partner)
+
+
+class Pairing:
+    """Pairs of perturbed and control cells for each training step.
+
+    From noise any control cell will do. From control cells the partners are found by optimal transport, anew every so many steps.
+
+    Parameters
+    ----------
+    cells
+        The cells.
+    source
+        Where the flow starts.
+    seed
+        Seed; partners have random numbers of their own, so that a resumed run finds the same.
+    every
+        Steps for which partners stay.
+    device
+        Where the pairs are kept.
+    """
+
+    def __init__(
+        self, cells: LatentCells, source: Source, seed: int, every: int, device: torch.device | str = "cpu"
+    ) -> None:
+        self.cells, self.source, self.seed, self.every, self.device = cells, source, seed, every, device
+        self.number, self.paired = -1, cells.to(device)
+
+    def at(self, step: int) -> LatentCells:
+        """Cells with their partners at `step`, counted from 1."""
+        number = (step - 1) // self.every
+        if not self.source.is_gaussian and number != self.number:
+            self.number = number
+            self.paired = self.cells.transported(torch_rng(self.seed, 7, number)).to(self.device)
+        return self.paired

@@ -1,0 +1,78 @@
+"""Weights with everything that their next update depends on, to go back to or to write to a file."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from scperturbrl.flow.training.average import restore, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import nn
+
+    from scperturbrl.flow.training.average import WeightAverage
+
+
+@dataclass
+class WeightState:
+    """Parameters with their optimisers and moving average.
+
+    Attributes
+    ----------
+    parameters
+        Parameters that are trained.
+    optimisers
+        Their optimisers.
+    average
+        Their moving average.
+    old
+        Parameters that follow them in another way, such as those of the policy that rolls out.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    optimisers: Sequence[torch.optim.Optimizer]
+    average: WeightAverage
+    old: Sequence[nn.Parameter] = field(default_factory=list)
+
+    def state(self) -> dict[str, Any]:
+        """Copy of everything, made of plain values and tensors."""
+        return {
+            "parameters": snapshot(self.parameters),
+            "old": snapshot(self.old),
+            "average": {"values": copy.deepcopy(self.average.values), "step": self.average.step},
+            "optimisers": [_numbered(copy.deepcopy(optimiser.state_dict())) for optimiser in self.optimisers],
+        }
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go back to a :meth:`state`, which stays as it is.
+
+        Raises
+        ------
+        ValueError
+            If it is of other parameters.
+        """
+        # optimisers keep the tensors they are given and write to them
+        state = copy.deepcopy(dict(state))
+        shapes = [tuple(value.shape) for value in state["parameters"]]
+        if shapes != [tuple(parameter.shape) for parameter in self.parameters]:
+            msg = f"The state is of weights with shapes {shapes[:3]}..., which are not those of this generator."
+            raise ValueError(msg)
+        restore(self.parameters, state["parameters"])
+        restore(self.old, state["old"])
+        for own, value in zip(self.average.values, state["average"]["values"], strict=True):
+            own.copy_(value)
+        self.average.step = state["average"]["step"]
+        for optimiser, values in zip(self.optimisers, state["optimisers"], strict=True):
+            values["state"] = {int(number): value for number, value in values["state"].items()}
+            optimiser.load_state_dict(values)
+
+
+def _numbered(state: dict[str, Any]) -> dict[str, Any]:
+    """State of an optimiser with text for keys, as JSON has them."""
+    return {**state, "state": {str(number): value for number, value in state["state"].items()}}

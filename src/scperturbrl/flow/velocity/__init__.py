@@ -1,0 +1,1 @@
+"""Velocity networks, one kind a file."""
