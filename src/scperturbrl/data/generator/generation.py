@@ -51,10 +51,14 @@ def generate_cells(
     controls: np.ndarray,
     *,
     output: Literal["log", "counts"] = "log",
+    unit: np.ndarray | None = None,
     seed: int,
     device: torch.device,
 ) -> sparse.csr_matrix:
     """Generate one cell for every row of `codes` (into `table`) from the control cells at `controls`.
+
+    `unit` ``(n,)`` is the normalised value of one count in each generated cell (the larger, the shallower the cell); by
+    default that of its control cell.
 
     Returns
     -------
@@ -63,9 +67,13 @@ def generate_cells(
     with one_thread(device):
         conditions = recentred(stored, cells, table, seed=seed, device=device)
         generator = stored.generator.to(device)
-        unit = torch.as_tensor(control_units(cells, controls), dtype=torch.float32)
+        own = control_units(cells, controls) if unit is None else unit
         blocks = generator.blocks(
-            _control_cells(cells, controls), unit, conditions.to(device), torch.as_tensor(codes), seed=seed
+            _control_cells(cells, controls),
+            torch.as_tensor(own, dtype=torch.float32),
+            conditions.to(device),
+            torch.as_tensor(codes),
+            seed=seed,
         )
         made = [sparse.csr_matrix(block[output == "counts"].numpy()) for block in blocks]
         generator.cpu()
