@@ -81,7 +81,7 @@ def test_token_0_is_never_learnt(encoder, make_batch):
 
 def test_a_forgotten_token_leaves_the_features(encode, encoder, make_batch):
     batch = make_batch([(1,), (2,)], features=FEATURES, covariates=[[0, 0]] * 2)
-    forgotten = batch.without_tokens(torch.tensor([[False], [True]]))
+    forgotten = batch.forgetting(torch.tensor([[False], [True]]), torch.ones_like(batch.covariates))
     assert forgotten.tokens.tolist() == [[0], [2]]
     torch.testing.assert_close(forgotten.features, batch.features)
     with torch.no_grad():

@@ -166,10 +166,10 @@ def test_only_the_last_step_carries_a_gradient(make_generator, make_batch):
 
 def test_the_rate_has_the_residual_of_the_condition(make_generator, make_batch):
     generator, batch = make_generator(), make_batch([(1,), (2, 3)])
-    latent, index = torch.randn(3, 3), torch.tensor([1, 0, 1])
+    latent, index, unit = torch.randn(3, 3), torch.tensor([1, 0, 1]), torch.ones(3)
     residual = generator.observation.residual[batch.tokens].sum(1)
-    expected = generator.observation.log_rate(latent) + residual[index]
-    torch.testing.assert_close(generator.log_rate(latent, batch, index), expected)
+    expected = generator.observation.log_rate(latent, unit) + residual[index]
+    torch.testing.assert_close(generator.log_rate(latent, batch, index, unit), expected)
 
 
 def test_it_shows_sizes_instead_of_layers():

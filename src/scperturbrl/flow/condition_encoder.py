@@ -59,9 +59,9 @@ class ConditionBatch:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return replace(self, **{name: change(value) for name, value in values.items() if value is not None})
 
-    def without_tokens(self, keep: Tensor) -> ConditionBatch:
-        """Forget the learned embedding where `keep` ``(C, L)`` is false."""
-        return replace(self, tokens=self.tokens * keep)
+    def forgetting(self, keep_tokens: Tensor, keep_covariates: Tensor) -> ConditionBatch:
+        """Replace learned embeddings of parts ``(C, L)`` and covariate values ``(C, K)`` by "unknown" where `keep` is false."""
+        return replace(self, tokens=self.tokens * keep_tokens, covariates=self.covariates * keep_covariates)
 
 
 class ConditionEncoder(nn.Module):

@@ -15,7 +15,7 @@ from scperturbrl._core.show import as_html, as_text
 from scperturbrl._core.validate import check_choice
 from scperturbrl.flow.architecture import Architecture, described_space, read_architecture
 from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
-from scperturbrl.flow.linear_part import ADDED, REMOVED, LinearPart
+from scperturbrl.flow.linear_part import LinearPart
 from scperturbrl.flow.observation.lattice import LatticeObservation
 from scperturbrl.flow.observation.nb import NegativeBinomialObservation
 from scperturbrl.flow.observation.scvi import ScviObservation
@@ -134,11 +134,11 @@ class Generator(nn.Module):
             field = lambda x, t: self.velocity(x, t[:1], control, code, total, index=index)
         return integrate(field, x, n_steps=self.architecture.n_steps, solver=self.architecture.solver, steps=steps)
 
-    def log_rate(self, latent: Tensor, conditions: ConditionBatch, index: Tensor) -> Tensor:
-        """Log rate ``(n, G)`` of latent cells, shifted as their conditions say, in normalised units."""
+    def log_rate(self, latent: Tensor, conditions: ConditionBatch, index: Tensor, unit: Tensor) -> Tensor:
+        """Log rate ``(n, G)`` of latent cells with count units `unit` ``(n,)``, shifted as their conditions say, in normalised units."""
         shifted = latent + conditions.shift[index]
         residual = self.linear.with_own_genes(self.observation.condition_residual(conditions.tokens), conditions)
-        return self.observation.log_rate(shifted, residual[index])
+        return self.observation.log_rate(shifted, unit, residual[index])
 
     def generate(
         self, control: Tensor, unit: Tensor, conditions: ConditionBatch, index: Tensor, *, seed: int
@@ -206,7 +206,8 @@ class Generator(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         own = index.to(self.device)
         latent = self.sample_latent(self.space.encode(control.to(self.device)), conditions, own, rng)
-        drawn = self.observation.sample(self.log_rate(latent, conditions, own), unit.to(self.device), rng)
+        unit = unit.to(self.device)
+        drawn = self.observation.sample(self.log_rate(latent, conditions, own, unit), unit, rng)
         return drawn[0].cpu(), drawn[1].cpu()
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -269,15 +270,13 @@ def _observation(a: Architecture) -> Observation:
 def _checked(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     import numpy as np
 
-    unknown = set(weights) - set(expected) - REMOVED
+    unknown = set(weights) - set(expected)
     if unknown:
         msg = f"Unknown weights {sorted(unknown)[:3]}: these are not the weights of this generator."
         raise ValueError(msg)
     state = {}
     for name, own in expected.items():
         if name not in weights:
-            if name in ADDED:
-                continue
             msg = f"The weight {name!r} is missing."
             raise ValueError(msg)
         array = np.asarray(weights[name])

@@ -10,22 +10,6 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from scperturbrl.flow.condition_encoder import ConditionBatch
 
-# weights that newer versions added; without them perturbations that were never trained on have no linear prediction, and
-# predicted effects are not made smaller. Those that older versions had are not needed any more
-ADDED = {
-    f"linear.{name}"
-    for name in (
-        "weight_unseen",
-        "responses",
-        "from_features",
-        "mapped",
-        "map_error",
-        "own_gene",
-        "magnitude",
-        "additivity",
-    )
-}
-REMOVED = {"linear.left_out"}
 # share of the straight line in the mean of an unseen condition: without evidence, and at most, unless it is a combination
 PRIOR, MOST = 0.25, 0.5
 

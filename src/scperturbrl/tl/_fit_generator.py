@@ -45,7 +45,7 @@ def fit_generator(
     adata: AnnData | MuData,
     *,
     key_added: str = keys.GENERATOR,
-    n_latent: int = 50,
+    n_latent: int | Literal["auto"] = "auto",
     width: int = 256,
     n_blocks: int = 2,
     backbone: Literal["mlp", "transformer"] = "mlp",
@@ -84,7 +84,8 @@ def fit_generator(
     key_added
         Where the generator is written.
     n_latent
-        Principal components, or scVI's latent coordinates; fewer if there are fewer genes or cells.
+        Principal components, or scVI's latent coordinates; fewer if there are fewer genes or cells. ``"auto"``: those of the first 50
+        components of which at least a quarter of the variance is no counting noise, as told by splitting the counts of training cells; 50 for scVI.
     width, n_blocks
         Of the velocity network.
     backbone
@@ -185,7 +186,13 @@ def fit_generator(
     check_choice("prior", prior, ["linear", "none"])
     check_choice("source", source, ["auto", *SOURCES])
     check_choice("precision", precision, PRECISIONS)
-    check_positive(n_latent=n_latent, width=width, n_blocks=n_blocks, n_steps=n_steps, batch_size=batch_size)
+    check_positive(
+        **({} if n_latent == "auto" else {"n_latent": n_latent}),
+        width=width,
+        n_blocks=n_blocks,
+        n_steps=n_steps,
+        batch_size=batch_size,
+    )
     parent = None if init_from is None else read_generator(adata, init_from)
     network: str = backbone if parent is None else parent.generator.architecture.backbone
     if genes_per_step is not None:
@@ -205,7 +212,14 @@ def fit_generator(
         msg = "There are no training cells. Check `obs['split']`, or call `scperturbrl.pp.split(adata)` again."
         raise ValueError(msg)
     own_space = space if parent else _space(backbone, space)
-    sizes = Sizes(n_latent, width, n_blocks, space=own_space, backbone=network, precision=precision)
+    sizes = Sizes(
+        None if n_latent == "auto" else n_latent,
+        width,
+        n_blocks,
+        space=own_space,
+        backbone=network,
+        precision=precision,
+    )
     kind = suitable_source(cells) if source == "auto" else source
     settings = FitSettings(
         n_steps=n_steps,

@@ -21,6 +21,10 @@ class Components(NamedTuple):
     loadings: np.ndarray
     variance: np.ndarray
 
+    def select(self, index: np.ndarray) -> Components:
+        """The components at `index`."""
+        return Components(self.mean, self.loadings[:, index], self.variance[index])
+
 
 def principal_components(
     cells: Cells, rows: np.ndarray, n_components: int, *, device: torch.device | str = "cpu"

@@ -35,7 +35,7 @@ N_COEXPRESSION = 5000
 class Sizes(NamedTuple):
     """What a user chooses of an architecture; see :func:`scperturbrl.tl.fit_generator`."""
 
-    n_latent: int
+    n_latent: int | None
     width: int
     n_blocks: int
     space: str = "pca"

@@ -13,6 +13,7 @@ from scperturbrl.data.cells.counts import counts_of
 from scperturbrl.data.cells.pca import Components, principal_components
 from scperturbrl.data.generator.latents import control_units, minibatch_pool
 from scperturbrl.data.generator.scvi_space import CountedCells, fit_scvi_space
+from scperturbrl.data.generator.signal import MOST, signal_share, with_signal
 from scperturbrl.flow.space.base import GeneSpace, PCASpace
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def fit_space(
     kind: str,
-    n_latent: int,
+    n_latent: int | None,
     cells: Cells,
     rows: np.ndarray,
     *,
@@ -30,10 +31,15 @@ def fit_space(
     device: torch.device | str,
     progress: bool | None = None,
 ) -> Space:
-    """Fit a space of this `kind` with at most `n_latent` components to the cells at `rows`."""
+    """Fit a space of this `kind` with at most `n_latent` components to the cells at `rows`.
+
+    None: for ``"pca"`` those of the first 50 that carry signal, for the others 50.
+    """
     device = torch.device(device)
-    n = min(n_latent, len(cells.genes) - 1, len(rows) - 1)
+    n = min(MOST if n_latent is None else n_latent, len(cells.genes) - 1, len(rows) - 1)
     found = _components(cells, rows, n, seed, device)
+    if n_latent is None and kind == "pca":
+        found = found.select(with_signal(signal_share(cells, rows, found.loadings, seed=seed)))
     if kind == "scvi":
         return fit_scvi_space(_counted(cells, rows, seed), found, n, seed=seed, device=device, progress=progress)
     mean, loadings = torch.as_tensor(found.mean), torch.as_tensor(found.loadings)

@@ -134,9 +134,13 @@ def check_embeddings(embeddings: pd.DataFrame) -> None:
 def training_vocabulary(
     table: pd.DataFrame, training: np.ndarray, covariate_keys: Sequence[str], embeddings: pd.DataFrame
 ) -> Vocabulary:
-    """Vocabulary of the training conditions of `table`, control conditions included."""
-    rows = table[training]
+    """Vocabulary of the training conditions of `table`.
+
+    A covariate value is known only if it has perturbed training cells. Learnt from control cells alone, its code would say
+    that nothing happens there; without a code, the control cell that goes in tells the context.
+    """
+    rows = table[training & ~table["is_control"].to_numpy(dtype=bool)]
     tokens = sorted({part for parts in rows["parts"] for part in parts})
     values = [tuple(sorted(rows["covariates"].str[i].unique())) for i in range(len(covariate_keys))]
-    groups = sorted(rows.loc[~rows["is_control"], "group"].unique())
+    groups = sorted(rows["group"].unique())
     return Vocabulary(tuple(tokens), tuple(values), embeddings, tuple(groups))

@@ -184,7 +184,7 @@ def _with_counts(
 ) -> Tensor:
     """Cells ``(draws, C, n, G)`` of the latent cells of all `conditions`."""
     group_size = len(latent) // len(conditions)
-    log_rate = generator.log_rate(latent, conditions, rows)
+    log_rate = generator.log_rate(latent, conditions, rows, unit)
     # a stream of random numbers for each condition, because drawing counts takes as many of them as it happens to need
     seeds = torch.randint(2**62, (len(conditions),), generator=rng, device=rows.device).tolist()
     drawn = []

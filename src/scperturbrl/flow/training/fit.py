@@ -46,6 +46,7 @@ class FitSettings:
     ema_decay: float = 0.999
     gradient_clip: float = 1.0
     token_dropout: float = 0.1
+    covariate_dropout: float = 0.5
     genes_per_step: int | None = None
     compile: bool = False
     validate_every: int = 100
@@ -230,7 +231,9 @@ def _training_step(
     # a perturbation that has features must also be predictable from them alone, as an unseen one will be
     known = conditions.features.abs().sum(-1) > 0
     keep = (torch.rand(conditions.tokens.shape, generator=rng) >= settings.token_dropout).to(device) | ~known
-    batch = conditions.without_tokens(keep)
+    # a context without perturbed training cells has no code of its own, so "unknown" must be a familiar code
+    keep_context = torch.rand(conditions.covariates.shape, generator=rng) >= settings.covariate_dropout
+    batch = conditions.forgetting(keep, keep_context.to(device))
     own = world().share(batch_size)
     cells, control, index = (part[own].to(device) for part in (cells, control, index))
     with shared_draws(batch_size):
