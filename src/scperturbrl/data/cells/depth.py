@@ -34,8 +34,8 @@ FLOOR = 0.25
 CHANCE = 0.00135
 """That of a difference of three standard errors to one side."""
 
-MAD_TO_SD, MEDIAN_ERROR = 1.4826, 1.2533
-"""Of a normal distribution: standard deviation over median absolute deviation; standard error of the median over the mean's."""
+MEDIAN_ERROR = 1.2533
+"""Standard error of the median over that of the mean, of a normal distribution."""
 
 _COMMON = 1e-3
 
@@ -153,7 +153,9 @@ def _compare(
         return np.full(len(rows), np.nan), np.zeros(len(rows), dtype=bool), np.ones(len(rows))
     control = controls[0]
     n = np.array([len(known[row]) for row in rows])
-    spread = MAD_TO_SD * np.median(np.abs(residual[np.concatenate([known[row] for row in rows])]))
+    # of single cells about the median of their condition, pooled: few cells of one condition say little of it
+    own, freedom = residual[np.concatenate([known[row] for row in rows])], n.sum() - (n > 0).sum()
+    spread = np.sqrt(np.square(own).sum() / freedom) if freedom else np.inf
     with np.errstate(divide="ignore"):
         error = MEDIAN_ERROR * spread * np.sqrt(1 / n + 1 / len(known[control]))
     ratio = depth[rows] / depth[control]

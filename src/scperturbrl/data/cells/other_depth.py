@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scperturbrl.data.cells.depth import MAD_TO_SD, MEDIAN_ERROR, SAME, is_common, read_units, some_rows
+from scperturbrl.data.cells.depth import MEDIAN_ERROR, SAME, is_common, read_units, some_rows
 from scperturbrl.data.cells.thinning import Thinning, cell_keys
 
 if TYPE_CHECKING:
@@ -55,9 +55,8 @@ class OtherCells:
             own = -np.log(unit[codes[some] == code])
             known = own[np.isfinite(own)]
             if 2 * len(known) > len(own):
-                median = np.median(known)
-                error = MEDIAN_ERROR * MAD_TO_SD * np.median(np.abs(known - median)) / np.sqrt(len(known))
-                found[label] = (float(np.exp(median)), float(error))
+                spread = known.std(ddof=1) if len(known) > 1 else np.inf
+                found[label] = (float(np.exp(np.median(known))), float(MEDIAN_ERROR * spread / np.sqrt(len(known))))
         depth = pd.DataFrame.from_dict(found, orient="index", columns=["depth", "error"], dtype=float)
         return cls(matrix, names, labels, depth, is_common(total), chunk)
 

@@ -119,7 +119,8 @@ class ThinnedRows(RowBlocks):
 
 def _content(counts: sparse.csr_matrix) -> np.ndarray:
     """Number ``(n,)`` that follows from the counts of each cell, so that cells of one name differ in it."""
-    of_gene = pd.util.hash_array(np.arange(counts.shape[1], dtype=np.uint64))
+    # from 1, because the number of 0 is 0
+    of_gene = pd.util.hash_array(np.arange(1, counts.shape[1] + 1, dtype=np.uint64))
     # sums wrap around, and so do their differences
     running = np.concatenate([[np.uint64(0)], np.cumsum(of_gene[counts.indices] * counts.data.astype(np.uint64))])
     return np.asarray(running[counts.indptr[1:]] - running[counts.indptr[:-1]])
