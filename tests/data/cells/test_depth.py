@@ -141,7 +141,9 @@ def test_a_record_gives_the_same_depths_back(cells, tmp_path):
     ad.AnnData(np.ones((1, 1), np.float32), uns={"depth": depths.to_uns()}).write_h5ad(tmp_path / "a.h5ad")
     again = Depths.from_uns(ad.read_h5ad(tmp_path / "a.h5ad").uns["depth"])
     assert (again.common_total, again.readable) == (True, True)
-    np.testing.assert_array_equal(at_depths(cells, again).block(np.arange(200)), equal_depth(cells).block(np.arange(200)))
+    np.testing.assert_array_equal(
+        at_depths(cells, again).block(np.arange(200)), equal_depth(cells).block(np.arange(200))
+    )
 
 
 def test_the_outlier_of_zhao_is_one_of_depth(zhao):
