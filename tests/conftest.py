@@ -91,6 +91,36 @@ def toy(ready_toy):
 
 
 @pytest.fixture(scope="session")
+def at_share():
+    """Function from data with counts to a copy with shares of the counts of treated and of control cells, normalised again."""
+
+    def thin(adata, treated, controls=1.0, *, total=1e4):
+        counts = adata.layers["counts"].tocsr().astype(np.int64)
+        is_control = (adata.obs["perturbation"] == "control").to_numpy()
+        share = np.repeat(np.where(is_control, controls, treated), np.diff(counts.indptr))
+        counts.data = np.random.default_rng(0).binomial(counts.data, share)
+        counts.eliminate_zeros()
+        found = adata.copy()
+        found.X = counts.astype(np.float32)
+        found.uns.pop("log1p", None)
+        sc.pp.normalize_total(found, target_sum=total)
+        sc.pp.log1p(found)
+        return found
+
+    return thin
+
+
+@pytest.fixture(scope="session")
+def halved(ready_toy, at_share):
+    """The toy data, whose treated cells have half of their counts."""
+    adata = at_share(ready_toy, 0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        spr.pp.reference(adata)
+    return adata
+
+
+@pytest.fixture(scope="session")
 def finished():
     # all that tables and plots read
     adata = spr.datasets.toy()

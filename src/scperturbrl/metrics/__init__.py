@@ -23,6 +23,7 @@ _MODULES = {
     "distribution": ["classifier_auroc", "energy_distance", "mean_pairwise_distance", "mmd_rbf"],
     "diversity": ["spread_ratio", "variance_ratio", "zero_fraction", "zero_fraction_error"],
     "embedding_ridge": ["EmbeddingRidgeEffect", "embedding_ridge_effect"],
+    "dose": ["interpolated_dose_effect", "nearest_dose_effect"],
     "gene_sets": ["Enrichment", "enrichment", "enrichment_correlation", "enrichment_recovery"],
     "interaction": ["interaction_correlation", "interaction_residual"],
     "matching": ["MatchedCells", "match_cells"],

@@ -13,8 +13,10 @@ from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.depth import condition_depths
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.reference.stored import write_reference
+from scperturbrl.pp._depth import report_depths
 from scperturbrl.pp._network import pathway_network
 
 if TYPE_CHECKING:
@@ -42,6 +44,12 @@ def reference(
     effect shrunk by its sampling noise, a test statistic per gene, the pathway response, and for each of the four
     default verifiers the scores of typical control and typical real perturbed cells (cross-fitted: no cell is
     scored against a reference that it helped to define).
+
+    All of this is computed at one sequencing depth for each control group, because depth alone changes log-normalised
+    means. Where a condition is deeper or shallower than its controls by more than a tenth and more than chance, cells are
+    thinned (each count is kept with a probability) to the smallest depth among the training conditions and controls of the
+    group, but not below a quarter of the controls'. Conditions whose depth differs from their controls' by more than 1.5
+    times are named in a warning.
 
     Parameters
     ----------
@@ -79,7 +87,8 @@ def reference(
     - ``uns["pathway_response"]``: conditions x pathways, correlation of effect and pathway weights, in [-1, 1],
     - ``uns["tf_response"]``: the same for transcription factors, if there is a network of them,
     - ``uns["pathway_network"]`` and ``uns["tf_network"]`` if they are given,
-    - ``uns["scperturbrl"]["reference"]``: settings, cell numbers and calibration.
+    - ``uns["scperturbrl"]["reference"]``: settings, cell numbers, calibration, and under ``"depth"`` a table with the
+      median counts of a cell of each condition, the ratio of its depth to the controls' and the factor that it was thinned by.
 
     Raises
     ------
@@ -110,7 +119,9 @@ def reference(
     _report_left_out(cells, conditions, min_cells)
     params = {"method": method, "bank_size": bank_size, "min_cells": min_cells, "seed": resolve_seed(seed)}
     with one_thread():
-        write_reference(adata, cells, conditions, params)
+        depths = condition_depths(cells, cells.is_training())
+        report_depths(depths)
+        write_reference(adata, cells, conditions, params, depths)
     tables = [f"varm[{name!r}]" for name in (keys.EFFECT, keys.STATISTIC, keys.PADJ, keys.CONTROL_MEAN)]
     log.finish(started, [*tables, f"uns[{keys.PATHWAY_RESPONSE!r}]", f"uns[{keys.SETUP!r}]['reference']"])
 

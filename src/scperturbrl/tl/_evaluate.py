@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,17 +13,17 @@ from scperturbrl._core import log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.validate import check_log_normalised, check_positive, near_matches
+from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.cells.conditions import condition_table
+from scperturbrl.data.cells.conditions import find_conditions
+from scperturbrl.data.cells.depth import at_depths
 from scperturbrl.data.cells.network import check_network, network_hash, network_matrix
-from scperturbrl.data.cells.row_blocks import row_matrix
-from scperturbrl.data.cells.setup import Setup, expression
+from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.evaluation.compared_depth import compared_depths
 from scperturbrl.data.evaluation.evaluation import CEILING, Evaluation
-from scperturbrl.data.evaluation.population import Population, draw_population
+from scperturbrl.data.evaluation.models import Models, check_model_names, read_layer, read_prediction
 from scperturbrl.data.evaluation.roles import ancestry, metric_roles
-from scperturbrl.data.generator.generation import draw_controls, generate_cells
-from scperturbrl.data.generator.stored import StoredGenerator, check_genes, generator_keys, read_generator
+from scperturbrl.data.generator.stored import generator_keys, read_generator
 from scperturbrl.data.reference.stored import cross_fit, pathway_matrix, read_reference
 from scperturbrl.metrics.ceiling import scaled_score
 from scperturbrl.metrics.compute import PATHWAY
@@ -31,7 +31,7 @@ from scperturbrl.metrics.registry import METRICS, OWN_ENGINE
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
     from anndata import AnnData
@@ -49,11 +49,12 @@ def evaluate(
     keys: Sequence[str] | None = None,
     layers: Sequence[str] = (),
     predictions: Mapping[str, AnnData] | None = None,
-    conditions: Sequence[str] | None = None,
+    conditions: Sequence[str] | str | None = None,
     networks: Mapping[str, pd.DataFrame] | None = None,
     verifiers: Sequence[str | Verifier] = DEFAULT,
     n_cells: int = 500,
     max_cells: int = 500,
+    depth: Literal["equal", "raw"] = "equal",
     key_added: str = slots.EVALUATION,
     device: str | torch.device = "auto",
     seed: Seed = 0,
@@ -63,7 +64,8 @@ def evaluate(
 
     Always in the table: ``control`` (nothing happens), ``perturbed_mean``, ``matching_mean`` (same perturbation in other
     contexts), ``nearest_condition``, ``additive``, ``additive_ridge`` and ``combination_ridge``, all from training conditions and given as
-    shifted control cells; a post-trained generator's parent, and that parent trained on for as long where `adata` has it; and two
+    shifted control cells; ``nearest_dose`` and ``interpolated_dose`` (the same perturbation at the nearest dose, and on the line along
+    the log dose between two of them) where there are doses; a post-trained generator's parent, and that parent trained on for as long where `adata` has it; and two
     ceilings: ``split_half``, one half of the real cells as a prediction of the other, which is as good as an experiment
     of that size allows, and ``interpolated_duplicate``, that half moved towards the mean response by as much as its noise asks
     for. Verifier scores are computed against the *observed* held-out cells, by references that a real cell did not help to
@@ -81,7 +83,8 @@ def evaluate(
     predictions
         Name to AnnData of predicted cells, with the genes and the declared columns of `adata`.
     conditions
-        Names of conditions; the test conditions by default.
+        Names of conditions, or perturbation labels (``"A+B"`` as well as ``"B+A"``), which stand for all measured conditions
+        with that perturbation; the test conditions by default. Each is evaluated once.
     networks
         Name to gene sets (columns ``source``, ``target``, ``weight``), such as ``{"hallmark": table}``, whose enrichment is
         compared beside that of the stored pathway network: metrics ``<name>_correlation`` and ``<name>_recovery``.
@@ -91,6 +94,13 @@ def evaluate(
         Cells generated per condition.
     max_cells
         Cap of the cells of a condition that are held dense, compared and scored. Means are of all cells.
+    depth
+        ``"equal"``: everything is compared at one sequencing depth, because depth alone changes log-normalised means. In
+        each control group that is the smallest depth of the measured conditions, the controls, and the predicted cells of any
+        model, but at least a quarter of the controls'; deeper cells are thinned (each count is kept with a probability).
+        Generators generate at the library sizes of the observed cells, brought to that depth. Conditions as deep as their
+        controls (within a tenth, or within chance) are left as they are, and so are cells that no counts can be read off.
+        ``"raw"``: cells are compared as they are.
     key_added
         Slot of the table in ``uns``.
     device
@@ -120,7 +130,8 @@ def evaluate(
     KeyError
         If a generator, layer or condition does not exist, or a prediction lacks a condition.
     ValueError
-        If there is nothing to evaluate, a name is taken, or predicted cells have other genes or are not log-normalised.
+        If there is nothing to evaluate, a model has the name of another one, of a baseline or of a ceiling, or predicted
+        cells have other genes or are not log-normalised.
 
     Examples
     --------
@@ -136,22 +147,26 @@ def evaluate(
     """
     adata = pick(adata, modality)
     check_positive(n_cells=n_cells, max_cells=max_cells)
+    check_choice("depth", depth, ["equal", "raw"])
     started = log.start("evaluating held-out conditions")
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
-    wanted = _conditions(cells, conditions)
+    wanted = _conditions(cells, setup, conditions)
     read_reference(adata, cells)
     params = {**adata.uns[slots.SETUP]["reference"]["params"], "seed": resolve_seed(seed)}
     everything = np.ones(len(cells.codes), dtype=bool)
-    fitted = cross_fit(adata, cells, everything, wanted, resolve(verifiers), params)
     names = generator_keys(adata) if keys is None else _with_controls(adata, keys)
+    check_model_names(names, layers, list(predictions or {}))
     generators = {key: read_generator(adata, key) for key in names}
-    others = {name: _prediction(name, other, cells, setup) for name, other in (predictions or {}).items()}
-    others |= {layer: _layer(adata, layer, cells) for layer in layers}
-    options = {"n_cells": n_cells, "max_cells": max_cells, "seed": params["seed"], "device": resolve_device(device)}
+    others = {name: read_prediction(name, other, cells, setup, wanted) for name, other in (predictions or {}).items()}
+    others |= {layer: read_layer(adata, layer, cells, wanted) for layer in layers}
+    depths = compared_depths(cells, others, wanted) if depth == "equal" else None
+    compared = cells if depths is None else at_depths(cells, depths)
+    fitted = cross_fit(adata, compared, everything, wanted, resolve(verifiers), params)
+    models = Models(cells, generators, others, depths, n_cells, max_cells, params["seed"], resolve_device(device))
     gene_sets = _networks(adata, networks or {})
-    evaluation = Evaluation(cells, wanted, fitted, max_cells, params["seed"], gene_sets)
-    table = _with_scaled(evaluation.run(_populations(cells, generators, others, options)))
+    evaluation = Evaluation(compared, wanted, fitted, max_cells, params["seed"], gene_sets)
+    table = _with_scaled(evaluation.run(models.predict))
     roles = metric_roles(
         table["metric"].unique(),
         [one for key in names for one in ancestry(adata.uns, key)],
@@ -164,18 +179,14 @@ def evaluate(
     return table
 
 
-def _conditions(cells: Cells, conditions: Sequence[str] | None, *, min_cells: int = 6) -> list[str]:
-    if conditions is None:
-        found = cells.conditions(slots.TEST, min_cells=min_cells)
-        if not found:
-            msg = f"No test condition has {min_cells} cells. Hold some out with `pp.split`, or name `conditions`."
-            raise ValueError(msg)
-        return found
-    for name in conditions:
-        if name not in cells.table.index:
-            msg = f"There is no condition {name!r}.{near_matches(name, cells.table.index)}"
-            raise KeyError(msg)
-    return list(conditions)
+def _conditions(cells: Cells, setup: Setup, conditions: Sequence[str] | str | None, *, min_cells: int = 6) -> list[str]:
+    if conditions is not None:
+        return find_conditions(conditions, cells.table, setup)
+    found = cells.conditions(slots.TEST, min_cells=min_cells)
+    if not found:
+        msg = f"No test condition has {min_cells} cells. Hold some out with `pp.split`, or name `conditions`."
+        raise ValueError(msg)
+    return found
 
 
 def _with_controls(adata: AnnData, wanted: Sequence[str]) -> list[str]:
@@ -198,21 +209,6 @@ def _with_controls(adata: AnnData, wanted: Sequence[str]) -> list[str]:
     return found
 
 
-def _prediction(name: str, other: AnnData, cells: Cells, setup: Setup) -> tuple[Any, np.ndarray]:
-    """Expression and condition names of an AnnData of predicted cells."""
-    check_genes(list(cells.genes), other.var_names)
-    matrix = row_matrix(other, expression(other, None), longest=cells.chunk)
-    check_log_normalised(matrix, where=f"`predictions[{name!r}].X`")
-    table, codes = condition_table(other, setup)
-    return matrix, table.index.to_numpy()[codes]
-
-
-def _layer(adata: AnnData, layer: str, cells: Cells) -> tuple[Any, np.ndarray]:
-    matrix = row_matrix(adata, expression(adata, layer), longest=cells.chunk)
-    check_log_normalised(matrix, where=f"`layers[{layer!r}]`")
-    return matrix, cells.table.index.to_numpy()[cells.codes]
-
-
 def _networks(adata: AnnData, networks: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray]:
     matrix, _ = pathway_matrix(adata)
     found = {PATHWAY: matrix} if matrix.shape[1] else {}
@@ -222,34 +218,6 @@ def _networks(adata: AnnData, networks: Mapping[str, pd.DataFrame]) -> dict[str,
             raise ValueError(msg)
         found[name] = network_matrix(check_network(table), adata.var_names)[0]
     return found
-
-
-def _populations(
-    cells: Cells,
-    generators: Mapping[str, StoredGenerator],
-    predictions: Mapping[str, tuple[Any, np.ndarray]],
-    options: dict[str, Any],
-) -> Callable[[str], Iterator[Population]]:
-    """Function from a condition to the populations that are to be evaluated."""
-    cap = {"max_cells": options["max_cells"], "seed": options["seed"]}
-
-    def predict(condition: str) -> Iterator[Population]:
-        table = cells.table.loc[[condition]]
-        for key, stored in generators.items():
-            n = options["n_cells"]
-            controls = draw_controls(cells, [str(table["group"].iloc[0])] * n, None, seed=options["seed"])
-            made = generate_cells(
-                stored, cells, table, np.zeros(n, dtype=int), controls, seed=options["seed"], device=options["device"]
-            )
-            yield draw_population(key, "generator", cells, np.arange(n), matrix=made, **cap)
-        for name, (matrix, labels) in predictions.items():
-            found = np.flatnonzero(labels == condition)
-            if not len(found):
-                msg = f"`predictions[{name!r}]` has no cells of condition {condition!r}.{near_matches(condition, np.unique(labels))}"
-                raise KeyError(msg)
-            yield draw_population(name, "prediction", cells, found, matrix=matrix, **cap)
-
-    return predict
 
 
 def _with_scaled(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scperturbrl._core import log
+from scperturbrl.data.generator.task import build_task
 from scperturbrl.data.reference.guesses import extend_reference
 from scperturbrl.data.reference.stored import read_calibration, read_reference
 from scperturbrl.rl.reward import Reward
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.generator.stored import StoredGenerator
+    from scperturbrl.flow.rollout.task import Task
     from scperturbrl.verifiers.base import Verifier
 
 # chosen on two simulated data sets among 1, 3, 8 and 30: how much RMSE is gained for the same energy distance
@@ -40,6 +44,21 @@ def check_gradients(update_rule: str, reward: Reward) -> None:
         log.note(f"not rewarded, because they have no gradients: {without}")
 
 
+def reference_task(
+    stored: StoredGenerator, cells: Cells, shown: Cells, conditions: Sequence[str], label: str, *, seed: int
+) -> Task:
+    """The task of `conditions` at the depth of the reference.
+
+    Cells start from control cells as they were measured (`cells`), as in training. They get the depth that control cells
+    have in `shown`, the cells at the depth of the reference, and are compared with real cells of that depth.
+    """
+    task = build_task(stored, cells, conditions, label, seed=seed)
+    if shown is cells:
+        return task
+    thinned = build_task(stored, shown, conditions, label, seed=seed)
+    return replace(task, pool=replace(task.pool, unit=thinned.pool.unit), real=thinned.real)
+
+
 def build_reward(
     adata: AnnData,
     cells: Cells,
@@ -49,7 +68,7 @@ def build_reward(
     calibrate: bool,
     guess: str | None,
 ) -> tuple[Reward, pd.DataFrame | None]:
-    """The reward, and the guessed conditions with their reliability."""
+    """The reward, and the guessed conditions with their reliability. `cells` are at the depth of the reference."""
     if weights is None and calibrate:
         weights = {name: value for name, value in WEIGHTS.items() if name in {verifier.name for verifier in verifiers}}
     values = importance(verifiers, weights)

@@ -21,14 +21,13 @@ from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.identity import cells_identity, reward_identity, weights_hash
 from scperturbrl.data.generator.linear import fit_recentring
 from scperturbrl.data.generator.stored import read_generator, write_generator
-from scperturbrl.data.generator.task import build_task
 from scperturbrl.data.reference.guess_table import METHODS
-from scperturbrl.data.reference.stored import pathway_matrix
+from scperturbrl.data.reference.stored import at_reference_depth, pathway_matrix
 from scperturbrl.flow.training.finite_steps import skipped_message
 from scperturbrl.rl.finetune import FinetuneResult, finetune
 from scperturbrl.rl.finetuner import FinetuneSettings
 from scperturbrl.rl.rules.registry import UPDATE_RULES, check_source
-from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients
+from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients, reference_task
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
@@ -209,9 +208,10 @@ def rl_finetune(
     chosen = resolve(verifiers)
     torch_device = resolve_device(device)
     with one_thread(torch_device):
-        reward, trust = build_reward(adata, cells, chosen, weights, calibrate=calibrate, guess=pseudo_references)
+        shown = at_reference_depth(adata, cells)
+        reward, trust = build_reward(adata, shown, chosen, weights, calibrate=calibrate, guess=pseudo_references)
         check_gradients(update_rule, reward)
-        result = _run(stored, cells, reward, settings, torch_device, file)
+        result = _run(stored, (cells, shown), reward, settings, torch_device, file)
         if stored.params["prior"] == "linear":
             fit_recentring(stored, cells, seed=settings.seed, device=torch_device)
     stored.params |= {
@@ -262,17 +262,19 @@ def _check_at_least(lowest: int, **values: float) -> None:
 
 def _run(
     stored: StoredGenerator,
-    cells: Cells,
+    both: tuple[Cells, Cells],
     reward: Reward,
     settings: FinetuneSettings,
     device: torch.device,
     file: RunFile | None,
 ) -> FinetuneResult:
+    cells = both[0]
     state = _read_state(file, stored, cells, reward, settings) if file is not None else None
     conditions = list(reward.reference.conditions)
-    task = build_task(stored, cells, conditions, keys.TRAIN, seed=settings.seed)
+    seed = settings.seed
+    task = reference_task(stored, *both, conditions, keys.TRAIN, seed=seed)
     watched = cells.conditions(keys.VALIDATION, min_cells=10)
-    validation = build_task(stored, cells, watched, keys.VALIDATION, seed=settings.seed).to(device) if watched else None
+    validation = reference_task(stored, *both, watched, keys.VALIDATION, seed=seed).to(device) if watched else None
     placed = reward.to(device)
     generator = stored.generator.to(device)
     result = finetune(generator, task.to(device), placed, settings, validation, file=file, state=state)

@@ -14,8 +14,10 @@ from scperturbrl._core.memory_limit import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
 from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.depth import at_depths, condition_depths
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.reference.guess_table import METHODS
+from scperturbrl.data.reference.stored import reference_depths
 from scperturbrl.data.scoring.scorer import Scorer
 from scperturbrl.data.scoring.targets import ScoredCells
 from scperturbrl.verifiers.registry import DEFAULT, resolve
@@ -26,7 +28,13 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
+    from scperturbrl.data.cells.depth import Depths
     from scperturbrl.verifiers.base import Verifier
+
+_UNREADABLE = (
+    "No counts can be read off the cells to be scored, so their sequencing depth is unknown and they are scored as they are. "
+    "The reference was made at one depth in each control group."
+)
 
 
 def score(
@@ -45,7 +53,9 @@ def score(
     """Score every perturbed cell of ``X`` or of a layer against what real cells say of its condition.
 
     Works on log-normalised cells of any origin: generated here (a layer), predicted by another tool (an AnnData of their
-    own, see `reference`), or measured. Real cells are scored against references that they did not help to define.
+    own, see `reference`), or measured. Real cells are scored against references that they did not help to define. Cells of
+    conditions that are deeper than their reference are thinned to its depth first, where counts can be read off them: depth
+    alone moves scores.
 
     Parameters
     ----------
@@ -88,7 +98,7 @@ def score(
     - ``obs["<key>_percentile"]`` if wanted: share of the real training cells of the condition, in (0, 1], that score no
       higher, before saturation. Over new real cells it is uniform, so a cell below .05 is one that only a twentieth of the
       real cells are as bad as (a conformal p-value). NaN for guessed references,
-    - ``uns["score_<key>"]``: verifiers, reference used, conditions that could not be scored and why, conditions in which a
+    - ``uns["score_<key>"]``: verifiers, reference used, conditions whose cells were thinned (``thinned``), conditions that could not be scored and why, conditions in which a
       verifier has no say (``silent``), and guessed references with their reliability (``pseudo_references``: the
       cross-validated share r2 of the effect that such guesses explain).
 
@@ -130,11 +140,14 @@ def score(
     started = log.start("scoring cells")
     chosen = resolve(verifiers)
     cells = Cells.of(home, Setup.of(home), memory_limit=memory_limit)
+    depths = condition_depths(cells) if kind == "observed" else reference_depths(home)
+    cells = cells if depths is None else at_depths(cells, depths)
     foreign = home is not adata
     if foreign:
         target = ScoredCells.of_other(adata, home, layer, chunk=cells.chunk)
     else:
         target = ScoredCells.own(adata, cells, layer)
+    target, thinned = _at_depths(target, depths)
     values = importance(chosen, weights)
     if kind == "observed":
         scorer = Scorer.observed(home, cells, chosen, values, percentile=percentile)
@@ -148,7 +161,10 @@ def score(
     adata.obs[keys.reward(key)] = found.rewards
     if percentile:
         adata.obs[keys.percentile(key)] = found.percentiles
-    adata.uns[keys.score(key)] = _record(target, scorer, found.scores, kind) | _columns(Setup.of(home))
+    adata.uns[keys.score(key)] = _record(target, scorer, found.scores, kind) | {
+        "thinned": thinned,
+        **_columns(Setup.of(home)),
+    }
     _tell_not_scored(adata.uns[keys.score(key)])
     slots = [f"obsm[{keys.score(key)!r}]", f"obs[{keys.reward(key)!r}]", f"uns[{keys.score(key)!r}]"]
     log.finish(started, slots + ([f"obs[{keys.percentile(key)!r}]"] if percentile else []))
@@ -184,6 +200,16 @@ def _columns(setup: Setup) -> dict[str, Any]:
     """What tells conditions apart; cells that are judged by another AnnData carry no setup of their own."""
     dose = [setup.dose_key] if setup.dose_key else []
     return {"columns": [setup.perturbation_key, *setup.covariate_keys, *dose], "control": setup.control}
+
+
+def _at_depths(target: ScoredCells, depths: Depths | None) -> tuple[ScoredCells, np.ndarray]:
+    """The cells at the depths of the reference, where it says which, and names of the conditions that were thinned."""
+    if depths is None:
+        return target, np.array([], dtype=str)
+    found, thinned, readable = target.at_depths(depths)
+    if not readable:
+        log.tell(_UNREADABLE)
+    return found, thinned
 
 
 def _tell_not_scored(record: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.cells.conditions import condition_table, parse_perturbation
+from scperturbrl.data.cells.conditions import condition_table, find_conditions, parse_perturbation
 from scperturbrl.data.cells.setup import Setup
 
 
@@ -179,3 +179,41 @@ def test_combinations_of_everything_are_kept_apart():
     )
     table, codes = condition_table(adata, Setup.of(adata))
     assert len(table) == len(set(codes)) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("A+B | dose=2 | line=x", ["A+B | dose=2 | line=x"]),
+        ("B+A | dose=2 | line=x", ["A+B | dose=2 | line=x"]),
+        (["B+A"], ["A+B | dose=2 | line=x", "A+B | dose=2 | line=y"]),
+        (["A+ctrl", "A"], ["A | dose=1 | line=x"]),
+        (["A | dose=1 | line=x", "B+A", "A+B | dose=2 | line=y"], None),
+    ],
+)
+def test_conditions_are_found_by_any_of_their_names(wanted, expected):
+    setup, table = measured()
+    every = ["A | dose=1 | line=x", "A+B | dose=2 | line=x", "A+B | dose=2 | line=y"]
+    assert find_conditions(wanted, table, setup) == (expected or every)
+
+
+def test_other_names_are_refused():
+    setup, table = measured()
+    with pytest.raises(KeyError, match=r"no condition 'A\+C'.*'A\+B"):
+        find_conditions(["A+C"], table, setup)
+    with pytest.raises(KeyError, match="no condition 'A | dose=9 | line=x'"):
+        find_conditions(["A | dose=9 | line=x"], table, setup)
+    with pytest.raises(ValueError, match="'ctrl' in `conditions` names control cells"):
+        find_conditions("ctrl", table, setup)
+
+
+def measured():
+    obs = pd.DataFrame(
+        [("A", 1.0, "x"), ("A+B", 2.0, "x"), ("B+A", 2.0, "y"), ("ctrl", 0.0, "x"), ("ctrl", 0.0, "y")],
+        columns=["gene", "dose", "line"],
+        index=list("abcde"),
+    )
+    adata = AnnData(np.log1p(np.arange(1.0, 11).reshape(5, 2)).astype(np.float32), obs=obs)
+    spr.pp.setup_anndata(adata, perturbation_key="gene", control="ctrl", covariate_keys=["line"], dose_key="dose")
+    setup = Setup.of(adata)
+    return setup, condition_table(adata, setup)[0]

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from scperturbrl._core.validate import near_matches
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from anndata import AnnData
 
@@ -45,6 +47,39 @@ def condition_name(parts: Iterable[str], *, setup: Setup, dose: float | None, co
     extras = [f"{setup.dose_key}={dose:g}"] if setup.dose_key and dose is not None else []
     extras += [f"{key}={value}" for key, value in zip(setup.covariate_keys, covariates, strict=True)]
     return " | ".join([name, *extras]).replace("/", _SLASH)
+
+
+def find_conditions(wanted: Sequence[str] | str, table: pd.DataFrame, setup: Setup) -> list[str]:
+    """Names of measured conditions, each once, that `wanted` names.
+
+    One name or several: those of `table`, with the parts of a combination in any order, or perturbation labels, which
+    stand for all conditions with that perturbation.
+
+    Raises
+    ------
+    KeyError
+        If one names no condition of `table`.
+    ValueError
+        If one names control cells.
+    """
+    found: list[str] = []
+    for given in [wanted] if isinstance(wanted, str) else wanted:
+        label, *rest = str(given).split(" | ")
+        parts = parse_perturbation(label, control=setup.control, sep=setup.perturbation_sep)
+        name = " | ".join([setup.perturbation_sep.join(parts) or setup.control, *rest]).replace("/", _SLASH)
+        perturbation = setup.perturbation_sep.join(parts) or setup.control
+        name = given if given in table.index else name
+        same = (
+            [name] if name in table.index else [] if rest else list(table.index[table["perturbation"] == perturbation])
+        )
+        if not same:
+            msg = f"There is no condition {given!r}.{near_matches(str(given), table.index)}"
+            raise KeyError(msg)
+        if table.loc[same, "is_control"].any():
+            msg = f"{given!r} in `conditions` names control cells. Name perturbed conditions."
+            raise ValueError(msg)
+        found += same
+    return list(dict.fromkeys(found))
 
 
 def condition_table(adata: AnnData, setup: Setup) -> tuple[pd.DataFrame, np.ndarray]:

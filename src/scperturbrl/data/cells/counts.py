@@ -38,28 +38,32 @@ def count_unit(expression: Any, *, chunk: int = 256) -> np.ndarray:
     """
     units = np.full(expression.shape[0], np.nan)
     for start in range(0, expression.shape[0], chunk):
-        rows = expression[start : start + chunk]
-        dense = np.asarray(rows.toarray() if sparse.issparse(rows) else rows)
-        units[start : start + chunk] = _units(np.expm1(dense, dtype=np.float64))
+        rows = sparse.csr_matrix(expression[start : start + chunk])
+        units[start : start + chunk] = _units(rows)
     return units
 
 
-def _units(values: np.ndarray) -> np.ndarray:
-    smallest = np.where(values > 0, values, np.inf).min(1)
-    units, left = np.full(len(values), np.nan), np.flatnonzero(np.isfinite(smallest))
+def _units(rows: sparse.csr_matrix) -> np.ndarray:
+    # zeros are multiples of every unit, so they are not looked at
+    values, row = np.expm1(rows.data, dtype=np.float64), np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    smallest = np.full(rows.shape[0], np.inf)
+    np.minimum.at(smallest, row[values > 0], values[values > 0])
+    units, left = np.full(rows.shape[0], np.nan), np.isfinite(smallest)
     # the largest unit comes first, because most cells have a gene with a single count
     for divisor in (1, 2, 3, 4):
-        if not len(left):
+        values, row = values[left[row]], row[left[row]]
+        if not len(row):
             break
-        unit = smallest[left] / divisor
-        multiples = values[left] / unit[:, None]
+        unit = smallest / divisor
+        multiples = values / unit[row]
         # rounding of float32 logs grows with the multiple
         tolerated = _TOLERANCE + 1e-5 * multiples
         with np.errstate(invalid="ignore"):
             off = np.abs(multiples - np.rint(multiples)) > tolerated
-        fits = off.mean(1) < 0.001 + 0.5 / values.shape[1]
-        units[left[fits]] = unit[fits]
-        left = left[~fits]
+        share = np.bincount(row, off, minlength=rows.shape[0]) / rows.shape[1]
+        fits = left & (share < 0.001 + 0.5 / rows.shape[1])
+        units[fits] = unit[fits]
+        left = left & ~fits
     return units
 
 

@@ -14,7 +14,7 @@ from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells.components import training_components
 from scperturbrl.data.evaluation.observed import Observed
 from scperturbrl.data.evaluation.population import Population, draw_population
-from scperturbrl.data.reference.baselines import BASELINES, TrainingEffects
+from scperturbrl.data.reference.baselines import BASELINES, DOSE_BASELINES, TrainingEffects
 from scperturbrl.metrics.ceiling import interpolated_duplicate, split_half
 from scperturbrl.metrics.compute import compute_metrics
 from scperturbrl.metrics.differential import welch_t
@@ -172,9 +172,15 @@ class Evaluation:
             projection=self.projection,
         )
 
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        """Baselines; doses matter where there is more than one."""
+        perturbed = self.cells.table[~self.cells.table["is_control"].to_numpy(dtype=bool)]
+        return (*BASELINES, *(DOSE_BASELINES if perturbed["dose"].nunique() > 1 else ()))
+
     def _baselines(self, condition: str) -> Iterator[Population]:
         control, mean = self._control(condition)
-        for name in BASELINES:
+        for name in self._names:
             effect = self.training.predict(self.cells, condition, name).astype(np.float32)
             yield Population(name, "baseline", control + effect, mean + effect)
 

@@ -16,6 +16,7 @@ from scperturbrl.metrics.baselines import (
     perturbed_mean_effect,
 )
 from scperturbrl.metrics.combination_ridge import combination_ridge_effect
+from scperturbrl.metrics.dose import interpolated_dose_effect, nearest_dose_effect
 from scperturbrl.metrics.ridge import ridge_effect
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ BASELINES = (
     "additive_ridge",
     "combination_ridge",
 )
+DOSE_BASELINES = {"nearest_dose": nearest_dose_effect, "interpolated_dose": interpolated_dose_effect}
+"""Further ones, where perturbations have doses."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class TrainingEffects:
         parts = cells.table.loc[condition, "parts"]
         if baseline == "control":
             return np.zeros(self.effects.shape[1], dtype=np.float32)
+        if baseline in DOSE_BASELINES:
+            return self._at_dose(cells, condition, baseline)
         chosen = self._same_context(cells, condition, parts)
         labels = cells.table.loc[self.conditions, "perturbation"].to_numpy()[chosen]
         effects = self.effects[chosen]
@@ -87,6 +92,21 @@ class TrainingEffects:
         of_parts, additivity = self._ridge(cells, baseline, chosen)
         seen = design.any(0)
         return (query[0, seen] @ of_parts) * (additivity if len(parts) > 1 else 1.0)
+
+    def _at_dose(self, cells: Cells, condition: str, baseline: str) -> np.ndarray:
+        """Effect ``(G,)`` of the same perturbation at other doses: in the same context if it was measured there, else elsewhere."""
+        known, query = cells.table.loc[self.conditions], cells.table.loc[condition]
+        same = (known["perturbation"] == query["perturbation"]).to_numpy()
+        inside = same & (self.groups == query["group"])
+        chosen = inside if inside.any() else np.ones(len(same), dtype=bool)
+        found = DOSE_BASELINES[baseline](
+            known["perturbation"].to_numpy()[chosen].tolist(),
+            self.effects[chosen],
+            doses_train=known["dose"].to_numpy(dtype=float)[chosen],
+            labels_query=[query["perturbation"]],
+            doses_query=[float(query["dose"])],
+        )
+        return np.asarray(found[0])
 
     def _designs(
         self, cells: Cells, chosen: np.ndarray, parts: tuple[str, ...]

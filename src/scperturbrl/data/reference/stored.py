@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from scperturbrl._core import keys
+from scperturbrl.data.cells.depth import Depths, at_depths
 from scperturbrl.data.cells.network import check_network, network_matrix
 from scperturbrl.data.reference.cross_fit import N_FOLDS, CrossFit
 from scperturbrl.data.reference.extras import Support
@@ -47,8 +48,11 @@ def needed(verifiers: Sequence[Verifier]) -> set[str]:
     return {name for verifier in verifiers for name in verifier.needs}
 
 
-def write_reference(adata: AnnData, cells: Cells, conditions: Sequence[str], params: dict[str, Any]) -> None:
-    """Fit the reference of the training cells and write it; see :func:`scperturbrl.pp.reference`."""
+def write_reference(
+    adata: AnnData, cells: Cells, conditions: Sequence[str], params: dict[str, Any], depths: Depths
+) -> None:
+    """Fit the reference of the training cells, at `depths`, and write it; see :func:`scperturbrl.pp.reference`."""
+    cells = at_depths(cells, depths)
     network, pathways = pathway_matrix(adata)
     use = cells.is_training()
     table = fit_reference(cells, use, conditions=conditions, network=network)
@@ -72,6 +76,7 @@ def write_reference(adata: AnnData, cells: Cells, conditions: Sequence[str], par
         "pathway_statistic": table.pathway_statistic,
         "pathway_scale": table.pathway_scale,
         "calibration": _calibration_frame(calibration, conditions, [verifier.name for verifier in verifiers]),
+        "depth": depths.to_uns(),
     }
 
 
@@ -86,12 +91,25 @@ def _write_regulons(
         adata.uns[keys.TF_RESPONSE] = pd.DataFrame(response, index=table.conditions, columns=factors)
 
 
+def reference_depths(adata: AnnData) -> Depths | None:
+    """The depths that the stored reference was made at; None if there is no reference, or one that does not say."""
+    record = adata.uns.get(keys.SETUP, {}).get("reference", {})
+    return Depths.from_uns(record["depth"]) if "depth" in record else None
+
+
+def at_reference_depth(adata: AnnData, cells: Cells) -> Cells:
+    """`cells` of `adata` at the depths that its reference was made at, which is what functions of this room expect."""
+    depths = reference_depths(adata)
+    return cells if depths is None else at_depths(cells, depths)
+
+
 def read_reference(
     adata: AnnData, cells: Cells, verifiers: Sequence[Verifier] = ()
 ) -> tuple[ReferenceTable, Reference]:
     """Read the stored reference as a table and as tensors.
 
-    What only some verifiers need is computed from the training cells if one of `verifiers` needs it.
+    What only some verifiers need is computed from the training cells if one of `verifiers` needs it. `cells` are those of
+    :func:`at_reference_depth`.
 
     Raises
     ------

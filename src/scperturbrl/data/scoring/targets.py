@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from scperturbrl._core.validate import check_log_normalised, check_obs_column, check_unique_names
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.cells.conditions import condition_table
+from scperturbrl.data.cells.other_depth import OtherCells
 from scperturbrl.data.cells.row_blocks import RowBlocks, row_matrix
 from scperturbrl.data.cells.setup import Setup, expression
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.cells.depth import Depths
 
 N_NAMED = 10
 
@@ -32,6 +34,8 @@ class ScoredCells:
     ----------
     matrix
         ``(n, G)`` log-normalised, sparse or dense.
+    names
+        ``(n,)`` names of the cells.
     conditions
         ``(n,)`` name of the condition of each.
     table
@@ -45,6 +49,7 @@ class ScoredCells:
     """
 
     matrix: Any
+    names: pd.Index
     conditions: np.ndarray
     table: pd.DataFrame
     is_control: np.ndarray
@@ -59,7 +64,8 @@ class ScoredCells:
             values = row_matrix(adata, expression(adata, layer), longest=cells.chunk)
         check_log_normalised(values, where=f"`layers[{layer!r}]`" if layer else "the expression")
         control = cells.table["is_control"].to_numpy()[cells.codes]
-        return cls(values, cells.table.index.to_numpy()[cells.codes], cells.table, control, layer is None, cells.chunk)
+        names = cells.table.index.to_numpy()[cells.codes]
+        return cls(values, cells.names, names, cells.table, control, layer is None, cells.chunk)
 
     @classmethod
     def of_other(cls, other: AnnData, reference: AnnData, layer: str | None, *, chunk: int = 4096) -> ScoredCells:
@@ -87,7 +93,22 @@ class ScoredCells:
         genes = _match_genes(other, reference)
         matrix = values.take(genes) if isinstance(values, RowBlocks) else values[:, genes]
         control = table["is_control"].to_numpy()[codes]
-        return cls(matrix, table.index.to_numpy()[codes], table, control, observed=False, chunk=chunk)
+        names = table.index.to_numpy()[codes]
+        return cls(matrix, other.obs_names, names, table, control, observed=False, chunk=chunk)
+
+    def at_depths(self, depths: Depths) -> tuple[ScoredCells, np.ndarray, bool]:
+        """The same at the depths of a reference: cells of conditions that are deeper are thinned.
+
+        Also the names of the thinned conditions, and whether counts could be read off the cells. Measured cells were brought
+        to these depths before.
+        """
+        if self.observed or not depths.readable:
+            return self, depths.thinned(), True
+        perturbed = self.table[~self.table["is_control"].to_numpy(dtype=bool)]
+        wanted = {str(name): depths.target_of(str(name), str(row)) for name, row in perturbed["group"].items()}
+        others = OtherCells.read(self.matrix, self.names, self.conditions, conditions=set(wanted), chunk=self.chunk)
+        matrix, thinned = others.at_most(wanted)
+        return replace(self, matrix=matrix), thinned, not wanted or len(others.depth) > 0
 
     def block(self, index: np.ndarray) -> np.ndarray:
         """Dense float32 rows at `index`."""

@@ -1,0 +1,176 @@
+"""The models that are evaluated: generators, and cells that somebody predicted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scperturbrl._core.random import numpy_rng
+from scperturbrl._core.validate import check_log_normalised, near_matches
+from scperturbrl.data.cells.conditions import condition_table
+from scperturbrl.data.cells.depth import read_units
+from scperturbrl.data.cells.other_depth import OtherCells
+from scperturbrl.data.cells.row_blocks import row_matrix
+from scperturbrl.data.cells.setup import expression
+from scperturbrl.data.evaluation.evaluation import CEILING, DUPLICATE
+from scperturbrl.data.evaluation.population import Population, draw_population
+from scperturbrl.data.generator.generation import draw_controls, generate_cells
+from scperturbrl.data.generator.latents import control_units
+from scperturbrl.data.generator.stored import check_genes
+from scperturbrl.data.reference.baselines import BASELINES, DOSE_BASELINES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import torch
+    from anndata import AnnData
+
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.cells.depth import Depths
+    from scperturbrl.data.cells.setup import Setup
+    from scperturbrl.data.generator.stored import StoredGenerator
+
+_DEPTH_STREAM = 61
+
+
+def read_prediction(name: str, other: AnnData, cells: Cells, setup: Setup, conditions: Sequence[str]) -> OtherCells:
+    """An AnnData of predicted cells.
+
+    Raises
+    ------
+    KeyError
+        If it lacks a declared column, or cells of one of `conditions`.
+    ValueError
+        If it has other genes, or is not log-normalised.
+    """
+    check_genes(list(cells.genes), other.var_names)
+    matrix = row_matrix(other, expression(other, None), longest=cells.chunk)
+    check_log_normalised(matrix, where=f"`predictions[{name!r}].X`")
+    table, codes = condition_table(other, setup)
+    for condition in conditions:
+        if condition not in table.index:
+            msg = f"`predictions[{name!r}]` has no cells of condition {condition!r}.{near_matches(condition, table.index)}"
+            raise KeyError(msg)
+    labels = table.index.to_numpy()[codes]
+    return OtherCells.read(matrix, other.obs_names, labels, conditions=set(conditions), chunk=cells.chunk)
+
+
+def read_layer(adata: AnnData, layer: str, cells: Cells, conditions: Sequence[str]) -> OtherCells:
+    """A layer of predicted cells.
+
+    Raises
+    ------
+    KeyError
+        If there is no such layer.
+    ValueError
+        If it is not log-normalised.
+    """
+    matrix = row_matrix(adata, expression(adata, layer), longest=cells.chunk)
+    check_log_normalised(matrix, where=f"`layers[{layer!r}]`")
+    labels = cells.table.index.to_numpy()[cells.codes]
+    return OtherCells.read(matrix, cells.names, labels, conditions=set(conditions), chunk=cells.chunk)
+
+
+def check_model_names(generators: Sequence[str], layers: Sequence[str], predictions: Sequence[str]) -> None:
+    """Refuse two models of one name, because their rows of the table could not be told apart.
+
+    Raises
+    ------
+    ValueError
+        If a generator, layer or prediction is called like another one, or like a baseline or ceiling.
+    """
+    taken = dict.fromkeys((*BASELINES, *DOSE_BASELINES), "a baseline")
+    taken |= {CEILING: "a ceiling", DUPLICATE: "a ceiling"}
+    remedy = {
+        "generator": "Fit it with another `key_added`, or leave it out of `keys`.",
+        "layer": "Move it to a layer of another name, or leave the generator of that name out of `keys`.",
+        "prediction": "Give it another name in `predictions`.",
+    }
+    for kind, names in (("generator", generators), ("layer", layers), ("prediction", predictions)):
+        for name in names:
+            if name in taken:
+                msg = f"The {kind} {name!r} has the name of {taken[name]}. {remedy[kind]}"
+                raise ValueError(msg)
+            taken[name] = f"another {kind}" if kind == "layer" else f"a {kind}"
+        taken |= dict.fromkeys(names, f"a {kind}")
+
+
+@dataclass
+class Models:
+    """Makes the populations of one condition after another.
+
+    Attributes
+    ----------
+    cells
+        Expression and conditions, as measured.
+    generators
+        Name to generator. They start from the measured control cells.
+    others
+        Name to predicted cells.
+    depths
+        What everything is compared at; None to leave all cells as they are.
+    n_cells, max_cells, seed, device
+        Cells that are generated, and cap of those that are compared.
+    """
+
+    cells: Cells
+    generators: Mapping[str, StoredGenerator]
+    others: Mapping[str, OtherCells]
+    depths: Depths | None
+    n_cells: int
+    max_cells: int
+    seed: int
+    device: torch.device
+
+    def predict(self, condition: str) -> Iterator[Population]:
+        """The population of each model."""
+        cap: dict[str, Any] = {"max_cells": self.max_cells, "seed": self.seed}
+        table, n = self.cells.table.loc[[condition]], self.n_cells
+        for key, stored in self.generators.items():
+            controls = draw_controls(self.cells, [str(table["group"].iloc[0])] * n, None, seed=self.seed)
+            made = generate_cells(
+                stored,
+                self.cells,
+                table,
+                np.zeros(n, dtype=int),
+                controls,
+                unit=self.units(condition, controls),
+                seed=self.seed,
+                device=self.device,
+            )
+            yield draw_population(key, "generator", self.cells, np.arange(n), matrix=made, **cap)
+        for name, matrix in self._matrices.items():
+            found = np.flatnonzero(self.others[name].labels == condition)
+            yield draw_population(name, "prediction", self.cells, found, matrix=matrix, **cap)
+
+    def units(self, condition: str, controls: np.ndarray) -> np.ndarray | None:
+        """Value of one count in each of the cells to be generated from `controls` ``(n,)``: that of observed cells.
+
+        Where the condition is as deep as its controls the depth of a cell is that of its control cell.
+        """
+        if self.depths is None or not np.isfinite(self.depths.table.loc[condition, "depth"]):
+            return None
+        row = int(self.cells.table.index.get_loc(condition))
+        of_both = self.depths.table.iloc[[row, self.cells.control_row(row)]]
+        if not of_both["differs"].any() and (of_both["factor"] == 1).all():
+            return control_units(self.cells, controls)
+        rows = np.flatnonzero(self.cells.codes == row)
+        unit, _ = read_units(self.cells.expression, rows, chunk=self.cells.chunk)
+        unit = unit[np.isfinite(unit)] / float(of_both["factor"].iloc[0])
+        rng = numpy_rng(self.seed, _DEPTH_STREAM, row)
+        rounds = [rng.permutation(unit) for _ in range(-(-len(controls) // len(unit)))]
+        return np.concatenate(rounds)[: len(controls)]
+
+    @cached_property
+    def _matrices(self) -> dict[str, Any]:
+        """Predicted cells, thinned where they are deeper than what they are compared with."""
+        if self.depths is None:
+            return {name: other.matrix for name, other in self.others.items()}
+        groups, depths = self.cells.table["group"], self.depths
+        return {
+            name: other.at_most({one: depths.target_of(one, str(groups[one])) for one in other.depth.index})[0]
+            for name, other in self.others.items()
+        }
