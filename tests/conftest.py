@@ -278,13 +278,17 @@ def trained_world():
     cells = latent_cells(300, rng)
     settings = FitSettings(n_steps=300, learning_rate=4e-3, ema_decay=0.99, validate_every=300, progress=False)
     fit_flow(generator, cells, None, conditions([1, 2, 3]), settings)
-    pool = ControlPool(cells.control, torch.full((200,), 0.02), torch.zeros(C, dtype=torch.long), torch.full((C,), 200))
+    pool = ControlPool(
+        cells.control, torch.full((200,), 0.02), torch.zeros(C, dtype=torch.long), torch.full((C,), 200), torch.ones(C)
+    )
     real = cells.latent.view(C, 300, D).clone()
     real[1, 250:] = torch.nan
     task = Task(conditions([1, 2, 3]), pool, real)
     verifier = coordinate(0, generator.space.components)
     reward = Reward([verifier], reference(), calibration(), torch.ones(1))
-    validation = Task(conditions([1]), ControlPool(pool.latent, pool.unit, pool.start[:1], pool.count[:1]), real[:1])
+    validation = Task(
+        conditions([1]), ControlPool(pool.latent, pool.unit, pool.start[:1], pool.count[:1], pool.depth[:1]), real[:1]
+    )
     return World(generator.eval(), task, reward, validation)
 
 

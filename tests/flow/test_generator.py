@@ -55,15 +55,6 @@ def test_arrays_round_trip(make_generator, generate):
     assert equal(generate(30, model=generator), generate(30, model=again))
 
 
-def test_weights_that_older_versions_had_are_left_out(make_generator):
-    generator = make_generator()
-    weights = generator.to_arrays() | {"linear.left_out": np.zeros(3, dtype=np.float32)}
-    del weights["linear.additivity"]
-    again = Generator.from_arrays(generator.architecture_dict(), weights)
-    assert "linear.left_out" not in again.to_arrays()
-    assert (again.linear.additivity == 1).all()
-
-
 def test_arrays_are_copies(make_generator):
     generator = make_generator()
     arrays = generator.to_arrays()
@@ -166,10 +157,10 @@ def test_only_the_last_step_carries_a_gradient(make_generator, make_batch):
 
 def test_the_rate_has_the_residual_of_the_condition(make_generator, make_batch):
     generator, batch = make_generator(), make_batch([(1,), (2, 3)])
-    latent, index, unit = torch.randn(3, 3), torch.tensor([1, 0, 1]), torch.ones(3)
+    latent, index = torch.randn(3, 3), torch.tensor([1, 0, 1])
     residual = generator.observation.residual[batch.tokens].sum(1)
-    expected = generator.observation.log_rate(latent, unit) + residual[index]
-    torch.testing.assert_close(generator.log_rate(latent, batch, index, unit), expected)
+    expected = generator.observation.log_rate(latent) + residual[index]
+    torch.testing.assert_close(generator.log_rate(latent, batch, index), expected)
 
 
 def test_it_shows_sizes_instead_of_layers():

@@ -28,6 +28,8 @@ class Architecture:
         Of the sampler.
     n_groups
         Control groups with training conditions, for the linear part.
+    n_conditions
+        Conditions that were trained on, whose means are kept.
     source
         Where the flow starts, see :mod:`scperturbrl.flow.source`.
     total
@@ -56,6 +58,7 @@ class Architecture:
     n_steps: int = 5
     solver: str = "midpoint"
     n_groups: int = 0
+    n_conditions: int = 0
     source: str = "gaussian"
     total: float = 0.0
     n_responses: int = 0

@@ -70,7 +70,13 @@ class Generator(nn.Module):
         self.velocity = _velocity(a)
         self.observation = _observation(a)
         self.linear = LinearPart(
-            a.n_groups, a.n_tokens, a.n_latent, a.n_features, n_genes=a.n_genes, n_responses=a.n_responses
+            a.n_groups,
+            a.n_tokens,
+            a.n_latent,
+            a.n_features,
+            n_genes=a.n_genes,
+            n_responses=a.n_responses,
+            n_conditions=a.n_conditions,
         )
 
     def __repr__(self) -> str:
@@ -134,11 +140,11 @@ class Generator(nn.Module):
             field = lambda x, t: self.velocity(x, t[:1], control, code, total, index=index)
         return integrate(field, x, n_steps=self.architecture.n_steps, solver=self.architecture.solver, steps=steps)
 
-    def log_rate(self, latent: Tensor, conditions: ConditionBatch, index: Tensor, unit: Tensor) -> Tensor:
-        """Log rate ``(n, G)`` of latent cells with count units `unit` ``(n,)``, shifted as their conditions say, in normalised units."""
+    def log_rate(self, latent: Tensor, conditions: ConditionBatch, index: Tensor) -> Tensor:
+        """Log rate ``(n, G)`` of latent cells, shifted as their conditions say, in normalised units."""
         shifted = latent + conditions.shift[index]
         residual = self.linear.with_own_genes(self.observation.condition_residual(conditions.tokens), conditions)
-        return self.observation.log_rate(shifted, unit, residual[index])
+        return self.observation.log_rate(shifted, residual[index])
 
     def generate(
         self, control: Tensor, unit: Tensor, conditions: ConditionBatch, index: Tensor, *, seed: int
@@ -206,8 +212,7 @@ class Generator(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         own = index.to(self.device)
         latent = self.sample_latent(self.space.encode(control.to(self.device)), conditions, own, rng)
-        unit = unit.to(self.device)
-        drawn = self.observation.sample(self.log_rate(latent, conditions, own, unit), unit, rng)
+        drawn = self.observation.sample(self.log_rate(latent, conditions, own), unit.to(self.device), rng)
         return drawn[0].cpu(), drawn[1].cpu()
 
     def to_arrays(self) -> dict[str, np.ndarray]:

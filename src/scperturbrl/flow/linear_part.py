@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 PRIOR, MOST = 0.25, 0.5
 
 
+# values that effects in single contexts may take; with more, a new context gets the mean over all contexts
+MOST_VALUES = 20_000_000
+
+
 class LinearPart(nn.Module):
     """Coefficients of the additive model, and how far generated means are moved towards its predictions.
 
@@ -53,8 +57,21 @@ class LinearPart(nn.Module):
         ``(n_groups + 1,)`` 1 where that map is fitted.
     map_error
         ``(n_groups + 1,)`` squared latent error of the map for a perturbation that it was not fitted to.
+    map_r2
+        ``(n_groups + 1,)`` share of the squared effects of such perturbations that the map explains.
+    trained_shift
+        ``(n_conditions, d)`` what is added to the latent cells of each trained condition, in their stored order, so that generated cells
+        have the mean of the training cells.
     own_gene
         What a perturbation at amount 1 usually does to the log rate of the gene that it targets.
+    context_control
+        ``(K, G)`` mean control profile of each of K control groups, ``n_groups`` where there are several and their effects are not too
+        many values, else 0.
+    context_effect
+        ``(K, P + 1, G)`` mean effect of each perturbation in each of them, NaN where it was not measured.
+    context_line
+        ``(4,)`` width, scale (0 differences, 1 log ratios), share and error of the line that carries effects to a new context, see
+        :class:`~scperturbrl.metrics.ContextLine`.
     """
 
     coefficients: Tensor
@@ -68,7 +85,12 @@ class LinearPart(nn.Module):
     from_features: Tensor
     mapped: Tensor
     map_error: Tensor
+    map_r2: Tensor
     own_gene: Tensor
+    trained_shift: Tensor
+    context_control: Tensor
+    context_effect: Tensor
+    context_line: Tensor
 
     def __init__(
         self,
@@ -79,6 +101,7 @@ class LinearPart(nn.Module):
         *,
         n_genes: int = 0,
         n_responses: int = 0,
+        n_conditions: int = 0,
     ) -> None:
         super().__init__()
         self.n_responses = n_responses
@@ -93,7 +116,14 @@ class LinearPart(nn.Module):
         self.register_buffer("from_features", torch.zeros(n_groups + 1, 1 + (n_responses or n_features), n_latent))
         self.register_buffer("mapped", torch.zeros(n_groups + 1))
         self.register_buffer("map_error", torch.zeros(n_groups + 1))
+        self.register_buffer("trained_shift", torch.zeros(n_conditions, n_latent))
+        self.register_buffer("map_r2", torch.zeros(n_groups + 1))
         self.register_buffer("own_gene", torch.tensor(0.0))
+        several = n_groups > 1 and n_groups * (n_tokens + 1) * n_genes <= MOST_VALUES
+        n_contexts = n_groups if several else 0
+        self.register_buffer("context_control", torch.zeros(n_contexts, n_genes))
+        self.register_buffer("context_effect", torch.zeros(n_contexts, n_tokens + 1, n_genes))
+        self.register_buffer("context_line", torch.zeros(4))
 
     def amount(self, dose: Tensor) -> Tensor:
         """How much of a perturbation a dose is: ``log1p(dose) / log1p(full_dose)``, or 1 without a dose."""

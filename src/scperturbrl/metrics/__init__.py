@@ -18,6 +18,7 @@ _MODULES = {
     "ceiling": ["interpolated_duplicate", "scaled_score", "split_half"],
     "combination_ridge": ["CombinationRidgeEffect", "combination_ridge_effect"],
     "compute": ["compute_metrics"],
+    "context_line": ["ContextLine", "fit_context_line"],
     "differential": ["WelchTest", "de_overlap", "de_spearman", "direction_match", "top_genes", "welch_t"],
     "discrimination": ["discrimination_score"],
     "distribution": ["classifier_auroc", "energy_distance", "mean_pairwise_distance", "mmd_rbf"],

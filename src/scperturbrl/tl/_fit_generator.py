@@ -21,6 +21,7 @@ from scperturbrl.data.generator.initial import Sizes, new_generator
 from scperturbrl.data.generator.latents import (
     suitable_source,
 )
+from scperturbrl.data.generator.level import set_means
 from scperturbrl.data.generator.linear import fit_recentring
 from scperturbrl.data.generator.stored import (
     read_generator,
@@ -240,6 +241,7 @@ def fit_generator(
         where: dict[str, Any] = {"device": own, "progress": progress}
         stored = parent or new_generator(cells, setup, sizes, embeddings, prior, kind, seed, **where)
         result = train_generator(stored, cells, settings, torch_device, file=file)
+        set_means(stored, cells, seed=seed)
         if stored.params["prior"] == "linear":
             fit_recentring(stored, cells, seed=seed, device=torch_device)
     stored.params |= {"parent": init_from or "", "method": "fit_generator", **_plain(settings), **_outcome(result)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import sparse
@@ -28,6 +28,7 @@ def generate(
     *,
     key: str = keys.GENERATOR,
     key_added: str | None = None,
+    library_size: Literal["condition", "control"] | float = "condition",
     device: str | torch.device = "auto",
     seed: Seed = 0,
     modality: str | None = None,
@@ -45,6 +46,10 @@ def generate(
         Which generator.
     key_added
         Name of the results; `key` by default.
+    library_size
+        Depth of the generated cells. ``"condition"``: that of the training cells of the condition; of a condition without any
+        the control cells' depth, times the ratio that trained conditions with the same perturbation, or else all, show. ``"control"``: that of
+        the control cells. A number: so many counts a cell.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     seed
@@ -66,7 +71,7 @@ def generate(
     KeyError
         If there is no such generator.
     ValueError
-        If a covariate combination has no control cells.
+        If a covariate combination has no control cells, or `library_size` is none.
 
     Examples
     --------
@@ -90,7 +95,14 @@ def generate(
     batches = None if cells.batch is None else cells.batch[perturbed].tolist()
     controls = draw_controls(cells, groups, batches, seed=seed)
     made = generate_cells(
-        stored, cells, cells.table, cells.codes[perturbed], controls, seed=seed, device=resolve_device(device)
+        stored,
+        cells,
+        cells.table,
+        cells.codes[perturbed],
+        controls,
+        library_size=library_size,
+        seed=seed,
+        device=resolve_device(device),
     )
     layer = _in_place_of(cells.whole("`tl.generate`"), perturbed, made)
     source = cells.names.to_numpy().astype(object)

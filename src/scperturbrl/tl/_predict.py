@@ -39,6 +39,7 @@ def predict(
     covariates: Mapping[str, str] | None = None,
     dose: float | None = None,
     output: Literal["log", "counts"] = "log",
+    library_size: Literal["condition", "control"] | float = "condition",
     as_mudata: bool = False,
     device: str | torch.device = "auto",
     seed: Seed = 0,
@@ -62,7 +63,11 @@ def predict(
     dose
         Dose of the perturbation, in the unit of the dose column.
     output
-        What ``X`` holds: ``"log"`` (log1p-normalised) or ``"counts"`` (whole counts at the control cells' depth).
+        What ``X`` holds: ``"log"`` (log1p-normalised) or ``"counts"`` (whole counts).
+    library_size
+        Depth of the generated cells. ``"condition"``: that of the training cells of the condition; of a condition without any
+        the control cells' depth, times the ratio that trained conditions with the same perturbation, or else all, show. ``"control"``: that of
+        the control cells. A number: so many counts a cell.
     as_mudata
         Return a MuData with the observed cells too and the pathway activity of every cell. Needs `output` ``"log"`` and a
         pathway network.
@@ -128,7 +133,9 @@ def predict(
     codes = np.repeat(np.arange(len(table)), n_cells)
     controls = draw_controls(cells, table["group"].to_numpy()[codes].tolist(), None, seed=seed)
     own = resolve_device(device)
-    made = generate_cells(stored, cells, table, codes, controls, output=output, seed=seed, device=own)
+    made = generate_cells(
+        stored, cells, table, codes, controls, output=output, library_size=library_size, seed=seed, device=own
+    )
     new = ad.AnnData(
         made,
         obs=_observations(adata, setup, table, codes, controls, key),

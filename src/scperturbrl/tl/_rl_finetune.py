@@ -19,6 +19,7 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.network import network_hash
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.identity import cells_identity, reward_identity, weights_hash
+from scperturbrl.data.generator.level import set_trained_means
 from scperturbrl.data.generator.linear import fit_recentring
 from scperturbrl.data.generator.stored import read_generator, write_generator
 from scperturbrl.data.reference.guess_table import METHODS
@@ -212,6 +213,7 @@ def rl_finetune(
         reward, trust = build_reward(adata, shown, chosen, weights, calibrate=calibrate, guess=pseudo_references)
         check_gradients(update_rule, reward)
         result = _run(stored, (cells, shown), reward, settings, torch_device, file)
+        set_trained_means(stored, cells, seed=settings.seed)
         if stored.params["prior"] == "linear":
             fit_recentring(stored, cells, seed=settings.seed, device=torch_device)
     stored.params |= {

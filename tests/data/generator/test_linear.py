@@ -10,6 +10,7 @@ from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.linear import fit_recentring, linear_weights, magnitudes, recentred
 from scperturbrl.data.generator.means import linear_effects, predicted_means
 from scperturbrl.data.generator.stored import read_generator
+from scperturbrl.data.generator.trained_shift import trained_shifts
 from scperturbrl.data.reference.baselines import TrainingEffects
 
 
@@ -42,13 +43,16 @@ def test_the_linear_part_is_the_combination_ridge_of_the_baselines(world):
     torch.testing.assert_close(found, expected, rtol=0.1, atol=0.1 * float(expected.abs().max()))
 
 
-def test_only_conditions_that_were_not_trained_on_are_shifted(world):
+def test_conditions_that_were_not_trained_on_go_towards_the_line_and_the_others_to_their_own_mean(world):
     stored, cells = world
     weight = linear_weights(stored, cells.table)
     held_out = set(cells.conditions("test")) | set(cells.conditions("validation"))
     assert set(cells.table.index[weight > 0]) == held_out
     shift = recentred(stored, cells, cells.table, seed=0).shift
-    assert (shift.abs().sum(1) > 0).tolist() == (weight > 0).tolist()
+    trained = cells.table.index.isin(cells.conditions("train"))
+    torch.testing.assert_close(shift[trained], trained_shifts(stored, cells.table)[trained])
+    assert (shift[weight > 0].abs().sum(1) > 0).all()
+    assert not shift[cells.table["is_control"].to_numpy()].any()
 
 
 def test_generated_means_land_the_chosen_share_of_the_way(world):
@@ -99,7 +103,7 @@ def test_the_more_combinations_fall_short_of_their_sum_the_more_the_straight_lin
     stored.generator.linear.additivity.fill_(additivity)
     fit_recentring(stored, cells, seed=0)
     assert asked[0] == pytest.approx({"prior": most - 0.25 if most < 1 else 1.0, "most": most})
-    assert asked[1] == {"prior": 0.5, "most": 1.0}
+    assert asked[1] == {"prior": 1.0, "most": 1.0}
 
 
 def test_the_straight_line_decides_at_most_half_of_what_is_no_combination(world):

@@ -53,7 +53,7 @@ def fit(noisy, n_rounds):
 
 def variance_ratio(noisy, generator, factor):
     space, _, unit, latent, codes, _ = noisy
-    rate = generator.observation.log_rate(shrink(latent, codes, factor), unit)
+    rate = generator.observation.log_rate(shrink(latent, codes, factor))
     cells, _ = generator.observation.sample(rate, unit, torch_rng(9))
     within = [
         np.mean([values[codes.numpy() == c].var(0) for c in range(C)], axis=0)

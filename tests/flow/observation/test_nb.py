@@ -88,15 +88,11 @@ def test_the_rate_is_log_linear_up_to_its_bound():
     observation.intercept.copy_(torch.tensor([0.0, 1.0, 2.0, 3.0]))
     observation.loading.copy_(torch.arange(8.0).view(2, 4))
     latent, residual = torch.tensor([[1.0, 0.0], [0.5, -1.0]]), torch.tensor([[0.1] * 4, [0.0] * 4])
-    observation.depth_slope.copy_(torch.tensor([0.0, 0.2, -0.2, 0.0]))
-    observation.log_unit.fill_(0.5)
-    unit = torch.tensor([1.0, 3.0])
     expected = observation.intercept.numpy() + latent.numpy() @ observation.loading.numpy() + residual.numpy()
-    expected += (np.log([1.0, 3.0]) - 0.5)[:, None] * observation.depth_slope.numpy()
-    np.testing.assert_allclose(observation.log_rate(latent, unit, residual), expected, rtol=1e-6)
+    np.testing.assert_allclose(observation.log_rate(latent, residual), expected, rtol=1e-6)
     observation.max_log_rate.fill_(0.6)
-    np.testing.assert_allclose(observation.log_rate(latent, unit, residual), np.minimum(expected, 0.6), rtol=1e-6)
-    assert (observation.log_rate(latent + 100, unit) <= 0.6).all()
+    np.testing.assert_allclose(observation.log_rate(latent, residual), np.minimum(expected, 0.6), rtol=1e-6)
+    assert (observation.log_rate(latent + 100) <= 0.6).all()
 
 
 def test_residuals_of_parts_add_and_token_0_has_none():
@@ -111,7 +107,7 @@ def test_cells_with_a_total_have_it_and_rates_add_up_to_it():
     observation = NegativeBinomialObservation(4, 2, 1, total=100.0)
     observation.log_theta.copy_(torch.tensor(THETA).log())
     observation.intercept.copy_(torch.tensor([0.0, 1.0, 2.0, 3.0]))
-    log_rate = observation.log_rate(torch.zeros(50, 2), torch.full((50,), 0.5))
+    log_rate = observation.log_rate(torch.zeros(50, 2))
     torch.testing.assert_close(log_rate.exp().sum(1), torch.full((50,), 100.0))
     cells, counts = observation.sample(log_rate, torch.full((50,), 0.5), torch_rng(0))
     drawn = counts.sum(1) > 0

@@ -19,10 +19,13 @@ def test_control_cells_come_from_the_run_of_the_condition():
         unit=torch.arange(10.0) / 10,
         start=torch.tensor([0, 3, 9]),
         count=torch.tensor([3, 6, 1]),
+        depth=torch.tensor([1.0, 2.0, 1.0]),
     ).to("cpu")
     latent, unit = pool.draw(torch.tensor([1, 2, 0]), 300, torch_rng(0))
     assert latent.shape == (900, 1)
-    np.testing.assert_allclose(unit, latent[:, 0] / 10)
+    # deeper cells have smaller units
+    depth = np.repeat([2.0, 1.0, 1.0], 300)
+    np.testing.assert_allclose(unit, latent[:, 0].numpy() / 10 / depth, rtol=1e-6)
     groups = [set(part.long().flatten().tolist()) for part in latent.split(300)]
     assert groups == [set(range(3, 9)), {9}, {0, 1, 2}]
 

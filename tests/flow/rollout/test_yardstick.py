@@ -49,7 +49,11 @@ def test_a_condition_without_effect_does_not_divide_by_zero(world):
 def test_at_most_24_conditions_from_first_to_last_are_looked_at(world, count):
     conditions = world.task.conditions.select(torch.zeros(count, dtype=torch.long))
     pool = ControlPool(
-        world.task.pool.latent, world.task.pool.unit, torch.zeros(count).long(), torch.full((count,), 200)
+        world.task.pool.latent,
+        world.task.pool.unit,
+        torch.zeros(count).long(),
+        torch.full((count,), 200),
+        torch.ones(count),
     )
     index = Yardstick(
         replace(world.task, conditions=conditions, pool=pool, real=world.task.real[:1].expand(count, -1, -1))

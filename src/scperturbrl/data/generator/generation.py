@@ -15,7 +15,8 @@ from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_number
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.cells.conditions import condition_record, parse_perturbation
-from scperturbrl.data.generator.latents import Controls, control_units
+from scperturbrl.data.generator.depth import generated_units
+from scperturbrl.data.generator.latents import Controls
 from scperturbrl.data.generator.linear import recentred
 
 if TYPE_CHECKING:
@@ -52,13 +53,14 @@ def generate_cells(
     *,
     output: Literal["log", "counts"] = "log",
     unit: np.ndarray | None = None,
+    library_size: str | float = "condition",
     seed: int,
     device: torch.device,
 ) -> sparse.csr_matrix:
     """Generate one cell for every row of `codes` (into `table`) from the control cells at `controls`.
 
     `unit` ``(n,)`` is the normalised value of one count in each generated cell (the larger, the shallower the cell); by
-    default that of its control cell.
+    default `library_size` decides, see :func:`scperturbrl.data.generator.depth.generated_units`.
 
     Returns
     -------
@@ -67,7 +69,7 @@ def generate_cells(
     with one_thread(device):
         conditions = recentred(stored, cells, table, seed=seed, device=device)
         generator = stored.generator.to(device)
-        own = control_units(cells, controls) if unit is None else unit
+        own = generated_units(stored, cells, table, codes, controls, library_size) if unit is None else unit
         blocks = generator.blocks(
             _control_cells(cells, controls),
             torch.as_tensor(own, dtype=torch.float32),

@@ -10,6 +10,7 @@ import torch
 
 from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells.cells import dense
+from scperturbrl.data.generator.depth import with_ratios
 from scperturbrl.data.generator.latents import common_total, control_units, count_blocks, encode_rows, minibatch_pool
 from scperturbrl.data.generator.linear import fit_linear_part
 from scperturbrl.data.generator.scvi_training import N_HIDDEN
@@ -71,6 +72,7 @@ def new_generator(
                 n_features=features.shape[1],
                 n_covariate_values=tuple(len(values) for values in vocabulary.covariate_values),
                 n_groups=len(vocabulary.groups),
+                n_conditions=int((training & ~cells.table["is_control"].to_numpy(dtype=bool)).sum()),
                 width=sizes.width,
                 n_blocks=sizes.n_blocks,
                 source=source,
@@ -99,7 +101,7 @@ def new_generator(
             "source": source,
         },
         history=pd.DataFrame(),
-        conditions=condition_frame(cells.table, split, vocabulary),
+        conditions=with_ratios(condition_frame(cells.table, split, vocabulary), cells),
         genes=[str(gene) for gene in cells.genes],
     )
     fit_linear_part(stored, cells)

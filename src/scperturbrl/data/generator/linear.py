@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 from scperturbrl._core import keys
+from scperturbrl.data.cells.depth import equal_depth
+from scperturbrl.data.generator.contexts import fit_contexts, is_new_context
 from scperturbrl.data.generator.latents import Controls, encode_rows
 from scperturbrl.data.generator.means import linear_effects, predicted_means
+from scperturbrl.data.generator.trained_shift import trained_shifts
 from scperturbrl.data.generator.unseen import fit_own_gene, fit_unseen, own_genes
 from scperturbrl.data.reference.statistics import fit_reference
 from scperturbrl.flow.linear_part import MOST, PRIOR, effect_magnitude, recentring_weight
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
 
 MIN_CELLS = 10
 # of a perturbation that it never saw the flow knows no more than the straight line, so this may take over
-UNSEEN = {"prior": 0.5, "most": 1.0}
+UNSEEN = {"prior": 1.0, "most": 1.0}
+# of a new context the flow sees control cells and the line their mean; both err, and not in the same way
+CONTEXT = {"prior": 0.5, "most": 1.0}
 
 
 def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
@@ -43,7 +48,9 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
         # an effect needs them, and here it can be said which are missing
         controls.run(str(group))
     empty = np.zeros((len(cells.genes), 0), dtype=np.float32)
-    effects = fit_reference(cells, cells.is_training(), conditions=names, network=empty).mean_effect
+    level = equal_depth(cells, cells.is_training())
+    reference = fit_reference(level, cells.is_training(), conditions=names, network=empty)
+    effects = reference.mean_effect
     table = cells.table.loc[names]
     latent = generator.space.project(torch.as_tensor(effects, dtype=torch.float32))
     linear.full_dose.fill_(max(float(table["dose"].max()), 1e-6) if (table["dose"] > 0).any() else 1.0)
@@ -54,6 +61,7 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
         chosen = np.flatnonzero(groups == group) if group else np.arange(len(table))
         if len(chosen):
             _fit_group(linear, group, design[chosen], latent.numpy()[chosen])
+    fit_contexts(stored, reference, table)
     fit_unseen(stored, effects, table["parts"], design, groups)
     fit_own_gene(stored, cells)
 
@@ -108,6 +116,8 @@ def _limits(stored: StoredGenerator, table: pd.DataFrame, combined: Tensor) -> d
 
     That combinations fall short of the sum of their parts, the straight line is told by all of them at once; the flow must learn it from each.
     """
+    if is_new_context(stored, table).any():
+        return CONTEXT
     linear, vocabulary = stored.generator.linear, stored.vocabulary
     additivity = linear.additivity[linear.rows(vocabulary.batch(table), vocabulary.group_codes(table))]
     short = 1 - float(torch.where(combined, additivity, 1.0).mean()) if len(table) else 0.0
@@ -130,9 +140,9 @@ def recentred(
     batch = stored.vocabulary.batch(table)
     weight, magnitude = linear_weights(stored, table), magnitudes(stored, table)
     moves, new = (weight > 0) | (magnitude < 1), _has_unseen(stored, table)
+    shift = trained_shifts(stored, table)
     if not moves.any():
-        return batch
-    shift = torch.zeros(len(table), stored.generator.space.dim)
+        return replace(batch, shift=shift) if shift.any() else batch
     # apart, so that what else is asked for does not change the random numbers of the first
     for kind in (~new, new):
         moved = np.flatnonzero(moves & kind)
@@ -148,7 +158,8 @@ def recentred(
 def linear_weights(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     """Share ``(C,)`` of the linear part in the mean of each condition of `table`; 0 for trained and for unknown ones."""
     linear = stored.generator.linear
-    known = np.where(_is_combination(table), float(linear.weight), min(float(linear.weight), MOST))
+    open_ended = _is_combination(table) | is_new_context(stored, table)
+    known = np.where(open_ended, float(linear.weight), min(float(linear.weight), MOST))
     weight = np.where(_has_unseen(stored, table), float(linear.weight_unseen), known)
     return weight * _is_predicted(stored, table)
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from scperturbrl._core.random import torch_rng
+from scperturbrl.data.cells.cells import dense
+from scperturbrl.data.generator.contexts import context_effects, is_new_context
 from scperturbrl.data.generator.latents import Controls, encode_rows
 from scperturbrl.data.generator.unseen import unseen_features
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     import pandas as pd
 
     from scperturbrl.data.cells.cells import Cells
@@ -59,8 +61,14 @@ def predicted_means(
     """Means of the conditions of `table`; known are at most those of `use`."""
     batch = stored.vocabulary.batch(table)
     effect, known = linear_effects(stored, table, batch)
-    known &= torch.as_tensor(use)
     control, own = _control_latents(stored, cells, table["group"].tolist())
+    if is_new_context(stored, table).any():
+        carried, told = context_effects(stored, table, _control_profiles(cells, table["group"].tolist()))
+        linear = stored.generator.linear
+        together = torch.where(batch.present.sum(1) > 1, linear.additivity[0], 1.0)
+        effect = torch.where(told[:, None], carried * (linear.amount(batch.dose) * together)[:, None], effect)
+        known |= told
+    known &= torch.as_tensor(use)
     flow = torch.zeros_like(effect)
     wanted = torch.nonzero(known).flatten()
     flow[wanted] = _flow_means(stored.generator.to(device), batch.to(device), wanted, own, seed)
@@ -87,6 +95,17 @@ def linear_effects(stored: StoredGenerator, table: pd.DataFrame, batch: Conditio
     """Latent effects ``(C, d)`` of the linear part, and whether they mean anything ``(C,)``."""
     features = unseen_features(stored, table, batch.features)
     return stored.generator.linear(batch, stored.vocabulary.group_codes(table), features)
+
+
+def _control_profiles(cells: Cells, groups: Sequence[str]) -> Tensor:
+    """Mean control profile ``(C, G)`` of each group."""
+    controls, found = Controls.of(cells), {}
+    for group in dict.fromkeys(groups):
+        start, count = controls.run(group)
+        rows = controls.rows[start : start + count]
+        total = sum(dense(block).sum(0, dtype=np.float64) for _, block in cells.pieces(rows))
+        found[group] = torch.as_tensor(total / count, dtype=torch.float32)
+    return torch.stack([found[group] for group in groups])
 
 
 def _control_latents(stored: StoredGenerator, cells: Cells, groups: Sequence[str]) -> tuple[Tensor, list[Tensor]]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.generator.depth import depth_ratios
 from scperturbrl.data.generator.latents import Controls, control_units, encode_rows
 from scperturbrl.data.generator.linear import recentred
 from scperturbrl.flow.rollout.rollout import ControlPool
@@ -33,6 +34,7 @@ def build_task(stored: StoredGenerator, cells: Cells, conditions: Sequence[str],
         unit=torch.as_tensor(control_units(cells, controls.rows), dtype=torch.float32),
         start=torch.as_tensor(runs[:, 0]),
         count=torch.as_tensor(runs[:, 1]),
+        depth=torch.as_tensor(depth_ratios(stored, cells.table.iloc[rows]), dtype=torch.float32),
     )
     real = torch.full((len(rows), N_REAL, space.dim), torch.nan)
     for i, row in enumerate(rows):

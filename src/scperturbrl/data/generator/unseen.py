@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from scperturbrl._core import keys
 from scperturbrl.data.cells.cells import dense
+from scperturbrl.data.generator.learnable import learnable_shares
 from scperturbrl.metrics.embedding_ridge import embedding_ridge_effect
 from scperturbrl.metrics.ridge import ridge_effect
 
@@ -92,14 +94,19 @@ def fit_unseen(
         own = _token_effects(masked[chosen], design[chosen], seen)
         known = features[seen[use]]
         if responses is not None:
-            found, error = _along_responses(known, own, responses.directions, to_latent)
+            found = _along_responses(known, own, responses.directions, to_latent)
+            # of every gene, because responses are found anew without the perturbations left out
+            place = names.get_indexer([t for t, told in zip(stored.vocabulary.tokens, seen, strict=True) if told])
+            leave_out = partial(_without_responses, own, place, to_latent)
         else:
-            query = np.vstack([np.zeros(known.shape[1]), np.eye(known.shape[1])])
-            found, _, each = embedding_ridge_effect(known, own @ to_latent, features_query=query)
-            found[1:] -= found[0]
-            error = each * to_latent.shape[1]
+            found = _by_embedding(known, own @ to_latent)
+            leave_out = partial(_without_embedding, known, own @ to_latent)
+        shares = learnable_shares(own @ to_latent, leave_out)
+        mean = (own @ to_latent).mean(0)
+        found[0] = shares.mean * mean + shares.departure * (found[0] - mean)
+        found[1:] *= shares.departure
         linear.from_features[group] = torch.as_tensor(found, dtype=torch.float32)
-        linear.map_error[group] = error
+        linear.map_error[group], linear.map_r2[group] = shares.error, shares.r2
         linear.mapped[group] = 1
 
 
@@ -181,17 +188,39 @@ def _token_effects(effects: np.ndarray, design: np.ndarray, wanted: np.ndarray) 
 
 def _along_responses(
     responses: np.ndarray, effects: np.ndarray, directions: np.ndarray, to_latent: np.ndarray
-) -> tuple[np.ndarray, float]:
-    """Mean latent effect, and below it how much a unit of each response brings ``(1 + K, d)``; and the squared error.
+) -> np.ndarray:
+    """Mean latent effect, and below it how much a unit of each response brings ``(1 + K, d)``.
 
     One number is fitted: a gene is taken to do what the conditions that it responds to have in common, times that number.
-    A matrix from responses to effects would need many more perturbations than a screen has. One perturbation's worth of evidence
-    speaks for no relation.
+    A matrix from responses to effects would need many more perturbations than a screen has. The slope is shrunk as if one extra
+    perturbation showed no relation.
     """
     mean, n = effects.mean(0), len(effects)
-    gap = effects - mean
-    slope = (responses * (gap @ directions.T)).sum() / max(np.square(responses).sum() * (1 + 1 / n), 1e-12)
-    residual = (gap - slope * responses @ directions) @ to_latent
-    # with one number more to fit than the mean, what a perturbation left out would have is close to this
-    error = np.square(residual).sum(1).mean() * (n / (n - 1)) ** 2
-    return np.vstack([mean, slope * directions]) @ to_latent, float(error)
+    slope = (responses * ((effects - mean) @ directions.T)).sum() / max(np.square(responses).sum() * (1 + 1 / n), 1e-12)
+    return np.vstack([mean, slope * directions]) @ to_latent
+
+
+def _without_responses(
+    effects: np.ndarray, place: np.ndarray, to_latent: np.ndarray, train: np.ndarray, left_out: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean response and departures for the rows `left_out` of `effects`, with responses of genes told by the others."""
+    found = gene_responses(effects[train])
+    fitted = _along_responses(found.genes[place[train]], effects[train], found.directions, to_latent)
+    return fitted[0], found.genes[place[left_out]] @ fitted[1:]
+
+
+def _by_embedding(features: np.ndarray, latent: np.ndarray) -> np.ndarray:
+    """Latent effect without any features, and below it how much a unit of each brings ``(1 + F, d)``."""
+    query = np.vstack([np.zeros(features.shape[1]), np.eye(features.shape[1])])
+    found = embedding_ridge_effect(features, latent, features_query=query).effect
+    found[1:] -= found[0]
+    return found
+
+
+def _without_embedding(
+    features: np.ndarray, latent: np.ndarray, train: np.ndarray, left_out: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean response and departures for the rows `left_out`, by a ridge on the features of the others."""
+    mean = latent[train].mean(0)
+    predicted = embedding_ridge_effect(features[train], latent[train], features_query=features[left_out]).effect
+    return mean, predicted - mean

@@ -32,19 +32,9 @@ class Observation(nn.Module, ABC):
         self.total = total
         self.register_buffer("max_log_rate", torch.full((n_genes,), torch.inf))
 
-    def log_rate(self, latent: Tensor, unit: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Log rate ``(n, G)`` in normalised units, held below the largest value seen in training.
-
-        Parameters
-        ----------
-        latent
-            ``(n, d)`` latent cells.
-        unit
-            ``(n,)`` normalised value of one count in each cell, which tells its depth.
-        residual
-            ``(n, G)`` what is added for the condition of each.
-        """
-        value = self.unbounded_log_rate(latent, unit)
+    def log_rate(self, latent: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Log rate ``(n, G)`` in normalised units, held below the largest value seen in training."""
+        value = self.unbounded_log_rate(latent)
         if residual is not None:
             value = value + residual
         return self.scaled(torch.minimum(value, self.max_log_rate))
@@ -63,7 +53,7 @@ class Observation(nn.Module, ABC):
         return torch.log1p(unit[:, None] * counts), unit
 
     @abstractmethod
-    def unbounded_log_rate(self, latent: Tensor, unit: Tensor) -> Tensor:
+    def unbounded_log_rate(self, latent: Tensor) -> Tensor:
         """Log rate ``(n, G)`` of latent cells ``(n, d)`` before it is bounded and scaled."""
 
     @abstractmethod

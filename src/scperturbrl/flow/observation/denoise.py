@@ -103,9 +103,7 @@ def _signal_share(
     target = shrink(latent, codes, factor)
     drawn, own_rng = [], on_device(rng, latent.device)
     for rows in index.split(BATCH):
-        cells, _ = generator.observation.sample(
-            generator.observation.log_rate(target[rows], unit[rows]), unit[rows], own_rng
-        )
+        cells, _ = generator.observation.sample(generator.observation.log_rate(target[rows]), unit[rows], own_rng)
         drawn.append(generator.space.encode(cells))
     real, again, own = latent[index], torch.cat(drawn), codes[index]
     variance = _within(real, own)

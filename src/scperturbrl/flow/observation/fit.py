@@ -46,7 +46,7 @@ def fit_log_rate(
     learning_rate: float = 0.02,
     ridge: float = 1e-4,
 ) -> None:
-    """Fit intercept, loadings and depth slope by Poisson likelihood, which is consistent for the mean whatever the dispersion.
+    """Fit intercept and loadings by Poisson likelihood, which is consistent for the mean whatever the dispersion.
 
     Parameters
     ----------
@@ -68,9 +68,8 @@ def fit_log_rate(
         Of Adam with linear decay; and the weight of the squared loadings.
     """
     pool = torch.arange(len(latent)) if pool is None else pool
-    intercept, loading, depth_slope = observation.intercept, observation.loading, observation.depth_slope
-    observation.log_unit.copy_(unit.log().mean())
-    optimiser = torch.optim.Adam([intercept, loading, depth_slope], lr=learning_rate)
+    intercept, loading = observation.intercept, observation.loading
+    optimiser = torch.optim.Adam([intercept, loading], lr=learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / max(n_steps, 1))
     for _ in range(n_steps):
         index = pool[torch.randint(len(pool), (min(BATCH, len(pool)),), generator=rng)]
@@ -78,10 +77,9 @@ def fit_log_rate(
         slope = _slope(observation, design, unit[index], counts(index))
         intercept.grad = slope.sum(0)
         loading.grad = design.T @ slope + torch.tensor(ridge) / loading.numel() * (2 * loading)
-        depth_slope.grad = (observation.depth(unit[index]) * slope).sum(0)
         optimiser.step()
         schedule.step()
-    intercept.grad = loading.grad = depth_slope.grad = None
+    intercept.grad = loading.grad = None
 
 
 def _slope(observation: NegativeBinomialObservation, design: Tensor, unit: Tensor, counts: Tensor) -> Tensor:
@@ -91,7 +89,6 @@ def _slope(observation: NegativeBinomialObservation, design: Tensor, unit: Tenso
     bits come out.
     """
     log_rate = torch.addmm(observation.intercept, design, observation.loading)
-    log_rate = log_rate.addcmul(observation.depth(unit), observation.depth_slope)
     share = log_rate.log_softmax(1) if observation.total else None
     scaled = log_rate if share is None else share + math.log(observation.total)
     weight = torch.tensor(1.0) / counts.numel()
@@ -122,7 +119,7 @@ def fit_dispersion(
     for final in (False, True):
         seen.zero_(), expected.zero_()
         for index in torch.arange(len(latent)).split(BATCH):
-            mean = torch.exp(observation.log_rate(latent[index], unit[index]) - unit[index].log()[:, None])
+            mean = torch.exp(observation.log_rate(latent[index]) - unit[index].log()[:, None])
             block = counts(index)
             seen.index_add_(0, codes[index], block)
             expected.index_add_(0, codes[index], mean)

@@ -38,9 +38,8 @@ class LatticeObservation(Observation):
         """What is added to the log rates of each condition ``(C, G)``: nothing, since the flow sees every gene."""
         return self.intercept.new_zeros(len(tokens), len(self.intercept))
 
-    def unbounded_log_rate(self, latent: Tensor, unit: Tensor) -> Tensor:
-        """Log rate ``(n, G)`` of the expression at the latent cells, whatever their depth."""
-        del unit
+    def unbounded_log_rate(self, latent: Tensor) -> Tensor:
+        """Log rate ``(n, G)`` of the expression at the latent cells."""
         return torch.expm1(self.intercept + self.slope * latent).clamp_min(_SMALLEST).log()
 
     def sample(

@@ -13,9 +13,8 @@ MAX_DISPERSION = 1e4
 class NegativeBinomialObservation(Observation):
     """Negative-binomial counts around a log-linear rate.
 
-    The rate of gene g is ``exp(intercept_g + latent @ loading_g + depth_slope_g * depth + residual_g)`` in normalised units (what
-    `expm1` of the data is measured in). ``depth`` is the log of the count unit, centred: a latent cell is made of log-normalised values, which
-    are lower in a shallow cell at the same rates. A cell whose single count is worth ``unit`` in these units has counts with mean
+    The rate of gene g is ``exp(intercept_g + latent @ loading_g + residual_g)`` in normalised units (what `expm1` of the
+    data is measured in). A cell whose single count is worth ``unit`` in these units has counts with mean
     ``rate / unit`` and inverse dispersion ``theta_g``, and is shown as ``log1p(unit * count)``. Where all cells have the same
     `total`, as after `normalize_total`, the rates of a cell are scaled to add up to it, and so are the counts that were drawn.
 
@@ -32,8 +31,6 @@ class NegativeBinomialObservation(Observation):
     intercept: Tensor
     loading: Tensor
     residual: Tensor
-    depth_slope: Tensor
-    log_unit: Tensor
     log_theta: Tensor
 
     def __init__(self, n_genes: int, n_latent: int, n_tokens: int, total: float = 0.0) -> None:
@@ -41,8 +38,6 @@ class NegativeBinomialObservation(Observation):
         self.register_buffer("intercept", torch.zeros(n_genes))
         self.register_buffer("loading", torch.zeros(n_latent, n_genes))
         self.register_buffer("residual", torch.zeros(n_tokens + 1, n_genes))
-        self.register_buffer("depth_slope", torch.zeros(n_genes))
-        self.register_buffer("log_unit", torch.tensor(0.0))
         self.register_buffer("log_theta", torch.zeros(n_genes))
 
     def condition_residual(self, tokens: Tensor) -> Tensor:
@@ -53,13 +48,9 @@ class NegativeBinomialObservation(Observation):
         """What the log rate is linear in: the latent cells ``(n, d)`` themselves."""
         return latent
 
-    def depth(self, unit: Tensor) -> Tensor:
-        """Centred log count unit ``(n, 1)``; 0 for a cell of usual depth, positive for a shallow one."""
-        return (unit.log() - self.log_unit)[:, None]
-
-    def unbounded_log_rate(self, latent: Tensor, unit: Tensor) -> Tensor:
-        """Log rate ``(n, G)``, linear in the :meth:`design` and the :meth:`depth`."""
-        return torch.addmm(self.intercept, self.design(latent), self.loading) + self.depth(unit) * self.depth_slope
+    def unbounded_log_rate(self, latent: Tensor) -> Tensor:
+        """Log rate ``(n, G)``, linear in the :meth:`design`."""
+        return torch.addmm(self.intercept, self.design(latent), self.loading)
 
     def sample(
         self, log_rate: Tensor, unit: Tensor, rng: torch.Generator, *, differentiable: bool = False

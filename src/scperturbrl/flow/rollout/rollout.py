@@ -30,18 +30,21 @@ class ControlPool:
         ``(m,)`` normalised value of one count.
     start, count
         ``(C,)`` the run of each condition.
+    depth
+        ``(C,)`` depth of the cells of each condition, as a multiple of that of their control cells.
     """
 
     latent: Tensor
     unit: Tensor
     start: Tensor
     count: Tensor
+    depth: Tensor
 
     def draw(self, index: Tensor, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Coordinates ``(C' * n, d)`` and units ``(C' * n,)`` of n random control cells for each condition in `index`."""
+        """Coordinates ``(C' * n, d)`` of n random control cells for each condition in `index`, and count units ``(C' * n,)`` of its cells."""
         share = torch.rand(len(index), n, generator=rng, device=index.device)
         rows = (self.start[index, None] + (share * self.count[index, None]).long()).reshape(-1)
-        return self.latent[rows], self.unit[rows]
+        return self.latent[rows], self.unit[rows] / self.depth[index].repeat_interleave(n)
 
     def to(self, device: torch.device | str) -> ControlPool:
         """The same on `device`."""
@@ -184,7 +187,7 @@ def _with_counts(
 ) -> Tensor:
     """Cells ``(draws, C, n, G)`` of the latent cells of all `conditions`."""
     group_size = len(latent) // len(conditions)
-    log_rate = generator.log_rate(latent, conditions, rows, unit)
+    log_rate = generator.log_rate(latent, conditions, rows)
     # a stream of random numbers for each condition, because drawing counts takes as many of them as it happens to need
     seeds = torch.randint(2**62, (len(conditions),), generator=rng, device=rows.device).tolist()
     drawn = []

@@ -1,0 +1,92 @@
+"""Effects of known perturbations in a context that has control cells only: the context line of a generator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scperturbrl.metrics.context_line import SCALES, ContextLine, fit_context_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from scperturbrl.data.generator.stored import StoredGenerator
+    from scperturbrl.data.reference.statistics import ReferenceTable
+
+# the widest kernel of all counts every context the same; stored as 0, because weights are finite
+_FLAT = 0.0
+
+
+def fit_contexts(stored: StoredGenerator, reference: ReferenceTable, table: pd.DataFrame) -> None:
+    """Keep control profiles and effects of the contexts in the linear part, and choose how they are carried to a new one.
+
+    Only conditions of a single perturbation count.
+
+    Parameters
+    ----------
+    stored
+        Generator, whose linear part is changed.
+    reference, table
+        Training conditions: what their cells say, and their rows of the condition table.
+    """
+    linear, vocabulary = stored.generator.linear, stored.vocabulary
+    if not len(linear.context_control):
+        return
+    position = {token: i + 1 for i, token in enumerate(vocabulary.tokens)}
+    effects = np.full(tuple(linear.context_effect.shape), np.nan, dtype=np.float32)
+    counts = np.zeros(effects.shape[:2])
+    for row, (group, parts) in enumerate(zip(table["group"], table["parts"], strict=True)):
+        context = vocabulary.groups.index(group)
+        linear.context_control[context] = torch.as_tensor(reference.control_mean[row])
+        if len(parts) == 1:
+            # doses of one perturbation are averaged
+            place, n = (context, position[parts[0]]), counts[context, position[parts[0]]]
+            effects[place] = (np.nan_to_num(effects[place]) * n + reference.mean_effect[row]) / (n + 1)
+            counts[place] += 1
+    measured = np.isfinite(effects).all(2).any(0)
+    line = fit_context_line(linear.context_control.numpy(), effects[:, measured])
+    # an effect that was not measured is stored as infinitely large: weights must be numbers
+    linear.context_effect.copy_(torch.as_tensor(np.nan_to_num(effects, nan=_NOT_MEASURED)))
+    width = line.width if np.isfinite(line.width) else _FLAT
+    linear.context_line.copy_(
+        torch.tensor([width, SCALES.index(line.scale), line.share, np.nan_to_num(line.error, nan=1.0)])
+    )
+
+
+_NOT_MEASURED = -1e30
+
+
+def context_line(stored: StoredGenerator) -> ContextLine:
+    """How effects are carried to a new context."""
+    width, scale, share, error = stored.generator.linear.context_line.tolist()
+    return ContextLine(width or float("inf"), SCALES[int(scale)], share, error)
+
+
+def is_new_context(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
+    """Whether each condition of `table` is of a control group without perturbed training cells ``(C,)``, where some others have them."""
+    several = len(stored.generator.linear.context_control) > 0
+    return several & ~table["group"].isin(stored.vocabulary.groups).to_numpy(dtype=bool)
+
+
+def context_effects(stored: StoredGenerator, table: pd.DataFrame, controls: Tensor) -> tuple[Tensor, Tensor]:
+    """Latent effects ``(C, d)`` of the context line at amount 1, summed over the parts, and where they are known ``(C,)``.
+
+    `controls` ``(C, G)`` are the mean control profiles of the conditions.
+    """
+    linear, space, line = stored.generator.linear, stored.generator.space, context_line(stored)
+    position = {token: i + 1 for i, token in enumerate(stored.vocabulary.tokens)}
+    own, effects = linear.context_control.numpy(), linear.context_effect.numpy()
+    found, known = np.zeros((len(table), controls.shape[1]), dtype=np.float32), np.zeros(len(table), dtype=bool)
+    for row in np.flatnonzero(is_new_context(stored, table)):
+        parts = table["parts"].iloc[row]
+        measured = [effects[:, position[part], 0] > _NOT_MEASURED / 2 for part in parts if part in position]
+        if len(measured) < len(parts) or not parts or not all(some.any() for some in measured):
+            continue
+        known[row] = True
+        for part, some in zip(parts, measured, strict=True):
+            effect = effects[some, position[part]]
+            found[row] += line.predict(own[some], effect, control_query=controls[row].numpy())
+    return space.project(torch.as_tensor(found)), torch.as_tensor(known)
