@@ -26,7 +26,7 @@ class CellGroups:
     Attributes
     ----------
     column
-        Column of ``obs`` that it was read from.
+        Column of ``obs`` that the groups were read from, or ``"condition"``.
     labels
         Group of each cell, ordered categories.
     is_control
@@ -36,6 +36,13 @@ class CellGroups:
     column: str
     labels: pd.Categorical
     is_control: np.ndarray
+
+    @classmethod
+    def by_condition(cls, adata: AnnData) -> CellGroups:
+        """Groups by condition: the perturbation, with dose and covariates where they are declared."""
+        table, codes = condition_table(adata, Setup.of(adata))
+        labels = pd.Categorical.from_codes(codes, categories=table.index.astype(str))
+        return cls("condition", labels, table["is_control"].to_numpy()[codes])
 
     @classmethod
     def of(cls, adata: AnnData, groupby: str | None) -> CellGroups:
