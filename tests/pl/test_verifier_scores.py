@@ -177,6 +177,7 @@ def test_the_rows_with_the_most_scored_cells_are_shown_and_it_is_said(crowd, ins
     assert rows(figure.axes[0]) == [name for name in labels if name not in few]
     assert figure.axes[0].get_ylabel() == "Condition\n(35 of 60 shown: the most scored cells)"
     assert inside(figure)
+    assert inside(spr.pl.verifier_scores(crowd, n_top=2, return_fig=True))
     assert len(rows(spr.pl.verifier_scores(crowd, show=False)[0])) == 40
     assert rows(spr.pl.verifier_scores(crowd, perturbations=few, n_top=2, show=False)[0]) == few
 

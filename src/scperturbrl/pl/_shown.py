@@ -36,3 +36,8 @@ def top_rows(names: Sequence[str], importance: Mapping[str, float] | pd.Series, 
 def rows_label(label: str, n_shown: int, n_all: int, which: str) -> str:
     """Label of the axis of rows, with `which` of them are shown where some are not."""
     return label if n_shown == n_all else f"{label}\n({n_shown:,} of {n_all:,} shown: {which})"
+
+
+def label_height(label: str) -> float:
+    """Inches that such a label takes along its axis, at a font of 10 points."""
+    return 0.085 * max(map(len, label.split("\n")))

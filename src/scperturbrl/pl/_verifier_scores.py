@@ -17,7 +17,7 @@ from scperturbrl.get._slots import CellGroups
 from scperturbrl.get._verifier_scores import verifier_scores as score_frame
 from scperturbrl.pl._distribution import DRAW, HALF, draw_band
 from scperturbrl.pl._palette import group_colors
-from scperturbrl.pl._shown import N_TOP, rows_label, top_rows
+from scperturbrl.pl._shown import N_TOP, label_height, rows_label, top_rows
 from scperturbrl.pl._style import (
     BLUE,
     DARK,
@@ -139,7 +139,7 @@ def verifier_scores(
     own = ax is None
     with house_style():
         axes = given_axes(ax, len(names)) or new_axes(
-            len(names), figsize=figsize or _figsize(len(names), groups), sharey=True
+            len(names), figsize=figsize or _figsize(len(names), groups, label), sharey=True
         )
         for panel, name in zip(axes, names, strict=True):
             _draw_panel(panel, frame[frame["verifier"] == name], groups, colors, kind, key)
@@ -150,12 +150,10 @@ def verifier_scores(
     return finish(axes, own=own, show=show, return_fig=return_fig)
 
 
-def _figsize(n_panels: int, groups: list[str]) -> tuple[float, float]:
+def _figsize(n_panels: int, groups: list[str], ylabel: str) -> tuple[float, float]:
     row = 0.42 if len(groups) <= 12 else 0.27 if len(groups) <= 40 else 0.2
-    label = 0.07 * max(map(len, groups))
-    width = inch(0.5 + label + 2.2 * n_panels)
-    # enough for the label of the axis where there are few rows
-    return width, inch(1.0 + max(row * len(groups), 0.9)) + legend_height(_LEGEND, width)
+    width = inch(0.5 + 0.07 * max(map(len, groups)) + 2.2 * n_panels)
+    return width, inch(1.0 + max(row * len(groups), label_height(ylabel))) + legend_height(_LEGEND, width)
 
 
 def _origin(key: str) -> str:
