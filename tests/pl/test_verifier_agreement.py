@@ -45,7 +45,7 @@ def test_title_has_the_number_of_the_matrix(adata):
 
 def test_a_few_points_have_no_correlation(adata):
     title = spr.pl.verifier_agreement(adata, **PAIR, models=["generator", "additive"], show=False).get_title()
-    assert title == "No correlation within conditions (fewer than 8 points, n = 2)"
+    assert title == "n = 2: too few points for a correlation"
 
 
 def test_models_keep_their_colours(adata, drawn):

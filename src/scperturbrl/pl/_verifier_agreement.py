@@ -148,9 +148,13 @@ def _dress(ax: Axes, frame: pd.DataFrame, verifier: str, metric: str) -> None:
     elif better is None:
         ax.axhline(METRICS[metric].best_value, linestyle=":", color=MIDDLE, linewidth=1, zorder=0, gid="best")
     rho = spearman(frame[["relative_score", "relative_goodness"]])
-    text = f"Spearman {rho:.2f}".replace("-", "\N{MINUS SIGN}") if np.isfinite(rho) else "No correlation"
-    few = f"fewer than {MIN_PAIRS} points, " if len(frame) < MIN_PAIRS else ""
-    ax.set_title(f"{text} within conditions ({few}n = {len(frame)})", fontsize="medium")
+    if np.isfinite(rho):
+        title = f"Spearman {rho:.2f} within conditions (n = {len(frame)})".replace("-", "\N{MINUS SIGN}")
+    elif len(frame) < MIN_PAIRS:
+        title = f"n = {len(frame)}: too few points for a correlation"
+    else:
+        title = f"One of them never differs within a condition (n = {len(frame)})"
+    ax.set_title(title, fontsize="medium")
 
 
 def _add_legend(ax: Axes, looks: Mapping[str, Look], *, own: bool) -> None:
