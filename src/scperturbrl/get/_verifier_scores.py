@@ -53,7 +53,7 @@ def verifier_scores(
     ``group``
         Its condition, or its value of `groupby`; ordered categories.
     ``origin``
-        ``"generated"`` or ``"observed"``; the latter only if ``obsm["score_observed"]`` exists.
+        ``"generated"`` or ``"observed"``. The latter needs ``obsm["score_observed"]``.
     ``verifier``
         Its name, ordered categories.
     ``score``
