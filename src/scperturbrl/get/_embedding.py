@@ -1,4 +1,4 @@
-"""Generated and observed cells in one embedding, one row a cell."""
+"""Generated and observed cells in one embedding, one row for each cell."""
 
 from __future__ import annotations
 
@@ -68,19 +68,19 @@ def embedding(
     ``x``, ``y``
         Coordinates.
     ``value``
-        What `color` names. Of observed cells their own reward or score, NaN where they were not scored.
+        What `color` names. Observed cells have their own reward or score, NaN where they were not scored.
 
     Raises
     ------
     KeyError
         If coordinates, scores or the column do not exist.
     ValueError
-        If a perturbation does not occur, or a dimension.
+        If a perturbation or a dimension does not exist.
 
     Notes
     -----
-    The components are fitted anew to the cells of `adata`, and where they differ from those of
-    :func:`~scperturbrl.tl.generate` (because cells were taken out since) the generated cells are projected again.
+    The components are computed again from the cells of `adata`. If cells were removed since
+    :func:`~scperturbrl.tl.generate`, they differ from those used then, and the generated cells are projected again.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Names of verifiers and metrics as a reader wants to see them."""
+"""Readable labels of verifiers, metrics and models."""
 
 from __future__ import annotations
 

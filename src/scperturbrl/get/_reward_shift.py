@@ -1,4 +1,4 @@
-"""Scores before and after post-training, one row a condition."""
+"""Scores before and after post-training, one row for each condition."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def reward_shift(
 ) -> pd.DataFrame:
     """Collect the mean reward of every condition before and after post-training: 0 = control cells, 1 = real cells.
 
-    The calibrated :term:`reward` of a single cell earns nothing above a typical real cell, so that real cells have a mean
-    below 1. Here the means of a condition are divided by the mean of its real cells.
+    The calibrated :term:`reward` gives no credit beyond a typical real cell, so real cells have a mean below 1. Here the
+    means of a condition are divided by the mean of its real cells.
 
     A condition has no reward if no training cells describe it, or if no verifier tells its real cells from control
-    cells. To compare held-out conditions, score both layers and the real cells with ``reference="observed"``, under names of their own (``key_added``) for the
-    layers. Pass these names as `before` and `after`.
+    cells. To compare held-out conditions, score both layers and the real cells with ``reference="observed"``. Give the
+    scores of the layers names of their own (``key_added``) and pass these as `before` and `after`.
 
     Parameters
     ----------
@@ -60,9 +60,9 @@ def reward_shift(
     ``split``, ``seen``
         Split label, and whether training saw the condition.
     ``before``, ``after``, ``shift``
-        Means over the cells that were scored, as shares of that of the real cells, and their difference. NaN where there
-        are none, and where the real cells were not scored or have a mean reward below 0.1. With `verifier`, means of the
-        raw score.
+        Mean rewards of the scored cells, divided by that of the real cells, and their difference. NaN if no cell was
+        scored, and if the real cells were not scored or have a mean reward below 0.1. With `verifier`, means of the raw
+        score.
     ``observed``
         The same of the real cells, so 1 where there is a reward.
     ``reward_before``, ``reward_after``, ``reward_observed``

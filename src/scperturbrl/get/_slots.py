@@ -57,7 +57,7 @@ class CellGroups:
 
 
 def select_perturbations(adata: AnnData, perturbations: str | Sequence[str] | None) -> tuple[np.ndarray, list[str]]:
-    """Tell which cells are of `perturbations`, by default of all but the control.
+    """Find the cells of `perturbations`, by default of all but the control.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def read_reward(adata: AnnData, key: str) -> np.ndarray:
 
 
 def missing(place: str, name: str, verb: str, available: Mapping[str, Any] | pd.DataFrame) -> str:
-    """Message for a slot that is not there, with the verb that writes it and slots that are similar."""
+    """Message for a missing slot, with the verb that writes it and similar slots."""
     similar = near_matches(name, available.keys()) if len(available) else ""
     return f"`{place}` has no {name!r}. Call `scperturbrl.{verb}` first.{similar if 'Did you mean' in similar else ''}"
 

@@ -1,4 +1,4 @@
-"""History of fitting or post-training, one row a value."""
+"""History of fitting or post-training, one row for each value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verifier scores of generated and of real cells, one row a score."""
+"""Verifier scores of generated and of real cells, one row for each score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predicted against observed effects, a point a gene."""
+"""Predicted against observed effects, one point for each gene."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def effects(
     n_labels
         How many of these are named.
     ax
-        Axes to draw on, one a condition; a new figure by default.
+        Axes to draw on, one for each condition; a new figure by default.
     figsize
         Size of the new figure in inches.
     show

@@ -58,7 +58,7 @@ def effects_heatmap(
     vmax
         Effect at the end of the colours; by default the 99th percentile of the absolute effects.
     ax
-        Axes to draw on, one a condition; a new figure by default.
+        Axes to draw on, one for each condition; a new figure by default.
     figsize
         Size of the new figure in inches.
     show

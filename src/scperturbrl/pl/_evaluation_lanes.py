@@ -1,4 +1,4 @@
-"""The lanes of one metric in the plot of an evaluation: one a model, or one for all baselines."""
+"""The lanes of one metric in the plot of an evaluation: one for each model, or one for all baselines."""
 
 from __future__ import annotations
 

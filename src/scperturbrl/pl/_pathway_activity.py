@@ -67,7 +67,7 @@ def pathway_activity(
     vmax
         Activity at the end of the colours; by default the 99th percentile of the absolute activities.
     ax
-        Axes to draw on, one for the observed cells and one a generator; a new figure by default.
+        Axes to draw on, one for the observed cells and one for each generator; a new figure by default.
     figsize
         Size of the new figure in inches; grows with conditions and pathways by default.
     show

@@ -1,4 +1,4 @@
-"""Rewards before and after post-training, a row a condition."""
+"""Rewards before and after post-training, one row for each condition."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def reward_shift(
     n_top
         Largest number of rows: those with the largest shifts are shown, and the axis says so. None shows all.
     palette
-        Colours of the dots after: one colour, a list or mapping with a colour a perturbation, or ``"obs"`` for those of
+        Colours of the dots after: one colour, a list or mapping with a colour for each perturbation, or ``"obs"`` for those of
         ``uns["<perturbation_key>_colors"]``. One blue by default, because the rows are labelled.
     ax
         Axes to draw on; a new figure by default.

@@ -103,7 +103,7 @@ def training_history(
     panels
         Names of the panels, see :func:`scperturbrl.get.training_history`; all but ``"rollout_drift"`` by default.
     ax
-        Axes to draw on, one a panel; a new figure by default.
+        Axes to draw on, one for each panel; a new figure by default.
     figsize
         Size of the new figure in inches.
     show

@@ -87,7 +87,7 @@ def verifier_scores(
         Largest number of rows: those with the most scored cells are shown, and the axis says so. None shows all. Rows
         of `perturbations` are all shown.
     ax
-        Axes to draw on, one a verifier; a new figure by default.
+        Axes to draw on, one for each verifier; a new figure by default.
     figsize
         Size of the new figure in inches; grows with the number of rows by default.
     palette
