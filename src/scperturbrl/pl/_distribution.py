@@ -35,7 +35,8 @@ def draw_violin(ax: Axes, row: float, values: np.ndarray, color: str) -> None:
         draw_strip(ax, row, values, color)
         return
     # single far cells would squeeze all others
-    grid = np.linspace(*np.quantile(values, [0.01, 0.99]), 120)
+    lowest, highest = np.quantile(values, [0.01, 0.99]).tolist()
+    grid = np.linspace(lowest, highest, 120)
     density = gaussian_kde(values)(grid)
     half = HALF * density / density.max()
     ax.fill_between(grid, row - half, row + half, color=color, alpha=0.6, linewidth=0, zorder=2, gid="violin")

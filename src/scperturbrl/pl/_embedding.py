@@ -253,8 +253,10 @@ def _scatter(ax: Axes, part: pd.DataFrame, size: float, color: Any, *, held_out:
 
 
 def _dot(color: str, label: str, *, edge: str | None = None) -> Line2D:
-    look = {"markerfacecolor": color, "markeredgecolor": edge or color, "markersize": 6}
-    return Line2D([], [], linestyle="", marker="o", label=label, **look)
+    edge = edge or color
+    return Line2D(
+        [], [], linestyle="", marker="o", markersize=6, markerfacecolor=color, markeredgecolor=edge, label=label
+    )
 
 
 def _dress(ax: Axes, basis: str, dimensions: tuple[int, int], *, title: str) -> None:

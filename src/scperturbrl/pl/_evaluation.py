@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from scperturbrl._core.modality import pick
@@ -180,8 +181,9 @@ def _new_axes(
     width = inch(0.2 + len(columns) * (2.1 + label))
     texts = [str(handle.get_label()) for handle in _handles(frame, looks)]
     height = lane * max(heights) + legend_height(texts, width)
-    figure = plt.figure(figsize=figsize or (width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=inch(0.08))
+    # room for the last tick label, which extends beyond the end of the axis
+    layout = ConstrainedLayoutEngine(w_pad=inch(0.08))
+    figure = plt.figure(figsize=figsize or (width, height), layout=layout)
     grid = figure.add_gridspec(1, len(columns))
     axes: dict[str, Axes] = {}
     for i, column in enumerate(columns):
@@ -211,16 +213,27 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, looks: Mapping[str, Look], limits
     for anchor, gid, label in ((0, "baseline", "mean\nresponse"), (1, "replicate", "half of\nreal cells")):
         if limits[0] <= anchor <= limits[1]:
             ax.axvline(anchor, color=MIDDLE, linewidth=1, zorder=1, gid=gid)
-            place = {"xycoords": ("data", "axes fraction"), "xytext": (0, 2), "textcoords": "offset points"}
+            place: dict[str, Any] = {
+                "xycoords": ("data", "axes fraction"),
+                "xytext": (0, 2),
+                "textcoords": "offset points",
+            }
             ax.annotate(label, (anchor, 1), ha="center", va="bottom", fontsize="small", color=DARK, **place)
     for i, name in enumerate(names):
         defined = frame[(frame["metric"] == name) & frame["scaled_median"].notna()]
         if len(defined):
             draw_lanes(ax, i, defined, looks, limits)
         else:
-            place = {"xycoords": ("axes fraction", "data"), "ha": "center", "va": "center"}
-            box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-            ax.annotate("no scaled values", (0.5, i), fontsize="small", color=DARK, bbox=box, **place)
+            ax.annotate(
+                "no scaled values",
+                (0.5, i),
+                xycoords=("axes fraction", "data"),
+                ha="center",
+                va="center",
+                fontsize="small",
+                color=DARK,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            )
     ax.set_yticks(range(len(names)), [_row_label(name) for name in names])
     ax.tick_params(axis="y", length=0)
     ax.locator_params(axis="x", nbins=4, steps=[1, 2, 5, 10])

@@ -104,7 +104,7 @@ def reward_shift(
     >>> spr.pp.reference(adata)
     >>> spr.tl.score(adata)
     >>> ax = spr.pl.reward_shift(adata, before="observed", after="observed", verifier="rmse_topk", show=False)
-    >>> ax.get_xlabel()
+    >>> ax.get_xlabel().splitlines()[0]
     'RMSE top-k proximity (raw score)'
     """
     adata = pick(adata, modality)

@@ -102,14 +102,15 @@ def verifier_agreement(
     >>> import pandas as pd, scperturbrl as spr
     >>> adata = spr.datasets.toy()
     >>> rows = [
-    ...     {"model": m, "kind": "generator", "condition": "A", "metric": metric, "value": v, "scaled": v, "role": role}
+    ...     {"model": m, "kind": "generator", "condition": c, "metric": metric, "value": v, "scaled": v, "role": role}
     ...     for metric, role, values in (("score_rmse_topk", "rewarded", (1, 2, 3)), ("mse", "held-out", (5, 4, 6)))
     ...     for m, v in zip("xyz", values)
+    ...     for c in "ABC"
     ... ]
     >>> adata.uns["evaluation"] = pd.DataFrame(rows)
     >>> ax = spr.pl.verifier_agreement(adata, verifier="rmse_topk", metric="mse", show=False)
     >>> ax.get_title()
-    'Spearman −0.50 within conditions (n = 3)'
+    'Spearman −0.50 within conditions (n = 9)'
     """
     adata = pick(adata, modality)
     frame = agreement_frame(adata, verifier=verifier, metric=metric, models=models)

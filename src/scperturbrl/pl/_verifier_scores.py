@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
@@ -203,15 +203,19 @@ def _draw_panel(
 
 def _note_missing(ax: Axes) -> None:
     """Move the notes of rows without scores to the side on which the band of the real cells leaves more room."""
-    bands = {round(band.get_y() + HALF): band for band in ax.patches if band.get_gid() == "band"}
+    bands = {
+        round(band.get_y() + HALF): (band.get_x(), band.get_x() + band.get_width())
+        for band in ax.patches
+        if isinstance(band, Rectangle) and band.get_gid() == "band"
+    }
     left, right = ax.get_xlim()
     for note in ax.texts:
-        band = bands.get(round(note.xy[1])) if note.get_gid() == "missing" else None
-        if band is not None:
-            room_left = band.get_x() - left
-            room_right = right - band.get_x() - band.get_width()
-            note.set_x(0.98 if room_right > room_left else 0.02)
-            note.set_ha("right" if room_right > room_left else "left")
+        row = round(note.get_position()[1])
+        if note.get_gid() == "missing" and row in bands:
+            low, high = bands[row]
+            to_right = right - high > low - left
+            note.set_x(0.98 if to_right else 0.02)
+            note.set_horizontalalignment("right" if to_right else "left")
 
 
 def _label_rows(axes: list[Axes], groups: list[str], label: str) -> None:
