@@ -178,8 +178,8 @@ def _new_axes(
     lane = inch(0.12 + 0.08 * max(len(looks), 3))
     heights = [sum(rows[role] + inch(_DRESS) / lane for role in column) for column in columns]
     label = 0.085 * max(len(line) for name in frame["metric"].unique() for line in _row_label(name).split("\n"))
-    width = inch(0.2 + len(columns) * (2.1 + label))
     texts = [str(handle.get_label()) for handle in _handles(frame, looks)]
+    width = inch(max(0.2 + len(columns) * (2.1 + label), 0.8 + 0.08 * max(map(len, texts))))
     height = lane * max(heights) + legend_height(texts, width)
     # room for the last tick label, which extends beyond the end of the axis
     layout = ConstrainedLayoutEngine(w_pad=inch(0.08))
