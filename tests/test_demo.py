@@ -12,6 +12,7 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 from rich.console import Console
 
 import scperturbrl as spr
@@ -25,9 +26,14 @@ PICTURES = ("verifier_scores", "embedding", "history_generator", "history_genera
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo") / "results"
-    with contextlib.redirect_stdout(io.StringIO()) as text:
-        assert main(["demo", "--fast", "--out", str(out), "--seed", "3"]) == 0
-    return out, text.getvalue()
+    logged, before = io.StringIO(), sc.settings.logfile
+    sc.settings.logfile = logged
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) as text:
+            assert main(["demo", "--fast", "--out", str(out), "--seed", "3"]) == 0
+    finally:
+        sc.settings.logfile = before
+    return out, text.getvalue(), logged.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +75,7 @@ def test_table_shows_means_over_held_out_conditions(demo, written):
     evaluation = written.uns["evaluation"]
     own = evaluation[evaluation["model"].astype(str) == "generator_rl"]
     expected = own.groupby(own["metric"].astype(str))["value"].mean()
-    shown = [float(word) for word in line[-len(report.COLUMNS) :]]
+    shown = [float(word.rstrip("*")) for word in line[-len(report.COLUMNS) :]]
     factors = [column.factor for column in report.COLUMNS.values()]
     np.testing.assert_allclose(shown, expected[list(report.COLUMNS)] * factors, atol=0.06, rtol=1e-2)
 
@@ -78,6 +84,10 @@ def test_output_without_terminal_has_one_line_per_stage(demo):
     stages = [line for line in demo[1].splitlines() if line.endswith(" s") and "Done" not in line]
     assert len(stages) == 9
     assert "\x1b" not in demo[1]
+
+
+def test_scores_that_are_missing_are_told_once(demo):
+    assert demo[2].count("no scores") == 1
 
 
 def _results(values):
@@ -104,6 +114,36 @@ def _told(adata):
     return console.file.getvalue()
 
 
+MIXED = {"generator": 0.2, "generator_longer": 0.3, "generator_rl": 0.6, "additive": 0.5, "split_half": 0.9}
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_table_is_whole_at_any_width(width):
+    console = Console(file=io.StringIO(), width=width)
+    report.tell(_results(MIXED), console, GENERATORS)
+    lines = console.file.getvalue().splitlines()
+    headers = [column.header.split("\n") for column in report.COLUMNS.values()]
+    for number in (0, 1):
+        words = [header[number] for header in headers]
+        assert any(all(word in line.split() for word in words) for line in lines)
+    [row] = [line.split() for line in lines if line.startswith("half of real")]
+    assert len(row) == len(report.COLUMNS) + 3
+
+
+@pytest.mark.parametrize(
+    ("terminal", "told", "shown"), [(True, "in bold", "\x1b[1m0.600"), (False, "marked *", "0.600*")]
+)
+def test_the_best_is_marked_as_the_title_says(terminal, told, shown):
+    system = "standard" if terminal else None
+    console = Console(file=io.StringIO(), width=200, force_terminal=terminal, color_system=system)
+    report.tell(_results(MIXED), console, GENERATORS)
+    text = console.file.getvalue()
+    assert f"best generator {told}" in text
+    assert shown in text
+    assert "\x1b[1m0.300" not in text
+    assert "0.300*" not in text
+
+
 def test_report_says_when_post_training_helped():
     text = _told(
         _results({"generator": 0.2, "generator_longer": 0.3, "generator_rl": 0.6, "additive": 0.5, "split_half": 0.9})
@@ -111,7 +151,7 @@ def test_report_says_when_post_training_helped():
     assert "4 of 4 verifier scores are higher" in text
     assert "raised the reward from 0.40 to 0.60; real cells have 0.80" in text
     assert "MSE worse (300.0 to 600.0)" in text
-    assert "Systema Pearson better (0.300 to 0.600)" in text
+    assert "Pearson of the specific effect better (0.300 to 0.600)" in text
     assert "wins in 6 of 8 metrics. Additive is as good or better in MSE, energy distance." in text
     assert "guard" not in text
 

@@ -25,16 +25,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="command")
     demo = commands.add_parser(
         "demo",
-        help="the whole road on simulated cells, in a few minutes on a CPU",
+        help="every step on simulated cells, in a few minutes on a CPU",
         description=(
-            "Simulate a Perturb-seq screen, hold combinations out, fit a generator, post-train it, evaluate it beside the "
-            "same generator trained on for as long, baselines and the ceiling, and write the AnnData and pictures."
+            "Simulate a Perturb-seq screen, hold combinations out, fit a generator and post-train it. Evaluate it beside the "
+            "same generator with extra training for the same time, baselines and the ceiling. Write the AnnData and "
+            "pictures."
         ),
     )
     demo.add_argument("--out", type=Path, default=Path("scperturbrl-demo"), help="folder to write to (%(default)s)")
-    demo.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    demo.add_argument("--seed", type=int, default=0, help="seed of all random numbers (%(default)s)")
     demo.add_argument(
-        "--fast", action="store_true", help="a tiny screen and hardly any training, only to try the parts"
+        "--fast", action="store_true", help="a tiny screen and very little training, only to check that every step runs"
     )
     return parser
 

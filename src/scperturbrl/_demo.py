@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import scanpy as sc
 from rich.console import Console
 
 import scperturbrl as spr
@@ -121,14 +122,14 @@ def _prepare(stages: Stages, size: Size, seed: int) -> AnnData:
 
 
 def _train(adata: AnnData, stages: Stages, size: Size, seed: int) -> None:
-    """Fit, post-train, and train the first generator on for as long as post-training took."""
+    """Fit, post-train, and give the first generator extra training for the time that post-training took."""
     with stages.stage("Fit the generator", has_bar=True):
         spr.tl.fit_generator(adata, **size.fit, seed=seed)
     _stop_if_interrupted(adata, keys.GENERATOR)
     with stages.stage("Post-train it with the verifiers", has_bar=True):
         spr.tl.rl_finetune(adata, **size.finetune, seed=seed)
     _stop_if_interrupted(adata, keys.GENERATOR_RL)
-    with stages.stage("Train the first one on for as long, to compare", has_bar=True):
+    with stages.stage("Extra training of the first one, for the same time", has_bar=True):
         spr.tl.fit_generator(
             adata,
             init_from=keys.GENERATOR,
@@ -155,8 +156,10 @@ def _judge(adata: AnnData, stages: Stages, size: Size, seed: int) -> None:
             spr.tl.generate(adata, key=key, seed=seed)
     with stages.stage("Score real and generated cells"):
         spr.tl.score(adata)
-        for key in (keys.GENERATOR, keys.GENERATOR_RL):
-            spr.tl.score(adata, layer=key)
+        # which conditions have no scores has just been told, and is the same for every layer
+        with sc.settings.verbosity.override("error"):
+            for key in (keys.GENERATOR, keys.GENERATOR_RL):
+                spr.tl.score(adata, layer=key)
     with stages.stage("Evaluate held-out combinations beside baselines, ceiling"):
         spr.tl.evaluate(adata, keys=GENERATORS, n_cells=size.n_cells, seed=seed)
 

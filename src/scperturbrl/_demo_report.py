@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from rich import box
+from rich.measure import Measurement
 from rich.table import Table
 
 import scperturbrl as spr
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CEILING = "split_half"
+_UNLIMITED = 1000
+_SPECIFIC = "Specific: the effect minus what all perturbations share (Systema)."
 
 
 class Column(NamedTuple):
@@ -37,7 +40,7 @@ VERIFIERS = {
     "score_pathway_activity": Column("Path-\nway", "pathway activity"),
 }
 SHARED = {
-    "pearson_delta_systema": Column("Systema\nPearson", "Systema Pearson"),
+    "pearson_delta_systema": Column("Pearson\nspecific", "Pearson of the specific effect"),
     "discrimination": Column("Discr.\nscore", "discrimination"),
     "mse": Column("MSE\nx1000", "MSE", 1000.0),
     "energy_distance": Column("Energy\ndist.", "energy distance"),
@@ -48,7 +51,7 @@ COLUMNS = VERIFIERS | SHARED
 _NAMES = {
     keys.GENERATOR: "generator",
     keys.GENERATOR_RL: "+ post-training",
-    f"{keys.GENERATOR}_longer": "+ same time",
+    f"{keys.GENERATOR}_longer": "+ extra training",
     CEILING: "half of real",
 }
 
@@ -72,7 +75,7 @@ def tell(adata: AnnData, console: Console, generators: Sequence[str]) -> None:
     order = [*generators, *(name for name in results["model"].unique() if name not in generators)]
     baselines = results.loc[results["kind"] == "baseline", "model"].unique().tolist()
     console.print()
-    console.print(_table(means.loc[order], generators, results["condition"].nunique()))
+    _print_table(console, means.loc[order], generators, results["condition"].nunique())
     parent, longer, tuned = generators
     sentences = [
         _guard(adata, tuned),
@@ -86,15 +89,33 @@ def tell(adata: AnnData, console: Console, generators: Sequence[str]) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _table(means: pd.DataFrame, generators: Sequence[str], n_conditions: int) -> Table:
-    title = f"Means over {n_conditions} combinations that no training saw (best generator in bold)"
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=0, show_edge=False, title_justify="left")
+def _print_table(console: Console, means: pd.DataFrame, generators: Sequence[str], n_conditions: int) -> None:
+    """Print the means as wide as they are: a pipe or a file has no width, and a narrow terminal wraps."""
+    table = _table(means, generators, bold=console.color_system is not None)
+    best = "in bold" if console.color_system is not None else "marked *"
+    console.print(
+        f"Means over {n_conditions} combinations that no training saw (best generator {best})", style="italic"
+    )
+    width = console.width
+    try:
+        console.width = Measurement.get(console, console.options.update(max_width=_UNLIMITED), table).maximum
+        console.print(table)
+    finally:
+        console.width = width
+    console.print(_SPECIFIC, highlight=False, soft_wrap=True)
+
+
+def _table(means: pd.DataFrame, generators: Sequence[str], *, bold: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("\nmodel", no_wrap=True)
     best = _best(means.loc[list(generators)])
+    marks = ("[bold]{}[/bold]", "{}") if bold else ("{}*", "{} ")
     for column in COLUMNS.values():
-        table.add_column(column.header, justify="right")
+        table.add_column(column.header, justify="right", no_wrap=True)
     for model, row in means.iterrows():
-        cells = [_cell(row[name], column, bold=best[name] == model) for name, column in COLUMNS.items()]
+        cells = [
+            marks[0 if best[name] == model else 1].format(_cell(row[name], column)) for name, column in COLUMNS.items()
+        ]
         table.add_row(_name(str(model)), *cells, style=None if model in generators else "dim")
     return table
 
@@ -104,10 +125,9 @@ def _best(means: pd.DataFrame) -> dict[str, str]:
     return {name: str(errors[name].idxmin()) if errors[name].notna().any() else "" for name in COLUMNS}
 
 
-def _cell(value: float, column: Column, *, bold: bool) -> str:
+def _cell(value: float, column: Column) -> str:
     value *= column.factor
-    text = "-" if np.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-    return f"[bold]{text}[/bold]" if bold else text
+    return "-" if np.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
 def _name(model: str) -> str:
@@ -150,11 +170,11 @@ def _against_longer(results: pd.DataFrame, means: pd.DataFrame, *, longer: str, 
         parts.append(f"{column.name} {change.mean():+.3f} (up in {int((change > 0).sum())} of {len(change)})")
     yield (
         f"On held-out combinations, {raised} of {len(VERIFIERS)} verifier scores are higher after post-training than after "
-        f"training on for as long: {', '.join(parts)}."
+        f"extra training for the same time: {', '.join(parts)}."
     )
     before, after = means.loc[longer], means.loc[tuned]
     words = [f"{column.name} {_verdict(name, before[name], after[name])}" for name, column in SHARED.items()]
-    yield f"What was not scored cell by cell, post-trained against trained longer: {'; '.join(words)}."
+    yield f"Metrics that no verifier scores, post-trained against extra training: {'; '.join(words)}."
 
 
 def _verdict(metric: str, before: float, after: float) -> str:

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import io
-import signal
 import sys
-import threading
 
 import numpy as np
 import pandas as pd
@@ -14,7 +12,6 @@ import torch
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.lazy import lazy_exports
-from scperturbrl._core.progress import progress_bar, step_boundary_interrupt
 from scperturbrl._core.random import numpy_rng, resolve_seed, torch_rng
 
 
@@ -126,60 +123,3 @@ def test_logging_does_not_load_scanpy(monkeypatch):
     log.finish(started, ["uns['x']"])
     assert "scanpy" not in sys.modules
     assert sc.logging.info("later", time=started) >= started
-
-
-def test_a_hidden_bar_shows_nothing(capsys):
-    with progress_bar("fitting", 3, show=False) as update:
-        update(1, "loss 3")
-    assert capsys.readouterr() == ("", "")
-
-
-def test_a_bar_shows_label_steps_and_text(capsys):
-    with progress_bar("fitting", 3, show=True) as update:
-        for step in (1, 2, 3):
-            update(step, f"loss {step}")
-    shown = capsys.readouterr()
-    assert all(text in shown.err for text in ("fitting", "3/3", "loss 3"))
-    assert shown.out == ""
-
-
-def test_bars_are_shown_by_default_only_to_people(monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    with progress_bar("fitting", 1) as update:
-        update(1, "")
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with progress_bar("fitting", 1) as update:
-        update(1, "")
-    assert "fitting" in capsys.readouterr().err
-
-
-def test_the_first_interrupt_waits_and_the_second_raises():
-    before = signal.getsignal(signal.SIGINT)
-    with step_boundary_interrupt() as interrupt:
-        assert not interrupt.requested
-        signal.raise_signal(signal.SIGINT)
-        assert interrupt.requested
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_interrupts_are_restored_after_an_error():
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(RuntimeError), step_boundary_interrupt():
-        raise RuntimeError
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_other_threads_may_run_the_loop():
-    found = []
-
-    def work():
-        with step_boundary_interrupt() as interrupt:
-            found.append(interrupt.requested)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert found == [False]

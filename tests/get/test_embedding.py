@@ -119,3 +119,11 @@ def test_missing_reward_names_the_verb(adata):
     del adata.obs["generator_rl_reward"]
     with pytest.raises(KeyError, match=r"tl\.score\(adata, layer='generator_rl'\)"):
         spr.get.embedding(adata)
+
+
+def test_held_out_cells_are_marked(adata):
+    frame = spr.get.embedding(adata)
+    expected = adata.obs["split"].astype(str).loc[frame["cell"]].to_numpy()
+    assert (frame["split"].to_numpy() == expected).all()
+    assert (frame["held_out"].to_numpy() == (expected != "train")).all()
+    assert frame["held_out"].any()

@@ -22,7 +22,7 @@ def test_values_are_those_of_the_evaluation(adata):
 
 
 def test_relative_values_are_those_that_are_correlated(adata):
-    options = {"models": MODELS}
+    options = {"models": [*MODELS, "control", "perturbed_mean", "matching_mean", "nearest_condition", "additive_ridge"]}
     frame = spr.get.verifier_agreement(adata, verifier="rmse_topk", metric="variance_ratio", **options)
     expected = spr.get.verifier_correlation(adata, verifiers="rmse_topk", metrics="variance_ratio", **options)
     found = stats.spearmanr(frame["relative_score"], frame["relative_goodness"]).statistic

@@ -69,6 +69,15 @@ def test_a_metric_that_never_differs_has_no_correlation(evaluated):
     assert np.isnan(found.loc["mse", "correlation"])
 
 
+@pytest.mark.parametrize(("conditions", "known"), [("AB", False), ("ABC", True)])
+def test_few_pairs_have_no_correlation(evaluated, conditions, known):
+    frame = evaluated.uns["evaluation"]
+    evaluated.uns["evaluation"] = frame[frame["condition"].isin(list(conditions))]
+    found = spr.get.verifier_correlation(evaluated)
+    assert found["n"].unique().tolist() == [3 * len(conditions)]
+    assert found["correlation"].notna().tolist() == [known] * len(found)
+
+
 def test_real_table(adata):
     frame = spr.get.verifier_correlation(adata)
     assert frame["verifier"].unique().tolist() == list(spr.verifiers.DEFAULT)

@@ -42,6 +42,17 @@ def test_grouping_by_another_column(adata):
     assert set(cells) == set(adata.obs_names[(adata.obs["plate"] == "two") & (adata.obs["perturbation"] != "control")])
 
 
+def test_conditions_are_the_groups(adata):
+    adata.obs["cell_type"] = pd.Categorical(np.where(np.arange(adata.n_obs) % 2, "T", "B"))
+    spr.pp.setup_anndata(adata, covariate_keys=["cell_type"])
+    frame = spr.get.verifier_scores(adata, perturbations=["GENE016", "GENE014"], verifiers="rmse_topk")
+    expected = [f"{gene} | cell_type={kind}" for gene in ("GENE016", "GENE014") for kind in "BT"]
+    assert frame["group"].cat.categories.tolist() == expected
+    cells = frame.loc[(frame["group"] == "GENE014 | cell_type=T") & (frame["origin"] == "generated"), "cell"]
+    chosen = (adata.obs["perturbation"] == "GENE014") & (adata.obs["cell_type"] == "T")
+    assert cells.tolist() == adata.obs_names[chosen].tolist()
+
+
 def test_observed_alone(adata):
     frame = spr.get.verifier_scores(adata, key="observed")
     assert set(frame["origin"]) == {"observed"}

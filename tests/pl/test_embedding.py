@@ -14,6 +14,11 @@ def offsets(artists):
     return np.concatenate([artist.get_offsets() for artist in artists])
 
 
+def of_origin(ax, drawn, origin):
+    names = {"observed": ("observed",), "generated": ("generated", "generated, held out")}
+    return [artist for name in names[origin] for artist in drawn(ax, name)]
+
+
 def by_place(points):
     return points[np.lexsort(points.T)]
 
@@ -28,7 +33,7 @@ def test_every_cell_is_at_its_own_place(adata, drawn):
     ax = spr.pl.embedding(adata, show=False)
     for origin in ("observed", "generated"):
         expected = frame.loc[frame["origin"] == origin, ["x", "y"]].to_numpy()
-        np.testing.assert_allclose(by_place(offsets(drawn(ax, origin))), by_place(expected))
+        np.testing.assert_allclose(by_place(offsets(of_origin(ax, drawn, origin))), by_place(expected))
 
 
 def test_reward_is_the_colour(adata, drawn):
@@ -43,16 +48,40 @@ def test_reward_is_the_colour(adata, drawn):
     assert scored.get_clim() == (0, 1)
     assert scored.get_rasterized()
     bar = ax.figure.axes[1]
-    assert bar.get_ylabel() == "Reward (0 = control cell, 1 = real cell)"
+    assert bar.get_ylabel() == "Reward (0 = control cell, 1 = typical real cell)"
 
 
-def test_cells_that_could_not_be_scored_are_hollow(adata, drawn):
+def test_cells_held_out_are_the_visible_ones(adata, drawn):
+    figure = spr.pl.embedding(adata, return_fig=True)
+    ax = figure.axes[0]
+    held_out = (adata.obs["split"] != "train") & (adata.obs["perturbation"] != "control")
+    unscored, scored = drawn(ax, "generated, held out")
+    assert len(unscored.get_offsets()) == held_out.sum() > 0
+    assert len(scored.get_offsets()) == 0
+    assert {to_hex(color) for color in unscored.get_facecolor()} == {"#d55e00"}
+    (seen,) = drawn(ax, "generated")
+    assert unscored.get_zorder() > seen.get_zorder()
+    assert unscored.get_sizes()[0] > seen.get_sizes()[0]
+    assert legend_labels(figure) == ["Observed cells", "Observed, held out", "Generated, held out, no reward"]
+    assert len(drawn(ax, "observed")[1].get_offsets()) == held_out.sum()
+
+
+def test_held_out_cells_with_a_reward_show_it(adata, drawn):
+    adata.obs["generator_rl_reward"] = 0.25
+    figure = spr.pl.embedding(adata, return_fig=True)
+    (cells,) = drawn(figure.axes[0], "generated, held out")
+    assert set(cells.get_array()) == {0.25}
+    assert legend_labels(figure) == ["Observed cells", "Observed, held out", "Generated, held out"]
+
+
+def test_training_cells_that_could_not_be_scored_are_hollow(adata, drawn):
+    adata.obs.loc[adata.obs["perturbation"] == "GENE014", "generator_rl_reward"] = np.nan
+    assert (adata.obs.loc[adata.obs["perturbation"] == "GENE014", "split"] == "train").all()
     figure = spr.pl.embedding(adata, return_fig=True)
     hollow, _ = drawn(figure.axes[0], "generated")
-    unscored = adata.obs["generator_rl_reward"].isna() & (adata.obs["perturbation"] != "control")
-    assert len(hollow.get_offsets()) == unscored.sum() > 0
+    assert len(hollow.get_offsets()) == (adata.obs["perturbation"] == "GENE014").sum()
     assert len(hollow.get_facecolor()) == 0
-    assert legend_labels(figure) == ["Observed cells", "Generated, not scored"]
+    assert "Generated, no reward" in legend_labels(figure)
 
 
 def test_limits_of_a_verifier_are_percentiles_unless_given(adata, drawn):
@@ -60,6 +89,7 @@ def test_limits_of_a_verifier_are_percentiles_unless_given(adata, drawn):
     perturbed = adata.obs["perturbation"] != "control"
     scores = adata.obsm["score_generator_rl"]["rmse_topk"][perturbed]
     low, high = drawn(ax, "generated")[-1].get_clim()
+    assert drawn(ax, "generated, held out")[-1].get_clim() == (low, high)
     np.testing.assert_allclose(low, scores.quantile(0.01))
     assert high == 0.9
     assert ax.figure.axes[1].get_ylabel() == "RMSE top-k proximity (raw score)"
@@ -72,7 +102,7 @@ def test_bar_points_where_values_go_on(adata, drawn, values, extend):
     adata.obs["generator_rl_reward"] = np.linspace(*values, adata.n_obs)
     adata.obs.loc[adata.obs["perturbation"] == "control", "generator_rl_reward"] = np.nan
     ax = spr.pl.embedding(adata, show=False)
-    assert drawn(ax, "generated")[-1].colorbar.extend == extend
+    assert drawn(ax, "generated, held out")[-1].colorbar.extend == extend
 
 
 def test_numbers_of_obs(adata):
@@ -84,11 +114,15 @@ def test_perturbation_colours_are_those_of_scanpy(adata, drawn):
     categories = adata.obs["perturbation"].cat.categories
     adata.uns["perturbation_colors"] = [f"#0000{i:02x}" for i in range(len(categories))]
     ax = spr.pl.embedding(adata, color="perturbation", show=False)
-    (points,) = drawn(ax, "generated")
+    points = of_origin(ax, drawn, "generated")
     frame = spr.get.embedding(adata, color="perturbation")
     frame = frame[frame["origin"] == "generated"]
     expected = {(x, y): f"#0000{categories.get_loc(name):02x}" for x, y, name in frame[["x", "y", "value"]].to_numpy()}
-    found = dict(zip(map(tuple, points.get_offsets()), map(to_hex, points.get_facecolor()), strict=True))
+    found = {
+        tuple(place): to_hex(color)
+        for part in points
+        for place, color in zip(part.get_offsets(), part.get_facecolor(), strict=True)
+    }
     assert found == expected
 
 
@@ -114,7 +148,8 @@ def test_views_and_text_columns_are_left_alone(adata):
 
 def test_legend_of_categories_in_their_order(adata):
     figure = spr.pl.embedding(adata, color="perturbation", return_fig=True)
-    assert legend_labels(figure) == ["Observed cells", *adata.obs["perturbation"].cat.categories.drop("control")]
+    names = adata.obs["perturbation"].cat.categories.drop("control")
+    assert legend_labels(figure) == ["Observed cells", "Observed, held out", *names, "Held out"]
     assert figure.axes[0].get_legend().get_title().get_text() == "Perturbation"
 
 
@@ -130,7 +165,7 @@ def test_a_choice_of_perturbations(adata, drawn):
 def test_booleans_are_categories(adata):
     adata.obs["chosen"] = np.arange(adata.n_obs) % 2 == 0
     figure = spr.pl.embedding(adata, color="chosen", return_fig=True)
-    assert legend_labels(figure) == ["Observed cells", "False", "True"]
+    assert legend_labels(figure) == ["Observed cells", "Observed, held out", "False", "True", "Held out"]
 
 
 def test_sixty_categories_fit_beside_the_plot(adata, inside):

@@ -40,9 +40,25 @@ def test_the_collection_is_said_once(adata):
     assert [label.get_text() for label in ax.get_xticklabels()] == [name.upper() for name in names]
 
 
+def test_the_strongest_rows_and_columns_are_shown_and_it_is_said(adata, drawn, inside):
+    figure = spr.pl.pathway_activity(adata, n_top=3, n_pathways=2, return_fig=True)
+    frame = spr.get.pathway_activity(adata)
+    real = frame[frame["model"] == "observed"].assign(activity=lambda table: table["activity"].abs())
+    ax = figure.axes[0]
+    for axis, labels, count in (("condition", ax.get_yticklabels(), 3), ("pathway", ax.get_xticklabels(), 2)):
+        strongest = real.groupby(axis)["activity"].max().nlargest(count).index
+        assert [label.get_text() for label in labels] == [name for name in real[axis].unique() if name in strongest]
+    n = frame["condition"].nunique(), frame["pathway"].nunique()
+    assert ax.get_ylabel().splitlines()[1] == f"(3 of {n[0]} shown: the strongest in real cells)"
+    assert ax.get_xlabel() == f"(2 of {n[1]} shown: the strongest)"
+    assert inside(figure)
+    named = spr.pl.pathway_activity(adata, conditions=["GENE016", "GENE014"], n_top=1, show=False)[0]
+    assert [label.get_text() for label in named.get_yticklabels()] == ["GENE016", "GENE014"]
+
+
 def test_one_colour_bar(adata):
     figure = spr.pl.pathway_activity(adata, return_fig=True)
-    assert [ax.get_ylabel() for ax in figure.axes[3:]] == ["Activity (ULM t)"]
+    assert [ax.get_ylabel() for ax in figure.axes[3:]] == ["Pathway activity\n(t of decoupler's ULM)"]
 
 
 def test_given_axes(adata):

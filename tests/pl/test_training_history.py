@@ -56,7 +56,7 @@ def test_post_training_has_a_panel_for_each_thing(long_run):
     titles = [
         "Reward",
         "Verifiers",
-        "Proxy and gold",
+        "Reward and what it stands for",
         "Energy distance to real cells",
         "Spread of the cells",
         "Drift from pretrained",
@@ -70,15 +70,15 @@ def test_curves_are_the_history(long_run):
     names = [*PANELS, "rollout_drift"]
     axes = dict(zip(names, spr.pl.training_history(long_run, panels=names, show=False), strict=True))
     for panel, label, column in (
-        ("reward", "Rollout ± sd", "reward"),
-        ("reward", "Check", "check_reward"),
+        ("reward", "Cells of this round ± sd", "reward"),
+        ("reward", "Check, always the same noise", "check_reward"),
         ("verifiers", "DE Spearman", "de_spearman"),
         ("verifiers", "Pathway activity", "pathway_activity"),
-        ("proxy_gold", "Proxy: reward", "check_reward"),
+        ("proxy_gold", "Reward", "check_reward"),
         ("energy", "Training", "check_energy"),
         ("energy", "Validation", "check_validation_energy"),
         ("spread", "Check", "check_spread"),
-        ("rollout_drift", "Rollout", "distance"),
+        ("rollout_drift", "Cells of this round", "distance"),
         ("drift", "Check", "check_drift"),
     ):
         line = curves(axes[panel])[label]
@@ -149,8 +149,8 @@ def test_somebody_elses_axes_keep_both_legends(long_run):
     legends = [child for child in ax.get_children() if type(child).__name__ == "Legend"]
     labels = [[text.get_text() for text in legend.get_texts()] for legend in legends]
     assert sorted(labels) == [
+        ["Cells of this round ± sd", "Check, always the same noise"],
         ["Kept state, iteration 50", "Alarm: spread, validation energy"],
-        ["Rollout ± sd", "Check"],
     ]
 
 

@@ -35,11 +35,17 @@ def test_better_is_up(adata, drawn):
 
 
 def test_title_has_the_number_of_the_matrix(adata):
-    ax = spr.pl.verifier_agreement(adata, **PAIR, models=ALL, show=False)
-    frame = spr.get.verifier_correlation(adata, verifiers="rmse_topk", metrics="energy_distance", models=ALL)
+    many = [*ALL, "control", "perturbed_mean", "matching_mean", "nearest_condition", "additive_ridge"]
+    ax = spr.pl.verifier_agreement(adata, **PAIR, models=many, show=False)
+    frame = spr.get.verifier_correlation(adata, verifiers="rmse_topk", metrics="energy_distance", models=many)
     number = ax.get_title().split()[1].replace("\N{MINUS SIGN}", "-")
     assert float(number) == pytest.approx(frame["correlation"].item(), abs=0.005)
     assert ax.get_title().endswith(f"(n = {frame['n'].item()})")
+
+
+def test_a_few_points_have_no_correlation(adata):
+    title = spr.pl.verifier_agreement(adata, **PAIR, models=["generator", "additive"], show=False).get_title()
+    assert title == "n = 2: too few points for a correlation"
 
 
 def test_models_keep_their_colours(adata, drawn):

@@ -5,6 +5,9 @@ import numpy as np
 import scperturbrl as spr
 from scperturbrl.get._labels import metric_label, verifier_label
 
+MANY = ["generator", "generator_rl", "control", "perturbed_mean", "matching_mean", "nearest_condition"]
+MANY += ["additive", "additive_ridge", "combination_ridge"]
+
 
 def test_matrix_is_the_frame(adata, drawn):
     ax = spr.pl.verifier_correlation(adata, show=False)
@@ -19,12 +22,31 @@ def test_matrix_is_the_frame(adata, drawn):
 
 
 def test_every_value_is_written(adata):
-    options = {"metrics": ["mse", "mmd"], "models": ["generator", "generator_rl", "additive", "control"]}
+    options = {"metrics": ["mse", "mmd"], "models": MANY}
     ax = spr.pl.verifier_correlation(adata, **options, show=False)
     values = spr.get.verifier_correlation(adata, **options)["correlation"]
     assert values.notna().all()
     shown = sorted(text.get_text().replace("\N{MINUS SIGN}", "-") for text in ax.texts if len(text.get_text()) < 6)
     assert shown == sorted(f"{value:.2f}" for value in values)
+
+
+def test_the_number_of_pairs_is_said(adata):
+    options = {"metrics": ["mse", "mmd"], "models": MANY}
+    [n] = spr.get.verifier_correlation(adata, **options)["n"].unique()
+    ax = spr.pl.verifier_correlation(adata, **options, show=False)
+    assert ax.get_title() == f"n = {n} pairs of model and condition"
+    frame = adata.uns["evaluation"]
+    frame.loc[(frame["metric"] == "mmd") & (frame["model"] == "control"), "value"] = np.nan
+    ax = spr.pl.verifier_correlation(adata, **options, show=False)
+    assert [label.get_text() for label in ax.get_yticklabels()] == [f"MSE (n = {n})", f"MMD (n = {n - 1})"]
+
+
+def test_nothing_below_eight_pairs(adata, drawn):
+    ax = spr.pl.verifier_correlation(adata, metrics=["mse", "mmd"], models=MANY[:3], show=False)
+    assert drawn(ax, "heatmap")[0].get_array().mask.all()
+    assert ax.get_title() == "n = 3 pairs of model and condition; \N{EN DASH}: fewer than 8, or no difference"
+    assert {text.get_text() for text in ax.texts} >= {"–"}
+    assert not any(text.get_text()[-1].isdigit() for text in ax.texts)
 
 
 def test_roles_are_named_and_set_apart(adata, drawn):

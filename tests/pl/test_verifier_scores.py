@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
 from matplotlib.colors import to_hex
 
 import scperturbrl as spr
@@ -23,7 +25,7 @@ def test_one_panel_a_verifier(adata):
     labels = spr.verifiers.show().set_index("name")["label"]
     assert [ax.get_title() for ax in axes] == labels[list(spr.verifiers.DEFAULT)].tolist()
     assert [ax.get_xlabel() for ax in axes] == ["Raw score"] * 4
-    assert axes[0].get_ylabel() == "Perturbation"
+    assert axes[0].get_ylabel() == "Condition"
 
 
 def test_rows_are_the_perturbations_from_top_to_bottom(adata):
@@ -57,13 +59,13 @@ def test_medians_of_the_generated_cells(adata, drawn, kind):
     assert len(drawn(ax, kind)) == len(scores)
 
 
-def test_violins_end_at_the_extremes(adata, drawn):
+def test_violins_end_at_the_outer_percentiles(adata, drawn):
     name = "GENE016"
     ax = spr.pl.verifier_scores(adata, verifiers="de_spearman", perturbations=name, show=False)
     (violin,) = drawn(ax, "violin")
     scores = adata.obsm["score_generator_rl"].loc[adata.obs["perturbation"] == name, "de_spearman"]
     x = violin.get_paths()[0].vertices[:, 0]
-    np.testing.assert_allclose([x.min(), x.max()], [scores.min(), scores.max()])
+    np.testing.assert_allclose([x.min(), x.max()], scores.quantile([0.01, 0.99]))
 
 
 def test_strip_has_every_cell(adata, drawn):
@@ -159,12 +161,64 @@ def test_unknown_kind(adata):
 
 
 def test_sixty_perturbations_stay_readable(crowd, apart, inside):
-    figure = spr.pl.verifier_scores(crowd, return_fig=True)
+    figure = spr.pl.verifier_scores(crowd, n_top=None, return_fig=True)
     labels = figure.axes[0].get_yticklabels()
     assert len(labels) == 60
     assert apart(figure, labels)
     assert inside(figure)
     assert not any(label.get_visible() for label in figure.axes[1].get_yticklabels())
+
+
+def test_the_rows_with_the_most_scored_cells_are_shown_and_it_is_said(crowd, inside):
+    labels = [name for name in crowd.obs["perturbation"].cat.categories if name != "control"]
+    few = labels[5:30]
+    crowd.obsm["score_generator_rl"].loc[crowd.obs["perturbation"].isin(few), :] = np.nan
+    figure = spr.pl.verifier_scores(crowd, n_top=35, return_fig=True)
+    assert rows(figure.axes[0]) == [name for name in labels if name not in few]
+    assert figure.axes[0].get_ylabel() == "Condition\n(35 of 60 shown: the most scored cells)"
+    assert inside(figure)
+    assert inside(spr.pl.verifier_scores(crowd, n_top=2, return_fig=True))
+    assert len(rows(spr.pl.verifier_scores(crowd, show=False)[0])) == 40
+    assert rows(spr.pl.verifier_scores(crowd, perturbations=few, n_top=2, show=False)[0]) == few
+
+
+@pytest.mark.parametrize("n_top", [0, 1.5, True])
+def test_n_top_is_a_count(crowd, n_top):
+    with pytest.raises(ValueError, match=f"`n_top` is {n_top}"):
+        spr.pl.verifier_scores(crowd, n_top=n_top)
+
+
+def test_two_thousand_perturbations_make_a_page():
+    labels = np.repeat(["control", *(f"GENE{i:04d}" for i in range(2000))], 3)
+    obs = pd.DataFrame({"perturbation": pd.Categorical(labels)}, index=[f"cell{i}" for i in range(len(labels))])
+    adata = AnnData(np.random.default_rng(0).gamma(1, size=(len(obs), 2)).astype(np.float32), obs=obs)
+    spr.pp.setup_anndata(adata)
+    for key in ("observed", "generator_rl"):
+        adata.obsm[f"score_{key}"] = pd.DataFrame({"rmse_topk": adata.X[:, 0]}, index=adata.obs_names)
+    figure = spr.pl.verifier_scores(adata, return_fig=True)
+    assert figure.get_size_inches()[1] < 16
+    assert "40 of 2,000 shown" in figure.axes[0].get_ylabel()
+
+
+def test_cell_types_are_not_pooled(crowd):
+    crowd.obs["cell_type"] = pd.Categorical(np.where(np.arange(crowd.n_obs) % 2, "T", "B"))
+    spr.pp.setup_anndata(crowd, covariate_keys=["cell_type"])
+    wanted = ["GENE003+GENE103", "GENE001+GENE101"]
+    ax = spr.pl.verifier_scores(crowd, perturbations=wanted, palette=["red", "blue"], show=False)[0]
+    assert rows(ax) == [f"{name} | cell_type={kind}" for name in wanted for kind in "BT"]
+    colors = [to_hex(area.get_facecolor()[0]) for area in ax.collections if area.get_gid() == "violin"]
+    assert colors == ["#ff0000", "#ff0000", "#0000ff", "#0000ff"]
+
+
+def test_the_note_keeps_clear_of_the_band(adata, drawn):
+    silent = adata.obs["perturbation"] == "GENE016"
+    adata.obsm["score_generator_rl"].loc[silent, "rmse_topk"] = np.nan
+    figure = spr.pl.verifier_scores(adata, verifiers="rmse_topk", perturbations=["GENE014", "GENE016"], return_fig=True)
+    ax = figure.axes[0]
+    figure.canvas.draw()
+    [note], band = drawn(ax, "missing"), drawn(ax, "band")[1]
+    box, area = note.get_window_extent(), band.get_window_extent()
+    assert box.x1 < area.x0 or box.x0 > area.x1
 
 
 def test_labels_on_each_of_somebody_elses_axes(adata):

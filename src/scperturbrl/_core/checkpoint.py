@@ -25,8 +25,8 @@ _FILES = (_CONFIG, _WEIGHTS, *(f"{name}.csv" for name in _TABLES), _SUMS)
 def write_directory(path: str | os.PathLike[str], record: dict[str, Any], *, overwrite: bool) -> None:
     """Write `record` (``weights``, ``history``, ``conditions`` and plain values) to the directory `path`.
 
-    Files are written and synced in a temporary directory beside `path`, which is then renamed. A directory that was
-    there is moved aside for that, and back again if it fails.
+    Files are written and synced in a temporary directory beside `path`, which is then renamed. An existing directory is
+    moved aside first, and moved back if anything fails.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def read_directory(path: str | os.PathLike[str]) -> dict[str, Any]:
     except ValueError as error:
         msg = f"{folder / _CONFIG} is damaged: {error}"
         raise ValueError(msg) from error
-    # before the checksums, because another schema may come with other files
+    # before the checksums, because another schema may have other files
     schema = config.get("schema") if isinstance(config, dict) else None
     if schema != SCHEMA:
         msg = f"{folder} has schema {schema!r}; this version reads schema {SCHEMA}."
@@ -94,7 +94,7 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
     if not overwrite:
         msg = f"{target} exists. Choose another path, or pass `overwrite=True`."
         raise FileExistsError(msg)
-    # whoever passes the folder that holds all results must not lose them
+    # a user may pass the folder with all results by mistake; nothing in it may be lost
     strange = sorted({item.name for item in target.iterdir()} - set(_FILES)) if target.is_dir() else [target.name]
     if strange:
         msg = f"{target} holds something else than a saved generator ({strange[:3]}) and is not replaced. Choose another path."

@@ -1,7 +1,7 @@
-"""Several processes that train one model: who they are, which part is whose, and sums over all of them.
+"""Training one model in several processes: their number, their shares of the work, and sums over all of them.
 
-Every process draws what one process alone would draw, keeps its part of it, and gradients are summed. So the weights are
-those of one process up to the order of summation, whatever the number of processes.
+Every process draws the random numbers that a single process would draw and keeps its share. Gradients are summed. So any
+number of processes gives the weights of a single one, up to the order of summation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DRAWS: tuple[Callable[..., Any], ...] = (torch.rand, torch.randn, torch.randint
 
 
 class World(NamedTuple):
-    """Number of this process, and how many there are."""
+    """Number of this process, and number of all processes."""
 
     rank: int
     size: int
@@ -112,7 +112,7 @@ def any_of_all(*, flag: bool) -> bool:
 
 
 def of_first(values: Mapping[str, float]) -> dict[str, float]:
-    """The numbers of the first process, so that all of them decide alike."""
+    """The numbers of the first process, so that all processes decide alike."""
     if world().size == 1:
         return dict(values)
     found = torch.tensor(list(values.values()), dtype=torch.float64)
@@ -121,14 +121,14 @@ def of_first(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def equalise(module: nn.Module) -> None:
-    """Give every process the weights of the first one, whose machine may round otherwise."""
+    """Give every process the weights of the first one, because machines may round differently."""
     if world().size > 1:
         for value in module.state_dict().values():
             distributed.broadcast(value, 0)
 
 
 def shared_draws(n: int) -> AbstractContextManager[Any]:
-    """Context in which random rows for this process's part of n things are those that one process would draw for them."""
+    """Context in which this process draws the rows of its share that a single process would draw for n things."""
     return nullcontext() if world().size == 1 else _SharedDraws(n)
 
 

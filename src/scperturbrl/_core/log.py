@@ -16,13 +16,13 @@ _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
 def is_first_process() -> bool:
-    """Whether this is the only process, or the first of those that ``torchrun`` or Slurm started: the one that speaks."""
+    """Whether this process writes messages: the only one, or the first of those that ``torchrun`` or Slurm started."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def _say(message: str, **more: Any) -> datetime:
     if "scanpy" not in sys.modules:
-        # nobody asked it to say more than warnings, and importing it takes 100 MB
+        # without scanpy nobody asked for more than warnings, and importing it takes 100 MB
         return datetime.now(tz=UTC)
     from scanpy import logging
 

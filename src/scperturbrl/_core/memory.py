@@ -1,4 +1,4 @@
-"""Smaller batches where the memory of a device does not suffice."""
+"""Smaller batches when the memory of a device runs out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class BatchSize:
     Parameters
     ----------
     size
-        To begin with.
+        Size to begin with.
     name
         What it counts, for messages.
     """
@@ -31,12 +31,12 @@ class BatchSize:
         self.size, self.name = size, name
 
     def __call__(self, work: Callable[[int], T]) -> T:
-        """Return ``work(size)``, with ever smaller sizes, and a warning each, while memory runs out.
+        """Return ``work(size)``. Each time memory runs out, warn, halve the size and try again.
 
         Raises
         ------
         MemoryError
-            If it does not even suffice for one.
+            If the memory is too small even for a size of one.
         """
         while True:
             try:
@@ -46,7 +46,7 @@ class BatchSize:
                 if not is_out_of_memory(error) or world().size > 1:
                     raise
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            # only here is the traceback gone, which holds the tensors of the failed attempt
+            # outside of `except`: the traceback would keep the tensors of the failed attempt alive
             if self.size <= 1:
                 msg = f"Out of memory even with one of {self.name} at a time: {reason}. Use `device='cpu'`, or fewer genes."
                 raise MemoryError(msg)

@@ -1,4 +1,4 @@
-"""One AnnData out of what the user passed: the verbs take a MuData too."""
+"""The AnnData to work on, if the user passed a MuData."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def pick(adata: AnnData | MuData, modality: str | None) -> AnnData:
     """Return the AnnData that a verb works on: `adata` itself, or a modality of it.
 
-    It is the object inside the MuData, not a copy, so that what a verb writes is found there.
+    It is the object inside the MuData, not a copy, so verbs write their results there.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def pick(adata: AnnData | MuData, modality: str | None) -> AnnData:
     ValueError
         If a modality is named for an AnnData, or none for a MuData in which several are possible.
     """
-    # told apart without importing mudata, which a user of AnnData never needs
+    # recognised without importing mudata, which users of AnnData do not need
     modalities = getattr(adata, "mod", None)
     if modalities is None:
         _check_anndata(adata, modality)
@@ -95,8 +95,8 @@ def _only(modalities: dict[str, AnnData]) -> str:
 
 
 def without_pulling() -> AbstractContextManager[Any]:
-    """Context in which a MuData leaves the columns of its modalities where they are, whatever the release of mudata."""
+    """Context in which no release of mudata copies columns of the modalities into the MuData."""
     import mudata
 
-    # from 0.4 on it never does anything else, and the option is gone
+    # since 0.4 mudata never copies them, and the option is gone
     return mudata.set_options(pull_on_update=False) if hasattr(mudata, "set_options") else nullcontext()

@@ -1,4 +1,4 @@
-"""The state of a run that is under way: one file, replaced as a whole, that a killed run goes on from."""
+"""The state of a running training: one file, always replaced as a whole, from which a killed run can be resumed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scperturbrl._core.distributed import world
 
 SCHEMA = 1
 _TENSOR = "__tensor__"
-# writing the state may take this share of the time
+# largest share of the time that may go into writing the state
 _SHARE = 0.05
 
 
@@ -29,7 +29,7 @@ class RunFile:
     path
         The file.
     resume
-        Whether to go on from a state that is there. Without one the run starts at the beginning either way.
+        Whether to resume from an existing state. Without one the run starts at the beginning.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class RunFile:
         return None
 
     def read(self, identity: dict[str, Any]) -> dict[str, Any] | None:
-        """State to go on from, or None to start; `identity` says what the run is and is kept for :meth:`write`.
+        """State to resume from, or None to start. `identity` describes the run and is kept for :meth:`write`.
 
         Raises
         ------
@@ -95,7 +95,7 @@ class RunFile:
         return content["state"]
 
     def is_due(self) -> bool:
-        """Whether enough time went by for writing not to slow the run down."""
+        """Whether enough time has passed that writing does not slow the run down."""
         return time.perf_counter() - self._saved >= self._cost / _SHARE
 
     def write(self, state: dict[str, Any]) -> None:
@@ -109,7 +109,7 @@ class RunFile:
         if world().rank:
             return
         began = time.perf_counter()
-        # one name, so that what a killed run left behind is written over
+        # always the same name, so that the leftover of a killed run is overwritten
         temporary = self.path.with_name(f".{self.path.name}.new")
         try:
             content = _pack({"schema": SCHEMA, "identity": self.identity, "state": state | self.constant})

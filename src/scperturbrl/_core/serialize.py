@@ -20,7 +20,7 @@ def to_uns(value: Any) -> Any:
     """Return `value` made of what AnnData can write in ``uns``: plain values, lists, arrays and string-keyed dicts.
 
     A list that is no array (of lists, or of numbers and texts) becomes a dict of its positions, and anything that cannot
-    be written is described by its ``repr``: a record that spoils the file of a user is worse than a short one.
+    be written is described by its ``repr``: a record that makes a user's file unwritable is worse than an incomplete one.
 
     Examples
     --------

@@ -74,7 +74,7 @@ def _share_ranks(position: Tensor, tied: Tensor) -> Tensor:
 def soft_ranks(x: Tensor, temperature: float = 0.1, *, mask: Tensor | None = None) -> Tensor:
     r"""Differentiable ranks, :math:`r_g = 1/2 + \sum_h \sigma((x_g - x_h) / \tau)`.
 
-    They tend to :func:`average_ranks` as the temperature falls. Memory grows with k squared for each row.
+    They approach :func:`average_ranks` as the temperature falls. Memory grows with k squared for each row.
 
     Parameters
     ----------

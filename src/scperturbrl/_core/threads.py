@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def one_thread(device: torch.device | str = "cpu") -> Iterator[None]:
     """Compute on one thread while the block runs, if `device` is the CPU.
 
-    How many threads share a sum decides its rounding, and thousands of training steps turn that into other weights. The
-    networks here are small and random numbers are drawn by one thread anyway, so little is lost.
+    The number of threads changes how a sum is rounded, and thousands of training steps turn such differences into
+    different weights. The networks are small, and random numbers are drawn by one thread anyway, so little time is lost.
     """
     if torch.device(device).type != "cpu":
         yield

@@ -29,8 +29,8 @@ def calibration(
 ) -> pd.DataFrame:
     """Compare how generated and observed cells of the same conditions vary, gene by gene.
 
-    A generator can match every mean and still be useless as a source of single cells: one whose cells have collapsed
-    towards their mean has too little variance, one without count noise too few zeros.
+    A generator can match every mean and still be useless as a source of single cells. If its cells have collapsed
+    towards their mean, they vary too little. If it leaves out the noise of counts, they have too few zeros.
 
     Parameters
     ----------

@@ -36,9 +36,10 @@ def differences(
     Parameters
     ----------
     adata
-        Annotated data after :func:`~scperturbrl.tl.evaluate`, or such a table, also several joined over seeds.
+        Annotated data after :func:`~scperturbrl.tl.evaluate`, or its table ``uns["evaluation"]``. Tables of several seeds
+        can be joined.
     model
-        The model in question.
+        The model to compare.
     reference
         Model or models to compare it with, such as ``["additive_ridge", "generator"]``.
     metrics
@@ -46,11 +47,11 @@ def differences(
     column
         ``"value"`` or ``"scaled"``.
     confidence
-        Of the interval.
+        Coverage of the interval.
     n_resamples
-        Resamples of the conditions.
+        Number of resamples of the conditions.
     seed
-        Of the resamples.
+        Seed of the resamples.
     modality
         Modality of a MuData; by default its only one, or the only one that was set up.
 
@@ -67,10 +68,10 @@ def differences(
         Percentile interval and two-sided p-value of the bootstrap, see :func:`scperturbrl.metrics.paired_bootstrap`. Not
         corrected for the number of rows.
     ``verdict``
-        ``"better"`` or ``"worse"`` where the interval of the *error* excludes 0, else ``"tie"``; ``""`` below two
-        conditions.
+        ``"better"`` or ``"worse"`` where the interval of the difference of *errors* excludes 0, else ``"tie"``. Empty with
+        fewer than two conditions.
     ``n_conditions``
-        Conditions in which both have a value.
+        Number of conditions in which both have a value.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Predicted and observed effects, one row a gene."""
+"""Predicted and observed effects, one row for each gene."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def effects(
     adata
         Annotated data after :func:`~scperturbrl.tl.generate`.
     keys
-        Layers of generated cells, whoever made them; those of all generators by default.
+        Layers of generated cells, from this package or another; those of all generators by default.
     conditions
         Conditions, or perturbation labels for all their conditions; all with three cells by default.
     n_top

@@ -1,4 +1,4 @@
-"""Generated and observed cells in one embedding, one row a cell."""
+"""Generated and observed cells in one embedding, one row for each cell."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import near_matches
-from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.cells import Cells, split_labels
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.get._slots import CellGroups, missing, read_reward, read_scores, select_perturbations
 
@@ -33,7 +33,7 @@ def embedding(
     dimensions: tuple[int, int] = (0, 1),
     modality: str | None = None,
 ) -> pd.DataFrame:
-    """Collect the coordinates of observed cells and of generated cells, each at its own place.
+    """Collect the coordinates of observed cells and of generated cells, each at the place of its own expression.
 
     Parameters
     ----------
@@ -61,24 +61,26 @@ def embedding(
         Its name.
     ``perturbation``
         Its value of the perturbation column.
+    ``split``, ``held_out``
+        Split label of its condition, and whether training did not see it.
     ``origin``
         ``"observed"`` or ``"generated"``.
     ``x``, ``y``
         Coordinates.
     ``value``
-        What `color` names. Of observed cells their own reward or score, NaN where they were not scored.
+        What `color` names. Observed cells have their own reward or score, NaN where they were not scored.
 
     Raises
     ------
     KeyError
         If coordinates, scores or the column do not exist.
     ValueError
-        If a perturbation does not occur, or a dimension.
+        If a perturbation or a dimension does not exist.
 
     Notes
     -----
-    The components are fitted anew to the cells of `adata`, and where they differ from those of
-    :func:`~scperturbrl.tl.generate` (because cells were taken out since) the generated cells are projected again.
+    The components are computed again from the cells of `adata`. If cells were removed since
+    :func:`~scperturbrl.tl.generate`, they differ from those used then, and the generated cells are projected again.
 
     Examples
     --------
@@ -98,6 +100,7 @@ def embedding(
     mask, _ = select_perturbations(adata, perturbations)
     kept = np.flatnonzero(mask & ~groups.is_control)
     values = color_values(adata, key, color)
+    split = split_labels(adata)
     parts = []
     for origin, where, points in (
         (keys.OBSERVED, np.arange(adata.n_obs), observed),
@@ -106,6 +109,8 @@ def embedding(
         columns = {
             "cell": adata.obs_names.to_numpy()[where],
             "perturbation": np.asarray(groups.labels).astype(str)[where],
+            keys.SPLIT: split[where],
+            "held_out": split[where] != keys.TRAIN,
             "origin": origin,
             "x": points[where, dimensions[0]],
             "y": points[where, dimensions[1]],

@@ -23,7 +23,7 @@ _PARTS = {"params", "weights", "space", "conditions"}
 
 @dataclass(frozen=True, repr=False)
 class GeneratorSummary:
-    """What a generator knows and how it was made. It prints as a table, in a notebook as an HTML one.
+    """What a generator was trained on and how it was made. It prints as a table, in a notebook as an HTML table.
 
     Attributes
     ----------
@@ -32,11 +32,11 @@ class GeneratorSummary:
     params
         Settings, seed, versions and parent.
     conditions
-        One row a condition: perturbation, group, dose, cells, parts, split.
+        One row for each condition: perturbation, group, dose, cells, parts, split.
     history
-        One row a logged step.
+        One row for each logged step.
     n_parameters
-        Numbers in its weights.
+        Number of values in its weights.
     n_genes, n_latent
         Genes, and dimensions of the latent space.
     space, backbone
@@ -99,7 +99,7 @@ def generator(adata: AnnData | MuData, *, key: str = keys.GENERATOR, modality: s
     Raises
     ------
     KeyError
-        If there is no such generator; lists those that there are.
+        If there is no such generator; the message lists the existing ones.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The evaluation without anything that a generator was rewarded for."""
+"""The evaluation without the metrics that a generator was rewarded for."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def held_out(
 ) -> pd.DataFrame:
     """Summarise ``uns["evaluation"]`` over conditions, held-out metrics only.
 
-    A metric counts as held out if the table says so *and* no generator of the table, nor one that it was made from, was
-    rewarded with it or with something that pulls it along by its own settings in ``uns``. There is no option to let
-    others in.
+    A metric counts as held out only if two things are true. The table says so, and no generator of the table (nor a
+    generator that it was made from) was rewarded with the metric or with a related one, by its own settings in ``uns``.
+    No option includes other metrics.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Names of verifiers and metrics as a reader wants to see them."""
+"""Readable labels of verifiers, metrics and models."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ SCORE_PREFIX = keys.score("")
 _MODELS = {
     keys.GENERATOR: "Generator",
     keys.GENERATOR_RL: "Generator, post-trained",
-    f"{keys.GENERATOR}_longer": "Generator, trained on for as long",
+    f"{keys.GENERATOR}_longer": "Generator, extra training (same time)",
     keys.OBSERVED: "Real cells",
     "control": "Control (no effect)",
-    "perturbed_mean": "Perturbed mean (0)",
-    "split_half": "Split half of the real cells (1)",
+    "perturbed_mean": "Mean response (0)",
+    "matching_mean": "Mean response of the same perturbation",
+    "split_half": "Half of the real cells (1)",
+    "interpolated_duplicate": "Half of the real cells, shrunk to the mean response",
 }
 
 

@@ -54,8 +54,8 @@ def pathway_activity(
     ``pathway``
         Its name.
     ``activity``
-        t of the univariate linear model of the mean effect on the pathway's weights, what ``decoupler.mt.ulm`` gives
-        for the same effects; above 0 the pathway is more active than in control cells.
+        t of the univariate linear model of the mean effect on the pathway's weights, as ``decoupler.mt.ulm`` computes it.
+        Above 0 the pathway is more active than in control cells.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Scores before and after post-training, one row a condition."""
+"""Scores before and after post-training, one row for each condition."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
+# a smaller mean reward of the real cells is mostly noise, and no scale
+MIN_REAL = 0.1
+
 
 def reward_shift(
     adata: AnnData | MuData,
@@ -28,16 +31,19 @@ def reward_shift(
     verifier: str | None = None,
     modality: str | None = None,
 ) -> pd.DataFrame:
-    """Collect the mean reward of every condition before and after post-training.
+    """Collect the mean reward of every condition before and after post-training: 0 = control cells, 1 = real cells.
 
-    Conditions that the training cells say nothing of, or in which no verifier tells real from control cells, have no
-    reward. To compare held-out conditions, score the layers against the observed cells under names of their own (``tl.score(adata, layer="generator", reference="observed",
-    key_added="...")``) and pass these as `before` and `after`.
+    The calibrated :term:`reward` gives no credit beyond a typical real cell, so real cells have a mean below 1. Here the
+    means of a condition are divided by the mean of its real cells.
+
+    A condition has no reward if no training cells describe it, or if no verifier tells its real cells from control
+    cells. To compare held-out conditions, score both layers and the real cells with ``reference="observed"``. Give the
+    scores of the layers names of their own (``key_added``) and pass these as `before` and `after`.
 
     Parameters
     ----------
     adata
-        Annotated data after :func:`~scperturbrl.tl.score` of both layers.
+        Annotated data after :func:`~scperturbrl.tl.score` of both layers and of the real cells.
     before, after
         Names of the scores.
     verifier
@@ -54,9 +60,13 @@ def reward_shift(
     ``split``, ``seen``
         Split label, and whether training saw the condition.
     ``before``, ``after``, ``shift``
-        Means over the cells that were scored, and their difference; NaN where there are none.
+        Mean rewards of the scored cells, divided by that of the real cells, and their difference. NaN if no cell was
+        scored, and if the real cells were not scored or have a mean reward below 0.1. With `verifier`, means of the raw
+        score.
     ``observed``
-        The same of the real cells; NaN where they were not scored.
+        The same of the real cells, so 1 where there is a reward.
+    ``reward_before``, ``reward_after``, ``reward_observed``
+        Mean calibrated rewards before the division. Absent with `verifier`.
     ``n_cells``
         Cells of the condition.
 
@@ -81,21 +91,31 @@ def reward_shift(
     setup = Setup.of(adata)
     table, codes = condition_table(adata, setup)
     split = pd.Series(split_labels(adata)).groupby(codes).first().to_numpy()
+    scored = keys.score(keys.OBSERVED) in adata.obsm
+    means = {name: _means(adata, key, verifier, codes) for name, key in (("before", before), ("after", after))}
+    means[keys.OBSERVED] = _means(adata, keys.OBSERVED, verifier, codes) if scored else np.full(len(table), np.nan)
     frame = pd.DataFrame(
         {
             "condition": table.index.astype(str),
             "perturbation": table["perturbation"].to_numpy(),
             keys.SPLIT: split,
             "seen": split == keys.TRAIN,
-            "before": _means(adata, before, verifier, codes),
-            "after": _means(adata, after, verifier, codes),
         }
     )
-    frame["shift"] = frame["after"] - frame["before"]
-    scored = keys.score(keys.OBSERVED) in adata.obsm
-    frame[keys.OBSERVED] = _means(adata, keys.OBSERVED, verifier, codes) if scored else np.nan
+    if verifier is None:
+        frame = frame.assign(**_relative(means), **{f"reward_{name}": value for name, value in means.items()})
+    else:
+        frame = frame.assign(**means)
+    frame.insert(frame.columns.get_loc("after") + 1, "shift", frame["after"] - frame["before"])
     frame["n_cells"] = table["n_cells"].to_numpy()
     return frame[~table["is_control"].to_numpy()].reset_index(drop=True)
+
+
+def _relative(means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Means as shares of that of the real cells; NaN where real cells are hardly above control cells."""
+    real = means[keys.OBSERVED]
+    scale = np.where(real >= MIN_REAL, real, np.nan)
+    return {name: value / scale for name, value in means.items()}
 
 
 def _means(adata: AnnData, key: str, verifier: str | None, codes: np.ndarray) -> np.ndarray:

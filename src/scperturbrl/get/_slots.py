@@ -26,7 +26,7 @@ class CellGroups:
     Attributes
     ----------
     column
-        Column of ``obs`` that it was read from.
+        Column of ``obs`` that the groups were read from, or ``"condition"``.
     labels
         Group of each cell, ordered categories.
     is_control
@@ -36,6 +36,13 @@ class CellGroups:
     column: str
     labels: pd.Categorical
     is_control: np.ndarray
+
+    @classmethod
+    def by_condition(cls, adata: AnnData) -> CellGroups:
+        """Groups by condition: the perturbation, with dose and covariates where they are declared."""
+        table, codes = condition_table(adata, Setup.of(adata))
+        labels = pd.Categorical.from_codes(codes, categories=table.index.astype(str))
+        return cls("condition", labels, table["is_control"].to_numpy()[codes])
 
     @classmethod
     def of(cls, adata: AnnData, groupby: str | None) -> CellGroups:
@@ -50,7 +57,7 @@ class CellGroups:
 
 
 def select_perturbations(adata: AnnData, perturbations: str | Sequence[str] | None) -> tuple[np.ndarray, list[str]]:
-    """Tell which cells are of `perturbations`, by default of all but the control.
+    """Find the cells of `perturbations`, by default of all but the control.
 
     Returns
     -------
@@ -106,7 +113,7 @@ def read_reward(adata: AnnData, key: str) -> np.ndarray:
 
 
 def missing(place: str, name: str, verb: str, available: Mapping[str, Any] | pd.DataFrame) -> str:
-    """Message for a slot that is not there, with the verb that writes it and slots that are similar."""
+    """Message for a missing slot, with the verb that writes it and similar slots."""
     similar = near_matches(name, available.keys()) if len(available) else ""
     return f"`{place}` has no {name!r}. Call `scperturbrl.{verb}` first.{similar if 'Did you mean' in similar else ''}"
 

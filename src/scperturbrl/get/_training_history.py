@@ -1,4 +1,4 @@
-"""History of fitting or post-training, one row a value."""
+"""History of fitting or post-training, one row for each value."""
 
 from __future__ import annotations
 
@@ -61,17 +61,20 @@ def training_history(
         Fitting: ``"loss"``, ``"energy"``. Post-training: ``"reward"``, ``"verifiers"``, ``"proxy_gold"``,
         ``"energy"``, ``"spread"``, ``"drift"``, ``"rollout_drift"``.
     ``series``
-        ``"training"``, ``"validation"``, or the mean over conditions of both; ``"rollout"`` (cells of this round, from the generator as it is) or
-        ``"check"`` (the same conditions and noise every time, from the averaged weights); the verifier; or ``"proxy"``,
-        the reward at the checks, and ``"gold"``, what it stands for: 1 minus the energy distance to the real cells of
-        validation conditions (training conditions without any). Both are 0 for control cells and 1 for real ones. A
-        proxy that rises while gold falls is being hacked.
+        - losses and energies: ``"training"``, ``"validation"``, or the mean over conditions of both,
+        - ``"rollout"``: cells that the generator made in this round, or ``"check"``: the same conditions and noise every
+          time, made with the averaged weights,
+        - the name of a verifier,
+        - ``"proxy"``: the reward at the checks, and ``"gold"``: what it stands for, 1 minus the energy distance to the real
+          cells of validation conditions (of training conditions if there are none). Both are 0 for control cells; a
+          perfect generator has a ``"gold"`` of 1. If ``"proxy"`` rises and ``"gold"`` falls, the reward is being hacked.
     ``value``
-        Loss; calibrated reward; raw verifier score; energy distance to real cells as a share of that of control cells;
-        spread (1 = pretrained); squared distance of the velocity to the pretrained one, as a share of the mean squared
-        velocity (``"drift"``, what the guard watches) or as it is in the rollouts (``"rollout_drift"``).
+        Depends on the panel: the loss; the calibrated reward; the raw verifier score; the energy distance to real cells,
+        as a share of that of control cells; the spread (1 = pretrained); the squared distance of the velocity to the
+        pretrained one, as a share of the mean squared velocity (``"drift"``, which the guard watches) or unscaled
+        (``"rollout_drift"``).
     ``sd``
-        Standard deviation over the cells of the round, for the rollout's reward; else NaN.
+        Standard deviation over the cells of the round, for the reward of ``"rollout"``; else NaN.
 
     Raises
     ------
@@ -136,6 +139,6 @@ def _panels(history: pd.DataFrame, params: dict[str, Any]) -> dict[str, dict[str
 
 
 def _gold(history: pd.DataFrame) -> pd.Series:
-    """Likeness to the real cells of validation conditions, of training ones without any: 0 like control cells, 1 like real ones."""
+    """Closeness to the real cells of validation conditions, or of training ones: 0 like control cells, 1 like real ones."""
     validation = history["check_validation_energy"].astype(float)
     return 1 - validation.where(validation.notna(), history["check_energy"].astype(float))

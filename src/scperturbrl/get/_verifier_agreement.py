@@ -28,8 +28,8 @@ def verifier_agreement(
 ) -> pd.DataFrame:
     """Collect the mean score of a verifier and a metric for every model and condition.
 
-    Within a condition, a model whose score is higher should be better by the metric as well. One that has a higher score
-    and a worse metric has pleased the verifier without better cells.
+    Within a condition, a model with a higher score should be better by the metric as well. A model with a higher score
+    and a worse metric pleases the verifier without making better cells.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def verifier_agreement(
     ``score``
         Mean raw score of the verifier.
     ``value``
-        The metric as it is.
+        Raw value of the metric.
     ``relative_score``, ``relative_goodness``
         Score, and metric turned so that higher is better, minus their means over the models of the condition. The
         Spearman correlation of these two is that of :func:`scperturbrl.get.verifier_correlation`.

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _COMPARED = ("generator", "prediction")
 _CEILING = "ceiling"
 
+MIN_PAIRS = 8
+"""Fewer pairs of model and condition give no correlation: any two rankings may agree by chance."""
+
 
 def verifier_correlation(
     adata: AnnData | MuData,
@@ -33,9 +36,9 @@ def verifier_correlation(
 ) -> pd.DataFrame:
     """Correlate verifier scores with the other metrics over models and conditions.
 
-    Every metric is turned so that higher is better, and taken relative to the mean of the models in its condition, so
-    that easy and hard conditions do not make a correlation. A verifier to which held-out metrics do not, or even
-    negatively, correlate can be pleased without better cells: rewarding it invites hacking.
+    Every metric is turned so that higher is better. It is taken relative to the mean of the models in its condition, so
+    that easy and hard conditions do not create a correlation. If held-out metrics do not rise with a :term:`verifier`, a
+    generator can please it without making better cells. Rewarding such a verifier invites reward hacking.
 
     Parameters
     ----------
@@ -54,7 +57,8 @@ def verifier_correlation(
     Returns
     -------
     One row per verifier and metric: ``verifier``, ``metric``, ``role`` (as in ``uns["evaluation"]``), ``correlation``
-    (Spearman, 1: they always agree; NaN where one of them is the same for all) and ``n``, the number of pairs.
+    (Spearman, 1: they always agree; NaN below 8 pairs, and where one of them is the same for all) and ``n``, the number
+    of pairs of model and condition.
 
     Raises
     ------
@@ -68,9 +72,10 @@ def verifier_correlation(
     >>> import pandas as pd, scperturbrl as spr
     >>> adata = spr.datasets.toy()
     >>> rows = [
-    ...     {"model": m, "kind": "generator", "condition": "A", "metric": metric, "value": v, "role": role}
+    ...     {"model": m, "kind": "generator", "condition": c, "metric": metric, "value": v, "role": role}
     ...     for metric, role, values in (("score_rmse_topk", "rewarded", (1, 2, 3)), ("mse", "held-out", (5, 4, 6)))
     ...     for m, v in zip("xyz", values)
+    ...     for c in "ABC"
     ... ]
     >>> adata.uns["evaluation"] = pd.DataFrame(rows)
     >>> spr.get.verifier_correlation(adata)[["verifier", "metric", "correlation"]]
@@ -133,12 +138,12 @@ def _default_models(frame: pd.DataFrame) -> list[str]:
 
 
 def spearman(both: pd.DataFrame) -> float:
-    """Rank correlation of two columns, NaN where one of them is the same for all."""
+    """Rank correlation of two columns; NaN below :data:`MIN_PAIRS` rows, and where one of them is the same for all."""
     from scipy.stats import spearmanr
 
     # what is only rounding must not become a rank
     values = both.to_numpy(dtype=float)
     values = np.where(np.abs(values) < 1e-12, 0.0, values)
-    if len(values) < 3 or (np.ptp(values, axis=0) == 0).any():
+    if len(values) < MIN_PAIRS or (np.ptp(values, axis=0) == 0).any():
         return float("nan")
     return float(spearmanr(values[:, 0], values[:, 1]).statistic)

@@ -1,4 +1,4 @@
-"""Verifier scores of generated and of real cells, one row a score."""
+"""Verifier scores of generated and of real cells, one row for each score."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def verifier_scores(
     key
         Whose scores: a generator's key, or ``"observed"`` for the real cells alone.
     groupby
-        Column of ``obs`` that gives the groups; the perturbation column by default.
+        Column of ``obs`` that gives the groups; by default the condition, so that cell types and doses stay apart.
     verifiers
         Names of the verifiers; all that were scored by default.
     perturbations
@@ -51,9 +51,9 @@ def verifier_scores(
     ``cell``
         Its name.
     ``group``
-        Its value of `groupby`, ordered categories.
+        Its condition, or its value of `groupby`; ordered categories.
     ``origin``
-        ``"generated"`` or ``"observed"``; the latter only if ``obsm["score_observed"]`` exists.
+        ``"generated"`` or ``"observed"``. The latter needs ``obsm["score_observed"]``.
     ``verifier``
         Its name, ordered categories.
     ``score``
@@ -81,14 +81,18 @@ def verifier_scores(
     adata = pick(adata, modality)
     scores = read_scores(adata, key)
     names = chosen("verifiers", verifiers, list(scores.columns))
-    groups = CellGroups.of(adata, groupby)
+    groups = CellGroups.by_condition(adata) if groupby is None else CellGroups.of(adata, groupby)
     mask, wanted = select_perturbations(adata, perturbations)
     tables = {keys.OBSERVED if key == keys.OBSERVED else keys.GENERATED: scores}
     if keys.score(keys.OBSERVED) in adata.obsm:
         tables[keys.OBSERVED] = read_scores(adata, keys.OBSERVED)
     rows = np.flatnonzero(mask)
     labels = np.asarray(groups.labels).astype(str)[rows]
-    order = wanted if groupby is None else [name for name in groups.labels.categories if name in set(labels)]
+    if groupby is None:
+        perturbation = np.asarray(CellGroups.of(adata, None).labels).astype(str)[rows]
+        order = _by_perturbation(labels, perturbation, wanted)
+    else:
+        order = [name for name in groups.labels.categories if name in set(labels)]
     parts = [
         pd.DataFrame(
             {
@@ -106,3 +110,10 @@ def verifier_scores(
     frame["group"] = pd.Categorical(frame["group"], categories=order, ordered=True)
     frame["verifier"] = pd.Categorical(frame["verifier"], categories=names, ordered=True)
     return frame
+
+
+def _by_perturbation(conditions: np.ndarray, perturbations: np.ndarray, wanted: list[str]) -> list[str]:
+    """Conditions in the order of their perturbations in `wanted`, those of one perturbation by name."""
+    pairs = pd.DataFrame({"condition": conditions, "perturbation": perturbations}).drop_duplicates()
+    pairs["rank"] = pairs["perturbation"].map({name: i for i, name in enumerate(wanted)})
+    return list(pairs.sort_values(["rank", "condition"])["condition"].unique())

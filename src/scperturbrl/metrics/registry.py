@@ -100,7 +100,7 @@ _ALL = (
     ),
     _agreement(
         "pearson_delta_systema",
-        "Pearson delta, Systema",
+        "Pearson delta, specific part",
         "Correlation of the changes from the mean of the perturbed centroids, which leaves out what all share.",
         "Systema, Nature Biotechnology 2025",
     ),
@@ -112,7 +112,7 @@ _ALL = (
     ),
     _agreement(
         "spearman_delta_systema",
-        "Spearman delta, Systema",
+        "Spearman delta, specific part",
         "Rank correlation of the changes from the mean of the perturbed centroids.",
         "Systema, Nature Biotechnology 2025",
     ),

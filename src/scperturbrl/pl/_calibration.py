@@ -37,11 +37,11 @@ def calibration(
     return_fig: bool = False,
     modality: str | None = None,
 ) -> Axes | list[Axes] | Figure | None:
-    """Plot whether generated cells vary, and drop out, as real ones do: a point a gene.
+    """Plot whether generated cells vary as much as real ones, and have as many zeros. Every gene is a point.
 
-    On the dotted line generated cells are like real ones. Points below it in the left panel are genes in which cells
-    have collapsed towards their mean; points below it in the right one have too few zeros. The red line is the median
-    ratio, or the median difference.
+    On the dotted line generated cells are like real ones. In the left panel, a gene below the line varies too little
+    within a :term:`condition`: cells have collapsed towards their mean. In the right panel, a gene below the line has
+    too few zeros. The red line is the median ratio, or the median difference.
 
     Parameters
     ----------

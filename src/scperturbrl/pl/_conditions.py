@@ -1,4 +1,4 @@
-"""Which conditions a plot with one panel a condition shows unless told."""
+"""Which conditions a plot with one panel for each condition shows unless told."""
 
 from __future__ import annotations
 

@@ -27,14 +27,16 @@ def draw_band(ax: Axes, row: float, values: np.ndarray) -> None:
 
 
 def draw_violin(ax: Axes, row: float, values: np.ndarray, color: str) -> None:
-    """Kernel density of `values` between their extremes, and their median as a dot."""
+    """Kernel density of `values` from their 1st to their 99th percentile, and their median as a dot."""
     from scipy.stats import gaussian_kde
 
     spread = float(np.ptp(values))
     if len(values) < 3 or spread < 1e-9:
         draw_strip(ax, row, values, color)
         return
-    grid = np.linspace(values.min(), values.max(), 120)
+    # single far cells would squeeze all others
+    lowest, highest = np.quantile(values, [0.01, 0.99]).tolist()
+    grid = np.linspace(lowest, highest, 120)
     density = gaussian_kde(values)(grid)
     half = HALF * density / density.max()
     ax.fill_between(grid, row - half, row + half, color=color, alpha=0.6, linewidth=0, zorder=2, gid="violin")

@@ -1,4 +1,4 @@
-"""Predicted against observed effects, a point a gene."""
+"""Predicted against observed effects, one point for each gene."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def effects(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the predicted against the observed effect of every gene.
 
-    One panel a condition. On the dotted line the prediction is right; genes in the shaded quadrants move in the wrong
-    direction. The most differentially expressed genes are marked and the strongest of them named. Above each panel stand
-    the correlation over all genes and the share of the marked ones with the right direction; genes that the
-    condition targets count in neither.
+    There is one panel for each condition. On the dotted line the predicted :term:`effect` is right. Genes in the shaded
+    quadrants move in the wrong direction. The most differentially expressed genes are marked, and the strongest of them
+    are named. Above each panel stand the correlation over all genes and the share of the marked genes that move in the
+    right direction. Both leave out the genes that the condition targets.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def effects(
     n_labels
         How many of these are named.
     ax
-        Axes to draw on, one a condition; a new figure by default.
+        Axes to draw on, one for each condition; a new figure by default.
     figsize
         Size of the new figure in inches.
     show

@@ -39,7 +39,8 @@ def effects_heatmap(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the effects on the most differentially expressed genes of some conditions: observed, and by every generator.
 
-    One panel a condition, with genes of its own; a row looks the same all along where the generators are right.
+    There is one panel for each :term:`condition`, with its own genes. Where the generators are right, all cells of a row
+    have the same colour.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def effects_heatmap(
     vmax
         Effect at the end of the colours; by default the 99th percentile of the absolute effects.
     ax
-        Axes to draw on, one a condition; a new figure by default.
+        Axes to draw on, one for each condition; a new figure by default.
     figsize
         Size of the new figure in inches.
     show

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 
 from scperturbrl._core import keys
@@ -15,9 +16,11 @@ from scperturbrl.get._embedding import embedding as embedding_frame
 from scperturbrl.get._labels import model_label, readable, verifier_label
 from scperturbrl.pl._palette import group_colors
 from scperturbrl.pl._style import (
+    BLACK,
     LEGEND,
     LIGHT,
     MIDDLE,
+    VERMILLION,
     figure_of,
     finish,
     given_axes,
@@ -33,10 +36,14 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
     from mudata import MuData
 
 LEGEND_ROWS = 20
+HELD_OUT = "generated, held out"
+# far from all colours of the default map
+UNSCORED = VERMILLION
 
 
 def embedding(
@@ -61,7 +68,11 @@ def embedding(
     """Plot generated cells over the observed ones.
 
     A generated cell stands at the coordinates of its own expression. It is not a prediction of the observed cell in its
-    row, so colouring observed cells by the reward of generated ones would mislead.
+    row, so observed cells are never coloured by the :term:`reward` of generated ones.
+
+    Generated cells of held-out conditions lie on top, larger and with a black outline. They are orange where they have no
+    reward, as is usual: training cells say nothing about them. To give them one, score with ``reference="observed"``.
+    Observed cells of held-out conditions are dark grey.
 
     Parameters
     ----------
@@ -74,7 +85,7 @@ def embedding(
     color
         The reward by default, a verifier, or a column of ``obs``.
     perturbations
-        Labels whose generated cells are shown; all by default. Their real cells are then shown in a darker grey.
+        Labels whose generated cells are shown; all by default. Their observed cells are then the dark grey ones.
     dimensions
         The two dimensions, counted from 0.
     cmap, vmin, vmax
@@ -153,7 +164,7 @@ def _is_number(adata: AnnData, color: str | None) -> bool:
 
 def _color_label(adata: AnnData, color: str | None) -> str:
     if color is None:
-        return "Reward (0 = control cell, 1 = real cell)"
+        return "Reward (0 = control cell, 1 = typical real cell)"
     return readable(color) if color in adata.obs else f"{verifier_label(color)} (raw score)"
 
 
@@ -172,18 +183,19 @@ def _figsize(colors: Mapping[str, str]) -> tuple[float, float]:
 
 
 def _draw_observed(ax: Axes, observed: pd.DataFrame, generated: pd.DataFrame | None, size: float) -> list[Line2D]:
-    """Observed cells in light grey; those of the perturbations of `generated`, if given, in a darker one."""
-    same = observed["perturbation"].isin([] if generated is None else generated["perturbation"].unique())
+    """Observed cells in light grey; in a darker one those held out, or of the perturbations of `generated` if given."""
+    if generated is None:
+        dark, label = observed["held_out"], "Observed, held out"
+    else:
+        dark = observed["perturbation"].isin(generated["perturbation"].unique())
+        label = "Observed, same perturbations"
     handles = []
-    for part, color, label in (
-        (observed[~same], LIGHT, "Observed cells"),
-        (observed[same], MIDDLE, "Observed, same perturbations"),
-    ):
+    for part, color, name in ((observed[~dark], LIGHT, "Observed cells"), (observed[dark], MIDDLE, label)):
         if len(part):
             ax.scatter(
                 part["x"], part["y"], s=size, c=color, linewidths=0, rasterized=True, zorder=1, gid=keys.OBSERVED
             )
-            handles.append(_dot(color, label))
+            handles.append(_dot(color, name))
     return handles
 
 
@@ -197,49 +209,53 @@ def _limits(values: pd.Series, color: str | None, vmin: float | None, vmax: floa
 def _draw_numbers(
     ax: Axes, frame: pd.DataFrame, size: float, *, cmap: str, limits: tuple[float, float], label: str
 ) -> list[Line2D]:
-    values = frame["value"].astype(float).to_numpy()
-    known = np.isfinite(values)
-    options: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True, "gid": keys.GENERATED}
-    handles = []
-    if not known.all():
-        handles.append(_dot(MIDDLE, "Generated, not scored", hollow=True))
-        ax.scatter(
-            frame["x"][~known],
-            frame["y"][~known],
-            c="none",
-            edgecolors=MIDDLE,
-            alpha=0.6,
-            zorder=2,
-            **(options | {"linewidths": 0.4}),
-        )
-    shown = frame[known]
-    low, high = limits
-    points = ax.scatter(shown["x"], shown["y"], c=values[known], cmap=cmap, vmin=low, vmax=high, zorder=3, **options)
+    values = frame["value"].astype(float)
+    known, (low, high) = values.notna(), limits
+    scale = {"cmap": cmap, "norm": Normalize(low, high)}
+    for held_out in (False, True):
+        part = frame["held_out"] == held_out
+        if (part & ~known).any():
+            _scatter(ax, frame[part & ~known], size, UNSCORED if held_out else "none", held_out=held_out)
+        shown = part & known
+        points = _scatter(ax, frame[shown], size, values[shown].to_numpy(), held_out=held_out, **scale)
     beyond = (bool((values < low).any()), bool((values > high).any()))
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
     figure_of(ax).colorbar(points, ax=ax, label=label, extend=extend, shrink=0.8, pad=0.02, aspect=25)
+    handles = []
+    if (~known & ~frame["held_out"]).any():
+        handles.append(_dot("none", "Generated, no reward", edge=MIDDLE))
+    if (~known & frame["held_out"]).any():
+        handles.append(_dot(UNSCORED, "Generated, held out, no reward", edge=BLACK))
+    if (known & frame["held_out"]).any():
+        handles.append(_dot("none", "Generated, held out", edge=BLACK))
     return handles
 
 
 def _draw_categories(ax: Axes, frame: pd.DataFrame, size: float, colors: Mapping[str, str]) -> list[Line2D]:
     values = frame["value"].astype(str)
-    ax.scatter(
-        frame["x"],
-        frame["y"],
-        c=[colors[value] for value in values],
-        s=size,
-        linewidths=0,
-        rasterized=True,
-        zorder=3,
-        gid=keys.GENERATED,
-    )
-    return [_dot(color, name) for name, color in colors.items()]
+    for held_out in (False, True):
+        part = (frame["held_out"] == held_out).to_numpy()
+        _scatter(ax, frame[part], size, [colors[value] for value in values[part]], held_out=held_out)
+    handles = [_dot(color, name) for name, color in colors.items()]
+    return handles + ([_dot("none", "Held out", edge=BLACK)] if frame["held_out"].any() else [])
 
 
-def _dot(color: str, label: str, *, hollow: bool = False) -> Line2D:
-    face = "none" if hollow else color
+def _scatter(ax: Axes, part: pd.DataFrame, size: float, color: Any, *, held_out: bool, **scale: Any) -> PathCollection:
+    """Generated cells; those held out lie on top, larger and with an outline."""
+    look: dict[str, Any] = {"linewidths": 0, "zorder": 3}
+    if held_out:
+        look = {"edgecolors": BLACK, "linewidths": 0.4, "zorder": 4}
+    elif isinstance(color, str):
+        look = {"edgecolors": MIDDLE, "linewidths": 0.4, "alpha": 0.6, "zorder": 2}
+    gid = HELD_OUT if held_out else keys.GENERATED
+    area = size * (1.8 if held_out else 1)
+    return ax.scatter(part["x"], part["y"], s=area, c=color, rasterized=True, gid=gid, **look, **scale)
+
+
+def _dot(color: str, label: str, *, edge: str | None = None) -> Line2D:
+    edge = edge or color
     return Line2D(
-        [], [], linestyle="", marker="o", markersize=6, markerfacecolor=face, markeredgecolor=color, label=label
+        [], [], linestyle="", marker="o", markersize=6, markerfacecolor=color, markeredgecolor=edge, label=label
     )
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import ROLES
 from scperturbrl.get._evaluation import evaluation as evaluation_frame
 from scperturbrl.get._labels import metric_label, model_label, readable
+from scperturbrl.pl._evaluation_lanes import BASELINES, draw_lanes
 from scperturbrl.pl._looks import Look, fill, model_looks
 from scperturbrl.pl._style import (
     DARK,
@@ -37,11 +36,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mudata import MuData
 
+ALL = "all"
 _STRIPE = "#F4F4F4"
-# inches of title, tick labels and axis label of a panel
-_DRESS = 0.9
+# inches of title, names of the lines, tick labels and axis label of a panel
+_DRESS = 1.2
 
 _ROLE_TITLES = {"rewarded": "Rewarded", "related": "Related to the reward", "held-out": "Held out"}
+_ZERO, _ONE = "0: mean response of the training conditions", "1: half of the real cells predicts the other half"
+
+# beside all that was rewarded; each measures something that the others do not
+_SHOWN = (
+    *("mse", "pearson_delta", "de_spearman", "de_overlap", "direction_match", "mmd"),
+    *("pearson_delta_systema", "discrimination", "interaction", "variance_ratio", "zero_fraction_error"),
+    "module_correlation_error",
+)
 
 
 def evaluation(
@@ -57,26 +65,31 @@ def evaluation(
     return_fig: bool = False,
     modality: str | None = None,
 ) -> Axes | list[Axes] | Figure | None:
-    """Plot where every model stands between the mean-response baseline (0) and the replicate ceiling (1).
+    """Plot where every model stands between the mean response (0) and the replicate ceiling (1).
 
-    One panel a role, because a rewarded metric proves little: what was rewarded, what the reward pulls along, and what
-    was held out. Markers are medians over conditions, bars their interquartile range. Medians outside of
-    `limits` are drawn as an arrow at the edge with their value.
+    There is one panel for each role, because a good value of a rewarded metric proves little: metrics that were
+    rewarded, metrics related to the reward, and held-out metrics. Markers are medians over conditions, bars their
+    interquartile range. An arrow at the edge, with its value, stands for a median outside of `limits`.
+
+    0 is as good as predicting the mean response of the training conditions every time. 1 is as good as one half of the
+    real cells as a prediction of the other half, the :term:`replicate ceiling`.
 
     Parameters
     ----------
     adata
         Annotated data after :func:`~scperturbrl.tl.evaluate`.
     metrics
-        Names of metrics, in this order within their role; all by default.
+        Names of metrics, in this order within their role. By default the rewarded ones and a selection of the others,
+        without those that have no scaled value; ``"all"`` for every metric.
     models
-        Names of models, in this order; all by default.
+        Names of models, in this order. By default generators and other predictions, with one more lane for the baselines:
+        a bar from the worst to the best of them and a mark at the best. Baselines that are named have lanes of their own.
     limits
         Range of the scaled scores to show.
     palette
         Colours of models by name, for those that should differ from the default.
     ax
-        Axes to draw on, one a role; a new figure by default.
+        Axes to draw on, one for each role; a new figure by default.
     figsize
         Size of the new figure in inches; grows with metrics and models by default.
     show
@@ -117,8 +130,10 @@ def evaluation(
     if not limits[0] < limits[1]:
         msg = f"`limits` is {limits}; the first must be below the second."
         raise ValueError(msg)
-    frame = evaluation_frame(adata, metrics=metrics, models=models)
-    looks = model_looks(frame, palette or {})
+    frame = evaluation_frame(adata, metrics=None if metrics == ALL else metrics, models=models)
+    if metrics is None:
+        frame = _selected(frame)
+    looks = _looks(frame, palette or {}, pooled=models is None)
     found = set(frame["role"])
     roles = [role for role in ROLES if role in found] + sorted(found - set(ROLES))
     own = ax is None
@@ -126,28 +141,49 @@ def evaluation(
         axes = given_axes(ax, len(roles)) or _new_axes(frame, roles, looks, figsize)
         for panel, role in zip(axes, roles, strict=True):
             _draw_panel(panel, frame[frame["role"] == role], looks, limits)
-            panel.set_title(_ROLE_TITLES.get(role, readable(role)), pad=inch(18))
-            panel.set_xlabel("Scaled score")
-        _add_legend(axes, looks, own=own)
+            panel.set_title(_ROLE_TITLES.get(role, readable(role)), pad=inch(30))
+            panel.set_xlabel("Scaled score: median, quartiles")
+        _add_legend(axes, frame, looks, own=own)
     return finish(axes, own=own, show=show, return_fig=return_fig)
+
+
+def _selected(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the metrics that are shown by default, of those that have a scaled value; all rows if there are none."""
+    chosen = (frame["role"] == "rewarded") | frame["metric"].isin(_SHOWN) | ~frame["role"].isin(ROLES)
+    defined = frame["scaled_median"].notna().groupby(frame["metric"]).transform("any")
+    for rows in (chosen & defined, defined):
+        if rows.any():
+            return frame[rows]
+    return frame
+
+
+def _looks(frame: pd.DataFrame, palette: Mapping[str, str], *, pooled: bool) -> dict[str, Look]:
+    """Look of each lane: of each model, or with `pooled` one of all baselines, and none of the ceiling, which is at 1."""
+    looks = model_looks(frame, palette)
+    kinds = dict(zip(frame["model"], frame["kind"], strict=True))
+    own = {name: look for name, look in looks.items() if kinds[name] in ("generator", "prediction")}
+    if not pooled or not own:
+        return looks
+    return own | ({BASELINES: Look(DARK, "D", hollow=True)} if "baseline" in kinds.values() else {})
 
 
 def _new_axes(
     frame: pd.DataFrame, roles: list[str], looks: Mapping[str, Look], figsize: tuple[float, float] | None
 ) -> list[Axes]:
-    """One panel a role, each as high as its number of metrics asks for, in at most two columns."""
+    """One panel for each role, in columns of about the same height, with rows of the same height in all of them."""
     import matplotlib.pyplot as plt
 
     rows = frame.groupby("role")["metric"].nunique()
-    columns = _columns(roles)
-    lane = inch(0.14 + 0.05 * max(len(looks), 5))
+    columns = _columns(roles, rows)
+    lane = inch(0.12 + 0.08 * max(len(looks), 3))
     heights = [sum(rows[role] + inch(_DRESS) / lane for role in column) for column in columns]
     label = 0.085 * max(len(line) for name in frame["metric"].unique() for line in _row_label(name).split("\n"))
-    width = inch(0.2 + len(columns) * (2.4 + label))
-    height = lane * max(heights) + legend_height([model_label(name) for name in looks], width)
-    # room for the last tick label, which stands out over the end of the axis
-    layout = ConstrainedLayoutEngine(w_pad=inch(0.1))
-    figure = plt.figure(figsize=figsize or (width, inch(0.3) + height), layout=layout)
+    texts = [str(handle.get_label()) for handle in _handles(frame, looks)]
+    width = inch(max(0.2 + len(columns) * (2.1 + label), 0.8 + 0.08 * max(map(len, texts))))
+    height = lane * max(heights) + legend_height(texts, width)
+    # room for the last tick label, which extends beyond the end of the axis
+    layout = ConstrainedLayoutEngine(w_pad=inch(0.08))
+    figure = plt.figure(figsize=figsize or (width, height), layout=layout)
     grid = figure.add_gridspec(1, len(columns))
     axes: dict[str, Axes] = {}
     for i, column in enumerate(columns):
@@ -158,12 +194,12 @@ def _new_axes(
     return [axes[role] for role in roles]
 
 
-def _columns(roles: list[str]) -> list[list[str]]:
-    """What was rewarded above what was held out, beside the many metrics in between."""
-    if len(roles) < 3:
+def _columns(roles: list[str], rows: pd.Series) -> list[list[str]]:
+    """One column for each role, or two roles above each other where the third has about as many rows as both."""
+    if len(roles) != 3 or rows[roles].max() < rows[roles].sum() - rows[roles].max():
         return [[role] for role in roles]
-    middle = roles[1:-1]
-    return [[roles[0], roles[-1]], middle]
+    longest = max(roles, key=lambda role: rows[role])
+    return [[role for role in roles if role != longest], [longest]]
 
 
 def _row_label(metric: str) -> str:
@@ -174,88 +210,52 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, looks: Mapping[str, Look], limits
     names = list(dict.fromkeys(frame["metric"]))
     for row in range(0, len(names), 2):
         ax.axhspan(row - 0.5, row + 0.5, color=_STRIPE, linewidth=0, zorder=0)
-    for anchor, label in ((0, "baseline"), (1, "replicate")):
+    for anchor, gid, label in ((0, "baseline", "mean\nresponse"), (1, "replicate", "half of\nreal cells")):
         if limits[0] <= anchor <= limits[1]:
-            ax.axvline(anchor, color=MIDDLE, linewidth=1, zorder=1, gid=label)
-            _note(ax, label, (anchor, 1), ("data", "axes fraction"), (0, 2), va="bottom")
+            ax.axvline(anchor, color=MIDDLE, linewidth=1, zorder=1, gid=gid)
+            place: dict[str, Any] = {
+                "xycoords": ("data", "axes fraction"),
+                "xytext": (0, 2),
+                "textcoords": "offset points",
+            }
+            ax.annotate(label, (anchor, 1), ha="center", va="bottom", fontsize="small", color=DARK, **place)
     for i, name in enumerate(names):
         defined = frame[(frame["metric"] == name) & frame["scaled_median"].notna()]
         if len(defined):
-            _draw_metric(ax, i, defined, looks, limits)
+            draw_lanes(ax, i, defined, looks, limits)
         else:
-            _note(ax, "no scaled values", (0.5, i), ("axes fraction", "data"), (0, 0))
+            ax.annotate(
+                "no scaled values",
+                (0.5, i),
+                xycoords=("axes fraction", "data"),
+                ha="center",
+                va="center",
+                fontsize="small",
+                color=DARK,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            )
     ax.set_yticks(range(len(names)), [_row_label(name) for name in names])
     ax.tick_params(axis="y", length=0)
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
+    ax.locator_params(axis="x", nbins=4, steps=[1, 2, 5, 10])
     ax.set(xlim=limits, ylim=(len(names) - 0.5, -0.5))
 
 
-def _draw_metric(
-    ax: Axes, row: int, frame: pd.DataFrame, looks: Mapping[str, Look], limits: tuple[float, float]
-) -> None:
-    """One lane a model: interquartile range and median, or an arrow where the median is out of sight."""
-    lanes = dict(zip(looks, np.linspace(-0.38, 0.38, len(looks)) if len(looks) > 1 else [0.0], strict=True))
-    clipped = {False: 0, True: 0}
-    for model in frame.itertuples():
-        y, look = row + lanes[model.model], looks[model.model]
-        low, high = np.clip([model.scaled_q25, model.scaled_q75], *limits)
-        ax.plot([low, high], [y, y], color=look.color, linewidth=1.2, alpha=0.6, zorder=2, gid="range")
-        if limits[0] <= model.scaled_median <= limits[1]:
-            ax.plot(model.scaled_median, y, look.marker, zorder=4, gid="median", **fill(look))
-            continue
-        below = bool(model.scaled_median < limits[0])
-        # neighbouring lanes are closer than a line of text is high
-        shift = 6 + 26 * (clipped[below] % 2)
-        clipped[below] += 1
-        ax.plot(
-            limits[0] if below else limits[1],
-            y,
-            "<" if below else ">",
-            clip_on=False,
-            zorder=5,
-            gid="clipped",
-            **fill(look),
-        )
-        place = {"size": "x-small", "color": look.color, "ha": "left" if below else "right"}
-        text = f"{model.scaled_median:.1f}" if abs(model.scaled_median) < 100 else f"{model.scaled_median:.0f}"
-        edge = limits[0] if below else limits[1]
-        beyond = high - low > 0.5 * (limits[1] - limits[0])
-        start = edge if beyond else high if below else low
-        # not struck out by its own bar
-        _note(ax, text, (start, y), ("data", "data"), (shift if below else -shift, 5 * beyond), **place)
-
-
-def _note(
-    ax: Axes,
-    text: str,
-    where: tuple[float, float],
-    coordinates: tuple[str, str],
-    offset: tuple[float, float],
-    *,
-    size: str = "small",
-    color: str = DARK,
-    ha: str = "center",
-    va: str = "center",
-) -> None:
-    ax.annotate(
-        text,
-        where,
-        xycoords=coordinates,
-        xytext=offset,
-        textcoords="offset points",
-        fontsize=size,
-        color=color,
-        ha=ha,
-        va=va,
-        zorder=5,
-    )
-
-
-def _add_legend(axes: list[Axes], looks: Mapping[str, Look], *, own: bool) -> None:
+def _handles(frame: pd.DataFrame, looks: Mapping[str, Look]) -> list[Line2D]:
+    baselines = frame.loc[frame["kind"] == "baseline", "model"].unique()
+    pooled = f"Best of {len(baselines)} baselines (bar: all of them)"
+    names = {BASELINES: pooled if len(baselines) > 1 else "".join(map(model_label, baselines))}
     handles = [
-        Line2D([], [], linestyle="", marker=look.marker, label=model_label(name), **fill(look, size=6))
+        Line2D([], [], linestyle="", marker=look.marker, label=names.get(name, model_label(name)), **fill(look, size=6))
         for name, look in looks.items()
     ]
+    lines = [
+        Line2D([], [], linestyle="", marker="|", markersize=10, color=MIDDLE, label=text) for text in (_ZERO, _ONE)
+    ]
+    return handles + lines
+
+
+def _add_legend(axes: list[Axes], frame: pd.DataFrame, looks: Mapping[str, Look], *, own: bool) -> None:
+    handles = _handles(frame, looks)
     if own:
         outside_legend(figure_of(axes[0]), handles)
     else:

@@ -45,17 +45,21 @@ _TITLES = {
     "loss": ("Loss", "Flow-matching loss"),
     "reward": ("Reward", "Calibrated reward"),
     "verifiers": ("Verifiers", "Raw score"),
-    "proxy_gold": ("Proxy and gold", "0 control, 1 real cells"),
+    "proxy_gold": ("Reward and what it stands for", "0 control cells, 1 real cells"),
     "energy": ("Energy distance to real cells", "Control cells = 1"),
     "spread": ("Spread of the cells", "Pretrained = 1"),
     "drift": ("Drift from pretrained", "Share of velocity²"),
-    "rollout_drift": ("Drift in the rollouts", "Velocity²"),
+    "rollout_drift": ("Drift in this round's cells", "Velocity²"),
 }
 
 _SERIES = {
-    ("reward", "rollout"): "Rollout ± sd",
-    ("proxy_gold", "proxy"): "Proxy: reward",
-    ("proxy_gold", "gold"): "Gold: 1 − energy distance",
+    ("reward", "rollout"): "Cells of this round ± sd",
+    ("reward", "check"): "Check, always the same noise",
+    ("proxy_gold", "proxy"): "Reward",
+    ("proxy_gold", "gold"): "Closeness to real cells (1 − energy distance)",
+    ("spread", "check"): "Check",
+    ("drift", "check"): "Check",
+    ("rollout_drift", "rollout"): "Cells of this round",
 }
 _COLORS = {"validation": VERMILLION, BOTH: PURPLE, "gold": ORANGE}
 # what the guard watches as a share is enough for most
@@ -76,12 +80,19 @@ def training_history(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the history of a generator.
 
-    After fitting: training and validation loss, and the energy distance to the real cells, the mean of training and
-    validation conditions. After post-training: the reward (mean over the cells of a round with their standard deviation,
-    and at the checks), the verifiers, the reward beside what it stands for (proxy and gold: likeness to real cells of
-    conditions that are not rewarded), and what must not suffer for it: the energy distance to real cells, the spread of
-    the cells, and the drift from the pretrained generator. A dashed line marks the state that was kept; alarms of the
-    guard are marked and named.
+    After fitting: training and validation loss, and the :term:`energy distance` to the real cells (the mean over training
+    and validation conditions).
+
+    After post-training:
+
+    - the :term:`reward`: mean and standard deviation over the cells of a round, and the mean at the checks,
+    - the raw score of every :term:`verifier`,
+    - the reward beside what it stands for: closeness to the real cells of conditions that are not rewarded. If the first
+      rises and the second falls, the reward is being hacked,
+    - what must not suffer: the energy distance to real cells, the spread of the cells, and the drift from the pretrained
+      generator.
+
+    A dashed line marks the state that was kept. Alarms of the :term:`guard` are marked and named.
 
     Parameters
     ----------
@@ -92,7 +103,7 @@ def training_history(
     panels
         Names of the panels, see :func:`scperturbrl.get.training_history`; all but ``"rollout_drift"`` by default.
     ax
-        Axes to draw on, one a panel; a new figure by default.
+        Axes to draw on, one for each panel; a new figure by default.
     figsize
         Size of the new figure in inches.
     show
@@ -169,7 +180,9 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, name: str) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
     if len(series) > 1 or set(series) & set(_COLORS):
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, fontsize="small", columnspacing=1)
+        longest = max(len(_series_label(name, str(label))) for label in series)
+        columns = 2 if longest <= 24 else 1
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=columns, fontsize="small", columnspacing=1)
 
 
 def _series_label(panel: str, series: str) -> str:

@@ -1,16 +1,17 @@
-"""What a verifier says of every condition beside what a metric says."""
+"""The score of a verifier in every condition beside a metric."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.lines import Line2D
 
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import evaluation as evaluation_frame
 from scperturbrl.get._labels import metric_label, model_label, verifier_label
 from scperturbrl.get._verifier_agreement import verifier_agreement as agreement_frame
-from scperturbrl.get._verifier_correlation import spearman
+from scperturbrl.get._verifier_correlation import MIN_PAIRS, spearman
 from scperturbrl.pl._looks import fill, model_looks
 from scperturbrl.pl._style import (
     LIGHT,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from scperturbrl.pl._looks import Look
 
-_SAME = "From the first to the other models of a condition"
+_SAME = "Models of the same condition"
 
 
 def verifier_agreement(
@@ -55,10 +56,10 @@ def verifier_agreement(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the score of a verifier against a metric, a point for every model and condition.
 
-    Better is to the right and up: the axis of a metric of which less is better points down. Lines lead from the first
-    model of a condition to the others. One that rises to the right ends at cells that the verifier prefers and that are
-    better; one that falls to the right, at cells that please the verifier and are worse, which is how reward hacking
-    looks.
+    Better is to the right and up: the axis is turned over for a metric whose lower values are better. Lines lead from the
+    first model of a condition to the others. A line that rises to the right ends at cells that the :term:`verifier`
+    prefers and that are better. A line that falls to the right ends at cells that please the verifier and are worse,
+    which is what reward hacking looks like.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def verifier_agreement(
     verifier
         Name of a verifier that was evaluated.
     metric
-        Name of a metric, best one that was not rewarded.
+        Name of a metric; one that was not rewarded tells most.
     models
         Names of models, in this order; by default generators and other predictions, see
         :func:`scperturbrl.get.verifier_correlation`. ``"split_half"`` adds the real cells.
@@ -101,14 +102,15 @@ def verifier_agreement(
     >>> import pandas as pd, scperturbrl as spr
     >>> adata = spr.datasets.toy()
     >>> rows = [
-    ...     {"model": m, "kind": "generator", "condition": "A", "metric": metric, "value": v, "scaled": v, "role": role}
+    ...     {"model": m, "kind": "generator", "condition": c, "metric": metric, "value": v, "scaled": v, "role": role}
     ...     for metric, role, values in (("score_rmse_topk", "rewarded", (1, 2, 3)), ("mse", "held-out", (5, 4, 6)))
     ...     for m, v in zip("xyz", values)
+    ...     for c in "ABC"
     ... ]
     >>> adata.uns["evaluation"] = pd.DataFrame(rows)
     >>> ax = spr.pl.verifier_agreement(adata, verifier="rmse_topk", metric="mse", show=False)
     >>> ax.get_title()
-    'Spearman −0.50 within conditions (n = 3)'
+    'Spearman −0.50 within conditions (n = 9)'
     """
     adata = pick(adata, modality)
     frame = agreement_frame(adata, verifier=verifier, metric=metric, models=models)
@@ -141,13 +143,19 @@ def _dress(ax: Axes, frame: pd.DataFrame, verifier: str, metric: str) -> None:
 
     ax.set_xlabel(f"{verifier_label(verifier)} (raw score)")
     better = METRICS[metric].higher_is_better if metric in METRICS else True
-    ax.set_ylabel(metric_label(metric) + {True: "", False: " (less is better)", None: " (dotted: best)"}[better])
+    ax.set_ylabel(metric_label(metric) + {True: "", False: " (lower is better)", None: " (dotted: best)"}[better])
     if better is False:
         ax.invert_yaxis()
     elif better is None:
         ax.axhline(METRICS[metric].best_value, linestyle=":", color=MIDDLE, linewidth=1, zorder=0, gid="best")
-    rho = f"{spearman(frame[['relative_score', 'relative_goodness']]):.2f}".replace("-", "\N{MINUS SIGN}")
-    ax.set_title(f"Spearman {rho} within conditions (n = {len(frame)})", fontsize="medium")
+    rho = spearman(frame[["relative_score", "relative_goodness"]])
+    if np.isfinite(rho):
+        title = f"Spearman {rho:.2f} within conditions (n = {len(frame)})".replace("-", "\N{MINUS SIGN}")
+    elif len(frame) < MIN_PAIRS:
+        title = f"n = {len(frame)}: too few points for a correlation"
+    else:
+        title = f"One of them never differs within a condition (n = {len(frame)})"
+    ax.set_title(title, fontsize="medium")
 
 
 def _add_legend(ax: Axes, looks: Mapping[str, Look], *, own: bool) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import ROLES
 from scperturbrl.get._labels import metric_label, readable, verifier_label
+from scperturbrl.get._verifier_correlation import MIN_PAIRS
 from scperturbrl.get._verifier_correlation import verifier_correlation as correlation_frame
 from scperturbrl.pl._heatmap import DIVERGING, draw_heatmap, shared_colorbar
 from scperturbrl.pl._style import DARK, finish, given_axes, house_style, inch, new_axes
@@ -38,9 +39,10 @@ def verifier_correlation(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot how verifier scores correlate with the other metrics over models and conditions.
 
-    Rows are metrics, grouped by what the reward has to do with them; columns are verifiers. Red: where the verifier
-    prefers a prediction, so does the metric. Blue among the held-out ones: the verifier prefers worse predictions, which
-    is how reward hacking shows.
+    Rows are metrics, grouped by their role; columns are verifiers. Red: predictions that the :term:`verifier` prefers
+    are better by the metric. Blue among the held-out metrics: the verifier prefers worse predictions, a sign of reward
+    hacking. The number of pairs of model and condition, n, stands above or beside the names of the metrics. Nothing is
+    shown below 8 pairs.
 
     Parameters
     ----------
@@ -83,9 +85,10 @@ def verifier_correlation(
     >>> import pandas as pd, scperturbrl as spr
     >>> adata = spr.datasets.toy()
     >>> rows = [
-    ...     {"model": m, "kind": "generator", "condition": "A", "metric": metric, "value": v, "role": role}
+    ...     {"model": m, "kind": "generator", "condition": c, "metric": metric, "value": v, "role": role}
     ...     for metric, role, values in (("score_rmse_topk", "rewarded", (1, 2, 3)), ("mse", "held-out", (5, 4, 6)))
     ...     for m, v in zip("xyz", values)
+    ...     for c in "ABC"
     ... ]
     >>> adata.uns["evaluation"] = pd.DataFrame(rows)
     >>> ax = spr.pl.verifier_correlation(adata, show=False)
@@ -97,20 +100,32 @@ def verifier_correlation(
     values = frame.pivot(index="metric", columns="verifier", values="correlation").loc[rows, columns].to_numpy()
     own = ax is None
     with house_style():
-        labels = [metric_label(name) for name in rows]
+        labels, title = _counted(frame, rows)
         names = [verifier_label(name) for name in columns]
         axes = given_axes(ax, 1) or new_axes(1, figsize=figsize or _figsize(labels, names))
         mesh = draw_heatmap(axes[0], values, rows=labels, columns=names, limit=1, cmap=cmap, rotation=45)
         _write_values(axes[0], values)
+        axes[0].set_title(title, fontsize="medium")
         _mark_roles(axes[0], frame)
         shared_colorbar(axes, mesh, values, 1, "Spearman correlation\nover models and conditions")
     return finish(axes, own=own, show=show, return_fig=return_fig)
 
 
+def _counted(frame: pd.DataFrame, metrics: list[str]) -> tuple[list[str], str]:
+    """Labels of the metrics and a title; the number of pairs is in the title if it is the same for all."""
+    counts = frame.groupby("metric")["n"].agg(["min", "max"]).loc[metrics]
+    few = f"; \N{EN DASH}: fewer than {MIN_PAIRS}, or no difference" if frame["correlation"].isna().any() else ""
+    if counts.to_numpy().min() == counts.to_numpy().max():
+        return [metric_label(name) for name in metrics], f"n = {counts.iloc[0, 0]} pairs of model and condition{few}"
+    ranges = [f"{low}" if low == high else f"{low}\N{EN DASH}{high}" for low, high in counts.to_numpy()]
+    labels = [f"{metric_label(name)} (n = {n})" for name, n in zip(metrics, ranges, strict=True)]
+    return labels, f"n: pairs of model and condition{few}"
+
+
 def _figsize(rows: list[str], columns: list[str]) -> tuple[float, float]:
     labels = 0.08 * max(map(len, rows))
     return inch(3.0 + labels + 0.55 * len(columns)), inch(
-        0.4 + 0.06 * max(map(len, columns)) + max(0.3 * len(rows), 2.2)
+        0.6 + 0.06 * max(map(len, columns)) + max(0.24 * len(rows), 2.2)
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
@@ -14,8 +15,9 @@ from scperturbrl._core.validate import check_choice
 from scperturbrl.get._labels import model_label, readable, verifier_label
 from scperturbrl.get._slots import CellGroups
 from scperturbrl.get._verifier_scores import verifier_scores as score_frame
-from scperturbrl.pl._distribution import DRAW, draw_band
+from scperturbrl.pl._distribution import DRAW, HALF, draw_band
 from scperturbrl.pl._palette import group_colors
+from scperturbrl.pl._shown import N_TOP, label_height, rows_label, top_rows
 from scperturbrl.pl._style import (
     BLUE,
     DARK,
@@ -35,7 +37,6 @@ from scperturbrl.pl._style import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -53,6 +54,7 @@ def verifier_scores(
     verifiers: str | Sequence[str] | None = None,
     perturbations: str | Sequence[str] | None = None,
     kind: str = "violin",
+    n_top: int | None = N_TOP,
     ax: Axes | Sequence[Axes] | None = None,
     figsize: tuple[float, float] | None = None,
     palette: str | Sequence[str] | Mapping[str, str] | None = None,
@@ -60,11 +62,11 @@ def verifier_scores(
     return_fig: bool = False,
     modality: str | None = None,
 ) -> Axes | list[Axes] | Figure | None:
-    """Plot the verifier scores of generated cells, with the real cells of the same perturbations behind them.
+    """Plot the verifier scores of generated cells, with the real cells of the same conditions behind them.
 
-    One panel a verifier, one row a perturbation. The grey band is the interquartile range of the real cells and the
-    dark line their median: a generator that is as good as its data puts its own median there, and one that is far to
-    the right of it has learnt to please the verifier.
+    One panel a :term:`verifier`, one row a :term:`condition`. The grey band is the interquartile range of the real
+    cells and the dark line is their median. The median of a good generator lies on that line. A median far to the right
+    of it is a warning: the generator may have learnt to please the verifier.
 
     Parameters
     ----------
@@ -74,20 +76,23 @@ def verifier_scores(
     key
         Whose scores: a generator's key, or ``"observed"``.
     groupby
-        Column of ``obs`` that gives the rows; the perturbation column by default.
+        Column of ``obs`` that gives the rows; by default the condition, so that cell types and doses stay apart.
     verifiers
         Names of the verifiers; all that were scored by default.
     perturbations
         Perturbation labels to show, in this order; all but the control by default.
     kind
-        ``"violin"``; ``"strip"``, every cell; or ``"box"``, quartiles with whiskers from the 5th to the 95th percentile.
+        ``"violin"``, from the 1st to the 99th percentile; ``"strip"``, every cell; or ``"box"``, quartiles with whiskers from the 5th to the 95th percentile.
+    n_top
+        Largest number of rows: those with the most scored cells are shown, and the axis says so. None shows all. Rows
+        of `perturbations` are all shown.
     ax
-        Axes to draw on, one a verifier; a new figure by default.
+        Axes to draw on, one for each verifier; a new figure by default.
     figsize
         Size of the new figure in inches; grows with the number of rows by default.
     palette
-        One colour, a list or mapping with a colour a group, or ``"obs"`` for those of ``uns["<groupby>_colors"]``. One
-        blue by default, because the rows are labelled.
+        One colour, a list or mapping with a colour for each group (each perturbation if the rows are conditions), or
+        ``"obs"`` for those of ``uns["<column>_colors"]``. One blue by default, because the rows are labelled.
     show
         Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
     return_fig
@@ -105,7 +110,7 @@ def verifier_scores(
     KeyError
         If the scores or the column do not exist.
     ValueError
-        If a verifier, a perturbation or `kind` is unknown, or the number of axes is wrong.
+        If a verifier, a perturbation or `kind` is unknown, `n_top` is not positive, or the number of axes is wrong.
 
     Examples
     --------
@@ -122,34 +127,57 @@ def verifier_scores(
     adata = pick(adata, modality)
     check_choice("kind", kind, list(DRAW))
     frame = score_frame(adata, key=key, groupby=groupby, verifiers=verifiers, perturbations=perturbations)
-    names, groups = list(frame["verifier"].cat.categories), list(frame["group"].cat.categories)
-    column = CellGroups.of(adata, groupby).column
-    colors = group_colors(adata, column, groups, palette, default=BLUE)
+    names, everything = list(frame["verifier"].cat.categories), list(frame["group"].cat.categories)
+    scored = frame[frame["score"].notna() & (frame["origin"] == _origin(key))]
+    n_scored = scored.groupby("group", observed=True)["cell"].nunique()
+    groups = top_rows(everything, n_scored, n_top if perturbations is None else None)
+    frame = frame[frame["group"].isin(groups)]
+    colors = _colors(adata, groupby, groups, palette)
+    label = rows_label(
+        "Condition" if groupby is None else readable(groupby), len(groups), len(everything), "the most scored cells"
+    )
     own = ax is None
     with house_style():
         axes = given_axes(ax, len(names)) or new_axes(
-            len(names), figsize=figsize or _figsize(len(names), groups), sharey=True
+            len(names), figsize=figsize or _figsize(len(names), groups, label), sharey=True
         )
         for panel, name in zip(axes, names, strict=True):
             _draw_panel(panel, frame[frame["verifier"] == name], groups, colors, kind, key)
+            _note_missing(panel)
             panel.set(title=verifier_label(name), xlabel="Raw score")
-        _label_rows(axes, groups, readable(column))
+        _label_rows(axes, groups, label)
         _add_legend(axes, frame, colors, key, own=own)
     return finish(axes, own=own, show=show, return_fig=return_fig)
 
 
-def _figsize(n_panels: int, groups: list[str]) -> tuple[float, float]:
+def _figsize(n_panels: int, groups: list[str], ylabel: str) -> tuple[float, float]:
     row = 0.42 if len(groups) <= 12 else 0.27 if len(groups) <= 40 else 0.2
-    label = 0.07 * max(map(len, groups))
-    width = inch(0.5 + label + 2.2 * n_panels)
-    # enough for the label of the axis where there are few rows
-    return width, inch(1.0 + max(row * len(groups), 0.9)) + legend_height(_LEGEND, width)
+    width = inch(0.5 + 0.07 * max(map(len, groups)) + 2.2 * n_panels)
+    return width, inch(1.0 + max(row * len(groups), label_height(ylabel))) + legend_height(_LEGEND, width)
+
+
+def _origin(key: str) -> str:
+    return keys.OBSERVED if key == keys.OBSERVED else keys.GENERATED
+
+
+def _colors(
+    adata: AnnData, groupby: str | None, groups: list[str], palette: str | Sequence[str] | Mapping[str, str] | None
+) -> dict[str, str]:
+    """Colour of each group; that of its perturbation if groups are conditions."""
+    if groupby is not None:
+        return group_colors(adata, groupby, groups, palette, default=BLUE)
+    conditions, perturbations = CellGroups.by_condition(adata), CellGroups.of(adata, None)
+    cells = pd.DataFrame({"condition": conditions.labels, "perturbation": perturbations.labels}).astype(str)
+    label = cells.drop_duplicates("condition").set_index("condition")["perturbation"]
+    column, names = perturbations.column, list(dict.fromkeys(label[groups]))
+    found = group_colors(adata, column, names, palette, default=BLUE)
+    return {group: found[label[group]] for group in groups}
 
 
 def _draw_panel(
     ax: Axes, frame: pd.DataFrame, groups: list[str], colors: Mapping[str, str], kind: str, key: str
 ) -> None:
-    shown = keys.OBSERVED if key == keys.OBSERVED else keys.GENERATED
+    shown = _origin(key)
     scores = {
         name: part["score"].dropna().to_numpy() for name, part in frame.groupby(["origin", "group"], observed=True)
     }
@@ -165,9 +193,29 @@ def _draw_panel(
                 xycoords=("axes fraction", "data"),
                 ha="center",
                 va="center",
-                color=MIDDLE,
+                color=DARK,
                 size="small",
+                # legible where the band is as wide as the panel
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+                gid="missing",
             )
+
+
+def _note_missing(ax: Axes) -> None:
+    """Move the notes of rows without scores to the side on which the band of the real cells leaves more room."""
+    bands = {
+        round(band.get_y() + HALF): (band.get_x(), band.get_x() + band.get_width())
+        for band in ax.patches
+        if isinstance(band, Rectangle) and band.get_gid() == "band"
+    }
+    left, right = ax.get_xlim()
+    for note in ax.texts:
+        row = round(note.get_position()[1])
+        if note.get_gid() == "missing" and row in bands:
+            low, high = bands[row]
+            to_right = right - high > low - left
+            note.set_x(0.98 if to_right else 0.02)
+            note.set_horizontalalignment("right" if to_right else "left")
 
 
 def _label_rows(axes: list[Axes], groups: list[str], label: str) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def pearson_topk(*, reference: Literal["cells", "genes"] = "cells", n_genes: int = 50, n_cells: int = 10) -> Verifier:
-    """Pearson top-k similarity: does the cell change the top genes in the proportions real cells do?
+    """Pearson top-k similarity: does the cell change the top genes in the same proportions as real cells?
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Whether a cell could have come out of the experiment at all."""
+"""Whether a cell looks like one that the experiment could produce."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOLERANCE = 1.0
 
 
 def plausibility(*, n_neighbours: int = N_NEIGHBOURS) -> Verifier:
-    """Expression plausibility: do library size, zeros and place look like those of real cells?
+    """Expression plausibility: are library size, zeros and position like those of real cells?
 
     Three numbers of a cell are compared with those of all real cells of the same covariates, perturbed or not: the
     logarithm of its total normalised expression, the share of genes it detects, and its mean distance to the nearest
@@ -42,8 +42,8 @@ def plausibility(*, n_neighbours: int = N_NEIGHBOURS) -> Verifier:
 
     Notes
     -----
-    It blocks averages, which detect every gene; inflated effects, which leave the place where cells are; and cells whose
-    total expression is not that of a library.
+    It blocks averages, which detect every gene; inflated effects, which are far from all real cells; and cells whose
+    total expression is unusual.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def cell_properties(
     ``(C, n, 3)``
     """
     total = torch.expm1(cells).sum(-1).clamp_min(1e-6).log()
-    # A step has no slope; this one is as good as a step for counts, and lets a gradient through.
+    # A step has no gradient. For counts this function is as good as a step, and it has one.
     detected = torch.sigmoid((cells - DETECTED) / (DETECTED / 5)).mean(-1)
     valid = ~landmarks.isnan().any(-1)
     points = cells @ projection
@@ -111,6 +111,6 @@ def cell_properties(
     )
     known = nearest.values.isfinite()
     distance = nearest.values.masked_fill(~known, 0).sum(-1) / known.sum(-1)
-    # a cell of NaN is not nearest to anything
+    # a cell of NaN is never among the nearest
     distance = distance.masked_fill(~points.isfinite().all(-1), torch.nan)
     return torch.stack([total, detected, distance], dim=-1)

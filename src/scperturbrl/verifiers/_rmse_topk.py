@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from scperturbrl.verifiers.base import Reference
 
-# The slope of a square root is infinite at 0, so mean squares stop here; the error of 1e-6 log units is no matter.
+# The slope of a square root is infinite at 0, so mean squares are bounded here; the error is below 1e-6 log units.
 FLOOR = 1e-12
 
 
 def rmse_topk(*, reference: Literal["cells", "genes"] = "cells", n_genes: int = 50, n_cells: int = 10) -> Verifier:
-    """RMSE top-k proximity: is the cell's expression of the top genes where real cells have it?
+    """RMSE top-k proximity: is the cell's expression of the top genes close to that of real cells?
 
     The score is 1 / (1 + e). With ``"cells"`` e is the mean of the `n_cells` smallest root mean squared differences
     to bank cells; with ``"genes"`` the root mean squared difference to the control mean plus the mean effect.

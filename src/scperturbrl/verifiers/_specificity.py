@@ -23,7 +23,7 @@ def specificity(*, n_genes: int = 200, temperature: float = 0.1) -> Verifier:
 
     With r_p the correlation of the cell's effect with the mean effect of condition p at the first ranked genes of the
     cell's condition, the score is ``r_own - t log mean_q exp(r_q / t)`` over the other perturbations q measured with the
-    same covariates: the lead over a soft maximum of its rivals.
+    same covariates: the lead over a soft maximum of these rivals.
 
     Parameters
     ----------

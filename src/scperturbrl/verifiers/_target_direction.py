@@ -22,7 +22,7 @@ def target_direction() -> Verifier:
 
     Returns
     -------
-    A verifier in [-1, 1]. NaN for a condition none of whose targets is measured and responds; drugs, for example.
+    A verifier in [-1, 1]. NaN if no target is measured and responds, as for drugs.
 
     Notes
     -----
@@ -54,5 +54,5 @@ def _score(cells: Tensor, reference: Reference) -> Tensor:
     effect = expression - reference.control_mean.gather(1, genes).unsqueeze(1)
     share = (effect / mean.masked_fill(~responds, 1).unsqueeze(1)).clamp(-1, 1)
     used = responds.unsqueeze(1)
-    # a condition without any divides 0 by 0, which is the NaN that is meant
+    # a condition without targets divides 0 by 0, which gives the intended NaN
     return torch.where(used, share, 0).sum(-1) / used.sum(-1)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def tf_activity() -> Verifier:
-    """Transcription-factor activity: do the regulators behind the response agree with it?
+    """Transcription-factor activity: do regulators respond as in real cells of the condition?
 
     The formula of :func:`~scperturbrl.verifiers.pathway_activity` with the regulons of transcription factors (CollecTRI)
     in place of pathways. Factors that the condition targets are left out.
@@ -25,8 +25,8 @@ def tf_activity() -> Verifier:
 
     Notes
     -----
-    It blocks cells that please the pathways by a few marker genes: regulons are other sets of genes. Keep it out of the
-    reward to have an honest check of the pathway verifier.
+    It blocks cells that reach high pathway scores through a few marker genes, because regulons are other gene sets. Keep
+    it out of the reward to have an independent check of the pathway verifier.
 
     Examples
     --------

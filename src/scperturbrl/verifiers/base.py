@@ -1,4 +1,4 @@
-"""What a verifier is, and what it may know of a condition."""
+"""Verifiers, and the reference data that they may use."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SHARED = ("network", "regulon", "all_effects", "projection", "landmarks", "typic
 
 @dataclass(frozen=True)
 class Reference:
-    """What real cells say of C conditions, as tensors.
+    """Reference data of C conditions, computed from real cells, as tensors.
 
-    The cells behind it are training cells, except where an evaluation builds a reference of held-out cells.
+    The cells are training cells, except in an evaluation, which builds references of held-out cells.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Reference:
     spread
         ``(C, G)`` standard deviation of expression over the control cells.
     quiet
-        ``(C, G)`` boolean: genes that the condition leaves alone.
+        ``(C, G)`` boolean: genes that the condition does not change.
     all_effects
         ``(A, G)`` shrunk mean effects of all conditions with a reference.
     rivals
@@ -123,7 +123,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Verifier:
-    """A function from cells to scores, and what a reader must know to trust it.
+    """A function from cells to scores, with its description, range and requirements.
 
     Attributes
     ----------
@@ -144,8 +144,8 @@ class Verifier:
     differentiable
         Whether gradients with respect to `cells` are defined.
     safeguard
-        Whether it asks if the cell is a sound cell at all, instead of whether it responded. Real and control cells then
-        score alike, so it is calibrated on real cells alone: 1 is a typical one, 0 one of the worst twentieth.
+        Whether it asks if the cell is sound, not if it responded. Real and control cells then score alike, so it is
+        calibrated on real cells alone: 1 is a typical cell, and a twentieth of the real cells are below 0.
     source
         Where the formula comes from.
     params

@@ -12,7 +12,7 @@ from scperturbrl._core.stats import auroc
 
 @dataclass(frozen=True)
 class Calibration:
-    """What real and control cells score, for C conditions and V verifiers.
+    """Scores of real and control cells, for C conditions and V verifiers.
 
     Attributes
     ----------
@@ -24,8 +24,8 @@ class Calibration:
     auroc
         ``(C, V)`` chance that a real perturbed cell scores above a control cell.
     weight
-        ``(C, V)`` 1 where the verifier can tell the two apart, 0 where its answer would be noise. A safeguard has a say
-        wherever it can score real cells.
+        ``(C, V)`` 1 where the verifier can discriminate real from control cells, 0 where it cannot and is skipped. A
+        safeguard is only skipped where it cannot score real cells.
     """
 
     control_median: Tensor
@@ -55,7 +55,7 @@ MIN_GAP = 0.02
 def fit_calibration(
     real: Tensor, control: Tensor, *, min_auroc: float = 0.55, safeguard: Tensor | None = None
 ) -> Calibration:
-    """Learn the scale of each verifier in each condition from cells whose answer is known.
+    """Fit the scale of each verifier in each condition to real and control cells.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def fit_calibration(
     control
         ``(C, m, V)`` raw scores of control cells, judged as if they were of the condition. NaN is padding.
     min_auroc
-        Smallest chance of ranking a real cell above a control cell with which a verifier keeps its weight.
+        A verifier is skipped if its AUROC, real against control cells, is below this.
     safeguard
         ``(V,)`` boolean: verifiers that real and control cells pass alike. None means none of them.
 
@@ -138,7 +138,7 @@ def calibrate(scores: Tensor, calibration: Calibration, *, saturate: bool = True
 
 
 def combine(calibrated: Tensor, calibration: Calibration, weights: Tensor) -> Tensor:
-    """Average calibrated scores over the verifiers that can judge each condition.
+    """Average calibrated scores over the verifiers that are not skipped in a condition.
 
     Parameters
     ----------
@@ -151,8 +151,8 @@ def combine(calibrated: Tensor, calibration: Calibration, weights: Tensor) -> Te
 
     Returns
     -------
-    ``(C, n)`` weighted means; NaN for a condition that no verifier can judge, and for a cell that one of the
-    condition's verifiers cannot score.
+    ``(C, n)`` weighted means. NaN for a condition in which all verifiers are skipped, and for a cell that one of the
+    others cannot score.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The verifiers by name: how users find them, and add their own."""
+"""Registry of verifiers by name, to which users can add their own."""
 
 from __future__ import annotations
 
