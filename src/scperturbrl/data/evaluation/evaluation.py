@@ -129,8 +129,7 @@ class Evaluation:
         values = compute_metrics(pair, k=N_TOP, max_cells=self.max_cells, seed=self.seed)
         values |= self._discrimination(label["condition"], pair.predicted_effect)
         values |= self._scores(population, number, real)
-        n = len(population.cells) if population.n_cells is None else population.n_cells
-        whose = {"model": population.model, "kind": population.kind, **label, "n_cells": n}
+        whose = {"model": population.model, "kind": population.kind, **label, "n_cells": population.count}
         return [{**whose, "metric": name, "value": value} for name, value in values.items()]
 
     @cached_property
@@ -153,6 +152,9 @@ class Evaluation:
 
     def _pair(self, condition: str, population: Population, observed: Population) -> ConditionPair:
         control, control_mean = self._control(condition)
+        context = self._context[str(self.cells.table.loc[condition, "group"])]
+        # a baseline shifts the control mean, which is that of all control cells
+        source = context if population.kind == "baseline" else population
         statistic = self.observed.statistic(condition) if population.kind != "ceiling" else None
         targets = np.flatnonzero(np.isin(self.cells.genes, self.cells.table.loc[condition, "parts"]))
         return ConditionPair(
@@ -162,6 +164,7 @@ class Evaluation:
             predicted_mean=population.mean,
             observed_mean=observed.mean,
             control_mean=control_mean,
+            counts=(source.count, observed.count, context.count),
             # one half must not choose the genes that the other half is judged on
             observed_statistic=welch_t(observed.cells, control).statistic if statistic is None else statistic,
             target_genes=targets,
