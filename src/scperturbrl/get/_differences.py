@@ -68,7 +68,8 @@ def differences(
         corrected for the number of rows.
     ``verdict``
         ``"better"`` or ``"worse"`` where the interval of the *error* excludes 0, else ``"tie"``; ``""`` below two
-        conditions.
+        conditions, and ``"uncalibrated"`` where the metric cannot tell a replicate from the mean response on these data, see
+        :func:`scperturbrl.get.metric_calibration`.
     ``n_conditions``
         Conditions in which both have a value.
 
@@ -106,7 +107,10 @@ def differences(
         )
         for other in chosen("reference", reference, models):
             label = {"model": model, "reference": other, "metric": name, "role": part["role"].iloc[0]}
-            rows.append(label | _compared(wide, model, other, name if column == "value" else None, settings))
+            found = _compared(wide, model, other, name if column == "value" else None, settings)
+            if found["verdict"] and "calibrated" in part and not part["calibrated"].any():
+                found["verdict"] = "uncalibrated"
+            rows.append(label | found)
     return pd.DataFrame(rows)
 
 
