@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -102,7 +102,7 @@ def _differential_metrics(pair: ConditionPair, genes: np.ndarray, k: int) -> dic
 def _significance_metrics(pair: ConditionPair, tests: MatchedTests) -> dict[str, float]:
     sides, exclude = (tests.predicted, tests.observed), pair.target_genes
     statistics, padj = [side.statistic for side in sides], [side.padj for side in sides]
-    named = {"predicted_padj": padj[0], "observed_padj": padj[1], "alpha": _ALPHA, "exclude": exclude}
+    named: dict[str, Any] = {"predicted_padj": padj[0], "observed_padj": padj[1], "alpha": _ALPHA, "exclude": exclude}
     return {
         "significant_jaccard": jaccard_of(tests, alpha=_ALPHA, exclude=exclude),
         "direction_fidelity": direction_fidelity(*statistics, **named),

@@ -132,8 +132,8 @@ def direction_reach(
     pool = np.flatnonzero((q < alpha) & keep)
     if not len(pool):
         return float("nan")
-    last = lambda values: np.where(np.isnan(values), np.inf, values)[pool]
-    order = pool[np.lexsort((pool, last(-np.abs(effect)), last(tie), last(p), ~(p < alpha)[pool]))]
+    p, tie, size = (np.where(np.isnan(values), np.inf, values) for values in (p, tie, -np.abs(effect)))
+    order = pool[np.lexsort((pool, size[pool], tie[pool], p[pool], ~(p < alpha)[pool]))]
     depth, hits = np.cumsum(adjudicable[order]), np.cumsum((right & adjudicable)[order])
     pure = (depth > 0) & (hits >= purity * depth - 1e-12)
     return float(depth[pure].max() / len(pool)) if pure.any() else 0.0

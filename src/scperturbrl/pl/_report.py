@@ -199,7 +199,7 @@ def _conditions(findings: Findings) -> list[str]:
 
 
 def _pictures(adata: AnnData, findings: Findings, generators: list[str]) -> list[str]:
-    model, options = findings.model, {"return_fig": True}
+    model = findings.model
     present = _short(findings)
     wanted: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
         "Where every model stands": (
@@ -218,14 +218,14 @@ def _pictures(adata: AnnData, findings: Findings, generators: list[str]) -> list
             {"key": model, "perturbations": _scored(adata, model)},
             "Generated cells beside real ones. Only conditions that training saw have a reference.",
         ),
-    } | {
-        f"Training of {name}": (training_history, {"key": name}, "What was optimised, and what was watched.")
-        for name in generators
     }
+    for name in generators:
+        watched = "What was optimised, and what was watched."
+        wanted[f"Training of {name}"] = (training_history, {"key": name}, watched)
     found, left_out = [], []
     for title, (draw, arguments, caption) in wanted.items():
         try:
-            figure = draw(adata, **arguments, **options)
+            figure = draw(adata, **arguments, return_fig=True)
         except (KeyError, ValueError) as error:
             left_out.append(f"{title}: {error.args[0] if error.args else error}")
         else:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _NAMED = 6
+# a resample of fewer conditions hardly ever contradicts the rest
+_FEW = 6
 _SUBJECTS = {keys.GENERATOR: "The generator", keys.GENERATOR_RL: "The post-trained generator"}
 # Baselines are shifted control cells. As populations they are no prediction, so these say nothing of who predicts better.
 _OF_CELLS = {
@@ -116,7 +118,7 @@ class Findings:
         better, worse = int(counts.get("better", 0)), int(counts.get("worse", 0))
         word = "beats" if better > worse else "is worse than" if worse > better else "is no better than"
         return (
-            f"{_SUBJECTS.get(self.model, repr(self.model))} {word} the best simple baseline ({model_label(self.best_baseline).lower()}) in the "
+            f"{_SUBJECTS.get(self.model, repr(self.model))} {word} the best simple baseline ({_plain(self.best_baseline)}) in the "
             f"effects of held-out conditions: better in {better}, worse in {worse} of {len(self.effect_judges)} metrics "
             "that may judge."
         )
@@ -137,6 +139,8 @@ class Findings:
                 f"Over these metrics it has come {100 * self.place:.0f} % of the way from the mean response of training (0 %) "
                 "to one half of the real cells as a prediction of the other (100 %), in the median."
             )
+        if 1 < len(self.conditions) < _FEW:
+            yield f"With {len(self.conditions)} conditions a difference is called sure where all of them agree: that is little to go by."
         yield from self._harm()
         yield from self._guard()
 
@@ -158,7 +162,7 @@ class Findings:
         parts = []
         for verdict in ("better", "worse"):
             names = [metric_label(name) for name in found.loc[found["verdict"] == verdict, "metric"]]
-            parts.append(f"{verdict} in {len(names)}" + (f" ({', '.join(names[:_NAMED])})" if names else ""))
+            parts.append(f"{verdict} in {len(names)}" + (f" ({'; '.join(names[:_NAMED])})" if names else ""))
         ties = int((found["verdict"] == "tie").sum())
         return f"Against {self._named(reference)}: {', '.join(parts)}, no sure difference in {ties}."
 
@@ -166,7 +170,7 @@ class Findings:
         if reference == self._parent(self.model):
             return "the generator it was made from"
         return (
-            f"the best baseline ({model_label(reference).lower()})"
+            f"the best baseline ({_plain(reference)})"
             if reference == self.best_baseline
             else ("that generator trained on for as long")
         )
@@ -187,6 +191,11 @@ class Findings:
         kept, asked = params.get("kept_iteration"), params.get("n_iterations")
         if kept is not None and asked is not None and int(kept) < int(asked):
             yield f"The guard of post-training kept iteration {int(kept)} of {int(asked)} ({params.get('stopped', '')})."
+
+
+def _plain(model: str) -> str:
+    """Name of a model within a sentence, without what its label says of the scale."""
+    return model_label(model).split(" (")[0].lower()
 
 
 def _count(number: int, word: str) -> str:

@@ -132,7 +132,7 @@ class Evaluation:
         values = compute_metrics(pair, k=N_TOP, max_cells=self.max_cells, seed=self.seed)
         values |= self._discrimination(label["condition"], pair.predicted_effect)
         values |= self._scores(population, number, real)
-        whose = {"model": population.model, "kind": population.kind, **label, "n_cells": population.count}
+        whose = {"model": population.model, "kind": population.kind, **label, "n_cells": population.total}
         return [{**whose, "metric": name, "value": value} for name, value in values.items()]
 
     @cached_property
@@ -167,7 +167,7 @@ class Evaluation:
             predicted_mean=population.mean,
             observed_mean=observed.mean,
             control_mean=control_mean,
-            counts=(source.count, observed.count, context.count),
+            counts=(source.total, observed.total, context.total),
             # one half must not choose the genes that the other half is judged on
             observed_statistic=welch_t(observed.cells, control).statistic if statistic is None else statistic,
             target_genes=targets,
@@ -194,7 +194,7 @@ class Evaluation:
         """The mean response as a rival of the replicate: on its genes, and with the noise of all control cells."""
         found = next(one for one in self._baselines(condition) if one.model == MEAN_RESPONSE)
         context = self._context[str(self.cells.table.loc[condition, "group"])]
-        return found._replace(kind="ceiling", n_cells=context.count)
+        return found._replace(kind="ceiling", n_cells=context.total)
 
     def _ceilings(self, condition: str, half: np.ndarray) -> Iterator[Population]:
         """One half of the real cells, as they are and moved towards the mean response."""

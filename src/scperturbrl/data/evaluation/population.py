@@ -36,7 +36,7 @@ class Population(NamedTuple):
     n_cells: int | None = None
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """Number of cells before the cap."""
         return len(self.cells) if self.n_cells is None else self.n_cells
 
