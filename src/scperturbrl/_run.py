@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scperturbrl._core import keys
 from scperturbrl._core.log import is_first_process
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+LONGER = f"{keys.GENERATOR}_longer"
 RECORD, RESULT, PAGE, STATES = "run.json", "run.h5ad", "report.html", "checkpoints"
 
 
@@ -199,25 +201,25 @@ class Road:
     def _fit(self, adata: AnnData) -> None:
         import scperturbrl as spr
 
-        self._train(adata, spr.tl.fit_generator, "generator", n_steps=self.settings["n_steps"])
+        self._train(adata, spr.tl.fit_generator, keys.GENERATOR, n_steps=self.settings["n_steps"])
 
     def _finetune(self, adata: AnnData) -> None:
         import scperturbrl as spr
 
-        self._train(adata, spr.tl.rl_finetune, "generator_rl", n_iterations=self.settings["n_iterations"])
+        self._train(adata, spr.tl.rl_finetune, keys.GENERATOR_RL, n_iterations=self.settings["n_iterations"])
 
     def _longer(self, adata: AnnData) -> None:
         import scperturbrl as spr
 
-        minutes = float(adata.uns["generator_rl"]["params"]["seconds"]) / 60
+        minutes = float(adata.uns[keys.GENERATOR_RL]["params"]["seconds"]) / 60
         # the time is the limit, not the steps
         limits = {"n_steps": 1_000_000, "max_minutes": minutes, "learning_rate": 3e-4}
-        self._train(adata, spr.tl.fit_generator, "generator_longer", init_from="generator", **limits)
+        self._train(adata, spr.tl.fit_generator, LONGER, init_from=keys.GENERATOR, **limits)
 
     def _score(self, adata: AnnData) -> None:
         import scperturbrl as spr
 
-        for key in ("generator", "generator_rl"):
+        for key in (keys.GENERATOR, keys.GENERATOR_RL):
             spr.tl.generate(adata, key=key, seed=self.settings["seed"], device=self.settings["device"])
             spr.tl.score(adata, layer=key)
         spr.tl.score(adata)
@@ -226,7 +228,7 @@ class Road:
         import scperturbrl as spr
 
         given = {name: self.settings[name] for name in ("n_cells", "seed", "device")}
-        spr.tl.evaluate(adata, keys=("generator", "generator_longer", "generator_rl"), **given)
+        spr.tl.evaluate(adata, keys=(keys.GENERATOR, LONGER, keys.GENERATOR_RL), **given)
 
     def _report(self, adata: AnnData) -> None:
         import matplotlib as mpl

@@ -88,9 +88,13 @@ def covariance_agreement(
     chosen &= varies[0] & varies[1] & ((sides[1] > 0).mean(axis=0) >= min_expressed)
     if chosen.sum() < max(min_genes, 2):
         return missing
-    first, second = (np.atleast_2d(np.corrcoef(side[:, chosen].astype(np.float64), rowvar=False)) for side in sides)
+    first, second = (_correlations(side[:, chosen]) for side in sides)
     above = np.triu_indices(len(first), k=1)
     flat = np.stack([first[above], second[above]])
     agreement = float(np.corrcoef(flat)[0, 1]) if (flat.std(axis=1) > _CONSTANT).all() else float("nan")
     largest = [float(np.linalg.eigvalsh(matrix)[-1]) for matrix in (first, second)]
     return CovarianceAgreement(agreement, largest[0] / largest[1])
+
+
+def _correlations(cells: np.ndarray) -> np.ndarray:
+    return np.asarray(np.corrcoef(cells.astype(np.float64), rowvar=False))
