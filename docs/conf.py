@@ -47,6 +47,22 @@ templates_path = ["_templates"]
 exclude_patterns = ["_build", "jupyter_execute", "**.ipynb_checkpoints", "generated/_*.md", "README.md"]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 
+# Names of others link to their documentation in a build with `-t online`, which downloads their inventories.
+if tags.has("online"):  # noqa: F821 - Sphinx defines it
+    extensions.append("sphinx.ext.intersphinx")
+intersphinx_mapping = {
+    "anndata": ("https://anndata.readthedocs.io/en/stable/", None),
+    "decoupler": ("https://decoupler.readthedocs.io/en/latest/", None),
+    "matplotlib": ("https://matplotlib.org/stable/", None),
+    "mudata": ("https://mudata.readthedocs.io/stable/", None),
+    "numpy": ("https://numpy.org/doc/stable/", None),
+    "pandas": ("https://pandas.pydata.org/docs/", None),
+    "pertpy": ("https://pertpy.readthedocs.io/en/stable/", None),
+    "python": ("https://docs.python.org/3/", None),
+    "scanpy": ("https://scanpy.readthedocs.io/en/stable/", None),
+    "torch": ("https://docs.pytorch.org/docs/stable/", None),
+}
+
 # names of this package must resolve; those of others need their inventories, which an offline build does not have
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!scperturbrl\.).*"), ("py:.*", r"scperturbrl\.(_core|data|flow|rl)\..*")]

@@ -54,6 +54,8 @@ ALSO_A_WORD = {
         "get/_verifier_correlation.py",
         "get/_held_out.py",
         "pl/_looks.py",
+        "pl/_report.py",
+        "data/evaluation/models.py",
         "tl/_evaluate.py",
         "_demo_report.py",
     ),  # kind of a model

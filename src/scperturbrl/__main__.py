@@ -1,4 +1,4 @@
-"""Command line: ``python -m scperturbrl demo``."""
+"""Command line: ``python -m scperturbrl demo``, ``run`` and ``report``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scperturbrl import __version__
+from scperturbrl._run import COMMANDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--fast", action="store_true", help="a tiny screen and very little training, only to check that every step runs"
     )
+    for add in COMMANDS:
+        add(commands)
     return parser
 
 
@@ -54,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
+        if arguments.command != "demo":
+            arguments.action(arguments)
+            return 0
         # the dependencies take seconds to load, which --help and --version need not wait for
         from scperturbrl._demo import FAST, FULL, run
 

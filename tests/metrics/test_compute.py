@@ -83,8 +83,9 @@ def test_what_is_handed_over_replaces_what_is_computed():
     lean = ConditionPair(
         predicted, observed, control[:0], control_mean=control.mean(axis=0), observed_statistic=statistic
     )
-    # only the test of significance needs the control cells themselves
-    assert compute_metrics(lean, k=10) == pytest.approx(full | {"significant_jaccard": math.nan}, nan_ok=True)
+    # tests of significance and noise need the control cells themselves
+    need = ("significant_jaccard", "direction_fidelity", "direction_reach", "lfc_nmae", "normalised_mse")
+    assert compute_metrics(lean, k=10) == pytest.approx(full | dict.fromkeys(need, math.nan), nan_ok=True)
     named = ConditionPair(predicted, observed, control, top_genes=np.argsort(-np.abs(statistic))[:10])
     assert compute_metrics(named, k=10) == pytest.approx(full, nan_ok=True)
 
@@ -96,7 +97,7 @@ def test_mean_alone_has_no_metrics_of_cells():
     defined = [name for name, value in values.items() if not math.isnan(value)]
     assert defined == [
         *("l2", "mse", "mae", "weighted_mse", "pearson_delta", "pearson_delta_top", "spearman_delta"),
-        *("de_spearman", "de_overlap", "direction_match"),
+        *("de_spearman", "de_overlap", "direction_match", "lfc_nmae"),
     ]
 
 
@@ -108,9 +109,12 @@ def test_targets_count_as_absent_in_differential_expression_only():
     absent = compute_metrics(ConditionPair(predicted[:, 1:], observed[:, 1:], control[:, 1:]), k=5)
     present = compute_metrics(ConditionPair(predicted, observed, control), k=5)
     differential = ["pearson_delta_top", "de_spearman", "de_overlap", "direction_match", "weighted_mse"]
+    differential += ["normalised_mse"]
+    matched = {"significant_jaccard", "direction_fidelity", "direction_reach", "lfc_nmae"}
+    matched |= {"covariance_correlation", "eigenvalue_ratio"}
     for name in differential:
         assert values[name] == pytest.approx(absent[name]) != present[name]
-    for name in values.keys() - {*differential, "significant_jaccard"}:
+    for name in values.keys() - {*differential, *matched}:
         assert values[name] == pytest.approx(present[name], nan_ok=True)
 
 
@@ -164,7 +168,9 @@ def test_genes_without_expression_do_not_crash():
     cells = [np.zeros((5, 8)) for _ in range(3)]
     values = compute_metrics(ConditionPair(*cells), k=4)
     assert values["l2"] == values["energy_distance"] == values["zero_fraction_error"] == 0
-    assert all(math.isnan(values[name]) for name in ("pearson_delta", "de_spearman", "mmd", "variance_ratio"))
+    undefined = ("pearson_delta", "de_spearman", "mmd", "variance_ratio", "lfc_nmae", "normalised_mse")
+    undefined += ("direction_fidelity", "direction_reach", "covariance_correlation", "eigenvalue_ratio")
+    assert all(math.isnan(values[name]) for name in undefined)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ BASELINES = {
 CEILINGS = {"split_half", "interpolated_duplicate"}
 COLUMNS = {
     *("model", "kind", "condition", "covariates", "metric", "value", "scaled", "role", "n_parts", "parts_seen"),
-    *("n_cells", "n_observed", "seed", "engine", "version"),
+    *("n_cells", "n_observed", "seed", "engine", "version", "calibrated", "told_apart", "dynamic_range"),
 }
 
 

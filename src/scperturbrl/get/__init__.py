@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from scperturbrl.get._embedding import embedding
     from scperturbrl.get._evaluation import evaluation
     from scperturbrl.get._generator import GeneratorSummary, generator
+    from scperturbrl.get._harm import harm
     from scperturbrl.get._held_out import held_out
+    from scperturbrl.get._metric_calibration import metric_calibration
     from scperturbrl.get._pathway_activity import pathway_activity
     from scperturbrl.get._reward_shift import reward_shift
     from scperturbrl.get._split import split_manifest
@@ -34,7 +36,9 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         "evaluation": "scperturbrl.get._evaluation",
         "generator": "scperturbrl.get._generator",
         "GeneratorSummary": "scperturbrl.get._generator",
+        "harm": "scperturbrl.get._harm",
         "held_out": "scperturbrl.get._held_out",
+        "metric_calibration": "scperturbrl.get._metric_calibration",
         "pathway_activity": "scperturbrl.get._pathway_activity",
         "reward_shift": "scperturbrl.get._reward_shift",
         "split_manifest": "scperturbrl.get._split",

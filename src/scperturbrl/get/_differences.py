@@ -69,7 +69,8 @@ def differences(
         corrected for the number of rows.
     ``verdict``
         ``"better"`` or ``"worse"`` where the interval of the difference of *errors* excludes 0, else ``"tie"``. Empty with
-        fewer than two conditions.
+        fewer than two conditions; ``"uncalibrated"`` where the metric cannot tell a replicate from the mean response on these
+        data, see :func:`scperturbrl.get.metric_calibration`.
     ``n_conditions``
         Number of conditions in which both have a value.
 
@@ -107,7 +108,10 @@ def differences(
         )
         for other in chosen("reference", reference, models):
             label = {"model": model, "reference": other, "metric": name, "role": part["role"].iloc[0]}
-            rows.append(label | _compared(wide, model, other, name if column == "value" else None, settings))
+            found = _compared(wide, model, other, name if column == "value" else None, settings)
+            if found["verdict"] and "calibrated" in part and not part["calibrated"].any():
+                found["verdict"] = "uncalibrated"
+            rows.append(label | found)
     return pd.DataFrame(rows)
 
 

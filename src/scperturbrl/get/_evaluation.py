@@ -58,6 +58,9 @@ def evaluation(
         The same where 0 is the mean-response baseline and 1 the replicate ceiling; never clipped.
     ``n_conditions``
         Conditions with a raw value.
+    ``calibrated``
+        Whether the metric tells a replicate from the mean response on these data, where that was asked; see
+        :func:`~scperturbrl.get.metric_calibration`.
 
     Raises
     ------
@@ -97,6 +100,8 @@ def evaluation(
         ],
         axis=1,
     ).reset_index()
+    if "calibrated" in frame:
+        summary["calibrated"] = summary["metric"].map(frame.groupby("metric")["calibrated"].any())
     if wide is not None:
         check_choice("wide", wide, [name for name in summary if name not in _LABELS])
         table = summary.pivot_table(index="model", columns="metric", values=wide, dropna=False)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scperturbrl.metrics.covariance import covariance_agreement
 from scperturbrl.metrics.differential import de_overlap, de_spearman, direction_match
+from scperturbrl.metrics.direction import direction_fidelity, direction_reach
 from scperturbrl.metrics.distribution import classifier_auroc, energy_distance, mmd_rbf
 from scperturbrl.metrics.diversity import variance_ratio, zero_fraction_error
+from scperturbrl.metrics.fold_change import lfc_nmae
 from scperturbrl.metrics.gene_sets import enrichment_correlation, enrichment_recovery
 from scperturbrl.metrics.interaction import interaction_correlation
 from scperturbrl.metrics.modules import module_correlation_error
 from scperturbrl.metrics.neighbours import neighbour_scores
+from scperturbrl.metrics.noise_corrected import normalised_mse
 from scperturbrl.metrics.population import l2, mae, mse, pearson_delta, spearman_delta
 from scperturbrl.metrics.registry import METRICS
-from scperturbrl.metrics.significance import significant_jaccard
+from scperturbrl.metrics.significance import MatchedTests, jaccard_of, matched_tests
 from scperturbrl.metrics.weighted import response_weights, weighted_mse, weighted_r2_delta
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 _NAN = float("nan")
 PATHWAY = "pathway"
+_ALPHA = 0.05
 
 
 def compute_metrics(pair: ConditionPair, *, k: int = 50, max_cells: int = 500, seed: int = 0) -> dict[str, float]:
@@ -57,19 +62,20 @@ def compute_metrics(pair: ConditionPair, *, k: int = 50, max_cells: int = 500, s
     """
     values = _profile_metrics(pair, pair.strongest_genes(k))
     values |= _differential_metrics(pair, pair.strongest_genes(k), k)
-    values |= _effect_metrics(pair) | _cell_metrics(pair, max_cells, seed)
+    values |= _effect_metrics(pair) | _cell_metrics(pair, pair.strongest_genes(k), max_cells, seed)
     ordered = {name: float(values.pop(name)) for name, metric in METRICS.items() if not metric.joint}
     return ordered | values
 
 
 def _profile_metrics(pair: ConditionPair, genes: np.ndarray) -> dict[str, float]:
     profiles, control, systema = pair.profiles, pair.control_profile, pair.systema_reference
-    weights, kept = np.zeros(len(control)), _without_targets(pair)
+    weights, kept, means = np.zeros(len(control)), _without_targets(pair), pair.noisy_means
     weights[kept] = response_weights(pair.statistic[kept])
     return {
         "l2": l2(*profiles),
         "mse": mse(*profiles),
         "mae": mae(*profiles),
+        "normalised_mse": normalised_mse(*means[:2], control=means[2], exclude=pair.target_genes),
         "weighted_mse": weighted_mse(*profiles, weights=weights),
         "weighted_r2_delta": _NAN
         if systema is None
@@ -88,6 +94,19 @@ def _differential_metrics(pair: ConditionPair, genes: np.ndarray, k: int) -> dic
         "de_spearman": de_spearman(*effects, genes=genes),
         "de_overlap": de_overlap(effects[0][keep], effects[1][keep], k=k),
         "direction_match": direction_match(*effects, genes=genes),
+        # chosen by the observed cells alone: the prediction must not say on which genes it is judged
+        "lfc_nmae": lfc_nmae(*effects, genes=keep & (pair.observed_test.padj < _ALPHA)),
+    }
+
+
+def _significance_metrics(pair: ConditionPair, tests: MatchedTests) -> dict[str, float]:
+    sides, exclude = (tests.predicted, tests.observed), pair.target_genes
+    statistics, padj = [side.statistic for side in sides], [side.padj for side in sides]
+    named: dict[str, Any] = {"predicted_padj": padj[0], "observed_padj": padj[1], "alpha": _ALPHA, "exclude": exclude}
+    return {
+        "significant_jaccard": jaccard_of(tests, alpha=_ALPHA, exclude=exclude),
+        "direction_fidelity": direction_fidelity(*statistics, **named),
+        "direction_reach": direction_reach(*statistics, **named, predicted_p=sides[0].p_value),
     }
 
 
@@ -102,17 +121,16 @@ def _effect_metrics(pair: ConditionPair) -> dict[str, float]:
     return values
 
 
-def _cell_metrics(pair: ConditionPair, max_cells: int, seed: int) -> dict[str, float]:
+def _cell_metrics(pair: ConditionPair, genes: np.ndarray, max_cells: int, seed: int) -> dict[str, float]:
     # One stream for each population, or equal sizes would pick the same rows in both.
     streams = np.random.default_rng(seed).spawn(2)
     sides = zip((pair.predicted, pair.observed), streams, strict=True)
     sampled = [_subsample(cells, max_cells, rng) for cells, rng in sides]
     predicted, observed = (_projected(cells, pair.projection) for cells in sampled)
     neighbours = neighbour_scores(predicted, observed)
-    return {
-        "significant_jaccard": significant_jaccard(
-            *sampled, control=pair.control, exclude=pair.target_genes, seed=seed
-        ),
+    tests = matched_tests(*sampled, control=pair.control, seed=seed)
+    covariance = covariance_agreement(tests.cells.predicted, tests.cells.observed, genes=genes)
+    return _significance_metrics(pair, tests) | {
         "energy_distance": energy_distance(predicted, observed),
         "mmd": mmd_rbf(predicted, observed),
         "classifier_auroc": classifier_auroc(predicted, observed, seed=seed),
@@ -121,6 +139,8 @@ def _cell_metrics(pair: ConditionPair, max_cells: int, seed: int) -> dict[str, f
         "neighbour_coverage": neighbours.coverage,
         "variance_ratio": variance_ratio(pair.predicted, pair.observed),
         "zero_fraction_error": zero_fraction_error(pair.predicted, pair.observed),
+        "covariance_correlation": covariance.correlation,
+        "eigenvalue_ratio": covariance.eigenvalue_ratio,
         "module_correlation_error": _NAN
         if pair.modules is None
         else module_correlation_error(*sampled, modules=pair.modules),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scperturbrl.metrics._arrays import difference, mean_profile
-from scperturbrl.metrics.differential import top_genes, welch_t
+from scperturbrl.metrics.differential import WelchTest, top_genes, welch_t
+from scperturbrl.metrics.noise_corrected import NoisyMean, noisy_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +36,8 @@ class ConditionPair:
         ``(G,)`` mean of all observed cells, where `observed` is a sample of them.
     control_mean
         ``(G,)`` mean of all control cells.
+    counts
+        Numbers of cells behind the three means, where `predicted`, `observed` and `control` are samples of them.
     observed_statistic
         ``(G,)`` test statistic of observed against control cells. Welch's t by default.
     top_genes
@@ -75,6 +78,7 @@ class ConditionPair:
     predicted_mean: np.ndarray | None = None
     observed_mean: np.ndarray | None = None
     control_mean: np.ndarray | None = None
+    counts: tuple[int, int, int] | None = None
     observed_statistic: np.ndarray | None = None
     top_genes: np.ndarray | None = None
     target_genes: np.ndarray | None = None
@@ -126,10 +130,24 @@ class ConditionPair:
         return difference(self.profiles[1], self.control_profile)
 
     @cached_property
+    def observed_test(self) -> WelchTest:
+        """Test of observed against control cells, whatever the prediction is."""
+        return welch_t(self.observed, self.control)
+
+    @cached_property
     def statistic(self) -> np.ndarray:
         """Test statistic ``(G,)`` of observed against control cells."""
-        given = self.observed_statistic
-        return welch_t(self.observed, self.control).statistic if given is None else given
+        return self.observed_test.statistic if self.observed_statistic is None else self.observed_statistic
+
+    @cached_property
+    def noisy_means(self) -> tuple[NoisyMean, NoisyMean, NoisyMean]:
+        """Mean of predicted, observed and control cells, each with its sampling variance."""
+        cells, n = (self.predicted, self.observed, self.control), self.counts or (None, None, None)
+        means = (*self.profiles, self.control_profile)
+        predicted, observed, control = (
+            noisy_mean(one, mean=mean, n=count) for one, mean, count in zip(cells, means, n, strict=True)
+        )
+        return predicted, observed, control
 
     def strongest_genes(self, k: int) -> np.ndarray:
         """Observed differentially expressed genes without the targets: `top_genes` or the `k` with the largest absolute t."""

@@ -75,6 +75,12 @@ _ALL = (
     _distance("mse", "MSE", "Mean squared difference of the mean profiles.", "cell-eval"),
     _distance("mae", "MAE", "Mean absolute difference of the mean profiles.", "cell-eval"),
     _distance(
+        "normalised_mse",
+        "Noise-corrected MSE",
+        "Squared error of the mean as a share of the squared effect, both freed of sampling noise; 1 is the control.",
+        "cell-eval2, Virtual Cell Challenge 2026",
+    ),
+    _distance(
         "weighted_mse",
         "Weighted MSE",
         "Mean squared difference of the mean profiles, genes weighted by how surely they respond.",
@@ -133,6 +139,24 @@ _ALL = (
         "Direction match",
         "Share of the strongest observed differentially expressed genes that move in the right direction.",
         "cell-eval, de_direction_match",
+    ),
+    _distance(
+        "lfc_nmae",
+        "LFC error",
+        "Mean absolute error of the log fold changes of significant genes as a share of their size; 1 is the control.",
+        "cell-eval2, Virtual Cell Challenge 2026",
+    ),
+    _agreement(
+        "direction_fidelity",
+        "Direction fidelity",
+        "Right directions among significant genes, divided by the larger of the numbers called on either side.",
+        "cell-eval2, Virtual Cell Challenge 2026",
+    ),
+    _agreement(
+        "direction_reach",
+        "Direction reach",
+        "Share of the significant genes down to which the predicted ranking has nine of ten directions right.",
+        "cell-eval2, Virtual Cell Challenge 2026",
     ),
     _agreement(
         "significant_jaccard",
@@ -235,6 +259,18 @@ _ALL = (
         "Zero fraction error",
         "Mean absolute difference of the share of cells that do not express a gene.",
         "scperturbrl",
+    ),
+    _agreement(
+        "covariance_correlation",
+        "Covariance correlation",
+        "Correlation of predicted and observed gene-gene correlations over the responding genes.",
+        "cell-eval2, cell_cov",
+    ),
+    _ratio(
+        "eigenvalue_ratio",
+        "Eigenvalue ratio",
+        "Largest eigenvalue of predicted over observed gene-gene correlations; above 1 genes move too much in step.",
+        "cell-eval2, cell_cov",
     ),
     _distance(
         "module_correlation_error",

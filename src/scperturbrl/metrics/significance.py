@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scperturbrl.metrics.differential import welch_t
-from scperturbrl.metrics.matching import match_cells
+from scperturbrl.metrics.differential import WelchTest, welch_t
+from scperturbrl.metrics.matching import MatchedCells, match_cells
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+
+class MatchedTests(NamedTuple):
+    """Outcome of :func:`matched_tests`: the test of either side, and the cells that were tested."""
+
+    predicted: WelchTest
+    observed: WelchTest
+    cells: MatchedCells
+
+
+def matched_tests(predicted: np.ndarray, observed: np.ndarray, *, control: np.ndarray, seed: int = 0) -> MatchedTests:
+    """Test predicted and observed cells against the same control cells, at equal number and depth of cells.
+
+    Parameters
+    ----------
+    predicted, observed
+        ``(n, G)`` and ``(m, G)`` cells, log-normalised expression; see :func:`match_cells`.
+    control
+        ``(c, G)`` real control cells.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    Welch tests of both sides, all NaN where a side has fewer than two cells, and the matched cells.
+
+    Raises
+    ------
+    ValueError
+        The populations differ in their number of genes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scperturbrl.metrics import matched_tests
+    >>> rng = np.random.default_rng(0)
+    >>> control, observed = rng.normal(5.0, 1.0, (2, 100, 6))
+    >>> matched_tests(observed[:60], observed, control=control).observed.padj.shape
+    (6,)
+    """
+    matched = match_cells(predicted, observed, seed=seed)
+    return MatchedTests(welch_t(matched.predicted, control), welch_t(matched.observed, control), matched)
 
 
 def significant_jaccard(
@@ -61,10 +103,14 @@ def significant_jaccard(
     >>> significant_jaccard(observed + 0.01, observed, control=control)
     1.0
     """
-    matched = match_cells(predicted, observed, seed=seed)
-    keep = np.ones(observed.shape[1], dtype=bool)
+    return jaccard_of(matched_tests(predicted, observed, control=control, seed=seed), alpha=alpha, exclude=exclude)
+
+
+def jaccard_of(tests: MatchedTests, *, alpha: float, exclude: ArrayLike | None) -> float:
+    """Jaccard index of the genes significant on either side of tests that were made already."""
+    keep = np.ones(len(tests.observed.padj), dtype=bool)
     if exclude is not None:
         keep[np.asarray(exclude, dtype=np.intp)] = False
-    first, second = (welch_t(cells, control).padj[keep] <= alpha for cells in (matched.predicted, matched.observed))
+    first, second = (side.padj[keep] <= alpha for side in (tests.predicted, tests.observed))
     either = int((first | second).sum())
     return float((first & second).sum() / either) if either else float("nan")

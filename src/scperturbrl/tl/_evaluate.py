@@ -19,8 +19,15 @@ from scperturbrl.data.cells.conditions import find_conditions
 from scperturbrl.data.cells.depth import at_depths
 from scperturbrl.data.cells.network import check_network, network_hash, network_matrix
 from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.evaluation.calibration import (
+    CEILING,
+    MEAN_RESPONSE,
+    ZERO_FOR_THE_MEAN,
+    calibrate,
+    with_calibration,
+)
 from scperturbrl.data.evaluation.compared_depth import compared_depths
-from scperturbrl.data.evaluation.evaluation import CEILING, Evaluation
+from scperturbrl.data.evaluation.evaluation import Evaluation
 from scperturbrl.data.evaluation.models import Models, check_model_names, read_layer, read_prediction
 from scperturbrl.data.evaluation.roles import ancestry, metric_roles
 from scperturbrl.data.generator.stored import generator_keys, read_generator
@@ -38,9 +45,6 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from scperturbrl.verifiers.base import Verifier
-
-# The mean response is the Systema reference itself, so these are undefined for it: it knows nothing.
-_ZERO_FOR_THE_MEAN = {"pearson_delta_systema", "spearman_delta_systema"}
 
 
 def evaluate(
@@ -117,6 +121,8 @@ def evaluate(
     - ``model``, ``kind`` (generator, prediction, baseline, ceiling), ``condition``, ``covariates``, ``metric``, ``value``,
     - ``scaled``: 0 as good as ``perturbed_mean``, 1 as good as ``split_half``, not clipped,
     - ``role``: ``rewarded``, ``related`` or ``held-out``, by what the generators in the table were rewarded with,
+    - ``calibrated``, ``told_apart``, ``dynamic_range``: whether the metric tells ``split_half`` from ``perturbed_mean`` on these data,
+      in which share of the conditions, and how far apart they are, see :func:`scperturbrl.get.metric_calibration`,
     - ``n_parts``, ``parts_seen``: parts of the condition, and how many of them training measures alone,
     - ``n_cells``, ``n_observed``: predicted and observed cells,
     - ``seed``, ``engine``, ``version``: what computed the number.
@@ -167,6 +173,8 @@ def evaluate(
     gene_sets = _networks(adata, networks or {})
     evaluation = Evaluation(compared, wanted, fitted, max_cells, params["seed"], gene_sets)
     table = _with_scaled(evaluation.run(models.predict))
+    calibration = calibrate(table[table["model"] == CEILING], pd.DataFrame(evaluation.mean_response))
+    table = with_calibration(table, calibration)
     roles = metric_roles(
         table["metric"].unique(),
         [one for key in names for one in ancestry(adata.uns, key)],
@@ -223,10 +231,10 @@ def _networks(adata: AnnData, networks: Mapping[str, pd.DataFrame]) -> dict[str,
 def _with_scaled(table: pd.DataFrame) -> pd.DataFrame:
     """Add the scaled score of every value, against the baseline and the ceiling of its condition."""
     wide = table.pivot_table(index=["condition", "metric"], columns="model", values="value", dropna=False)
-    anchors = wide.loc[pd.MultiIndex.from_frame(table[["condition", "metric"]]), ["perturbed_mean", CEILING]].to_numpy()
+    anchors = wide.loc[pd.MultiIndex.from_frame(table[["condition", "metric"]]), [MEAN_RESPONSE, CEILING]].to_numpy()
     scaled = []
     for metric, value, (baseline, ceiling) in zip(table["metric"], table["value"], anchors, strict=True):
-        baseline = 0.0 if metric in _ZERO_FOR_THE_MEAN else baseline
+        baseline = 0.0 if metric in ZERO_FOR_THE_MEAN else baseline
         error = METRICS[metric].error if metric in METRICS else lambda score: -score
         scaled.append(scaled_score(error(value), baseline=error(baseline), ceiling=error(ceiling)))
     return table.assign(scaled=np.asarray(scaled, dtype=float))

@@ -177,3 +177,13 @@ def test_nothing_to_train_on_is_refused(stored, cells):
     nothing = replace(cells, split=np.full(len(cells.split), "test"))
     with pytest.raises(ValueError, match="There are no training cells"):
         train_generator(stored, nothing, FitSettings(n_steps=1), torch.device("cpu"))
+
+
+def test_replicate_and_mean_response_are_judged_by_the_same_half(table, evaluation):
+    rows = pd.DataFrame(evaluation.mean_response)
+    assert set(rows["model"]) == {"perturbed_mean"}
+    assert set(rows["condition"]) == set(evaluation.conditions)
+    half = rows[rows["metric"] == "mse"].set_index("condition")["value"]
+    whole = table[(table["model"] == "perturbed_mean") & (table["metric"] == "mse")].set_index("condition")["value"]
+    # half of the cells have a noisier mean, which adds to the error
+    assert half.mean() > whole.mean()

@@ -12,6 +12,7 @@ import pandas as pd
 from scperturbrl._core import keys
 from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells.components import training_components
+from scperturbrl.data.evaluation.calibration import CEILING, MEAN_RESPONSE
 from scperturbrl.data.evaluation.observed import Observed
 from scperturbrl.data.evaluation.population import Population, draw_population
 from scperturbrl.data.reference.baselines import BASELINES, DOSE_BASELINES, TrainingEffects
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.reference.cross_fit import CrossFit
 
-CEILING = "split_half"
 DUPLICATE = "interpolated_duplicate"
 N_TOP = 50
 N_COMPONENTS = 30
@@ -64,6 +64,8 @@ class Evaluation:
     max_cells: int
     seed: int
     networks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    # the mean response judged by the cells that judge the replicate: what calibrates the metrics
+    mean_response: list[dict[str, Any]] = field(default_factory=list, init=False)
 
     @cached_property
     def training(self) -> TrainingEffects:
@@ -100,6 +102,7 @@ class Evaluation:
             half = self._draw(keys.OBSERVED, keys.OBSERVED, second[:, 0])
             for population in self._ceilings(condition, first[:, 0]):
                 rows += self._measure(label, number, population, half, real=real)
+            self.mean_response += self._measure(label, number, self._mean_response(condition), half)
         return pd.DataFrame(rows)
 
     def _draw(self, model: str, kind: str, index: np.ndarray) -> Population:
@@ -129,8 +132,7 @@ class Evaluation:
         values = compute_metrics(pair, k=N_TOP, max_cells=self.max_cells, seed=self.seed)
         values |= self._discrimination(label["condition"], pair.predicted_effect)
         values |= self._scores(population, number, real)
-        n = len(population.cells) if population.n_cells is None else population.n_cells
-        whose = {"model": population.model, "kind": population.kind, **label, "n_cells": n}
+        whose = {"model": population.model, "kind": population.kind, **label, "n_cells": population.total}
         return [{**whose, "metric": name, "value": value} for name, value in values.items()]
 
     @cached_property
@@ -153,6 +155,9 @@ class Evaluation:
 
     def _pair(self, condition: str, population: Population, observed: Population) -> ConditionPair:
         control, control_mean = self._control(condition)
+        context = self._context[str(self.cells.table.loc[condition, "group"])]
+        # a baseline shifts the control mean, which is that of all control cells
+        source = context if population.kind == "baseline" else population
         statistic = self.observed.statistic(condition) if population.kind != "ceiling" else None
         targets = np.flatnonzero(np.isin(self.cells.genes, self.cells.table.loc[condition, "parts"]))
         return ConditionPair(
@@ -162,6 +167,7 @@ class Evaluation:
             predicted_mean=population.mean,
             observed_mean=observed.mean,
             control_mean=control_mean,
+            counts=(source.total, observed.total, context.total),
             # one half must not choose the genes that the other half is judged on
             observed_statistic=welch_t(observed.cells, control).statistic if statistic is None else statistic,
             target_genes=targets,
@@ -184,11 +190,17 @@ class Evaluation:
             effect = self.training.predict(self.cells, condition, name).astype(np.float32)
             yield Population(name, "baseline", control + effect, mean + effect)
 
+    def _mean_response(self, condition: str) -> Population:
+        """The mean response as a rival of the replicate: on its genes, and with the noise of all control cells."""
+        found = next(one for one in self._baselines(condition) if one.model == MEAN_RESPONSE)
+        context = self._context[str(self.cells.table.loc[condition, "group"])]
+        return found._replace(kind="ceiling", n_cells=context.total)
+
     def _ceilings(self, condition: str, half: np.ndarray) -> Iterator[Population]:
         """One half of the real cells, as they are and moved towards the mean response."""
         replicate = self._draw(CEILING, "ceiling", half)
         yield replicate
-        response = self.training.predict(self.cells, condition, "perturbed_mean")
+        response = self.training.predict(self.cells, condition, MEAN_RESPONSE)
         moved, _ = interpolated_duplicate(replicate.cells, mean_response=self._control(condition)[1] + response)
         yield Population(DUPLICATE, "ceiling", moved, n_cells=len(half))
 

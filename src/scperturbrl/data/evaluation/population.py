@@ -35,6 +35,11 @@ class Population(NamedTuple):
     mean: np.ndarray | None = None
     n_cells: int | None = None
 
+    @property
+    def total(self) -> int:
+        """Number of cells before the cap."""
+        return len(self.cells) if self.n_cells is None else self.n_cells
+
 
 def draw_population(
     model: str, kind: str, cells: Cells, index: np.ndarray, *, matrix: Any = None, max_cells: int, seed: int

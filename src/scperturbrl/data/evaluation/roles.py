@@ -13,11 +13,20 @@ REWARDED, RELATED, HELD_OUT = "rewarded", "related", "held-out"
 ROLES = (REWARDED, RELATED, HELD_OUT)
 
 _CELLS = {"mmd", "classifier_auroc", "neighbour_precision", "neighbour_recall", "neighbour_coverage"}
+_DIRECTIONS = {"direction_fidelity", "direction_reach"}
 # Metrics that a reward pulls along although they are not the reward itself. In doubt a metric is listed.
 _PULLED = {
-    "pearson_topk": {"pearson_delta", "pearson_delta_top", "spearman_delta", "direction_match"},
-    "rmse_topk": {"l2", "mse", "mae", "weighted_mse"},
-    "de_spearman": {"de_spearman", "de_overlap", "pearson_delta_top", "spearman_delta", "significant_jaccard"},
+    "pearson_topk": {"pearson_delta", "pearson_delta_top", "spearman_delta", "direction_match", *_DIRECTIONS},
+    "rmse_topk": {"l2", "mse", "mae", "weighted_mse", "normalised_mse", "lfc_nmae"},
+    "de_spearman": {
+        "de_spearman",
+        "de_overlap",
+        "pearson_delta_top",
+        "spearman_delta",
+        "significant_jaccard",
+        "lfc_nmae",
+        *_DIRECTIONS,
+    },
     "energy_witness": {"energy_distance", *_CELLS},
 }
 _PATHWAY = "pathway_activity"

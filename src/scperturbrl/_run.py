@@ -1,0 +1,291 @@
+"""The whole road for a file, as ``python -m scperturbrl run`` walks it, and goes on where it was cut off."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scperturbrl._core import keys
+from scperturbrl._core.log import is_first_process
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from anndata import AnnData
+
+LONGER = f"{keys.GENERATOR}_longer"
+RECORD, RESULT, PAGE, STATES = "run.json", "run.h5ad", "report.html", "checkpoints"
+
+
+def add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command ``run``; its options have the names of the arguments that they set.
+
+    Parameters
+    ----------
+    commands
+        Where to add it.
+    """
+    run = commands.add_parser(
+        "run",
+        help="set up, fit, post-train, evaluate and report a file of your own",
+        description=(
+            "Hold conditions out, fit a generator, post-train it, train the first one on for as long to compare, evaluate all "
+            f"of them and write {RESULT} and {PAGE}. The same line again goes on where it was cut off."
+        ),
+    )
+    run.add_argument("file", type=Path, help="h5ad file of perturbed and control cells")
+    run.add_argument("--out", type=Path, required=True, help="folder to write to")
+    data = run.add_argument_group("data, as in pp.setup_anndata")
+    data.add_argument("--target-sum", type=float, help="X holds counts: bring every cell to this sum, then log1p")
+    data.add_argument("--perturbation-key", default="perturbation", help="column of obs (%(default)s)")
+    data.add_argument("--control", default="control", help="its value for control cells (%(default)s)")
+    data.add_argument(
+        "--covariate-keys", nargs="+", default=[], metavar="COLUMN", help="columns of obs, such as cell_type"
+    )
+    data.add_argument("--dose-key", help="column of obs with doses")
+    data.add_argument("--batch-key", help="column of obs with batches")
+    data.add_argument("--layer", help="layer with the log-normalised expression; X by default")
+    data.add_argument("--perturbation-sep", default="+", help="what joins the parts of a combination (%(default)s)")
+    split = run.add_argument_group("what is held out, as in pp.split and pp.reference")
+    split.add_argument(
+        "--holdout", default="combinations", help="combinations, a column of obs, or a manifest (%(default)s)"
+    )
+    split.add_argument("--values", nargs="+", help="values of that column to hold out")
+    split.add_argument("--fraction", type=float, default=0.3, help="share that is held out (%(default)s)")
+    split.add_argument("--network", help="gene sets: hallmark, progeny, or a CSV file with source, target, weight")
+    train = run.add_argument_group("training, as in tl.fit_generator, tl.rl_finetune and tl.evaluate")
+    train.add_argument("--n-steps", type=int, default=2500, help="of fitting (%(default)s)")
+    train.add_argument("--n-iterations", type=int, default=15, help="of post-training (%(default)s)")
+    train.add_argument("--n-cells", type=int, default=500, help="generated per condition to evaluate (%(default)s)")
+    train.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (%(default)s)")
+    train.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    run.set_defaults(action=lambda arguments: Road.of(arguments).walk())
+
+
+@dataclass
+class Road:
+    """A run in a folder: its settings and what is done of it.
+
+    Attributes
+    ----------
+    file
+        The input.
+    out
+        Folder of the run.
+    settings
+        Everything that decides the result.
+    done
+        Names of finished stages.
+    """
+
+    file: Path
+    out: Path
+    settings: dict[str, Any]
+    done: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Road:
+        """Begin a run, or take up the one in the folder.
+
+        Parameters
+        ----------
+        arguments
+            Of the command line.
+
+        Returns
+        -------
+        The run.
+
+        Raises
+        ------
+        SystemExit
+            If the input does not exist, or the folder holds a run with other settings.
+        """
+        if not arguments.file.is_file():
+            msg = f"There is no file {arguments.file}."
+            raise SystemExit(msg)
+        left_out = {"command", "action", "file", "out", "device"}
+        settings = {name: value for name, value in vars(arguments).items() if name not in left_out}
+        stat = arguments.file.stat()
+        settings |= {"file": str(arguments.file.resolve()), "size": stat.st_size, "modified": stat.st_mtime_ns}
+        road = cls(arguments.file, arguments.out, settings | {"device": arguments.device})
+        record = arguments.out / RECORD
+        if record.exists():
+            found = json.loads(record.read_text(encoding="utf-8"))
+            other = sorted(name for name in settings if found["settings"].get(name) != settings[name])
+            if other:
+                was = ", ".join(f"{name} was {found['settings'].get(name)!r}" for name in other)
+                msg = f"{arguments.out} holds a run with other settings ({was}). Name another --out."
+                raise SystemExit(msg)
+            road.done = found["done"]
+        return road
+
+    def walk(self) -> None:
+        """Do what is not done yet, and write after every stage."""
+        import anndata as ad
+
+        self.out.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings():
+            # between the dependencies; what the package warns of is logged
+            warnings.simplefilter("ignore")
+            adata = ad.read_h5ad(self.out / RESULT if self.done else self.file)
+            for name, stage in self._stages().items():
+                if name in self.done:
+                    _tell(f"{name}: done before")
+                    continue
+                _tell(f"{name} ...")
+                start = time.perf_counter()
+                try:
+                    stage(adata)
+                except (KeyError, ValueError) as error:
+                    # they name the column or the value at fault; what a shell needs is that, not where it was noticed
+                    counts = " The option --target-sum 1e4 does that." if "raw counts" in str(error) else ""
+                    msg = f"{name}: {error.args[0]}{counts}"
+                    raise SystemExit(msg) from error
+                self._keep(adata, name)
+                _tell(f"{name}: {time.perf_counter() - start:.0f} s")
+        _tell(f"Wrote {self.out / RESULT} and {self.out / PAGE}")
+
+    def _stages(self) -> dict[str, Callable[[AnnData], None]]:
+        return {
+            "prepare": self._prepare,
+            "fit": self._fit,
+            "post-train": self._finetune,
+            "train on for as long": self._longer,
+            "generate and score": self._score,
+            "evaluate": self._evaluate,
+            "report": self._report,
+        }
+
+    def _keep(self, adata: AnnData, name: str) -> None:
+        """Replace files only by whole ones: a job may be ended at any time."""
+        part = self.out / f"part-{RESULT}"
+        adata.write_h5ad(part)
+        part.replace(self.out / RESULT)
+        self.done.append(name)
+        record = self.out / f"part-{RECORD}"
+        record.write_text(json.dumps({"settings": self.settings, "done": self.done}, indent=1), encoding="utf-8")
+        record.replace(self.out / RECORD)
+
+    def _prepare(self, adata: AnnData) -> None:
+        import pandas as pd
+        import scanpy as sc
+
+        import scperturbrl as spr
+
+        given = self.settings
+        if given["target_sum"]:
+            sc.pp.normalize_total(adata, target_sum=given["target_sum"])
+            sc.pp.log1p(adata)
+        names = ("perturbation_key", "control", "covariate_keys", "dose_key", "batch_key", "layer", "perturbation_sep")
+        spr.pp.setup_anndata(adata, **{name: given[name] for name in names})
+        spr.pp.split(adata, **{name: given[name] for name in ("holdout", "values", "fraction", "seed")})
+        network = given["network"]
+        table = pd.read_csv(network) if network and os.path.exists(network) else network  # noqa: PTH110 - a name or a path
+        spr.pp.reference(adata, network=table, seed=given["seed"])
+
+    def _train(self, adata: AnnData, verb: Callable[..., None], key: str, **options: Any) -> None:
+        """Train with a state that a second start goes on from."""
+        shared = {name: self.settings[name] for name in ("seed", "device")}
+        verb(adata, key_added=key, checkpoint_dir=self.out / STATES / key, resume=True, **shared, **options)
+        if adata.uns[key]["params"]["stopped"] == "interrupted":
+            raise KeyboardInterrupt
+
+    def _fit(self, adata: AnnData) -> None:
+        import scperturbrl as spr
+
+        self._train(adata, spr.tl.fit_generator, keys.GENERATOR, n_steps=self.settings["n_steps"])
+
+    def _finetune(self, adata: AnnData) -> None:
+        import scperturbrl as spr
+
+        self._train(adata, spr.tl.rl_finetune, keys.GENERATOR_RL, n_iterations=self.settings["n_iterations"])
+
+    def _longer(self, adata: AnnData) -> None:
+        import scperturbrl as spr
+
+        minutes = float(adata.uns[keys.GENERATOR_RL]["params"]["seconds"]) / 60
+        # the time is the limit, not the steps
+        limits = {"n_steps": 1_000_000, "max_minutes": minutes, "learning_rate": 3e-4}
+        self._train(adata, spr.tl.fit_generator, LONGER, init_from=keys.GENERATOR, **limits)
+
+    def _score(self, adata: AnnData) -> None:
+        import scperturbrl as spr
+
+        for key in (keys.GENERATOR, keys.GENERATOR_RL):
+            spr.tl.generate(adata, key=key, seed=self.settings["seed"], device=self.settings["device"])
+            spr.tl.score(adata, layer=key)
+        spr.tl.score(adata)
+
+    def _evaluate(self, adata: AnnData) -> None:
+        import scperturbrl as spr
+
+        given = {name: self.settings[name] for name in ("n_cells", "seed", "device")}
+        spr.tl.evaluate(adata, keys=(keys.GENERATOR, LONGER, keys.GENERATOR_RL), **given)
+
+    def _report(self, adata: AnnData) -> None:
+        import matplotlib as mpl
+
+        import scperturbrl as spr
+
+        mpl.use("Agg")
+        spr.pl.report(adata, self.out / PAGE, title=f"Predicted perturbation responses: {self.file.name}")
+
+
+def _tell(text: str) -> None:
+    """Say at once what is being done: a log of a job is read while it runs."""
+    if is_first_process():
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+
+def add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command ``report``.
+
+    Parameters
+    ----------
+    commands
+        Where to add it.
+    """
+    page = commands.add_parser(
+        "report",
+        help="one HTML page of an evaluated file, to read or to send",
+        description="Write the page of pl.report for a file after tl.evaluate: verdict, tables, pictures, settings.",
+    )
+    page.add_argument("file", type=Path, help="h5ad file with an evaluation")
+    page.add_argument("--out", type=Path, help="page to write; beside the file by default")
+    page.add_argument("--model", help="the model that the verdict is about")
+    page.set_defaults(action=_write_page)
+
+
+def _write_page(arguments: argparse.Namespace) -> None:
+    import anndata as ad
+    import matplotlib as mpl
+
+    import scperturbrl as spr
+
+    if not arguments.file.is_file():
+        msg = f"There is no file {arguments.file}."
+        raise SystemExit(msg)
+    mpl.use("Agg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adata = ad.read_h5ad(arguments.file)
+        out = arguments.out or arguments.file.with_name(f"{arguments.file.stem}-report.html")
+        try:
+            spr.pl.report(
+                adata, out, model=arguments.model, title=f"Predicted perturbation responses: {arguments.file.name}"
+            )
+        except (KeyError, ValueError) as error:
+            raise SystemExit(str(error.args[0])) from None
+    _tell(f"Wrote {out}")
+
+
+COMMANDS: Sequence[Callable[[Any], None]] = (add_run, add_report)

@@ -1,0 +1,75 @@
+"""Which metrics can tell, on these data, a replicate experiment from the mean response."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from scperturbrl.metrics.registry import METRICS
+
+# the models that calibrate: what an experiment reaches, and what knows nothing of a condition
+CEILING, MEAN_RESPONSE = "split_half", "perturbed_mean"
+# Chance is one half. Below three of four conditions a metric says little of a model either.
+SHARE = 0.75
+# The mean response is the Systema reference itself, so these are undefined for it: it knows nothing.
+ZERO_FOR_THE_MEAN = frozenset({"pearson_delta_systema", "spearman_delta_systema"})
+COLUMNS = ("calibrated", "told_apart", "dynamic_range")
+
+
+def calibrate(replicate: pd.DataFrame, mean_response: pd.DataFrame) -> pd.DataFrame:
+    """Compare one half of the real cells with the mean response, both as predictions of the other half.
+
+    Parameters
+    ----------
+    replicate, mean_response
+        Columns ``condition``, ``metric`` and ``value``: the two predictions, judged by the same cells.
+
+    Returns
+    -------
+    One row a metric, indexed by its name:
+
+    - ``calibrated``: whether the replicate is better in at least three of four conditions,
+    - ``told_apart``: the share of conditions in which it is, of those where both have a value (the bound discrimination score
+      of scPertEval); NaN without any,
+    - ``dynamic_range``: median over conditions of the share of the way from the mean response to a perfect prediction that
+      the replicate has come (the dynamic range fraction of Miller et al. 2025), in [-1, 1]; NaN for scores of verifiers, which
+      have no perfect value.
+    """
+    both = replicate.merge(mean_response, on=["condition", "metric"], suffixes=("", "_mean"))
+    rows = {name: _row(str(name), part) for name, part in both.groupby("metric", sort=False, observed=True)}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(COLUMNS)).astype({"calibrated": bool})
+
+
+def with_calibration(table: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns of :func:`calibrate` to a table with a column ``metric``.
+
+    Parameters
+    ----------
+    table
+        One row a model, condition and metric.
+    found
+        From :func:`calibrate`. A metric that it does not have is not calibrated.
+
+    Returns
+    -------
+    The table with three more columns.
+    """
+    values = found.reindex(table["metric"].to_numpy()).reset_index(drop=True)
+    values["calibrated"] = values["calibrated"].eq(True)  # noqa: FBT003 - absent counts as false
+    return table.assign(**{name: values[name].to_numpy() for name in COLUMNS})
+
+
+def _row(metric: str, part: pd.DataFrame) -> tuple[bool, float, float]:
+    replicate, mean = part["value"].to_numpy(dtype=float), part["value_mean"].to_numpy(dtype=float)
+    if metric in ZERO_FOR_THE_MEAN:
+        mean = np.zeros_like(mean)
+    known = ~(np.isnan(replicate) | np.isnan(mean))
+    if not known.any():
+        return False, np.nan, np.nan
+    error = METRICS[metric].error if metric in METRICS else lambda score: -score
+    near, far = (np.array([error(value) for value in side[known]]) for side in (replicate, mean))
+    share = float((near < far).mean())
+    # a mean response without any error leaves no range
+    ranges = np.clip((far - near)[far > 0] / far[far > 0], -1.0, 1.0)
+    has_range = metric in METRICS and len(ranges)
+    return share >= SHARE, share, float(np.median(ranges)) if has_range else np.nan

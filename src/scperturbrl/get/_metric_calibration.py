@@ -1,0 +1,73 @@
+"""Which metrics of an evaluation can tell a replicate from the mean response."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scperturbrl._core import keys
+from scperturbrl._core.modality import pick
+from scperturbrl.data.evaluation.calibration import COLUMNS
+from scperturbrl.get._evaluation import metric_order
+from scperturbrl.get._slots import missing
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from mudata import MuData
+
+
+def metric_calibration(adata: AnnData | MuData, *, modality: str | None = None) -> pd.DataFrame:
+    """Tell which metrics are worth reading on these data.
+
+    One half of the real cells of a condition, and the mean response of all training conditions, are taken as predictions of the other
+    half. The first is an experiment, the second knows nothing of the condition: a metric that does not prefer the first
+    cannot prefer a good model either.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.tl.evaluate`.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
+
+    Returns
+    -------
+    One row a metric, in the order of :func:`~scperturbrl.get.evaluation`:
+
+    ``metric``, ``role``
+        As in ``uns["evaluation"]``.
+    ``calibrated``
+        Whether the replicate is better in at least three of four conditions. What is not calibrated gets no verdict in
+        :func:`~scperturbrl.get.differences`. Metrics of spread, which the mean response keeps by construction, seldom are:
+        read them as a check of the cells, not as a comparison of models.
+    ``told_apart``
+        Share of the conditions in which the replicate is better, of those where both have a value.
+    ``dynamic_range``
+        Median over conditions of the share of the way from the mean response to a perfect prediction that the replicate has
+        come, in [-1, 1]; NaN for scores of verifiers, which have no perfect value.
+
+    Raises
+    ------
+    KeyError
+        If nothing was evaluated, or by a release that did not calibrate its metrics.
+
+    Examples
+    --------
+    >>> import pandas as pd, scperturbrl as spr
+    >>> adata = spr.datasets.toy()
+    >>> row = {"model": "generator", "kind": "generator", "condition": "A", "metric": "mse", "role": "held-out"}
+    >>> adata.uns["evaluation"] = pd.DataFrame([{**row, "calibrated": True, "told_apart": 1.0, "dynamic_range": 0.8}])
+    >>> spr.get.metric_calibration(adata)
+      metric      role  calibrated  told_apart  dynamic_range
+    0    mse  held-out        True         1.0            0.8
+    """
+    adata = pick(adata, modality)
+    if keys.EVALUATION not in adata.uns:
+        raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
+    table = adata.uns[keys.EVALUATION]
+    if not set(COLUMNS) <= set(table):
+        msg = f'`uns["{keys.EVALUATION}"]` has no column {COLUMNS[0]!r}. Call `scperturbrl.tl.evaluate(adata)` again.'
+        raise KeyError(msg)
+    table = table.astype({"metric": str, "role": str})
+    first = table.drop_duplicates("metric").set_index("metric").loc[metric_order(table)]
+    return first[["role", *COLUMNS]].reset_index()

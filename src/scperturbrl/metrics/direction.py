@@ -1,0 +1,151 @@
+"""Whether genes move the right way, weighed by how many the experiment can tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scperturbrl.metrics._arrays import paired
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+# Share of right directions that the head of a ranking must keep. A replicate has about 0.95 among its significant
+# genes; a stricter floor would fail the experiment itself.
+PURITY = 0.9
+
+
+def direction_fidelity(
+    predicted_effect: ArrayLike,
+    observed_effect: ArrayLike,
+    *,
+    predicted_padj: ArrayLike,
+    observed_padj: ArrayLike,
+    alpha: float = 0.05,
+    exclude: ArrayLike | None = None,
+) -> float:
+    """Right directions among the genes called significant, charged for calling too many and too few.
+
+    Parameters
+    ----------
+    predicted_effect, observed_effect
+        ``(G,)`` effects or test statistics; only their signs count. Zero and NaN are no direction.
+    predicted_padj, observed_padj
+        ``(G,)`` adjusted p-values of the tests that say which genes respond.
+    alpha
+        A gene is called where its adjusted p-value is below.
+    exclude
+        Indices of genes left out, usually those that the condition targets.
+
+    Returns
+    -------
+    Genes called by the prediction in the observed direction, divided by the larger of the numbers of genes that the
+    prediction and the observation call: the smaller of precision and recall of directions, in [0, 1], 1 is best. NaN where
+    neither calls a gene.
+
+    Raises
+    ------
+    ValueError
+        The arrays differ in shape.
+
+    Notes
+    -----
+    The member ``direction_fidelity_yield_raw`` of the Virtual Cell Challenge 2026 in cell-eval2. A gene without an observed
+    direction counts for nobody. Test both sides at the same number and depth of cells, as
+    :func:`scperturbrl.metrics.match_cells` brings them.
+
+    Examples
+    --------
+    >>> from scperturbrl.metrics import direction_fidelity
+    >>> direction_fidelity(
+    ...     [1.0, -1.0, 1.0], [2.0, 1.0, 1.0], predicted_padj=[0.01, 0.01, 0.9], observed_padj=[0.01, 0.01, 0.01]
+    ... ).__round__(3)
+    0.333
+    """
+    keep, right, adjudicable = _signs(predicted_effect, observed_effect, exclude)
+    p, q = paired(predicted_padj, observed_padj)
+    called = (p < alpha) & adjudicable & keep
+    total = max(int(called.sum()), int(((q < alpha) & keep).sum()))
+    return float((right & called).sum() / total) if total else float("nan")
+
+
+def direction_reach(
+    predicted_effect: ArrayLike,
+    observed_effect: ArrayLike,
+    *,
+    predicted_padj: ArrayLike,
+    observed_padj: ArrayLike,
+    predicted_p: ArrayLike | None = None,
+    alpha: float = 0.05,
+    purity: float = PURITY,
+    exclude: ArrayLike | None = None,
+) -> float:
+    """How far down the prediction's ranking of the responding genes directions stay right.
+
+    Parameters
+    ----------
+    predicted_effect, observed_effect
+        ``(G,)`` effects or test statistics. Zero and NaN are no direction.
+    predicted_padj, observed_padj
+        ``(G,)`` adjusted p-values.
+    predicted_p
+        ``(G,)`` p-values before adjustment, which order genes whose adjusted p-values are tied.
+    alpha
+        A gene responds where its observed adjusted p-value is below.
+    purity
+        Share of right directions that every prefix to be counted must have.
+    exclude
+        Indices of genes left out, usually those that the condition targets.
+
+    Returns
+    -------
+    The responding genes, ranked as the prediction ranks them, have the longest prefix with at least `purity` right directions;
+    its length as a share of all responding genes, in [0, 1], 1 is best. 0 if not even the first gene is right and no longer
+    prefix recovers; NaN where no gene responds.
+
+    Raises
+    ------
+    ValueError
+        The arrays differ in shape.
+
+    Notes
+    -----
+    The member ``direction_reach_raw`` of the Virtual Cell Challenge 2026 in cell-eval2. Ranks by significance, adjusted p-value, p-value,
+    size of the effect and order of genes. Chance is about one gene, so it is no small number where few genes respond.
+
+    Examples
+    --------
+    >>> from scperturbrl.metrics import direction_reach
+    >>> direction_reach(
+    ...     [1.0, 1.0, 1.0, 1.0],
+    ...     [1.0, 1.0, -1.0, -1.0],
+    ...     predicted_padj=[0.01, 0.02, 0.03, 0.04],
+    ...     observed_padj=[0.01] * 4,
+    ... )
+    0.5
+    """
+    keep, right, adjudicable = _signs(predicted_effect, observed_effect, exclude)
+    effect = np.asarray(predicted_effect, dtype=np.float64)
+    p, q = paired(predicted_padj, observed_padj)
+    tie = np.zeros_like(p) if predicted_p is None else paired(predicted_p, observed_padj)[0]
+    pool = np.flatnonzero((q < alpha) & keep)
+    if not len(pool):
+        return float("nan")
+    p, tie, size = (np.where(np.isnan(values), np.inf, values) for values in (p, tie, -np.abs(effect)))
+    order = pool[np.lexsort((pool, size[pool], tie[pool], p[pool], ~(p < alpha)[pool]))]
+    depth, hits = np.cumsum(adjudicable[order]), np.cumsum((right & adjudicable)[order])
+    pure = (depth > 0) & (hits >= purity * depth - 1e-12)
+    return float(depth[pure].max() / len(pool)) if pure.any() else 0.0
+
+
+def _signs(
+    predicted: ArrayLike, observed: ArrayLike, exclude: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Genes that are kept, those whose directions agree, those that the observation can judge."""
+    first, second = (np.sign(side) for side in paired(predicted, observed))
+    adjudicable = ~np.isnan(second) & (second != 0)
+    keep = np.ones(len(first), dtype=bool)
+    if exclude is not None:
+        keep[np.asarray(exclude, dtype=np.intp)] = False
+    return keep, first == second, adjudicable

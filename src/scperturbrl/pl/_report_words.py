@@ -1,0 +1,202 @@
+"""What an evaluation says, in plain sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from scperturbrl._core import keys
+from scperturbrl.data.evaluation.roles import HELD_OUT
+from scperturbrl.get._differences import differences
+from scperturbrl.get._evaluation import evaluation
+from scperturbrl.get._harm import harm
+from scperturbrl.get._labels import metric_label, model_label
+from scperturbrl.metrics.registry import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+
+_NAMED = 6
+# a resample of fewer conditions hardly ever contradicts the rest
+_FEW = 6
+_SUBJECTS = {keys.GENERATOR: "The generator", keys.GENERATOR_RL: "The post-trained generator"}
+# Baselines are shifted control cells. As populations they are no prediction, so these say nothing of who predicts better.
+_OF_CELLS = {
+    *("energy_distance", "mmd", "classifier_auroc", "neighbour_precision", "neighbour_recall", "neighbour_coverage"),
+    *(
+        "variance_ratio",
+        "zero_fraction_error",
+        "covariance_correlation",
+        "eigenvalue_ratio",
+        "module_correlation_error",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """An evaluation and the model in question.
+
+    Attributes
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.tl.evaluate`.
+    model
+        The model that the sentences are about.
+    """
+
+    adata: AnnData
+    model: str
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The tidy table."""
+        labels = dict.fromkeys(("model", "kind", "condition", "metric", "role"), str)
+        return self.adata.uns[keys.EVALUATION].astype(labels)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row a model and metric."""
+        return evaluation(self.adata)
+
+    @cached_property
+    def conditions(self) -> list[str]:
+        """Conditions of the evaluation."""
+        return self.table["condition"].unique().tolist()
+
+    @cached_property
+    def judges(self) -> list[str]:
+        """Metrics that may judge: neither rewarded nor pulled along, and able to tell a replicate from the mean response."""
+        first = self.summary.drop_duplicates("metric")
+        fit = first["calibrated"] if "calibrated" in first else pd.Series(data=True, index=first.index)
+        return first.loc[fit & (first["role"] == HELD_OUT), "metric"].tolist()
+
+    @cached_property
+    def effect_judges(self) -> list[str]:
+        """Those of them that look at effects, in which baselines are a fair match."""
+        return [name for name in self.judges if name not in _OF_CELLS]
+
+    @cached_property
+    def parents(self) -> list[str]:
+        """The generator that the model was made from, and that one trained on for as long."""
+        known = set(self.table["model"])
+        return [name for name in (self._parent(self.model), f"{keys.GENERATOR}_longer") if name in known - {self.model}]
+
+    def _parent(self, model: str) -> str:
+        found = self.adata.uns.get(model)
+        return str(found["params"].get("parent", "")) if isinstance(found, dict) and "params" in found else ""
+
+    @cached_property
+    def best_baseline(self) -> str:
+        """The baseline that stands highest over the metrics that may judge, chosen with hindsight."""
+        rows = self.summary[(self.summary["kind"] == "baseline") & self.summary["metric"].isin(self.effect_judges)]
+        scaled = rows.groupby("model", sort=False)["scaled_median"].median().dropna()
+        return str(scaled.idxmax()) if len(scaled) else ""
+
+    @cached_property
+    def place(self) -> float:
+        """Median scaled score of the model over the metrics that may judge; 0 is the mean response, 1 a replicate."""
+        rows = self.summary[(self.summary["model"] == self.model) & self.summary["metric"].isin(self.judges)]
+        return float(rows["scaled_median"].median())
+
+    def compared(self, reference: str, metrics: list[str]) -> pd.DataFrame:
+        """Differences to `reference` in these metrics."""
+        return differences(self.table, self.model, reference=reference, metrics=metrics)
+
+    def headline(self) -> str:
+        """One sentence: whether the model beats the best simple baseline."""
+        if len(self.conditions) < 2:
+            return "One held-out condition is too few for a verdict: read the numbers as one example."
+        if not self.effect_judges or not self.best_baseline:
+            return "No verdict: on these data no metric that was not rewarded tells a replicate from the mean response."
+        counts = self.compared(self.best_baseline, self.effect_judges)["verdict"].value_counts()
+        better, worse = int(counts.get("better", 0)), int(counts.get("worse", 0))
+        word = "beats" if better > worse else "is worse than" if worse > better else "is no better than"
+        return (
+            f"{_SUBJECTS.get(self.model, repr(self.model))} {word} the best simple baseline ({_plain(self.best_baseline)}) in the "
+            f"effects of held-out conditions: better in {better}, worse in {worse} of {len(self.effect_judges)} metrics "
+            "that may judge."
+        )
+
+    def sentences(self) -> Iterator[str]:
+        """What else there is to say."""
+        yield self._asked()
+        yield self._judged_by()
+        if self.judges and len(self.conditions) > 1:
+            for reference in self.parents:
+                yield self._against(reference, self.judges)
+            if self.best_baseline:
+                yield self._against(self.best_baseline, self.effect_judges) + (
+                    " Metrics of cells are left out here: a baseline is a shifted copy of control cells."
+                )
+        if self.judges and self.place == self.place:
+            yield (
+                f"Over these metrics it has come {100 * self.place:.0f} % of the way from the mean response of training (0 %) "
+                "to one half of the real cells as a prediction of the other (100 %), in the median."
+            )
+        if 1 < len(self.conditions) < _FEW:
+            yield f"With {len(self.conditions)} conditions a difference is called sure where all of them agree: that is little to go by."
+        yield from self._harm()
+        yield from self._guard()
+
+    def _asked(self) -> str:
+        names = ", ".join(self.conditions[:_NAMED])
+        more = f" and {len(self.conditions) - _NAMED} more" if len(self.conditions) > _NAMED else ""
+        return f"Asked for {_count(len(self.conditions), 'condition')} that no training saw: {names}{more}."
+
+    def _judged_by(self) -> str:
+        first = self.summary.drop_duplicates("metric")
+        able = int(first["calibrated"].sum()) if "calibrated" in first else len(first)
+        return (
+            f"Of {len(first)} metrics {able} tell a replicate experiment from the mean response on these data; "
+            f"{len(self.judges)} of those were not rewarded, and only they count in a verdict."
+        )
+
+    def _against(self, reference: str, metrics: list[str]) -> str:
+        found = self.compared(reference, metrics)
+        parts = []
+        for verdict in ("better", "worse"):
+            names = [metric_label(name) for name in found.loc[found["verdict"] == verdict, "metric"]]
+            parts.append(f"{verdict} in {len(names)}" + (f" ({'; '.join(names[:_NAMED])})" if names else ""))
+        ties = int((found["verdict"] == "tie").sum())
+        return f"Against {self._named(reference)}: {', '.join(parts)}, no sure difference in {ties}."
+
+    def _named(self, reference: str) -> str:
+        if reference == self._parent(self.model):
+            return "the generator it was made from"
+        return (
+            f"the best baseline ({_plain(reference)})"
+            if reference == self.best_baseline
+            else ("that generator trained on for as long")
+        )
+
+    def _harm(self) -> Iterator[str]:
+        for reference in self.parents[:1]:
+            distances = [name for name in ("energy_distance", "mse") if name in set(self.table["metric"])]
+            for row in harm(self.adata, self.model, reference=reference, metrics=distances).to_dict("records"):
+                worst = f", most in {row['worst_condition']} (+{100 * row['worst_rise']:.0f} %)"
+                yield (
+                    f"{METRICS[row['metric']].label} rises by more than 3 % against {self._named(reference)} in "
+                    f"{row['n_harmed']} of {_count(row['n_conditions'], 'condition')}{worst if row['n_harmed'] else ''}."
+                )
+
+    def _guard(self) -> Iterator[str]:
+        found = self.adata.uns.get(self.model)
+        params = found["params"] if isinstance(found, dict) and "params" in found else {}
+        kept, asked = params.get("kept_iteration"), params.get("n_iterations")
+        if kept is not None and asked is not None and int(kept) < int(asked):
+            yield f"The guard of post-training kept iteration {int(kept)} of {int(asked)} ({params.get('stopped', '')})."
+
+
+def _plain(model: str) -> str:
+    """Name of a model within a sentence, without what its label says of the scale."""
+    return model_label(model).split(" (")[0].lower()
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
