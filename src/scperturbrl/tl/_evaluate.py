@@ -67,7 +67,8 @@ def evaluate(
     """Evaluate generators and anybody's predicted cells on held-out conditions, beside baselines and ceilings.
 
     Always in the table: ``control`` (nothing happens), ``perturbed_mean``, ``matching_mean`` (same perturbation in other
-    contexts), ``nearest_condition``, ``additive``, ``additive_ridge`` and ``combination_ridge``, all from training conditions and given as
+    contexts), ``nearest_condition``, ``additive``, ``additive_ridge``, ``combination_ridge`` and, where several contexts were trained on,
+    ``context_line``, all from training conditions and given as
     shifted control cells; ``nearest_dose`` and ``interpolated_dose`` (the same perturbation at the nearest dose, and on the line along
     the log dose between two of them) where there are doses; a post-trained generator's parent, and that parent trained on for as long where `adata` has it; and two
     ceilings: ``split_half``, one half of the real cells as a prediction of the other, which is as good as an experiment

@@ -15,7 +15,7 @@ from scperturbrl.data.cells.components import training_components
 from scperturbrl.data.evaluation.calibration import CEILING, MEAN_RESPONSE
 from scperturbrl.data.evaluation.observed import Observed
 from scperturbrl.data.evaluation.population import Population, draw_population
-from scperturbrl.data.reference.baselines import BASELINES, DOSE_BASELINES, TrainingEffects
+from scperturbrl.data.reference.baselines import BASELINES, CONTEXT_BASELINES, DOSE_BASELINES, TrainingEffects
 from scperturbrl.metrics.ceiling import interpolated_duplicate, split_half
 from scperturbrl.metrics.compute import compute_metrics
 from scperturbrl.metrics.differential import welch_t
@@ -180,9 +180,10 @@ class Evaluation:
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
-        """Baselines; doses matter where there is more than one."""
+        """Baselines; doses matter where there is more than one, contexts where several were trained on."""
         perturbed = self.cells.table[~self.cells.table["is_control"].to_numpy(dtype=bool)]
-        return (*BASELINES, *(DOSE_BASELINES if perturbed["dose"].nunique() > 1 else ()))
+        doses = DOSE_BASELINES if perturbed["dose"].nunique() > 1 else ()
+        return (*BASELINES, *(CONTEXT_BASELINES if len(set(self.training.groups)) > 1 else ()), *doses)
 
     def _baselines(self, condition: str) -> Iterator[Population]:
         control, mean = self._control(condition)

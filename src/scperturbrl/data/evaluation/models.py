@@ -20,7 +20,7 @@ from scperturbrl.data.evaluation.population import Population, draw_population
 from scperturbrl.data.generator.generation import draw_controls, generate_cells
 from scperturbrl.data.generator.latents import control_units
 from scperturbrl.data.generator.stored import check_genes
-from scperturbrl.data.reference.baselines import BASELINES, DOSE_BASELINES
+from scperturbrl.data.reference.baselines import BASELINES, CONTEXT_BASELINES, DOSE_BASELINES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -82,7 +82,7 @@ def check_model_names(generators: Sequence[str], layers: Sequence[str], predicti
     ValueError
         If a generator, layer or prediction is called like another one, or like a baseline or ceiling.
     """
-    taken = dict.fromkeys((*BASELINES, *DOSE_BASELINES), "a baseline")
+    taken = dict.fromkeys((*BASELINES, *CONTEXT_BASELINES, *DOSE_BASELINES), "a baseline")
     taken |= {CEILING: "a ceiling", DUPLICATE: "a ceiling"}
     remedy = {
         "generator": "Fit it with another `key_added`, or leave it out of `keys`.",

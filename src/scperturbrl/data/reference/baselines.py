@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scperturbrl._core import keys
+from scperturbrl.data.reference.context_baseline import CONTEXT_LINE, ContextEffects
 from scperturbrl.data.reference.statistics import fit_reference
 from scperturbrl.metrics.baselines import (
     additive_effect,
@@ -33,6 +34,8 @@ BASELINES = (
 )
 DOSE_BASELINES = {"nearest_dose": nearest_dose_effect, "interpolated_dose": interpolated_dose_effect}
 """Further ones, where perturbations have doses."""
+CONTEXT_BASELINES = (CONTEXT_LINE,)
+"""Further ones, where several contexts have perturbed training cells."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class TrainingEffects:
     _fits: dict[tuple[str, bytes], tuple[np.ndarray, float]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _collected: list[ContextEffects] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, cells: Cells) -> TrainingEffects:
@@ -73,6 +77,9 @@ class TrainingEffects:
         parts = cells.table.loc[condition, "parts"]
         if baseline == "control":
             return np.zeros(self.effects.shape[1], dtype=np.float32)
+        if baseline == CONTEXT_LINE:
+            otherwise = self.predict(cells, condition, "matching_mean")
+            return self._contexts(cells).predict(str(cells.table.loc[condition, "group"]), parts, otherwise)
         if baseline in DOSE_BASELINES:
             return self._at_dose(cells, condition, baseline)
         chosen = self._same_context(cells, condition, parts)
@@ -92,6 +99,12 @@ class TrainingEffects:
         of_parts, additivity = self._ridge(cells, baseline, chosen)
         seen = design.any(0)
         return (query[0, seen] @ of_parts) * (additivity if len(parts) > 1 else 1.0)
+
+    def _contexts(self, cells: Cells) -> ContextEffects:
+        """Effects by context, collected once."""
+        if not self._collected:
+            self._collected.append(ContextEffects.of(cells, self.conditions, self.effects))
+        return self._collected[0]
 
     def _at_dose(self, cells: Cells, condition: str, baseline: str) -> np.ndarray:
         """Effect ``(G,)`` of the same perturbation at other doses: in the same context if it was measured there, else elsewhere."""
