@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scperturbrl.datasets._public import replogle_2022_rpe1 as replogle_2022_rpe1
     from scperturbrl.datasets._simulated import simulated_perturbseq as simulated_perturbseq
     from scperturbrl.datasets._simulated import toy as toy
+    from scperturbrl.datasets._simulated_contexts import simulated_contexts as simulated_contexts
 
 _SIMULATED = "scperturbrl.datasets._simulated"
 _PUBLIC = "scperturbrl.datasets._public"
@@ -28,6 +29,7 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         "norman_2019": _PUBLIC,
         "replogle_2022_k562_essential": _PUBLIC,
         "replogle_2022_rpe1": _PUBLIC,
+        "simulated_contexts": f"{_SIMULATED}_contexts",
         "simulated_perturbseq": _SIMULATED,
         "toy": _SIMULATED,
     },
