@@ -7,11 +7,22 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import backbones, equal_time, evaluation_speed, grid, page, pareto, pareto_report, report
-from benchmarks.arms import ARMS, DEFAULT
+from benchmarks import (
+    backbones,
+    equal_time,
+    evaluation_speed,
+    folds,
+    grid,
+    page,
+    pareto,
+    pareto_report,
+    report,
+    trained,
+)
+from benchmarks.arms import ARMS, BASE, BASELINES, DEFAULT
 from benchmarks.speed import run as speed
 from benchmarks.speed.report import markdown, table
-from benchmarks.suites import DATASETS, SUITES
+from benchmarks.suites import DATASETS, SUITES, TRAINED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +31,8 @@ WHAT = {
     "main": "measure the data sets of the README",
     "run": "measure a suite: real, simulated, paper or main",
     "report": "only write the report of what was measured again",
+    "folds": "measure a suite and print every fold beside every baseline",
+    "trained": "cells of trained conditions beside real cells that were never trained on",
     "evaluate": "time the evaluation itself",
     "backbones": "compare spaces and backbones of the generator, each fitted for as many minutes",
     "equal-time": "as many CPU minutes for the generator, CellFlow and scGen",
@@ -34,6 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.what != "equal-time" and not set(options.models or DEFAULT) <= set(ARMS):
         parser.error(f"--models are of {', '.join(ARMS)}")
+    if options.what != "trained" and set(options.suites or []) & set(TRAINED):
+        parser.error(f"only `trained` takes {', '.join(TRAINED)}, of which no condition is held out")
     options.out.mkdir(parents=True, exist_ok=True)
     _COMMANDS[options.what](options)
 
@@ -44,7 +59,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _grid(options: argparse.Namespace) -> None:
-    names = options.suites or SUITES["main" if options.what == "main" else options.suite]
+    names = _names(options)
     if options.what in ("main", "run"):
         grid.run(names, options.models or DEFAULT, range(options.seeds), data=options.data, out=options.out)
     results = grid.collect(options.out, names)
@@ -52,6 +67,24 @@ def _grid(options: argparse.Namespace) -> None:
         print(page.write(results, options.page, grid.provenance()))
         return
     print(report.write(results, options.out, short=options.short, provenance=grid.provenance()))
+
+
+def _names(options: argparse.Namespace) -> list[str]:
+    suite = "main" if options.what == "main" else options.suite
+    return options.suites or SUITES.get(suite, [suite])
+
+
+def _folds(options: argparse.Namespace) -> None:
+    names, models = _names(options), options.models or [BASE]
+    grid.run(names, [BASELINES, *models], range(options.seeds), data=options.data, out=options.out)
+    title = "_".join(options.suites) if options.suites else options.suite
+    print(folds.write(grid.collect(options.out, names), models, options.out, title))
+
+
+def _trained(options: argparse.Namespace) -> None:
+    names = options.suites or SUITES["trained"]
+    results = trained.run(names, range(options.seeds), data=options.data, out=options.out)
+    print(trained.markdown(results[results["suite"].isin(names)]))
 
 
 def _pareto(options: argparse.Namespace) -> None:
@@ -90,6 +123,8 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "main": _grid,
     "run": _grid,
     "report": _grid,
+    "folds": _folds,
+    "trained": _trained,
     "evaluate": _evaluate,
     "pareto": _pareto,
     "backbones": _backbones,
@@ -102,9 +137,19 @@ def _parser() -> argparse.ArgumentParser:
     what = "; ".join(f"{name}: {words}" for name, words in WHAT.items())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("what", choices=WHAT, help=what)
-    parser.add_argument("--suite", default="main", choices=SUITES, help="data sets that belong together")
     parser.add_argument(
-        "--suites", nargs="+", choices=DATASETS, metavar="NAME", help=f"data sets: {', '.join(DATASETS)}"
+        "--suite",
+        default="main",
+        choices=list(dict.fromkeys([*SUITES, *DATASETS])),
+        metavar="NAME",
+        help=f"data sets that belong together ({', '.join(SUITES)}), or one",
+    )
+    parser.add_argument(
+        "--suites",
+        nargs="+",
+        choices=[*DATASETS, *TRAINED],
+        metavar="NAME",
+        help=f"data sets: {', '.join([*DATASETS, *TRAINED])}",
     )
     parser.add_argument(
         "--models",
