@@ -22,7 +22,7 @@ from benchmarks import (
 from benchmarks.arms import ARMS, BASE, BASELINES, DEFAULT
 from benchmarks.speed import run as speed
 from benchmarks.speed.report import markdown, table
-from benchmarks.suites import DATASETS, SUITES, TRAINED
+from benchmarks.suites import CHECKED, DATASETS, SUITES, TRAINED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +49,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--models are of {', '.join(ARMS)}")
     if options.what != "trained" and set(options.suites or []) & set(TRAINED):
         parser.error(f"only `trained` takes {', '.join(TRAINED)}, of which no condition is held out")
+    if options.again and options.what not in ("main", "run", "folds"):
+        parser.error("--again is for main, run and folds")
     options.out.mkdir(parents=True, exist_ok=True)
     _COMMANDS[options.what](options)
 
@@ -61,7 +63,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _grid(options: argparse.Namespace) -> None:
     names = _names(options)
     if options.what in ("main", "run"):
-        grid.run(names, options.models or DEFAULT, range(options.seeds), data=options.data, out=options.out)
+        where = {"data": options.data, "out": options.out}
+        grid.run(names, options.models or DEFAULT, range(options.seeds), **where, again=options.again)
     results = grid.collect(options.out, names)
     if options.page:
         print(page.write(results, options.page, grid.provenance()))
@@ -76,13 +79,14 @@ def _names(options: argparse.Namespace) -> list[str]:
 
 def _folds(options: argparse.Namespace) -> None:
     names, models = _names(options), options.models or [BASE]
-    grid.run(names, [BASELINES, *models], range(options.seeds), data=options.data, out=options.out)
+    where = {"data": options.data, "out": options.out}
+    grid.run(names, [BASELINES, *models], range(options.seeds), **where, again=options.again)
     title = "_".join(options.suites) if options.suites else options.suite
     print(folds.write(grid.collect(options.out, names), models, options.out, title))
 
 
 def _trained(options: argparse.Namespace) -> None:
-    names = options.suites or SUITES["trained"]
+    names = options.suites or CHECKED
     results = trained.run(names, range(options.seeds), data=options.data, out=options.out)
     print(trained.markdown(results[results["suite"].isin(names)]))
 
@@ -96,7 +100,7 @@ def _equal_time(options: argparse.Namespace) -> None:
     models = [name for name in equal_time.MODELS if name in (options.models or equal_time.MODELS)]
     equal_time.run(options.minutes or [1, 3, 10], models, range(options.seeds), out=options.out)
     results = equal_time.collect(options.out)
-    folder = options.page / page.PICTURES if options.page else options.out / equal_time.NAME
+    folder = options.page / page.PICTURES if options.page else options.out
     folder.mkdir(parents=True, exist_ok=True)
     equal_time.picture(results, folder / f"{equal_time.NAME}.png")
     print(equal_time.markdown(results))
@@ -104,9 +108,7 @@ def _equal_time(options: argparse.Namespace) -> None:
 
 def _backbones(options: argparse.Namespace) -> None:
     arms, (minutes, *_) = options.arms or list(backbones.ARMS), options.minutes or [3]
-    results = backbones.run(
-        options.out / "backbones", arms, range(options.seeds), minutes=minutes, device=options.device
-    )
+    results = backbones.run(options.out, arms, range(options.seeds), minutes=minutes, device=options.device)
     print(backbones.markdown(results))
 
 
@@ -167,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the real data sets")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--again", action="store_true", help="measure again what was measured; main, run and folds")
     parser.add_argument("--short", action="store_true", help="fewer rows and columns, no pictures")
     parser.add_argument("--page", type=Path, help="write the report into the documentation in this folder")
     parser.add_argument("--arms", nargs="+", choices=backbones.ARMS, help="backbones: which (default: all)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.kept import keep
+from benchmarks.kept import keep, table_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ def _held_out(rows: pd.DataFrame) -> str:
 def write(results: pd.DataFrame, models: Sequence[str], out: Path, name: str) -> str:
     """Keep the table as ``folds_<name>.csv.gz`` and return it as Markdown."""
     folds = table(results, models)
-    keep(folds, out / f"folds_{name}.csv.gz")
+    keep(folds, table_file(out, f"folds_{name}"))
     return markdown(folds, models)
 
 

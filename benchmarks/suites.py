@@ -99,6 +99,7 @@ SUITES = {
     "contexts": [*simulated.CONTEXTS, "kang_types", "kang_types_hvg", "zhao_patients"],
     "unseen_real": ["norman_singles", "schraivogel", "vcc"],
     "panels": list(simulated.PANELS),
-    "trained": ["simulated", "contexts", "kang", "norman", "zhao", *TRAINED, *simulated.PANELS],
     "paper": list(paper.DATASETS),
 }
+# what `trained` looks at by default
+CHECKED = ["simulated", "contexts", "kang", "norman", "zhao", *TRAINED, *simulated.PANELS]

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 import scperturbrl as spr
-from benchmarks.kept import keep
+from benchmarks.kept import add, has, read, table_file
 from benchmarks.suites import DATASETS, TRAINED
 from scperturbrl.data.cells.cells import Cells, dense
 from scperturbrl.data.cells.components import training_components
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from benchmarks.suites import Prepared
 
-FILE = "trained.csv.gz"
+NAME = "trained"
 MODELS = ("generated", "controls", "halves")
 COLUMNS = {
     "energy_distance": "E-distance",
@@ -61,11 +61,10 @@ class Halves(NamedTuple):
 def run(names: Sequence[str], seeds: Sequence[int], *, data: Path, out: Path) -> pd.DataFrame:
     """Measure the data sets and seeds that the table lacks, and return all of it."""
     warnings.filterwarnings("ignore", category=UserWarning)
-    file = out / FILE
-    found = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["suite", "seed"])
+    file = table_file(out, NAME)
     for name in names:
         for seed in seeds:
-            if ((found["suite"] == name) & (found["seed"] == seed)).any():
+            if has(read(file), suite=name, seed=seed):
                 print(f"{name}, seed {seed}: kept")
                 continue
             try:
@@ -74,10 +73,9 @@ def run(names: Sequence[str], seeds: Sequence[int], *, data: Path, out: Path) ->
                 print(f"{name}, seed {seed}: not available here ({error})")
                 continue
             new = measured(prepared, seed).assign(suite=name, seed=seed)
-            found = pd.concat([found, new], ignore_index=True) if len(found) else new
-            keep(found, file)
+            add(new, file, keys=["suite", "seed"])
             print(f"{name}, seed {seed}: {new['condition'].nunique()} conditions", flush=True)
-    return found
+    return read(file)
 
 
 def measured(prepared: Prepared, seed: int) -> pd.DataFrame:
