@@ -84,6 +84,17 @@ _ALL = [
     ),
     _dataset("vcc", real.vcc, "CRISPR interference in H1, each of five targets held out"),
     _dataset("norman_singles", real.norman_singles, "CRISPR activation in K562, singles held out in turn"),
+    *(
+        _dataset(
+            f"planted_{what}", partial(real.planted, what=what), f"effects planted into real control cells, {words}"
+        )
+        for what, words in (
+            ("singles", "30 singles, 30 % unseen"),
+            ("doubles", "12 singles and 18 doubles, 30 % of the doubles unseen"),
+            ("contexts", "5 singles in seven cell types, one cell type unseen"),
+            ("doses", "9 singles at 4 doses, one dose of 3 of them unseen"),
+        )
+    ),
     *(_dataset(name, partial(paper.load, name), words, name) for name, words in paper.DATASETS.items()),
 ]
 DATASETS = {dataset.name: dataset for dataset in _ALL}
@@ -98,6 +109,7 @@ SUITES = {
     "unseen": [*simulated.UNSEEN, "norman_all"],
     "contexts": [*simulated.CONTEXTS, "kang_types", "kang_types_hvg", "zhao_patients"],
     "unseen_real": ["norman_singles", "schraivogel", "vcc"],
+    "planted": [f"planted_{what}" for what in ("singles", "doubles", "contexts", "doses")],
     "panels": list(simulated.PANELS),
     "paper": list(paper.DATASETS),
 }

@@ -70,3 +70,20 @@ def test_all_targets_are_trained_on_where_only_cells_are_held_out(shared_data):
     manifest = spr.get.split_manifest(prepared.adata)
     assert len(manifest.train) == 15
     assert manifest.test == manifest.validation == ()
+
+
+@pytest.mark.parametrize("what", ["singles", "doubles", "contexts", "doses"])
+def test_planted_effects_are_held_out_and_known(what, shared_data, monkeypatch):
+    monkeypatch.setattr(spr.pp, "reference", lambda adata, **options: None, raising=False)
+    prepared = suites.DATASETS[f"planted_{what}"].load(0, shared_data)
+    manifest, truth = spr.get.split_manifest(prepared.adata), prepared.adata.uns["truth"]
+    assert set(manifest.test) <= set(truth["mean_effects"])
+    expected = {
+        "singles": lambda name: "+" not in name,
+        "doubles": lambda name: "+" in name,
+        "contexts": lambda name: name.endswith("cell_type=B cells"),
+        "doses": lambda name: name.endswith("dose=0.5"),
+    }
+    assert all(expected[what](name) for name in manifest.test)
+    assert len(manifest.test) == {"singles": 9, "doubles": 5, "contexts": 5, "doses": 3}[what]
+    assert manifest.validation

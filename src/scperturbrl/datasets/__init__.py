@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scperturbrl._core.lazy import lazy_exports as _lazy_exports
 
 if TYPE_CHECKING:
+    from scperturbrl.datasets._planted import plant_effects as plant_effects
     from scperturbrl.datasets._public import adamson_2016 as adamson_2016
     from scperturbrl.datasets._public import combosciplex as combosciplex
     from scperturbrl.datasets._public import kang_2018 as kang_2018
@@ -27,6 +28,7 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         "combosciplex": _PUBLIC,
         "kang_2018": _PUBLIC,
         "norman_2019": _PUBLIC,
+        "plant_effects": "scperturbrl.datasets._planted",
         "replogle_2022_k562_essential": _PUBLIC,
         "replogle_2022_rpe1": _PUBLIC,
         "simulated_contexts": f"{_SIMULATED}_contexts",
