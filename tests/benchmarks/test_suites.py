@@ -27,7 +27,8 @@ def test_a_cell_type_of_the_contexts_is_held_out(seed, monkeypatch):
     make = spr.datasets.simulated_contexts
     small = {"n_genes": 60, "n_singles": 3, "n_cells_per_condition": 12, "n_controls": 12}
     monkeypatch.setattr(spr.datasets, "simulated_contexts", lambda **o: make(**(o | small)), raising=False)
-    shallow = suites.DATASETS["depth"].load(seed, None)
+    with pytest.warns(UserWarning, match="depth"):
+        shallow = suites.DATASETS["depth"].load(seed, None)
     assert {name.split("=")[1] for name in held_out(shallow)} == {["A1", "B2"][seed // 4]}
     assert shallow.adata.uns["truth"]["parameters"]["depth_ratio"].tolist() == [0.25, 4]
 

@@ -65,7 +65,7 @@ class ContextSettings:
     def depth_range(self) -> tuple[float, float]:
         """Smallest and largest ratio of the depth of treated cells to that of controls."""
         ratio = self.depth_ratio
-        return (ratio, ratio) if isinstance(ratio, Real) else (ratio[0], ratio[1])
+        return (ratio[0], ratio[1]) if isinstance(ratio, list | tuple) else (ratio, ratio)
 
     @property
     def screen(self) -> Settings:
@@ -100,6 +100,6 @@ class ContextSettings:
     def _check_depth(self) -> None:
         ratio = self.depth_ratio
         numbers: Sequence[Any] = ratio if isinstance(ratio, list | tuple) else [ratio]
-        valid = all(isinstance(x, Real) and not isinstance(x, bool) and x > 0 and isfinite(x) for x in numbers)
+        valid = all(isinstance(x, Real) and not isinstance(x, bool) and float(x) > 0 and isfinite(x) for x in numbers)
         if not valid or (isinstance(ratio, list | tuple) and (len(ratio) != 2 or ratio[0] > ratio[1])):
             fail("depth_ratio", ratio, "must be a positive number, or the lowest and the highest of a range")
