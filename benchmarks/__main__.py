@@ -7,11 +7,22 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import backbones, equal_time, evaluation_speed, grid, page, pareto, pareto_report, report
-from benchmarks.arms import ARMS, DEFAULT
+from benchmarks import (
+    backbones,
+    equal_time,
+    evaluation_speed,
+    folds,
+    grid,
+    page,
+    pareto,
+    pareto_report,
+    report,
+    trained,
+)
+from benchmarks.arms import ARMS, BASE, BASELINES, DEFAULT
 from benchmarks.speed import run as speed
 from benchmarks.speed.report import markdown, table
-from benchmarks.suites import DATASETS, SUITES
+from benchmarks.suites import CHECKED, DATASETS, SUITES, TRAINED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +31,8 @@ WHAT = {
     "main": "measure the data sets of the README",
     "run": "measure a suite: real, simulated, paper or main",
     "report": "only write the report of what was measured again",
+    "folds": "measure a suite and print every fold beside every baseline",
+    "trained": "cells of trained conditions beside real cells that were never trained on",
     "evaluate": "time the evaluation itself",
     "backbones": "compare spaces and backbones of the generator, each fitted for as many minutes",
     "equal-time": "as many CPU minutes for the generator, CellFlow and scGen",
@@ -34,6 +47,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.what != "equal-time" and not set(options.models or DEFAULT) <= set(ARMS):
         parser.error(f"--models are of {', '.join(ARMS)}")
+    if options.what != "trained" and set(options.suites or []) & set(TRAINED):
+        parser.error(f"only `trained` takes {', '.join(TRAINED)}, of which no condition is held out")
+    if options.again and options.what not in ("main", "run", "folds"):
+        parser.error("--again is for main, run and folds")
     options.out.mkdir(parents=True, exist_ok=True)
     _COMMANDS[options.what](options)
 
@@ -44,14 +61,34 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _grid(options: argparse.Namespace) -> None:
-    names = options.suites or SUITES["main" if options.what == "main" else options.suite]
+    names = _names(options)
     if options.what in ("main", "run"):
-        grid.run(names, options.models or DEFAULT, range(options.seeds), data=options.data, out=options.out)
+        where = {"data": options.data, "out": options.out}
+        grid.run(names, options.models or DEFAULT, range(options.seeds), **where, again=options.again)
     results = grid.collect(options.out, names)
     if options.page:
         print(page.write(results, options.page, grid.provenance()))
         return
     print(report.write(results, options.out, short=options.short, provenance=grid.provenance()))
+
+
+def _names(options: argparse.Namespace) -> list[str]:
+    suite = "main" if options.what == "main" else options.suite
+    return options.suites or SUITES.get(suite, [suite])
+
+
+def _folds(options: argparse.Namespace) -> None:
+    names, models = _names(options), options.models or [BASE]
+    where = {"data": options.data, "out": options.out}
+    grid.run(names, [BASELINES, *models], range(options.seeds), **where, again=options.again)
+    title = "_".join(options.suites) if options.suites else options.suite
+    print(folds.write(grid.collect(options.out, names), models, options.out, title))
+
+
+def _trained(options: argparse.Namespace) -> None:
+    names = options.suites or CHECKED
+    results = trained.run(names, range(options.seeds), data=options.data, out=options.out)
+    print(trained.markdown(results[results["suite"].isin(names)]))
 
 
 def _pareto(options: argparse.Namespace) -> None:
@@ -63,7 +100,7 @@ def _equal_time(options: argparse.Namespace) -> None:
     models = [name for name in equal_time.MODELS if name in (options.models or equal_time.MODELS)]
     equal_time.run(options.minutes or [1, 3, 10], models, range(options.seeds), out=options.out)
     results = equal_time.collect(options.out)
-    folder = options.page / page.PICTURES if options.page else options.out / equal_time.NAME
+    folder = options.page / page.PICTURES if options.page else options.out
     folder.mkdir(parents=True, exist_ok=True)
     equal_time.picture(results, folder / f"{equal_time.NAME}.png")
     print(equal_time.markdown(results))
@@ -71,9 +108,7 @@ def _equal_time(options: argparse.Namespace) -> None:
 
 def _backbones(options: argparse.Namespace) -> None:
     arms, (minutes, *_) = options.arms or list(backbones.ARMS), options.minutes or [3]
-    results = backbones.run(
-        options.out / "backbones", arms, range(options.seeds), minutes=minutes, device=options.device
-    )
+    results = backbones.run(options.out, arms, range(options.seeds), minutes=minutes, device=options.device)
     print(backbones.markdown(results))
 
 
@@ -90,6 +125,8 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "main": _grid,
     "run": _grid,
     "report": _grid,
+    "folds": _folds,
+    "trained": _trained,
     "evaluate": _evaluate,
     "pareto": _pareto,
     "backbones": _backbones,
@@ -102,9 +139,19 @@ def _parser() -> argparse.ArgumentParser:
     what = "; ".join(f"{name}: {words}" for name, words in WHAT.items())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("what", choices=WHAT, help=what)
-    parser.add_argument("--suite", default="main", choices=SUITES, help="data sets that belong together")
     parser.add_argument(
-        "--suites", nargs="+", choices=DATASETS, metavar="NAME", help=f"data sets: {', '.join(DATASETS)}"
+        "--suite",
+        default="main",
+        choices=list(dict.fromkeys([*SUITES, *DATASETS])),
+        metavar="NAME",
+        help=f"data sets that belong together ({', '.join(SUITES)}), or one",
+    )
+    parser.add_argument(
+        "--suites",
+        nargs="+",
+        choices=[*DATASETS, *TRAINED],
+        metavar="NAME",
+        help=f"data sets: {', '.join([*DATASETS, *TRAINED])}",
     )
     parser.add_argument(
         "--models",
@@ -122,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the real data sets")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--again", action="store_true", help="measure again what was measured; main, run and folds")
     parser.add_argument("--short", action="store_true", help="fewer rows and columns, no pictures")
     parser.add_argument("--page", type=Path, help="write the report into the documentation in this folder")
     parser.add_argument("--arms", nargs="+", choices=backbones.ARMS, help="backbones: which (default: all)")

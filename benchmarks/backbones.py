@@ -10,7 +10,7 @@ import torch
 
 import scperturbrl as spr
 from benchmarks import simulated
-from benchmarks.kept import keep
+from benchmarks.kept import add, has, read, table_file
 from scperturbrl._core.device import resolve_device
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ METRICS = {
     "zero_fraction_error": "Zero fraction error",
     "classifier_auroc": "C2ST",
 }
+NAME = "backbones"
 STEPS = 100_000
 ARMS: dict[str, dict[str, Any]] = {
     "mlp, components": {"n_steps": 2500},
@@ -47,16 +48,15 @@ ARMS: dict[str, dict[str, Any]] = {
 
 
 def run(out: Path, arms: Sequence[str], seeds: Sequence[int], *, minutes: float, device: str) -> pd.DataFrame:
-    """Fit and evaluate every arm that has no file of this kind of device yet in `out`; returns all that are there."""
-    kind = resolve_device(device).type
+    """Fit and evaluate every arm that has no row of this kind of device yet in the table; returns all of it."""
+    kind, file = resolve_device(device).type, table_file(out, NAME)
     for seed in seeds:
         for arm in arms:
-            file = out / f"{arm.replace(', ', '_')}_{kind}_{seed}.csv"
-            if not file.exists():
-                row = _measure(simulated.load({}, seed, out)[0], arm, seed, minutes, device)
-                keep(pd.DataFrame([row]), file)
+            if not has(read(file), arm=arm, device_kind=kind, seed=seed):
+                row = _measure(simulated.load({}, seed, out)[0], arm, seed, minutes, device) | {"device_kind": kind}
+                add(pd.DataFrame([row]), file, keys=["arm", "device_kind", "seed"])
                 print(row, flush=True)
-    return pd.concat([pd.read_csv(file) for file in sorted(out.glob("*_*.csv"))], ignore_index=True)
+    return read(file)
 
 
 def _measure(adata: AnnData, arm: str, seed: int, minutes: float, device: str) -> dict[str, Any]:

@@ -18,15 +18,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-import pandas as pd
-
 import scperturbrl as spr
 from benchmarks import grid, simulated
 from benchmarks.adapters import ADAPTERS
 from benchmarks.adapters.base import NotApplicable
 from benchmarks.arms import BASE
 from benchmarks.clock import Budgets, stopwatch
-from benchmarks.kept import keep
+from benchmarks.kept import add, has, read, table_file
 from benchmarks.report import LABELS
 from benchmarks.speed.cellflow import one_thread_of_jax
 from scperturbrl.flow.training import fit as flow_fit
@@ -34,6 +32,7 @@ from scperturbrl.flow.training import fit as flow_fit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from anndata import AnnData
 
     from benchmarks.adapters.base import Adapter
@@ -51,18 +50,14 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 _COLOURS = {BASE: "#0072B2", "cellflow": "#CC79A7", "cellflow_defaults": "#56B4E9", "scgen": "#E69F00"}
 
 
-def cell_file(out: Path, seed: int, model: str, minutes: float) -> Path:
-    """Where a cell is kept."""
-    return out / NAME / str(seed) / f"{model}_{minutes:g}.csv"
-
-
 def run(minutes: Sequence[float], models: Sequence[str], seeds: Sequence[int], *, out: Path) -> None:
-    """Measure every cell that has no file yet, where the package of its model is installed."""
+    """Measure every cell that is not in the table yet, where the package of its model is installed."""
     warnings.filterwarnings("ignore", category=UserWarning)
     one_thread_of_jax()
     for seed in seeds:
         for model in models:
-            missing = [one for one in minutes if not cell_file(out, seed, model, one).exists()]
+            found = read(table_file(out, NAME))
+            missing = [one for one in minutes if not has(found, seed=seed, fitted=model, minutes=one)]
             if not missing:
                 print(f"seed {seed}, {model}: kept")
                 continue
@@ -82,14 +77,13 @@ class Trial:
     out: Path
 
     def keep(self, made: AnnData, minutes: float, **notes: object) -> None:
-        """Evaluate cells and write the file of this budget."""
+        """Evaluate cells and keep the rows of this budget."""
         table = spr.tl.evaluate(self.adata, keys=[], predictions={self.model: made}, n_cells=N_CELLS, seed=self.seed)
         table = table[table["metric"].isin(METRICS) & table["model"].isin([self.model, *BESIDE])]
         table = table[["model", "kind", "condition", "metric", "value"]]
         split = spr.get.split_manifest(self.adata).hash
         table = table.assign(fitted=self.model, minutes=minutes, seed=self.seed, split=split, **notes)
-        file = cell_file(self.out, self.seed, self.model, minutes)
-        keep(table, file)
+        add(table, table_file(self.out, NAME), keys=["seed", "fitted", "minutes"])
         print(f"seed {self.seed}, {self.model}, {minutes:g} min: {notes}", flush=True)
 
 
@@ -155,13 +149,14 @@ def collect(out: Path) -> pd.DataFrame:
     ValueError
         If models of one seed did not have the same split.
     """
-    files = sorted((out / NAME).glob("*/*.csv"))
-    if not files:
-        msg = f"Nothing has been measured in {str(out / NAME)!r}: run `python -m benchmarks equal-time` first."
+    table = read(table_file(out, NAME))
+    if table.empty:
+        msg = (
+            f"Nothing has been measured in {str(table_file(out, NAME))!r}: run `python -m benchmarks equal-time` first."
+        )
         raise FileNotFoundError(msg)
-    table = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
     if (table.groupby("seed")["split"].nunique() > 1).any():
-        msg = "Cells of one seed have different splits; delete the files of one of them."
+        msg = "Cells of one seed have different splits; delete the rows of one of them."
         raise ValueError(msg)
     columns = ["fitted", "model", "minutes", "seed", "cpu_seconds", "stopped", "engine"]
     return table.groupby([*columns, "metric"], sort=False)["value"].mean().unstack("metric").reset_index()

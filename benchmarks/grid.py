@@ -1,8 +1,9 @@
-"""The grid of data set, seed and model: measured cell by cell, each kept in a file of its own so that a run can go on."""
+"""The grid of data set, seed and model: measured cell by cell and kept in one table for each data set, so that a run can go on."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +17,7 @@ from benchmarks.adapters import ADAPTERS
 from benchmarks.adapters.base import NotApplicable
 from benchmarks.arms import ARMS, BASELINES, Arm, fitted
 from benchmarks.clock import stopwatch
-from benchmarks.kept import keep
+from benchmarks.kept import add, has, read, table_file
 from benchmarks.suites import DATASETS
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
@@ -32,17 +33,29 @@ SKIPPED = "skipped"
 _LABEL, _CONTEXT = "scgen_label", "scgen_context"
 
 
-def cell_file(out: Path, dataset: str, seed: int, model: str) -> Path:
-    """Where a cell of the grid is kept."""
-    return out / dataset / str(seed) / f"{model}.csv"
+def generators(out: Path, dataset: str, seed: int) -> Path:
+    """Where the generators of a data set and seed are saved."""
+    return out / dataset / str(seed) / "generators"
 
 
-def run(datasets: Sequence[str], models: Sequence[str], seeds: Sequence[int], *, data: Path, out: Path) -> None:
-    """Measure every cell that has no file yet. Interrupted, it goes on where it stopped, generators included."""
+def run(
+    datasets: Sequence[str],
+    models: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    data: Path,
+    out: Path,
+    again: bool = False,
+) -> None:
+    """Measure every cell that is not in the tables yet. Interrupted, it goes on where it stopped, generators included.
+
+    With `again` cells are measured and generators fitted that are there already.
+    """
     warnings.filterwarnings("ignore", category=UserWarning)
     for name in datasets:
         for seed in seeds:
-            missing = [model for model in models if not cell_file(out, name, seed, model).exists()]
+            found = read(table_file(out, name))
+            missing = [model for model in models if again or not has(found, seed=seed, arm=model)]
             if not missing:
                 print(f"{name}, seed {seed}: kept")
                 continue
@@ -52,19 +65,27 @@ def run(datasets: Sequence[str], models: Sequence[str], seeds: Sequence[int], *,
                 print(f"{name}, seed {seed}: not available here ({error})")
                 continue
             seconds: dict[str, float] = {}
+            if again:
+                _forget(generators(out, name, seed), missing)
             for model in missing:
                 _measure(prepared, name, seed, ARMS[model], out, seconds)
 
 
+def _forget(folder: Path, models: Sequence[str]) -> None:
+    """Remove the saved generators of these models."""
+    for model in models:
+        shutil.rmtree(folder / model, ignore_errors=True)
+        (folder / f"{model}.seconds").unlink(missing_ok=True)
+
+
 def _measure(prepared: Prepared, dataset: str, seed: int, arm: Arm, out: Path, seconds: dict[str, float]) -> None:
-    file = cell_file(out, dataset, seed, arm.name)
     try:
         with stopwatch() as watch:
-            table = _table(prepared, seed, arm, file.parent / "generators", seconds)
+            table = _table(prepared, seed, arm, generators(out, dataset, seed), seconds)
     except NotApplicable as reason:
         table = pd.DataFrame([{"model": arm.name, "kind": SKIPPED, "stopped": str(reason)}])
-    table = table.assign(suite=dataset, seed=seed, split=spr.get.split_manifest(prepared.adata).hash)
-    keep(table, file)
+    table = table.assign(suite=dataset, seed=seed, split=spr.get.split_manifest(prepared.adata).hash, arm=arm.name)
+    add(table, table_file(out, dataset), keys=["seed", "arm"])
     print(f"{dataset}, seed {seed}, {arm.name}: {watch.seconds:.0f} CPU s", flush=True)
 
 
@@ -172,11 +193,11 @@ def _by_adapter(adata: ad.AnnData, name: str, n_cells: int, seed: int) -> ad.Ann
 
 def collect(out: Path, datasets: Sequence[str]) -> pd.DataFrame:
     """All cells measured so far as one table, each metric in the most severe role that any model of its data set gives it."""
-    files = [file for name in datasets for file in sorted(out.glob(f"{name}/*/*.csv"))]
-    if not files:
+    tables = [table for name in datasets if len(table := read(table_file(out, name)))]
+    if not tables:
         msg = f"Nothing has been measured in {str(out)!r}: run `python -m benchmarks run` first."
         raise FileNotFoundError(msg)
-    table = pd.concat([pd.read_csv(file, keep_default_na=False, na_values=[""]) for file in files], ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
     severity = {"held-out": 0, "related": 1, "rewarded": 2}
     rank = table["role"].map(severity).groupby([table["suite"], table["metric"]]).transform("max")
     table["role"] = rank.map({number: role for role, number in severity.items()})

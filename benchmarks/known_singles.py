@@ -20,7 +20,7 @@ from scperturbrl.data.cells.setup import Setup
 from scperturbrl.datasets._cells import draw_activity, draw_counts, draw_design
 from scperturbrl.datasets._effects import Effects
 from scperturbrl.datasets._settings import Settings
-from scperturbrl.datasets._simulated import _log_normalise
+from scperturbrl.datasets._simulated import log_normalise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ def known_singles(adata: ad.AnnData, n_cells: int, seed: int) -> ad.AnnData:
     shared = {"baseline": truth["baseline"], "loadings": truth["program_loadings"], "effects": effects}
     counts = draw_counts(settings, obs, activity, row, **shared, rng=rng)
     made = pd.DataFrame({setup.perturbation_key: np.array(doubles, dtype=object)[row]}, index=obs.index)
-    return ad.AnnData(_log_normalise(counts), obs=made, var=adata.var[[]])
+    return ad.AnnData(log_normalise(counts), obs=made, var=adata.var[[]])
 
 
 def mean_weight(adata: ad.AnnData) -> float:

@@ -12,17 +12,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 import scperturbrl as spr
 from benchmarks.arms import ARMS, BASE, LONGER, RL, Arm, finetuned, fitted
-from benchmarks.kept import keep
+from benchmarks.kept import add, has, read, table_file
 from benchmarks.report import CLAIMED
 from benchmarks.suites import DATASETS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    import pandas as pd
 
     from benchmarks.suites import Prepared
 
@@ -57,7 +58,7 @@ class Point:
 
     @property
     def name(self) -> str:
-        """Name of its file and of its generator; the default keeps the name it has in the grid."""
+        """Name of its rows and of its generator; the default keeps the name it has in the grid."""
         after = "" if self.n_iterations == ITERATIONS else f"_after_{self.n_iterations}"
         if self == DEFAULT:
             return RL
@@ -86,13 +87,8 @@ BATCHES = [
 ]
 
 
-def point_file(out: Path, seed: int, name: str) -> Path:
-    """Where a point is kept."""
-    return out / FOLDER / str(seed) / f"{name}.csv"
-
-
 def run(seeds: Sequence[int], *, data: Path, out: Path) -> None:
-    """Measure every point that has no file yet. Interrupted, it goes on where it stopped, generators included."""
+    """Measure every point that is not in the table yet. Interrupted, it goes on where it stopped, generators included."""
     for seed in seeds:
         bench = Bench(seed, data, out)
         bench.measure({BASE: None, RL: DEFAULT, LONGER: None})
@@ -119,8 +115,10 @@ class Bench:
         return DATASETS["simulated"].load(self.seed, self.data)
 
     def measure(self, points: Mapping[str, Point | None]) -> None:
-        """Fit what has no file yet, and evaluate it in one go: baselines and ceilings cost more than a generator."""
-        missing = [name for name in points if not point_file(self.out, self.seed, name).exists()]
+        """Fit what is not in the table yet, and evaluate it in one go: baselines and ceilings cost more than a generator."""
+        file = table_file(self.out, FOLDER)
+        found = read(file)
+        missing = [name for name in points if not has(found, seed=self.seed, model=name)]
         if not missing:
             return
         folder = self.out / FOLDER / str(self.seed) / "generators"
@@ -134,9 +132,8 @@ class Bench:
         table = spr.tl.evaluate(self.prepared.adata, keys=missing, n_cells=N_CELLS, seed=self.seed)
         table = table.loc[table["metric"].isin(METRICS), ["model", "condition", "metric", "value"]]
         for name in missing:
-            file = point_file(self.out, self.seed, name)
             own = table[table["model"] == name].assign(seed=self.seed, **notes[name])
-            keep(own, file)
+            add(own, file, keys=["seed", "model"])
 
 
 def _notes(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,13 +143,13 @@ def _notes(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def collect(out: Path, seeds: Sequence[int] | None = None) -> pd.DataFrame:
     """All points measured so far, of these seeds or of all."""
-    folder = out / FOLDER
-    folders = sorted(folder.glob("[0-9]*")) if seeds is None else [folder / str(seed) for seed in seeds]
-    files = [file for own in folders for file in sorted(own.glob("*.csv"))]
-    if not files:
-        msg = f"Nothing has been measured in {str(folder)!r}: run `python -m benchmarks pareto` first."
+    table = read(table_file(out, FOLDER))
+    if len(table) and seeds is not None:
+        table = table[table["seed"].isin(seeds)].reset_index(drop=True)
+    if table.empty:
+        msg = f"Nothing has been measured in {str(table_file(out, FOLDER))!r}: run `python -m benchmarks pareto` first."
         raise FileNotFoundError(msg)
-    return pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+    return table
 
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:

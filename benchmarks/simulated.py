@@ -33,6 +33,20 @@ UNSEEN: dict[str, tuple[dict[str, Any], str]] = {
     "unseen_unrelated": ({}, "48 singles, a quarter unseen, co-expression says nothing of effects"),
 }
 
+CONTEXTS: dict[str, tuple[dict[str, Any], str]] = {
+    "contexts": ({}, "10 perturbations of 6 cell types, one cell type held out"),
+    "depth": ({"depth_ratio": (0.25, 4)}, "the same, treated cells .25 to 4 times as deep as controls"),
+}
+# genes x mean counts a cell
+PANELS: dict[str, tuple[dict[str, Any], str]] = {
+    f"panel_{genes}_{depth}": (
+        {"n_singles": 12, "n_doubles": 12, "n_genes": genes, "library_size": depth},
+        f"12 singles and 12 doubles, {genes} genes, {depth} counts a cell",
+    )
+    for genes in (70, 300, 1000)
+    for depth in (100, 200, 1000)
+}
+
 
 def load(options: dict[str, Any], seed: int, data: Path) -> tuple[AnnData, dict[str, pd.DataFrame]]:
     """Draw a new data set for every seed and hold out 30 % of its doubles; their singles stay."""
@@ -52,5 +66,16 @@ def load_unseen(options: dict[str, Any], seed: int, data: Path) -> tuple[AnnData
     network = adata.uns["pathway_network"]
     spr.pp.setup_anndata(adata)
     spr.pp.split(adata, holdout="perturbations", fraction=0.25, seed=seed)
+    spr.pp.reference(adata, network=network, seed=seed)
+    return adata, {}
+
+
+def load_contexts(options: dict[str, Any], seed: int, data: Path) -> tuple[AnnData, dict[str, pd.DataFrame]]:
+    """Draw a new data set for every seed and hold out one of its cell types, another one for the next seed."""
+    del data
+    adata = spr.datasets.simulated_contexts(**options, seed=seed)
+    network, types = adata.uns["pathway_network"], adata.uns["truth"]["cell_types"].index
+    spr.pp.setup_anndata(adata, covariate_keys=["cell_type"])
+    spr.pp.split(adata, holdout="cell_type", values=[types[seed % len(types)]], seed=seed)
     spr.pp.reference(adata, network=network, seed=seed)
     return adata, {}

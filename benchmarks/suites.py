@@ -69,13 +69,49 @@ _ALL = [
     _dataset("norman", real.norman, "CRISPR activation in K562, doubles held out in turn"),
     _dataset("norman_all", real.norman_all, "the same, all 15 doubles in turn, whatever is measured of their parts"),
     _dataset("zhao", real.zhao, "panobinostat on glioblastoma slices, patients held out in turn"),
+    *(
+        _dataset(name, partial(simulated.load_contexts, options), words)
+        for name, (options, words) in simulated.CONTEXTS.items()
+    ),
+    *(_dataset(name, partial(simulated.load, options), words) for name, (options, words) in simulated.PANELS.items()),
+    _dataset("kang_types", real.kang_types, "interferon beta on blood cells, each of seven cell types held out"),
+    _dataset("kang_types_hvg", partial(real.kang_types, n_top_genes=2000), "the same, 2,000 variable genes"),
+    _dataset(
+        "zhao_patients", real.zhao_patients, "panobinostat on glioblastoma slices, each of five patients held out"
+    ),
+    _dataset(
+        "schraivogel", real.schraivogel, "CRISPR interference in K562, a panel of 72 genes, targets held out in turn"
+    ),
+    _dataset("vcc", real.vcc, "CRISPR interference in H1, each of five targets held out"),
+    _dataset("norman_singles", real.norman_singles, "CRISPR activation in K562, singles held out in turn"),
+    *(
+        _dataset(
+            f"planted_{what}", partial(real.planted, what=what), f"effects planted into real control cells, {words}"
+        )
+        for what, words in (
+            ("singles", "30 singles, 30 % unseen"),
+            ("doubles", "12 singles and 18 doubles, 30 % of the doubles unseen"),
+            ("contexts", "5 singles in seven cell types, one cell type unseen"),
+            ("doses", "9 singles at 4 doses, one dose of 3 of them unseen"),
+        )
+    ),
     *(_dataset(name, partial(paper.load, name), words, name) for name, words in paper.DATASETS.items()),
 ]
 DATASETS = {dataset.name: dataset for dataset in _ALL}
+# nothing is held out of these but cells of trained conditions
+TRAINED = {
+    "schraivogel_trained": _dataset("schraivogel_trained", real.schraivogel_trained, "all 14 targets trained on"),
+}
 SUITES = {
     "main": ["simulated", "kang", "norman", "zhao"],
     "real": ["kang", "norman", "zhao"],
     "simulated": ["simulated", *simulated.VARIATIONS],
     "unseen": [*simulated.UNSEEN, "norman_all"],
+    "contexts": [*simulated.CONTEXTS, "kang_types", "kang_types_hvg", "zhao_patients"],
+    "unseen_real": ["norman_singles", "schraivogel", "vcc"],
+    "planted": [f"planted_{what}" for what in ("singles", "doubles", "contexts", "doses")],
+    "panels": list(simulated.PANELS),
     "paper": list(paper.DATASETS),
 }
+# what `trained` looks at by default
+CHECKED = ["simulated", "contexts", "kang", "norman", "zhao", *TRAINED, *simulated.PANELS]

@@ -4,7 +4,6 @@ import importlib.util
 import time
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import scperturbrl as spr
@@ -15,7 +14,7 @@ if importlib.util.find_spec("benchmarks") is None:
 from benchmarks.adapters import ADAPTERS, base
 from benchmarks.clock import Budgets
 
-from benchmarks import equal_time, simulated
+from benchmarks import equal_time, kept, simulated
 
 
 def busy(seconds):
@@ -95,9 +94,15 @@ def measured(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_every_budget_has_a_file_a_line_and_a_point(measured, capsys):
-    names = sorted(file.name for file in (measured / equal_time.NAME / "0").glob("*.csv"))
-    assert names == ["cellflow_0.001.csv", "cellflow_0.002.csv", "generator_20.csv", "generator_5.csv"]
+def test_every_budget_has_rows_a_line_and_a_point(measured, capsys):
+    assert [file.name for file in measured.iterdir()] == ["equal_time.csv.gz"]
+    cells = kept.read(measured / "equal_time.csv.gz").drop_duplicates(["fitted", "minutes"])
+    assert cells[["fitted", "minutes"]].to_numpy().tolist() == [
+        ["cellflow", 0.001],
+        ["cellflow", 0.002],
+        ["generator", 5],
+        ["generator", 20],
+    ]
     results = equal_time.collect(measured)
     theirs = results[results["model"] == "cellflow"].sort_values("minutes")
     assert (theirs["cpu_seconds"] >= 60 * theirs["minutes"] - 0.051).all()
@@ -117,8 +122,10 @@ def test_every_budget_has_a_file_a_line_and_a_point(measured, capsys):
 
 
 def test_splits_that_differ_are_not_joined(measured):
-    file = equal_time.cell_file(measured, 0, "cellflow", 0.001)
-    pd.read_csv(file).assign(split="another").to_csv(file, index=False)
+    file = kept.table_file(measured, equal_time.NAME)
+    table = kept.read(file)
+    table.loc[table["minutes"] == 0.001, "split"] = "another"
+    kept.keep(table, file)
     with pytest.raises(ValueError, match="different splits"):
         equal_time.collect(measured)
     with pytest.raises(FileNotFoundError, match="equal-time"):

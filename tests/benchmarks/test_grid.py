@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ if importlib.util.find_spec("benchmarks") is None:
 
 from benchmarks.__main__ import main
 
-from benchmarks import arms, grid, overview, report, suites
+from benchmarks import arms, grid, kept, overview, report, suites
 
 MODELS = ["baselines", "generator", "generator_longer", "generator_rl"]
 SMALL = {"n_steps": 20, "width": 16, "n_latent": 6}
@@ -49,32 +50,60 @@ def measured(grid_of_toys, tmp_path_factory):
     return out
 
 
-def test_every_cell_of_the_grid_has_a_file(measured):
-    names = sorted(file.relative_to(measured).as_posix() for file in measured.glob("toy/*/*.csv"))
-    assert names == [f"toy/0/{model}.csv" for model in MODELS]
+def rows_of(out, model):
+    table = kept.read(kept.table_file(out, "toy"))
+    return table[table["arm"] == model].reset_index(drop=True)
+
+
+def without(out, model):
+    """Take the rows of a model out of the table."""
+    file = kept.table_file(out, "toy")
+    table = kept.read(file)
+    kept.keep(table[table["arm"] != model], file)
+
+
+def test_a_data_set_has_one_table_with_the_rows_of_every_model(measured):
+    assert [file.name for file in measured.glob("*.csv*")] == ["toy.csv.gz"]
+    assert not list(measured.glob("toy/*/*.csv"))
+    assert kept.read(kept.table_file(measured, "toy"))["arm"].unique().tolist() == sorted(MODELS)
 
 
 def test_the_best_of_eight_cells_score_higher_than_all(measured, grid_of_toys, monkeypatch):
-    kept = []
+    chosen = []
     select = spr.tl.select
-    monkeypatch.setattr(spr.tl, "select", lambda adata, **o: kept.append(select(adata, **o)), raising=False)
+    monkeypatch.setattr(spr.tl, "select", lambda adata, **o: chosen.append(select(adata, **o)), raising=False)
     grid.run(["toy"], ["best_of_8"], [0], data=measured, out=measured)
-    file = grid.cell_file(measured, "toy", 0, "best_of_8")
-    assert set(pd.read_csv(file)["n_cells"]) == {20}
-    file.unlink()
-    assert (kept[0]["selected_by"] == "reward").all()
-    assert (kept[0]["reward_selected"] > kept[0]["reward_all"]).all()
+    assert set(rows_of(measured, "best_of_8")["n_cells"]) == {20}
+    without(measured, "best_of_8")
+    assert (chosen[0]["selected_by"] == "reward").all()
+    assert (chosen[0]["reward_selected"] > chosen[0]["reward_all"]).all()
 
 
 def test_a_second_run_measures_nothing_and_a_lost_cell_is_measured_again(measured, capsys, monkeypatch):
     grid.run(["toy"], ["baselines", "generator"], [0], data=measured, out=measured)
     assert capsys.readouterr().out == "toy, seed 0: kept\n"
-    file = grid.cell_file(measured, "toy", 0, "generator")
-    before = pd.read_csv(file)
-    file.unlink()
+    file = kept.table_file(measured, "toy")
+    before, rows = file.read_bytes(), rows_of(measured, "generator")
+    without(measured, "generator")
+    assert rows_of(measured, "generator").empty
     monkeypatch.setattr(arms, "stopwatch", None)  # nothing may be fitted again
     grid.run(["toy"], ["generator"], [0], data=measured, out=measured)
-    pd.testing.assert_frame_equal(pd.read_csv(file), before)
+    pd.testing.assert_frame_equal(rows_of(measured, "generator"), rows)
+    assert file.read_bytes() == before
+
+
+def test_again_fits_and_measures_anew_only_what_was_asked_for(measured, tmp_path, monkeypatch):
+    shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
+    fitted, fit = [], spr.tl.fit_generator
+    monkeypatch.setattr(spr.tl, "fit_generator", lambda adata, **o: fitted.append(o) or fit(adata, **o), raising=False)
+    before = kept.read(kept.table_file(tmp_path, "toy"))
+    grid.run(["toy"], ["generator"], [0], data=tmp_path, out=tmp_path, again=True)
+    after = kept.read(kept.table_file(tmp_path, "toy"))
+    assert [options["key_added"] for options in fitted] == ["generator"]
+    assert len(after) == len(before)
+    same = ["model", "condition", "metric", "value"]
+    pd.testing.assert_frame_equal(after[same], before[same])
+    assert (after["cpu_seconds"] != before["cpu_seconds"])[after["arm"] == "generator"].all()
 
 
 def test_the_table_says_who_where_and_how_long(measured):

@@ -17,7 +17,7 @@ if importlib.util.find_spec("benchmarks") is None:
 from benchmarks.adapters import ADAPTERS, base
 from benchmarks.clock import steps_for, stopwatch
 
-from benchmarks import arms, grid, paper, published, real, suites
+from benchmarks import arms, grid, kept, paper, published, real, suites
 from scperturbrl.metrics import METRICS
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
@@ -161,7 +161,7 @@ def test_what_does_not_apply_or_is_not_installed_is_noted(monkeypatch, tmp_path)
     spr.pp.setup_anndata(adata)
     spr.pp.split(adata)
     grid._measure(suites.Prepared(adata, {}), "toy", 0, arms.Arm("absent"), tmp_path, {})
-    row = pd.read_csv(grid.cell_file(tmp_path, "toy", 0, "absent")).iloc[0]
+    row = kept.read(kept.table_file(tmp_path, "toy")).iloc[0]
     assert (row["kind"], row["stopped"]) == ("skipped", "no-such-package is not installed")
     obs = pd.DataFrame({"scgen_label": list("aabb"), "scgen_context": ["x"] * 4}, index=list("abcd"))
     cells = ad.AnnData(np.ones((4, 2)), obs=obs)

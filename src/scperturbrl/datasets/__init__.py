@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scperturbrl._core.lazy import lazy_exports as _lazy_exports
 
 if TYPE_CHECKING:
+    from scperturbrl.datasets._planted import plant_effects as plant_effects
     from scperturbrl.datasets._public import adamson_2016 as adamson_2016
     from scperturbrl.datasets._public import combosciplex as combosciplex
     from scperturbrl.datasets._public import kang_2018 as kang_2018
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from scperturbrl.datasets._public import replogle_2022_rpe1 as replogle_2022_rpe1
     from scperturbrl.datasets._simulated import simulated_perturbseq as simulated_perturbseq
     from scperturbrl.datasets._simulated import toy as toy
+    from scperturbrl.datasets._simulated_contexts import simulated_contexts as simulated_contexts
 
 _SIMULATED = "scperturbrl.datasets._simulated"
 _PUBLIC = "scperturbrl.datasets._public"
@@ -26,8 +28,10 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         "combosciplex": _PUBLIC,
         "kang_2018": _PUBLIC,
         "norman_2019": _PUBLIC,
+        "plant_effects": "scperturbrl.datasets._planted",
         "replogle_2022_k562_essential": _PUBLIC,
         "replogle_2022_rpe1": _PUBLIC,
+        "simulated_contexts": f"{_SIMULATED}_contexts",
         "simulated_perturbseq": _SIMULATED,
         "toy": _SIMULATED,
     },

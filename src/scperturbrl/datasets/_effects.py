@@ -11,6 +11,8 @@ import pandas as pd
 from scperturbrl.datasets._names import ADDITIVE, BUFFERED, DOSE, EPISTATIC, NEOMORPHIC, PERTURBATION, SEPARATOR
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from scperturbrl.datasets._settings import Settings
@@ -134,13 +136,18 @@ def _draw_interactions(settings: Settings, singles: pd.Index, rng: np.random.Gen
 
 def _interaction_types(settings: Settings) -> NDArray[np.object_]:
     share = [settings.fraction_additive, settings.fraction_buffered, settings.fraction_epistatic]
-    quota = settings.n_doubles * np.array([*share, max(0.0, 1.0 - sum(share))])
+    return by_share(settings.n_doubles, [ADDITIVE, BUFFERED, EPISTATIC, NEOMORPHIC], share)
+
+
+def by_share(n: int, names: Sequence[str], shares: Sequence[float]) -> NDArray[np.object_]:
+    """Repeat `names` to `n` of them by their shares, rounded by largest remainder; the last name has the rest."""
+    quota = n * np.array([*shares, max(0.0, 1.0 - sum(shares))])
     counts = np.floor(quota + 1e-9).astype(int)
     # Rounded, so that a tie between two shares does not hang on the last bit of 1 - sum.
     remainder = np.round(quota - counts, 9)
-    largest = np.argsort(-remainder, kind="stable")[: settings.n_doubles - counts.sum()]
+    largest = np.argsort(-remainder, kind="stable")[: n - counts.sum()]
     counts[largest] += 1
-    return np.repeat(np.array([ADDITIVE, BUFFERED, EPISTATIC, NEOMORPHIC], dtype=object), counts)
+    return np.repeat(np.array(names, dtype=object), counts)
 
 
 def _conditions(singles: pd.Index, doubles: pd.Index, doses: object) -> pd.DataFrame:

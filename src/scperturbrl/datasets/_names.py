@@ -7,6 +7,7 @@ SEPARATOR = "+"
 
 PERTURBATION = "perturbation"
 CELL_TYPE = "cell_type"
+LINEAGE = "lineage"
 DOSE = "dose"
 BATCH = "batch"
 RESPONDER = "responder"
@@ -19,3 +20,4 @@ PROGRAM_ACTIVITY = "program_activity"
 TRUTH = "truth"
 
 ADDITIVE, BUFFERED, EPISTATIC, NEOMORPHIC = "additive", "buffered", "epistatic", "neomorphic"
+SHARED, SCALED, SPECIFIC = "shared", "scaled", "specific"

@@ -12,7 +12,7 @@ import numpy as np
 from scperturbrl.datasets._names import CONTROL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _MIN_GENES = 40
 
@@ -69,37 +69,29 @@ class Settings:
             "n_pathways": 1,
             "seed": 0,
         }
-        for name, bound in lowest.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Integral) or value < bound:
-                _fail(name, value, f"must be an integer of at least {bound}")
+        check_integers(self, lowest)
         if self.n_singles > self.n_genes // 2:
-            _fail(
-                "n_singles", self.n_singles, f"must be at most half of `n_genes`={self.n_genes}: singles target genes"
-            )
+            fail("n_singles", self.n_singles, f"must be at most half of `n_genes`={self.n_genes}: singles target genes")
         if self.n_doubles > comb(self.n_singles, 2):
             pairs = comb(self.n_singles, 2)
-            _fail("n_doubles", self.n_doubles, f"must be at most {pairs}, the pairs of `n_singles`={self.n_singles}")
+            fail("n_doubles", self.n_doubles, f"must be at most {pairs}, the pairs of `n_singles`={self.n_singles}")
         if self.n_pathways > self.n_programs:
-            _fail("n_pathways", self.n_pathways, f"must be at most `n_programs`={self.n_programs}")
+            fail("n_pathways", self.n_pathways, f"must be at most `n_programs`={self.n_programs}")
 
     def _check_numbers(self) -> None:
         for name in ("effect_size", "target_effect", "library_size", "dispersion"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
-                _fail(name, value, "must be a finite number")
+                fail(name, value, "must be a finite number")
         if self.effect_size < 0:
-            _fail("effect_size", self.effect_size, "must not be negative")
+            fail("effect_size", self.effect_size, "must not be negative")
         for name in ("library_size", "dispersion"):
             if getattr(self, name) <= 0:
-                _fail(name, getattr(self, name), "must be positive")
+                fail(name, getattr(self, name), "must be positive")
 
     def _check_fractions(self) -> None:
         interactions = ("fraction_additive", "fraction_buffered", "fraction_epistatic")
-        for name in (*interactions, "fraction_nonresponding", "target_coupling"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
-                _fail(name, value, "must lie between 0 and 1")
+        check_shares(self, [*interactions, "fraction_nonresponding", "target_coupling"])
         total = sum(getattr(self, name) for name in interactions)
         if total > 1 + 1e-9:
             names = ", ".join(f"`{name}`" for name in interactions)
@@ -110,11 +102,11 @@ class Settings:
         types = self.cell_types
         valid = _is_sequence(types) and len(types) > 0 and all(isinstance(name, str) and name for name in types)
         if not valid or len(set(types)) < len(types):
-            _fail("cell_types", types, "must be one or more different names")
+            fail("cell_types", types, "must be one or more different names")
         if any("/" in name for name in types):
-            _fail("cell_types", types, "must not contain '/', which h5ad and zarr take for a folder")
+            fail("cell_types", types, "must not contain '/', which h5ad and zarr take for a folder")
         if CONTROL in types:
-            _fail("cell_types", types, f"must not contain {CONTROL!r}, the label of unperturbed cells")
+            fail("cell_types", types, f"must not contain {CONTROL!r}, the label of unperturbed cells")
 
     def _check_doses(self) -> None:
         if self.doses is None:
@@ -122,15 +114,32 @@ class Settings:
         doses = self.doses
         numbers = _is_sequence(doses) and len(doses) > 0 and all(isinstance(value, Real) for value in doses)
         if not numbers or not all(0 < value < float("inf") for value in doses):
-            _fail("doses", doses, "must be None or positive numbers; dose 0 is kept for control cells")
+            fail("doses", doses, "must be None or positive numbers; dose 0 is kept for control cells")
         if len({f"{value:g}" for value in doses}) < len(doses):
-            _fail("doses", doses, "must differ within six digits")
+            fail("doses", doses, "must differ within six digits")
 
 
 def _is_sequence(value: object) -> bool:
     return isinstance(value, list | tuple | np.ndarray)
 
 
-def _fail(name: str, value: object, demand: str) -> None:
+def check_integers(settings: object, lowest: Mapping[str, int]) -> None:
+    """Raise ValueError unless these attributes are integers of at least so much."""
+    for name, bound in lowest.items():
+        value = getattr(settings, name)
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < bound:
+            fail(name, value, f"must be an integer of at least {bound}")
+
+
+def check_shares(settings: object, names: Sequence[str]) -> None:
+    """Raise ValueError unless these attributes lie between 0 and 1."""
+    for name in names:
+        value = getattr(settings, name)
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+            fail(name, value, "must lie between 0 and 1")
+
+
+def fail(name: str, value: object, demand: str) -> None:
+    """Raise ValueError that names the argument, its value and what is expected."""
     msg = f"`{name}`={value!r}: {demand}."
     raise ValueError(msg)

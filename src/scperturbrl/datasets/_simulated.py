@@ -219,7 +219,7 @@ def _simulate(settings: Settings) -> AnnData:
     counts = draw_counts(
         settings, obs, activity, row, baseline=baseline, loadings=loadings, effects=effects, rng=rngs[6]
     )
-    adata = AnnData(_log_normalise(counts), obs=obs, var=baseline[[]].copy(), layers={COUNTS: counts})
+    adata = AnnData(log_normalise(counts), obs=obs, var=baseline[[]].copy(), layers={COUNTS: counts})
     adata.obsm[PROGRAM_ACTIVITY] = activity
     adata.uns[keys.PATHWAY_NETWORK] = network
     adata.uns[TRUTH] = _truth(settings, effects) | {
@@ -242,7 +242,8 @@ def _truth(settings: Settings, effects: Effects) -> dict[str, pd.DataFrame | dic
     }
 
 
-def _log_normalise(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+def log_normalise(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Scale every cell to 10,000 counts and take ``log1p``."""
     total = np.asarray(counts.sum(axis=1), dtype=float).ravel()
     scaled = sparse.diags(_TARGET_SUM / np.maximum(total, 1.0)) @ counts
     return scaled.log1p().astype(np.float32).tocsr()

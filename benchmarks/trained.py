@@ -1,0 +1,151 @@
+"""Trained conditions: generated cells beside real cells of the same conditions that the generator never saw.
+
+A third of the cells of every training condition is held out. The generator is fitted to the rest with its defaults and
+generates as many cells, at the library sizes of the held-out ones. Beside it stand ``controls``, as many control cells
+as they are, and ``halves``, as many real cells of the condition that were kept for training.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+import scperturbrl as spr
+from benchmarks.kept import add, has, read, table_file
+from benchmarks.suites import DATASETS, TRAINED
+from scperturbrl.data.cells.cells import Cells, dense
+from scperturbrl.data.cells.components import training_components
+from scperturbrl.data.generator.generation import draw_controls, generate_cells
+from scperturbrl.data.generator.latents import control_units
+from scperturbrl.data.generator.stored import read_generator
+from scperturbrl.metrics import classifier_auroc, energy_distance, mse, zero_fraction_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from anndata import AnnData
+
+    from benchmarks.suites import Prepared
+
+NAME = "trained"
+MODELS = ("generated", "controls", "halves")
+COLUMNS = {
+    "energy_distance": "E-distance",
+    "mse": "MSE x 1e3",
+    "zero_fraction_error": "Zeros",
+    "classifier_auroc": "C2ST",
+}
+# what the generator may reach at most, given the controls and the halves
+LIMITS: dict[str, Callable[[float, float], float]] = {
+    "energy_distance": lambda controls, halves: 0.1 * controls + halves,
+    "mse": lambda controls, halves: 1.3 * halves,
+    "zero_fraction_error": lambda controls, halves: halves + 0.01,
+    "classifier_auroc": lambda controls, halves: 0.62,
+}
+_MIN_CELLS, _MAX_CELLS, _N_COMPONENTS = 10, 500, 30
+
+
+class Halves(NamedTuple):
+    """Data to fit to, all cells, and the row among these of the held-out cells of each condition."""
+
+    kept: AnnData
+    cells: Cells
+    held_out: dict[str, np.ndarray]
+
+
+def run(names: Sequence[str], seeds: Sequence[int], *, data: Path, out: Path) -> pd.DataFrame:
+    """Measure the data sets and seeds that the table lacks, and return all of it."""
+    warnings.filterwarnings("ignore", category=UserWarning)
+    file = table_file(out, NAME)
+    for name in names:
+        for seed in seeds:
+            if has(read(file), suite=name, seed=seed):
+                print(f"{name}, seed {seed}: kept")
+                continue
+            try:
+                prepared = (DATASETS | TRAINED)[name].load(seed, data)
+            except (ConnectionError, FileNotFoundError) as error:
+                print(f"{name}, seed {seed}: not available here ({error})")
+                continue
+            new = measured(prepared, seed).assign(suite=name, seed=seed)
+            add(new, file, keys=["suite", "seed"])
+            print(f"{name}, seed {seed}: {new['condition'].nunique()} conditions", flush=True)
+    return read(file)
+
+
+def measured(prepared: Prepared, seed: int) -> pd.DataFrame:
+    """Fit to two thirds of the cells of each training condition and measure against the rest."""
+    halves = without_a_third(prepared.adata, seed)
+    spr.tl.fit_generator(halves.kept, embeddings=prepared.embeddings, seed=seed)
+    kept, rng = Cells.of(halves.kept), np.random.default_rng([seed, 1])
+    projection = training_components(kept, n_components=_N_COMPONENTS).loadings
+    rows = []
+    for condition, held_out in halves.held_out.items():
+        observed = halves.cells.block(held_out)
+        code = int(kept.table.index.get_loc(condition))
+        own, control = (np.flatnonzero(kept.codes == c) for c in (code, kept.control_row(code)))
+        made = {
+            "generated": _generated(halves, kept, condition, held_out, seed),
+            "controls": kept.block(rng.permutation(control)[: len(held_out)]),
+            "halves": kept.block(rng.permutation(own)[: len(held_out)]),
+        }
+        for model in MODELS:
+            values = compared(made[model], observed, projection, seed)
+            rows += [
+                {"condition": condition, "n_cells": len(held_out), "model": model, "metric": name, "value": value}
+                for name, value in values.items()
+            ]
+    return pd.DataFrame(rows)
+
+
+def without_a_third(adata: AnnData, seed: int) -> Halves:
+    """Hold out a third of the cells, at most 500, of every training condition that has ten left to hold out."""
+    cells = Cells.of(adata)
+    rng, kept, held_out = np.random.default_rng([seed, 0]), np.ones(adata.n_obs, dtype=bool), {}
+    for condition in cells.conditions("train", min_cells=3 * _MIN_CELLS):
+        own = np.flatnonzero(cells.codes == cells.table.index.get_loc(condition))
+        chosen = np.sort(rng.permutation(own)[: min(len(own) // 3, _MAX_CELLS)])
+        kept[chosen] = False
+        held_out[condition] = chosen
+    return Halves(adata[kept].copy(), cells, held_out)
+
+
+def _generated(halves: Halves, kept: Cells, condition: str, held_out: np.ndarray, seed: int) -> np.ndarray:
+    table = kept.table.loc[[condition]]
+    controls = draw_controls(kept, [str(table["group"].iloc[0])] * len(held_out), None, seed=seed)
+    stored = read_generator(halves.kept, "generator")
+    unit, codes = control_units(halves.cells, held_out), np.zeros(len(held_out), dtype=int)
+    return dense(generate_cells(stored, kept, table, codes, controls, unit=unit, seed=seed, device=torch.device("cpu")))
+
+
+def compared(predicted: np.ndarray, observed: np.ndarray, projection: np.ndarray, seed: int) -> dict[str, float]:
+    """Metrics of two populations; distances and the classifier in components of the training cells."""
+    first, second = predicted @ projection, observed @ projection
+    return {
+        "energy_distance": energy_distance(first, second),
+        "mse": mse(predicted.mean(0, dtype=float), observed.mean(0, dtype=float)),
+        "zero_fraction_error": zero_fraction_error(predicted, observed),
+        "classifier_auroc": classifier_auroc(first, second, seed=seed),
+    }
+
+
+def markdown(results: pd.DataFrame) -> str:
+    """One row a data set: mean over conditions and seeds of the generated cells, the controls and the real halves."""
+    means = results.groupby(["suite", "metric", "model"], sort=False)["value"].mean().unstack("model")
+    lines = ["| data set | seeds | " + " | ".join(COLUMNS.values()) + " | misses |", "|---" * 7 + "|"]
+    for name, rows in results.groupby("suite", sort=False):
+        cells, missed = [], []
+        for metric, label in COLUMNS.items():
+            generated, controls, halves = means.loc[(name, metric), list(MODELS)]
+            scale = 1e3 if metric == "mse" else 1
+            cells.append(f"{scale * generated:.3g} ({scale * controls:.3g}; {scale * halves:.3g})")
+            if not generated <= LIMITS[metric](controls, halves):
+                missed.append(label.split(" ")[0])
+        lines.append(f"| {name} | {rows['seed'].nunique()} | {' | '.join(cells)} | {', '.join(missed) or '-'} |")
+    head = "Generated cells (unchanged controls; as many real cells) against held-out cells of trained conditions:\n\n"
+    return head + "\n".join(lines) + "\n"
