@@ -54,7 +54,7 @@ ALSO_A_WORD = {
         "get/_verifier_correlation.py",
         "get/_held_out.py",
         "pl/_looks.py",
-        "tl/_evaluate.py",
+        "data/evaluation/models.py",
         "_demo_report.py",
     ),  # kind of a model
     "observed": (
