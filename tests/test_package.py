@@ -55,6 +55,7 @@ ALSO_A_WORD = {
         "get/_held_out.py",
         "pl/_looks.py",
         "pl/_report.py",
+        "pl/_evaluation.py",
         "data/evaluation/models.py",
         "tl/_evaluate.py",
         "_demo_report.py",

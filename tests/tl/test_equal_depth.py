@@ -229,7 +229,9 @@ def test_post_training_generates_at_the_depth_that_it_is_judged_at(half_screen):
 def test_the_reference_keeps_what_depth_it_was_made_at(half_screen, tmp_path):
     half_screen.write_h5ad(tmp_path / "a.h5ad")
     table = reference_depths(half_screen).table
-    treated = table[~table["is_control"]]
+    held_out = half_screen.obs["perturbation"][half_screen.obs["split"] != "train"].unique()
+    assert table.loc[held_out, "depth"].isna().all()
+    treated = table[~table["is_control"]].drop(index=held_out)
     assert treated["ratio"].between(0.4, 0.62).all()
     assert (treated["factor"] > 0.85).all()
     assert table.loc["control", "factor"] == pytest.approx(treated["ratio"].min())
@@ -237,10 +239,11 @@ def test_the_reference_keeps_what_depth_it_was_made_at(half_screen, tmp_path):
 
 
 def test_conditions_of_another_depth_are_named(zhao):
+    zhao.obs["everything"] = "train"
     spr.pp.setup_anndata(zhao, covariate_keys=["patient_id"])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        spr.pp.split(zhao, holdout="patient_id", values=["PW032"])
+        spr.pp.split(zhao, holdout="column", column="everything")
         spr.pp.reference(zhao)
     told = [str(one.message) for one in caught if "sequencing depth" in str(one.message)]
     assert len(told) == 1

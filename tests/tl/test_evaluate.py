@@ -173,6 +173,16 @@ def test_conditions_can_be_named(fitted):
     assert {m for m in table["metric"] if m.startswith("score_")} == {"score_rmse_topk"}
 
 
+def test_a_condition_is_found_by_any_of_its_names_and_counted_once(fitted):
+    name = held_out(fitted)[0]
+    mirrored = "+".join(reversed(name.split("+")))
+    options = {"keys": [], "verifiers": ["rmse_topk"], "max_cells": 20}
+    expected = spr.tl.evaluate(fitted, conditions=[name], **options)
+    assert set(expected["condition"]) == {name}
+    for given in (name, mirrored, [mirrored, name, name]):
+        pd.testing.assert_frame_equal(spr.tl.evaluate(fitted, conditions=given, **options), expected)
+
+
 def test_the_same_seed_gives_the_same_table(fitted):
     tables = [spr.tl.evaluate(fitted, n_cells=20, max_cells=15, seed=seed) for seed in (1, 1, 2)]
     pd.testing.assert_frame_equal(tables[0], tables[1])
@@ -206,6 +216,9 @@ def test_contexts_have_baselines_of_their_own(context):
     ].mean(0) - mean("control", "B")
     expected = ((np.mean(list(own.values()), axis=0) - observed) ** 2).mean()
     assert values(table, "matching_mean", "mse")[single] == pytest.approx(expected, rel=1e-3)
+    nearest = ((own[10.0] - observed) ** 2).mean()
+    for name in ("nearest_dose", "interpolated_dose"):
+        assert values(table, name, "mse")[single] == pytest.approx(nearest, rel=1e-3)
 
 
 def test_energy_distances_are_those_of_the_training_components(evaluated):
@@ -255,6 +268,13 @@ def without_columns(adata):
         (lambda adata: {"n_cells": 0}, ValueError, r"`n_cells` is 0"),
         (lambda adata: {"max_cells": 0}, ValueError, r"`max_cells` is 0"),
         (lambda adata: {"verifiers": ["rmse"]}, KeyError, r"'rmse_topk'"),
+        (
+            lambda adata: {"predictions": {"split_half": adata}},
+            ValueError,
+            r"prediction 'split_half' has the name of a ceil",
+        ),
+        (lambda adata: {"predictions": {"generator": adata}}, ValueError, r"'generator' has the name of a generator"),
+        (lambda adata: {"conditions": "control"}, ValueError, r"'control' in `conditions` names control cells"),
         (everything_trains, ValueError, r"No test condition has 6 cells.*pp\.split"),
         (other_genes, ValueError, r"genes are in another order"),
         (raw_counts, ValueError, r"predictions\['theirs'\]\.X.*raw counts"),

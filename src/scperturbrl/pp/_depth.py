@@ -35,6 +35,6 @@ def report_depths(depths: Depths) -> None:
     )
     more = "; ..." if len(found) > N_NAMED else ""
     log.warn(
-        f"{len(found)} of {int((~table['is_control']).sum())} conditions differ from their controls in sequencing depth by more "
+        f"{len(found)} of {int((~table['is_control'] & table['depth'].notna()).sum())} conditions differ from their controls in sequencing depth by more "
         f"than {NOTABLE} times: {named}{more}. The reference is made of cells thinned to one depth in each control group."
     )

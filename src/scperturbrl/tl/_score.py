@@ -141,7 +141,9 @@ def score(
     chosen = resolve(verifiers)
     cells = Cells.of(home, Setup.of(home), memory_limit=memory_limit)
     depths = condition_depths(cells) if kind == "observed" else reference_depths(home)
-    cells = cells if depths is None else at_depths(cells, depths)
+    if depths is not None:
+        depths = depths.completed(cells)
+        cells = at_depths(cells, depths)
     foreign = home is not adata
     if foreign:
         target = ScoredCells.of_other(adata, home, layer, chunk=cells.chunk)

@@ -95,15 +95,24 @@ def test_targets_of_a_fit_come_from_training_cells_alone():
     adata = screen()
     adata.obs["split"] = np.where(adata.obs["perturbation"] == "B", "test", "train")
     cells = Cells.of(adata)
-    found = factors(condition_depths(cells, cells.is_training()))
-    assert found["x", "control"] == found["x", "A"] == 1
-    # what is held out is brought to that target where it is deeper
+    depths = condition_depths(cells, cells.is_training())
+    assert depths.table.loc[["B | line=x", "B | line=y"], "depth"].isna().all()
+    found = factors(depths)
+    assert found["x", "control"] == found["x", "A"] == found["x", "B"] == 1
     assert found["y", "A"] == pytest.approx(0.25, rel=0.1)
     sizes = {"x": {"control": 1000, "A": 1000, "B": 3000}}
     adata = screen(sizes)
     adata.obs["split"] = np.where(adata.obs["perturbation"] == "B", "test", "train")
     cells = Cells.of(adata)
-    assert factors(condition_depths(cells, cells.is_training()))["x", "B"] == pytest.approx(1 / 3, rel=0.08)
+    depths = condition_depths(cells, cells.is_training())
+    assert depths.equal
+    assert factors(depths.completed(cells))["x", "B"] == pytest.approx(1 / 3, rel=0.08)
+    assert factors(depths.completed(cells))["x", "A"] == 1
+    # of cells that came later too
+    later = Depths(depths.table.drop(index="B | line=x"), depths.common_total, depths.readable)
+    assert factors(later.completed(cells)) == factors(depths.completed(cells))
+    everything = condition_depths(cells)
+    assert everything.completed(cells) is everything
 
 
 def test_a_lower_target_can_be_asked_for(cells):

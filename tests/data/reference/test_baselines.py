@@ -3,13 +3,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
 
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.reference import baselines as populations
-from scperturbrl.data.reference.baselines import TrainingEffects
+from scperturbrl.data.reference.baselines import DOSE_BASELINES, TrainingEffects
 from scperturbrl.metrics import combination_ridge_effect, ridge_effect
 
 
@@ -99,3 +101,36 @@ def test_nor_is_the_straight_line_of_the_generator_blind_to_it(contexts):
     own = [float(value) for value in linear.additivity[1:]]
     assert float(linear.additivity[0]) in own
     assert all(value < 0.9 for value in own)
+
+
+def test_dose_baselines_use_the_doses_of_the_perturbation_in_its_own_context(dosed):
+    cells, effects = dosed
+    found = {
+        name: [effects.predict(cells, f"A | dose=10 | line={line}", name) for line in "xy"] for name in DOSE_BASELINES
+    }
+    known = dict(zip(effects.conditions, effects.effects, strict=True))
+    mine = [known[f"A | dose={dose} | line=x"] for dose in (1, 1000)]
+    np.testing.assert_allclose(found["nearest_dose"][0], mine[0], atol=1e-6)
+    np.testing.assert_allclose(found["interpolated_dose"][0], (2 * mine[0] + mine[1]) / 3, atol=1e-6)
+    # measured in the other context only
+    np.testing.assert_allclose(found["nearest_dose"][1], mine[0], atol=1e-6)
+
+
+@pytest.fixture
+def dosed():
+    rows = [
+        ("control", 0, "x"),
+        ("control", 0, "y"),
+        ("A", 1, "x"),
+        ("A", 10, "x"),
+        ("A", 1000, "x"),
+        ("A", 10, "y"),
+        ("B", 10, "y"),
+    ]
+    obs = pd.DataFrame([row for row in rows for _ in range(4)], columns=["perturbation", "dose", "line"])
+    obs.index = [f"c{i}" for i in obs.index]
+    obs["split"] = np.where((obs["perturbation"] == "A") & (obs["dose"] == 10), "test", "train")
+    adata = AnnData(np.random.default_rng(0).gamma(2, size=(len(obs), 5)).astype(np.float32), obs=obs)
+    spr.pp.setup_anndata(adata, covariate_keys=["line"], dose_key="dose")
+    cells = Cells.of(adata)
+    return cells, TrainingEffects.of(cells)

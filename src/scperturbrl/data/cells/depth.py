@@ -91,6 +91,20 @@ class Depths:
             factor[inside] = np.where(np.isnan(level), 1.0, np.minimum(1.0, target / level))
         return replace(self, table=self.table.assign(factor=factor))
 
+    def completed(self, cells: Cells) -> Depths:
+        """The same with those conditions of `cells` that were not looked at, brought to the target of their group."""
+        table = self.table.reindex(self.table.index.union(cells.table.index, sort=False))
+        new = table["depth"].isna() & table.index.isin(cells.table.index)
+        if not self.readable or not new.any():
+            return self
+        found = condition_depths(cells).table.loc[table.index[new]]
+        table.loc[new] = found.assign(factor=1.0)
+        control = found["depth"] / found["ratio"]
+        target = np.array([self.target(group) for group in found["group"]])
+        level = found["depth"].where(found["differs"], control)
+        table.loc[new, "factor"] = np.minimum(1.0, target / level).fillna(1.0)
+        return replace(self, table=table.astype(self.table.dtypes))
+
     def to_uns(self) -> dict[str, Any]:
         """What AnnData can write."""
         return {"table": self.table, "common_total": self.common_total, "readable": self.readable}
@@ -113,10 +127,9 @@ def condition_depths(cells: Cells, use: np.ndarray | None = None) -> Depths:
     cells
         Expression and conditions. At most 500 cells of each are read.
     use
-        ``(n_cells,)`` cells that targets may be chosen from; all by default. Of a condition without any the library
-        sizes are read, so that its cells can be brought to the target.
+        ``(n_cells,)`` cells that may be looked at; all by default. Conditions without any stay as they are;
+        :meth:`Depths.completed` brings them to the same targets.
     """
-    use = np.ones(len(cells.codes), dtype=bool) if use is None else use
     chosen = some_rows(cells.codes, len(cells.table), cell_keys(cells.names), use)
     unit, total = read_units(cells.expression, chosen, chunk=cells.chunk)
     readable = len(unit) > 0 and bool(np.isnan(unit).mean() <= 0.5)
@@ -130,10 +143,9 @@ def condition_depths(cells: Cells, use: np.ndarray | None = None) -> Depths:
                 median = np.median(log_depth[found])
                 columns["depth"][row], residual[found] = np.exp(median), log_depth[found] - median
                 columns["counts"][row] = np.median(total[found] / unit[found])
-        trained = np.bincount(cells.codes[use], minlength=len(cells.table)) > 0
         for group in cells.table["group"].unique():
             rows = np.flatnonzero(cells.table["group"] == group)
-            found = _compare(cells, rows, columns["depth"], known, residual, trained)
+            found = _compare(cells, rows, columns["depth"], known, residual)
             columns["ratio"][rows], differs[rows], factor[rows] = found
     table = cells.table[["group", "is_control"]].assign(**columns, differs=differs, factor=factor)
     return Depths(table, is_common(total), readable)
@@ -145,7 +157,6 @@ def _compare(
     depth: np.ndarray,
     known: Sequence[np.ndarray],
     residual: np.ndarray,
-    trained: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ratio to the controls, whether it differs, and the share of counts to keep, of the conditions of a group at `rows`."""
     controls = [row for row in rows if cells.table["is_control"].iloc[row] and np.isfinite(depth[row])]
@@ -167,8 +178,7 @@ def _compare(
     differs = np.abs(np.log(ratio)) > far
     level = np.where(differs, depth[rows], depth[control])
     level[np.isnan(ratio)] = np.inf
-    smallest = level[trained[rows] | np.isin(rows, controls)].min()
-    target = max(smallest, FLOOR * depth[control])
+    target = max(level.min(), FLOOR * depth[control])
     factor = np.where(np.isnan(ratio), 1.0, np.minimum(1.0, target / level))
     return ratio, differs, factor
 
@@ -203,14 +213,11 @@ def read_units(matrix: Any, index: np.ndarray, *, chunk: int) -> tuple[np.ndarra
 
 
 def some_rows(codes: np.ndarray, n: int, keys: np.ndarray, use: np.ndarray | None = None) -> np.ndarray:
-    """Rows, rising, of up to 500 cells of each of `n` codes: of those in `use` where there are any.
+    """Rows, rising, of up to 500 cells of each of `n` codes, of those in `use` if it is given.
 
     They are chosen by their `keys`, so that the order of the cells does not matter.
     """
-    chosen = []
-    for rows in rows_of(codes, n):
-        own = rows[use[rows]] if use is not None and use[rows].any() else rows
-        chosen.append(own[np.argsort(keys[own], kind="stable")[:N_READ]])
+    chosen = [rows[np.argsort(keys[rows], kind="stable")[:N_READ]] for rows in rows_of(codes, n, use)]
     return np.sort(np.concatenate(chosen))
 
 

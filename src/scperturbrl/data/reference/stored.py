@@ -92,7 +92,10 @@ def _write_regulons(
 
 
 def reference_depths(adata: AnnData) -> Depths | None:
-    """The depths that the stored reference was made at; None if there is no reference, or one that does not say."""
+    """The depths that the stored reference was made at; None if there is no reference, or one that does not say.
+
+    Only of conditions with training cells.
+    """
     record = adata.uns.get(keys.SETUP, {}).get("reference", {})
     return Depths.from_uns(record["depth"]) if "depth" in record else None
 
@@ -100,7 +103,7 @@ def reference_depths(adata: AnnData) -> Depths | None:
 def at_reference_depth(adata: AnnData, cells: Cells) -> Cells:
     """`cells` of `adata` at the depths that its reference was made at, which is what functions of this room expect."""
     depths = reference_depths(adata)
-    return cells if depths is None else at_depths(cells, depths)
+    return cells if depths is None else at_depths(cells, depths.completed(cells))
 
 
 def read_reference(
