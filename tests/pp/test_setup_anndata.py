@@ -23,7 +23,8 @@ def plain():
         },
         index=[f"cell{i}" for i in range(12)],
     )
-    return AnnData(sparse.csr_matrix(np.log1p(rng.poisson(2, (12, 5)) * 1.7).astype(np.float32)), obs=obs)
+    genes = pd.DataFrame(index=["A", "B", "gene2", "gene3", "gene4"])
+    return AnnData(sparse.csr_matrix(np.log1p(rng.poisson(2, (12, 5)) * 1.7).astype(np.float32)), obs=obs, var=genes)
 
 
 def refused(adata, error, message, **options):
