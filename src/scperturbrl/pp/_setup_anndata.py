@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
 from scperturbrl import __version__
 from scperturbrl._core import keys, log
 from scperturbrl._core.memory_limit import DEFAULT_LIMIT, bytes_of
@@ -21,6 +18,7 @@ from scperturbrl._core.validate import (
 from scperturbrl.data.cells.cells import rows_at_once
 from scperturbrl.data.cells.conditions import parse_perturbation
 from scperturbrl.data.cells.counts import other_logarithm
+from scperturbrl.data.cells.doses import check_dose_column, check_no_tuples
 from scperturbrl.data.cells.row_blocks import row_matrix
 from scperturbrl.data.cells.setup import Setup, expression
 
@@ -62,7 +60,8 @@ def setup_anndata(
         Columns of ``obs`` that define the context of a cell, such as ``["cell_type"]``. A perturbed cell is only
         ever compared with control cells of the same context.
     dose_key
-        Numeric column of ``obs`` with the dose, if there is one. Control cells may hold any value.
+        Numeric column of ``obs`` with the dose, if there is one. Doses of perturbed cells are above 0; control cells may hold any
+        value.
     batch_key
         Column of ``obs`` with the batch. Control cells are then paired within a batch where it has some.
     layer
@@ -83,8 +82,8 @@ def setup_anndata(
     TypeError
         If expression is not numeric.
     ValueError
-        If a column has missing values, the control label does not occur, names are not unique, a dose is no number or
-        negative, or expression is not log-normalised.
+        If a column has missing values, the control label does not occur, names are not unique, a dose is no number or not
+        above 0, or expression is not log-normalised.
 
     Examples
     --------
@@ -105,7 +104,8 @@ def setup_anndata(
     if dose_key is not None:
         labels = adata.obs[perturbation_key].astype(str)
         is_control = {x: not parse_perturbation(x, control=control, sep=perturbation_sep) for x in labels.unique()}
-        _check_dose(adata, dose_key, ~labels.map(is_control).to_numpy(dtype=bool))
+        perturbed = ~labels.map(is_control).to_numpy(dtype=bool)
+        check_dose_column(adata, dose_key, perturbed, perturbation_key=perturbation_key, control=control)
     _check_expression(adata, layer)
     if adata.is_view:
         log.note("`adata` is a view; it is made an actual object to write to it.")
@@ -146,6 +146,7 @@ def _check_control(adata: AnnData, key: str, control: str, sep: str) -> None:
         msg = "`perturbation_sep` is empty. Name what joins the parts of a combination; it need not occur."
         raise ValueError(msg)
     labels = [str(label) for label in adata.obs[key].unique()]
+    check_no_tuples(labels, key)
     if control not in labels:
         msg = f"No cell has the control label {control!r} in `obs[{key!r}]`.{near_matches(control, labels, usual=_CONTROLS)}"
         raise ValueError(msg)
@@ -155,17 +156,4 @@ def _check_control(adata: AnnData, key: str, control: str, sep: str) -> None:
         raise ValueError(msg)
     if not any(parse_perturbation(label, control=control, sep=sep) for label in labels):
         msg = f"Every cell of `obs[{key!r}]` is a control ({control!r}); there is nothing to learn from."
-        raise ValueError(msg)
-
-
-def _check_dose(adata: AnnData, key: str, perturbed: np.ndarray) -> None:
-    """Check the dose of the perturbed cells; what control cells hold does not matter."""
-    check_obs_column(adata[perturbed], key, role="dose")
-    dose = adata.obs[key][perturbed]
-    if not pd.api.types.is_numeric_dtype(dose.dtype):
-        msg = f"`obs[{key!r}]` is not numeric (first value {dose.iloc[0]!r}). Convert the dose to numbers of one unit."
-        raise ValueError(msg)
-    if not (np.isfinite(dose) & (dose >= 0)).all():
-        strange = dose[~(np.isfinite(dose) & (dose >= 0))].iloc[0]
-        msg = f"`obs[{key!r}]` holds {strange}; a dose must be at least 0 and finite."
         raise ValueError(msg)

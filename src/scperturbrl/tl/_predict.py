@@ -17,10 +17,11 @@ from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.evaluation.mudata import join_cells
-from scperturbrl.data.generator.generation import draw_controls, generate_cells, wanted_conditions
+from scperturbrl.data.generator.generation import draw_controls, generate_cells
 from scperturbrl.data.generator.linear import linear_weights, magnitudes
 from scperturbrl.data.generator.stored import condition_frame, read_generator
 from scperturbrl.data.generator.uncertainty import uncertainties
+from scperturbrl.data.generator.wanted import wanted_conditions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +61,8 @@ def predict(
     covariates
         Covariate values to predict for, such as ``{"cell_type": "B"}``.
     dose
-        Dose of the perturbation, in the unit of the dose column.
+        Dose of the perturbation, in the unit of the dose column. Labels need one if doses were declared (names of conditions have
+        theirs), and take none otherwise. Outside of the measured doses it is an extrapolation, and a warning says so.
     output
         What ``X`` holds: ``"log"`` (log1p-normalised) or ``"counts"`` (whole counts at the control cells' depth).
     as_mudata
@@ -99,7 +101,8 @@ def predict(
         If a perturbation was not trained on and nothing else is known of it: such a prediction would be random. If
         there is no pathway network for `as_mudata`.
     ValueError
-        If there are no control cells with the covariates, or counts are to be joined with log-normalised cells.
+        If there are no control cells with the covariates, a dose is missing, not declared or not above 0, or counts are to be
+        joined with log-normalised cells.
 
     Examples
     --------
