@@ -141,6 +141,9 @@ def check_log_normalised(values: Any, *, where: str) -> None:
         msg = f"{where} contains no expression: every value is zero."
         raise ValueError(msg)
     fix = "sc.pp.normalize_total(adata, target_sum=1e4)\nsc.pp.log1p(adata)"
+    if -0.02 * found.largest < found.smallest < 0:
+        msg = f"{where} goes down to {found.smallest:.3g}: below 0, as values of a regression may. Set those to 0 (`np.clip(values, 0, None)`)."
+        raise ValueError(msg)
     if found.smallest < 0:
         msg = f"{where} contains negative values, so it looks scaled. Pass the log-normalised values, made by\n{fix}"
         raise ValueError(msg)

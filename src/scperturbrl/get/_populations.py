@@ -10,6 +10,7 @@ import numpy as np
 from scperturbrl._core import keys
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.scale import check_like_controls
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.get._slots import missing
 
@@ -46,6 +47,8 @@ class Populations:
         """Read what `adata` holds of `conditions` (perturbed ones with three cells by default)."""
         cells = Cells.of(adata, Setup.of(adata))
         layers = {key: adata.layers[key] for key in _layer_keys(adata, model_keys)}
+        for key, matrix in layers.items():
+            check_like_controls(matrix, where=f"`layers[{key!r}]`", cells=cells)
         return cls(cells, choose_conditions(cells, conditions), layers)
 
     def rows(self, condition: str) -> np.ndarray:

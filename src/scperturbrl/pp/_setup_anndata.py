@@ -9,7 +9,6 @@ from scperturbrl._core import keys, log
 from scperturbrl._core.memory_limit import DEFAULT_LIMIT, bytes_of
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import (
-    check_log_normalised,
     check_obs_column,
     check_unique_names,
     name_hash,
@@ -17,9 +16,9 @@ from scperturbrl._core.validate import (
 )
 from scperturbrl.data.cells.cells import rows_at_once
 from scperturbrl.data.cells.conditions import parse_perturbation
-from scperturbrl.data.cells.counts import other_logarithm
 from scperturbrl.data.cells.doses import check_dose_column, check_no_tuples
 from scperturbrl.data.cells.row_blocks import row_matrix
+from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.cells.setup import Setup, expression
 
 if TYPE_CHECKING:
@@ -131,13 +130,9 @@ def _check_expression(adata: AnnData, layer: str | None) -> None:
     values = expression(adata, layer)
     values = None if values is None else row_matrix(adata, values, longest=longest)
     where = "`X`" if layer is None else f"`layers[{layer!r}]`"
-    check_log_normalised(values, where=where)
+    check_expression(values, where=where)
     if adata.n_vars < 2:
         msg = f"`adata` has {adata.n_vars} gene; at least 2 genes are needed."
-        raise ValueError(msg)
-    wrong = other_logarithm(values)
-    if wrong:
-        msg = f"{where} is no natural logarithm of normalised counts: {wrong}. Start from the counts, and call `sc.pp.log1p(adata)` once."
         raise ValueError(msg)
 
 

@@ -139,14 +139,14 @@ def score(
             raise ValueError(msg)
     started = log.start("scoring cells")
     chosen = resolve(verifiers)
-    cells = Cells.of(home, Setup.of(home), memory_limit=memory_limit)
-    depths = condition_depths(cells) if kind == "observed" else reference_depths(home)
-    cells = cells if depths is None else at_depths(cells, depths)
+    measured = Cells.of(home, Setup.of(home), memory_limit=memory_limit)
+    depths = condition_depths(measured) if kind == "observed" else reference_depths(home)
+    cells = measured if depths is None else at_depths(measured, depths)
     foreign = home is not adata
     if foreign:
-        target = ScoredCells.of_other(adata, home, layer, chunk=cells.chunk)
+        target = ScoredCells.of_other(adata, home, measured, layer)
     else:
-        target = ScoredCells.own(adata, cells, layer)
+        target = ScoredCells.own(adata, cells, measured, layer)
     target, thinned = _at_depths(target, depths)
     values = importance(chosen, weights)
     if kind == "observed":

@@ -16,6 +16,7 @@ from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_choice, near_matches
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.counts import count_unit, counts_of
+from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.cells.setup import Setup, expression
 from scperturbrl.data.generator.stored import check_genes, generator_keys
 from scperturbrl.tl._predict import predict
@@ -98,6 +99,7 @@ def to_cell_eval(
     other = _predicted(adata, prediction, list(table.index), n_cells, seed)
     check_genes(list(adata.var_names), other.var_names)
     source = Cells.of(_with_split(other), setup)
+    check_expression(source.expression, where="`prediction`", cells=cells)
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
