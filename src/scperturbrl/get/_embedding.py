@@ -9,6 +9,7 @@ import pandas as pd
 
 from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
+from scperturbrl._core.provenance import layer_hash, warn_other_split
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
@@ -92,6 +93,8 @@ def embedding(
     {'observed': 300, 'generated': 210}
     """
     adata = pick(adata, modality)
+    made = {f"`layers[{key!r}]`": layer_hash(adata, key)}
+    warn_other_split(adata, made, "Generate again under the present split.")
     observed, generated = _coordinates(adata, key, basis)
     _check_dimensions(dimensions, basis, min(observed.shape[1], generated.shape[1]))
     groups = CellGroups.of(adata, None)

@@ -10,12 +10,13 @@ from scipy import sparse
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
+from scperturbrl._core.provenance import record_layer
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.components import picture_components
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.generation import draw_controls, generate_cells
-from scperturbrl.data.generator.stored import read_generator
+from scperturbrl.data.generator.stored import read_generator, warn_leaked
 
 if TYPE_CHECKING:
     import torch
@@ -84,6 +85,7 @@ def generate(
     seed = resolve_seed(seed)
     cells = Cells.of(adata, Setup.of(adata))
     stored = read_generator(adata, key)
+    warn_leaked(key, stored, cells.split_of())
     key_added = key_added or key
     perturbed = np.flatnonzero(~cells.table["is_control"].to_numpy()[cells.codes])
     groups = cells.table["group"].to_numpy()[cells.codes[perturbed]].tolist()
@@ -96,6 +98,7 @@ def generate(
     source = cells.names.to_numpy().astype(object)
     source[perturbed] = cells.names.to_numpy()[controls]
     adata.layers[key_added] = layer
+    record_layer(adata, key_added, key=key, made_under=stored.made_under())
     adata.obs[keys.source(key_added)] = source
     adata.obsm[keys.pca(key_added)] = picture_components(cells).project(layer)
     log.finish(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from scperturbrl._core import keys, log
 from scperturbrl._core.checkpoint import read_directory, write_directory
 from scperturbrl._core.modality import pick
+from scperturbrl._core.provenance import split_hash
 from scperturbrl._core.validate import name_hash
-from scperturbrl.data.generator.stored import StoredGenerator, check_genes, read_generator, split_hash
+from scperturbrl.data.generator.stored import StoredGenerator, check_genes, read_generator
 
 if TYPE_CHECKING:
     import os

@@ -11,6 +11,7 @@ import pandas as pd
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
+from scperturbrl._core.provenance import seen
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import check_choice, check_positive
@@ -19,7 +20,7 @@ from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.evaluation.mudata import join_cells
 from scperturbrl.data.generator.generation import draw_controls, generate_cells
 from scperturbrl.data.generator.linear import linear_weights, magnitudes
-from scperturbrl.data.generator.stored import condition_frame, read_generator
+from scperturbrl.data.generator.stored import condition_frame, read_generator, warn_leaked
 from scperturbrl.data.generator.uncertainty import uncertainties
 from scperturbrl.data.generator.wanted import wanted_conditions
 
@@ -80,7 +81,7 @@ def predict(
     A new AnnData of ``n_cells`` cells per condition with the genes of `adata`, its perturbation, covariate and dose columns,
     ``obs["origin"] == "generated"``, ``obs["<key>_source"]`` (the control cell each started from) and
     ``obs["condition"]``. ``uns["prediction"]`` tells how it was made and lists the conditions with ``parts_seen``,
-    the number of their perturbations that training saw, ``linear_weight``, the share of the linear part in their
+    the number of their perturbations that training saw, ``seen``, whether the generator was trained on the condition itself or chosen by it, ``linear_weight``, the share of the linear part in their
     mean (how well that predicted validation conditions is in ``uns[key]["params"]["linear"]``), ``magnitude``, the factor of their
     effect by which validation combinations fell short of what was predicted, and ``uncertainty``, how far from
     training they are: 0 for conditions that were trained on, else
@@ -128,6 +129,7 @@ def predict(
     if not len(table):
         msg = "There is nothing to predict: no test conditions. Name some in `conditions`."
         raise ValueError(msg)
+    warn_leaked(key, stored, cells.split_of(), table.index)
     codes = np.repeat(np.arange(len(table)), n_cells)
     controls = draw_controls(cells, table["group"].to_numpy()[codes].tolist(), None, seed=seed)
     own = resolve_device(device)
@@ -139,10 +141,20 @@ def predict(
     )
     table = table.assign(n_cells=n_cells)
     new.uns["prediction"] = {
-        "params": to_uns({"key": key, "seed": seed, "output": output, "n_cells": n_cells, "versions": versions()}),
+        "params": to_uns(
+            {
+                "key": key,
+                "seed": seed,
+                "output": output,
+                "n_cells": n_cells,
+                "versions": versions(),
+                "split_hash": stored.made_under(),
+            }
+        ),
         "conditions": condition_frame(table, {}, stored.vocabulary)
         .drop(columns=keys.SPLIT)
         .assign(
+            seen=table.index.isin(list(seen(stored.conditions))),
             linear_weight=linear_weights(stored, table),
             magnitude=magnitudes(stored, table),
             uncertainty=uncertainties(stored, cells, table, seed=seed, device=own),

@@ -111,6 +111,10 @@ class Cells:
         chosen = (count >= min_cells) & ~self.table["is_control"].to_numpy()
         return list(self.table.index[chosen])
 
+    def split_of(self) -> dict[str, str]:
+        """Split label of every condition."""
+        return dict(zip(self.table.index[self.codes].astype(str), self.split.tolist(), strict=True))
+
     def rows(self, conditions: Sequence[str]) -> list[int]:
         """Rows of the condition table of `conditions`."""
         return [int(self.table.index.get_loc(name)) for name in conditions]

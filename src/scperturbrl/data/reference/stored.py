@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from scperturbrl._core import keys
+from scperturbrl._core.provenance import counted, same_split, split_hash
 from scperturbrl.data.cells.depth import Depths, at_depths
 from scperturbrl.data.cells.network import check_network, network_matrix
 from scperturbrl.data.reference.cross_fit import N_FOLDS, CrossFit
@@ -70,6 +71,7 @@ def write_reference(
     _write_regulons(adata, cells, use, table, params)
     adata.uns[keys.SETUP]["reference"] = {
         "params": params,
+        "split_hash": split_hash(adata),
         "n_cells": pd.Series(table.n_cells, index=list(conditions)).rename("n_cells").to_frame(),
         "group": groups.to_numpy().astype(str),
         "mean_effect": table.mean_effect,
@@ -125,6 +127,7 @@ def read_reference(
         msg = "The pathway network changed since the reference was made. Call `scperturbrl.pp.reference(adata)` again."
         raise ValueError(msg)
     conditions = [str(name) for name in adata.varm[keys.EFFECT].columns]
+    _check_split(adata, cells, conditions, str(record.get("split_hash", "")))
     rows = cells.rows(conditions)
     by_gene = lambda name: adata.varm[name].to_numpy(dtype=np.float32).T
     groups = [str(group) for group in record["group"]]
@@ -145,6 +148,15 @@ def read_reference(
     reference = bank_and_tensors(table, cells, use, network, params)
     support = Support(cells, use, table, *regulon_matrix(adata), int(params["bank_size"]), int(params["seed"]))
     return table, replace(reference, **support.fields(needed(verifiers)))
+
+
+def _check_split(adata: AnnData, cells: Cells, conditions: Sequence[str], made_under: str) -> None:
+    now, other = cells.split_of(), same_split({"The reference": made_under}, split_hash(adata))
+    moved = [name for name in conditions if now.get(name, keys.TRAIN) != keys.TRAIN]
+    if other or moved:
+        why = other or f"The reference is made of {counted(moved)}, which `obs['split']` holds out now"
+        msg = f"{why}. Call `scperturbrl.pp.reference(adata)` again."
+        raise ValueError(msg)
 
 
 def bank_and_tensors(
