@@ -220,3 +220,13 @@ def test_errors_name_value_and_remedy(fitted, spoil, options, error, message):
 def test_a_context_without_control_cells_is_named(context):
     with pytest.raises(ValueError, match=r"No control cells have the covariates \{'cell_type': 'Q'\}.*'T'"):
         spr.tl.predict(context, singles(context)[0], covariates={"cell_type": "Q"})
+
+
+def test_cells_of_two_predictions_have_different_names(screen):
+    first, second = singles(screen)[:2]
+    made = [
+        spr.tl.predict(screen, first, n_cells=3),
+        spr.tl.predict(screen, second, n_cells=3),
+        spr.tl.predict(screen, first, n_cells=3, seed=1),
+    ]
+    assert ad.concat(made).obs_names.is_unique

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from scperturbrl import __version__
 from scperturbrl._core import keys, log
 from scperturbrl._core.memory_limit import DEFAULT_LIMIT, bytes_of
@@ -17,6 +19,7 @@ from scperturbrl._core.validate import (
 from scperturbrl.data.cells.cells import rows_at_once
 from scperturbrl.data.cells.conditions import parse_perturbation
 from scperturbrl.data.cells.doses import check_dose_column, check_no_tuples
+from scperturbrl.data.cells.labels import CONTROLS, check_labels
 from scperturbrl.data.cells.row_blocks import row_matrix
 from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.cells.setup import Setup, expression
@@ -26,9 +29,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from mudata import MuData
-
-
-_CONTROLS = ("control", "ctrl", "non-targeting", "NT", "DMSO", "unstimulated", "untreated", "vehicle", "mock", "PBS")
 
 
 def setup_anndata(
@@ -79,10 +79,15 @@ def setup_anndata(
     KeyError
         If a column or layer is absent; the message lists near matches.
     TypeError
-        If expression is not numeric.
+        If expression is not numeric, or `control` is no single label.
     ValueError
-        If a column has missing values, the control label does not occur, names are not unique, a dose is no number or not
+        If a column has missing values, the control label does not occur or a context has none of its cells, names are not unique, a dose is no number or not
         above 0, or expression is not log-normalised.
+
+    Warns
+    -----
+    UserWarning
+        If labels look like other spellings of the control, numbered guides of one gene, or combinations with a number.
 
     Examples
     --------
@@ -99,7 +104,8 @@ def setup_anndata(
     covariate_keys = [covariate_keys] if isinstance(covariate_keys, str) else list(covariate_keys)
     for key in [*covariate_keys, *([batch_key] if batch_key else [])]:
         check_obs_column(adata, key, role="covariate")
-    _check_control(adata, perturbation_key, control, perturbation_sep)
+    control = _check_control(adata, perturbation_key, control, perturbation_sep)
+    _check_contexts(adata, perturbation_key, control, covariate_keys, perturbation_sep)
     if dose_key is not None:
         labels = adata.obs[perturbation_key].astype(str)
         is_control = {x: not parse_perturbation(x, control=control, sep=perturbation_sep) for x in labels.unique()}
@@ -136,14 +142,20 @@ def _check_expression(adata: AnnData, layer: str | None) -> None:
         raise ValueError(msg)
 
 
-def _check_control(adata: AnnData, key: str, control: str, sep: str) -> None:
+def _check_control(adata: AnnData, key: str, control: object, sep: str) -> str:
+    """The control label as text, if it is there and everything is not a control."""
+    if isinstance(control, (int, float, np.integer, np.floating)) and not isinstance(control, bool):
+        control = str(control)
+    if not isinstance(control, str):
+        msg = f"`control` is {control!r}; it must be one label. Give all control cells the same label first."
+        raise TypeError(msg)
     if not sep:
         msg = "`perturbation_sep` is empty. Name what joins the parts of a combination; it need not occur."
         raise ValueError(msg)
     labels = [str(label) for label in adata.obs[key].unique()]
     check_no_tuples(labels, key)
     if control not in labels:
-        msg = f"No cell has the control label {control!r} in `obs[{key!r}]`.{near_matches(control, labels, usual=_CONTROLS)}"
+        msg = f"No cell has the control label {control!r} in `obs[{key!r}]`.{near_matches(control, labels, usual=CONTROLS)}"
         raise ValueError(msg)
     empty = [label for label in labels if not label.replace(sep, "").strip()]
     if empty:
@@ -151,4 +163,27 @@ def _check_control(adata: AnnData, key: str, control: str, sep: str) -> None:
         raise ValueError(msg)
     if not any(parse_perturbation(label, control=control, sep=sep) for label in labels):
         msg = f"Every cell of `obs[{key!r}]` is a control ({control!r}); there is nothing to learn from."
+        raise ValueError(msg)
+    check_labels(labels, adata.var_names, key=key, control=control, sep=sep)
+    return control
+
+
+def _check_contexts(adata: AnnData, key: str, control: str, covariates: Sequence[str], sep: str) -> None:
+    """Raise if perturbed cells have covariates that no control cell has, naming all of these."""
+    if not covariates:
+        return
+    parsed = {x: parse_perturbation(x, control=control, sep=sep) for x in adata.obs[key].astype(str).unique()}
+    is_control = (adata.obs[key].astype(str).map(parsed).str.len() == 0).to_numpy()
+    context = adata.obs[list(covariates)].astype(str).agg(" | ".join, axis=1)
+    cells = context[~is_control & ~context.isin(context[is_control])].value_counts()
+    if len(cells):
+        shown = ", ".join(f"{name!r} ({n} cells)" for name, n in cells.iloc[:20].items())
+        more = f" and {len(cells) - 20} more" if len(cells) > 20 else ""
+        joined = f'adata.obs[{list(covariates)!r}].astype(str).agg(" | ".join, axis=1)'
+        msg = (
+            f"{len(cells)} of {context.nunique()} contexts ({', '.join(covariates)}) have no control cells: {shown}{more}. Declare only "
+            "covariates at every value of which there are controls, or leave these cells out:\n"
+            f"context = {joined}\n"
+            f"adata = adata[context.isin(context[adata.obs[{key!r}].astype(str) == {control!r}])].copy()"
+        )
         raise ValueError(msg)

@@ -203,7 +203,7 @@ def fit_generator(
         _check_subset(network)
     check_positive(learning_rate=learning_rate, **({} if max_minutes is None else {"max_minutes": max_minutes}))
     if embeddings is not None:
-        check_embeddings(embeddings)
+        embeddings = check_embeddings(embeddings)
     join()
     file = RunFile.of(checkpoint_dir, "fit_generator", resume=resume)
     started = log.start("fitting the flow generator")

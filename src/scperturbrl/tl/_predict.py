@@ -136,7 +136,7 @@ def predict(
     made = generate_cells(stored, cells, table, codes, controls, output=output, seed=seed, device=own)
     new = ad.AnnData(
         made,
-        obs=_observations(adata, setup, table, codes, controls, key),
+        obs=_observations(adata, setup, table, codes, controls, key, seed),
         var=pd.DataFrame(index=adata.var_names),
     )
     table = table.assign(n_cells=n_cells)
@@ -178,7 +178,7 @@ def _check_joinable(adata: AnnData, output: str) -> None:
 
 
 def _observations(
-    adata: AnnData, setup: Setup, table: pd.DataFrame, codes: np.ndarray, controls: np.ndarray, key: str
+    adata: AnnData, setup: Setup, table: pd.DataFrame, codes: np.ndarray, controls: np.ndarray, key: str, seed: int
 ) -> pd.DataFrame:
     rows = table.iloc[codes]
     columns = {setup.perturbation_key: pd.Categorical(rows["perturbation"])}
@@ -189,4 +189,7 @@ def _observations(
     columns["condition"] = pd.Categorical(rows.index)
     columns[keys.ORIGIN] = pd.Categorical([keys.GENERATED] * len(rows))
     columns[keys.source(key)] = adata.obs_names.to_numpy()[controls]
-    return pd.DataFrame(columns, index=[f"{keys.GENERATED}-{i}" for i in range(len(rows))])
+    # the same name only for the same cell: cells of two predictions are often joined
+    number = rows.groupby(level=0, sort=False).cumcount()
+    index = [f"{keys.GENERATED}-{name}-{key}-{seed}-{i}" for name, i in zip(rows.index, number, strict=True)]
+    return pd.DataFrame(columns, index=index)
