@@ -35,6 +35,8 @@ _ALIASES = {
 def near_matches(name: str, candidates: Iterable[str], *, usual: Iterable[str] = ()) -> str:
     """Phrase that lists the candidates closest to `name` and the `usual` ones among them, or all of a short list."""
     options = list(dict.fromkeys(str(candidate) for candidate in candidates))
+    if not options:
+        return " There are none."
     close = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
     folded = {spelling.casefold() for spelling in (name, *usual)}
     found = list(dict.fromkeys(close + [option for option in options if option.casefold() in folded]))

@@ -16,7 +16,7 @@ from scperturbrl._core.validate import (
     name_hash,
     near_matches,
 )
-from scperturbrl.data.cells.cells import rows_at_once
+from scperturbrl.data.cells.cells import check_observed, rows_at_once
 from scperturbrl.data.cells.conditions import parse_perturbation
 from scperturbrl.data.cells.doses import check_dose_column, check_no_tuples
 from scperturbrl.data.cells.labels import CONTROLS, check_labels
@@ -97,11 +97,13 @@ def setup_anndata(
     >>> adata.uns["scperturbrl"]["setup"]["control"]
     'control'
     """
-    adata = pick(adata, modality)
+    whole, adata = adata, pick(adata, modality)
+    covariate_keys = [covariate_keys] if isinstance(covariate_keys, str) else list(covariate_keys)
+    _check_in_modality(whole, adata, [perturbation_key, *covariate_keys, dose_key, batch_key])
     started = log.start("setting up perturbations and controls")
     check_unique_names(adata)
+    check_observed(adata)
     check_obs_column(adata, perturbation_key, role="perturbation")
-    covariate_keys = [covariate_keys] if isinstance(covariate_keys, str) else list(covariate_keys)
     for key in [*covariate_keys, *([batch_key] if batch_key else [])]:
         check_obs_column(adata, key, role="covariate")
     control = _check_control(adata, perturbation_key, control, perturbation_sep)
@@ -129,6 +131,21 @@ def setup_anndata(
     )
     adata.uns[keys.SETUP] = {"setup": setup.to_uns()}
     log.finish(started, [f"uns[{keys.SETUP!r}]"])
+
+
+def _check_in_modality(whole: AnnData | MuData, adata: AnnData, columns: Sequence[str | None]) -> None:
+    """Raise if a column stands in ``obs`` of a MuData and not in that of the modality."""
+    if whole is adata:
+        return
+    lost = [name for name in columns if name is not None and name not in adata.obs and name in whole.obs]
+    if lost:
+        modality = next(name for name, part in whole.mod.items() if part is adata)
+        part = f"mdata[{modality!r}]"
+        msg = (
+            f"{', '.join(map(repr, lost))} stands in `obs` of the MuData, not in that of its modality {modality!r}. Copy it: "
+            f"`{part}.obs[{lost!r}] = mdata.obs.loc[{part}.obs_names, {lost!r}]`"
+        )
+        raise KeyError(msg)
 
 
 def _check_expression(adata: AnnData, layer: str | None) -> None:

@@ -89,7 +89,7 @@ def split(
 
     Returns
     -------
-    Nothing. Writes ``obs["split"]`` (categorical: train, validation, test) and the manifest with its hash to
+    Nothing. Writes ``obs["split"]`` (categorical: train, validation, test), ``obs["origin"]`` ("observed", unless there is such a column) and the manifest with its hash to
     ``uns["scperturbrl"]["split"]``, and removes a reference, which was made of the training cells of another split.
 
     Raises

@@ -30,7 +30,7 @@ from scperturbrl.data.evaluation.evaluation import CEILING, Evaluation
 from scperturbrl.data.evaluation.models import Models, check_model_names, read_layer, read_prediction
 from scperturbrl.data.evaluation.roles import ancestry, metric_roles
 from scperturbrl.data.generator.stored import generator_keys, read_generator
-from scperturbrl.data.reference.stored import cross_fit, pathway_matrix, read_reference
+from scperturbrl.data.reference.stored import check_reference, cross_fit, pathway_matrix
 from scperturbrl.metrics.ceiling import scaled_score
 from scperturbrl.metrics.compute import PATHWAY
 from scperturbrl.metrics.registry import METRICS, OWN_ENGINE
@@ -160,7 +160,7 @@ def evaluate(
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
     wanted = _conditions(cells, setup, conditions)
-    read_reference(adata, cells)
+    check_reference(adata, cells)
     params = {**adata.uns[slots.SETUP]["reference"]["params"], "seed": resolve_seed(seed)}
     everything = np.ones(len(cells.codes), dtype=bool)
     names = generator_keys(adata) if keys is None else _with_controls(adata, keys)

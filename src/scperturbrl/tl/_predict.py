@@ -88,7 +88,10 @@ def predict(
     :math:`\sqrt{(\lVert f - l \rVert^2 + u e^2) / G}`, a root mean square over the G genes in log-normalised units. f and l are
     the means that the flow and the linear part predict, which agree near what they were fitted to; u is the number of
     perturbations that training never saw, and :math:`e^2` the squared error of the linear part for a perturbation left out.
-    It ranks conditions; it is no interval. ``anndata.concat([adata, new])`` joins the new cells to `adata`.
+    It ranks conditions; it is no interval. ``obs["split"]`` is that of the condition, "test" for one that was not measured.
+
+    ``anndata.concat([adata, new])`` joins the new cells to `adata`, told apart by ``obs["origin"]``. It is for plots and other
+    tools: the verbs of this package learn from observed cells, and refuse it.
 
     With `as_mudata` a MuData of the observed cells (``obs["origin"] == "observed"``) followed by these, with the modalities
 
@@ -136,7 +139,7 @@ def predict(
     made = generate_cells(stored, cells, table, codes, controls, output=output, seed=seed, device=own)
     new = ad.AnnData(
         made,
-        obs=_observations(adata, setup, table, codes, controls, key, seed),
+        obs=_observations(adata, setup, table, codes, controls, key, seed, cells.split_of()),
         var=pd.DataFrame(index=adata.var_names),
     )
     table = table.assign(n_cells=n_cells)
@@ -178,7 +181,14 @@ def _check_joinable(adata: AnnData, output: str) -> None:
 
 
 def _observations(
-    adata: AnnData, setup: Setup, table: pd.DataFrame, codes: np.ndarray, controls: np.ndarray, key: str, seed: int
+    adata: AnnData,
+    setup: Setup,
+    table: pd.DataFrame,
+    codes: np.ndarray,
+    controls: np.ndarray,
+    key: str,
+    seed: int,
+    split: Mapping[str, str],
 ) -> pd.DataFrame:
     rows = table.iloc[codes]
     columns = {setup.perturbation_key: pd.Categorical(rows["perturbation"])}
@@ -187,6 +197,8 @@ def _observations(
     if setup.dose_key:
         columns[setup.dose_key] = rows["dose"].to_numpy(float)
     columns["condition"] = pd.Categorical(rows.index)
+    # a condition that nobody measured is as good as held out
+    columns[keys.SPLIT] = pd.Categorical([split.get(name, keys.TEST) for name in rows.index])
     columns[keys.ORIGIN] = pd.Categorical([keys.GENERATED] * len(rows))
     columns[keys.source(key)] = adata.obs_names.to_numpy()[controls]
     # the same name only for the same cell: cells of two predictions are often joined

@@ -98,7 +98,7 @@ def to_cell_eval(
     cells = Cells.of(adata, setup)
     table = _wanted(cells, conditions)
     other = _predicted(adata, prediction, list(table.index), n_cells, seed)
-    check_genes(list(adata.var_names), other.var_names)
+    check_genes(list(adata.var_names), other.var_names, whose="`adata` has", other="`prediction`")
     source = Cells.of(_with_split(other), setup)
     check_expression(source.expression, where="`prediction`", cells=cells)
     folder = Path(path)
@@ -155,7 +155,9 @@ def _predicted(adata: AnnData, prediction: str | AnnData, conditions: list[str],
 def _with_split(other: AnnData) -> AnnData:
     """Cells of the prediction as something that can be read by condition; whose side they are on does not matter."""
     labels = pd.Categorical([keys.TEST] * other.n_obs)
-    return ad.AnnData(other.X, obs=other.obs.assign(**{keys.SPLIT: labels}), var=other.var[[]])
+    return ad.AnnData(
+        other.X, obs=other.obs.assign(**{keys.SPLIT: labels, keys.ORIGIN: keys.OBSERVED}), var=other.var[[]]
+    )
 
 
 def _cells(who: Cells, condition: str, table: pd.DataFrame, output: str) -> AnnData:

@@ -47,7 +47,7 @@ def read_prediction(name: str, other: AnnData, cells: Cells, setup: Setup, condi
     ValueError
         If it has other genes, or is not log-normalised.
     """
-    check_genes(list(cells.genes), other.var_names)
+    check_genes(list(cells.genes), other.var_names, whose="`adata` has", other=f"`predictions[{name!r}]`")
     matrix = row_matrix(other, expression(other, None), longest=cells.chunk)
     check_expression(matrix, where=f"`predictions[{name!r}].X`", cells=cells)
     table, codes = condition_table(other, setup)

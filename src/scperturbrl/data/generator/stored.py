@@ -140,13 +140,15 @@ def warn_leaked(key: str, stored: StoredGenerator, now: Mapping[str, str], wante
         )
 
 
-def check_genes(expected: list[str], found: pd.Index) -> None:
+def check_genes(
+    expected: list[str], found: pd.Index, *, whose: str = "The generator was fitted on", other: str = "`adata`"
+) -> None:
     """Raise ``ValueError`` unless the genes are the same in the same order."""
     if name_hash(expected) == name_hash(found):
         return
     missing = [gene for gene in expected if gene not in set(found)]
     what = f"genes are missing, {missing[:5]} among them" if missing else "the genes are in another order"
-    msg = f"The generator was fitted on {len(expected)} genes, `adata` has {len(found)}: {what}. Use `adata[:, genes]` with its genes."
+    msg = f"{whose} {len(expected)} genes, {other} has {len(found)}: {what}. Bring them to the same genes in the same order, such as `{other.strip('`')}[:, genes]`."
     raise ValueError(msg)
 
 

@@ -125,6 +125,9 @@ def write_split(adata: AnnData, manifest: SplitManifest) -> None:
     _check_conditions(manifest, table)
     labels = manifest.labels(table.index)
     adata.obs[keys.SPLIT] = pd.Categorical(labels[codes], categories=list(_LABELS)).remove_unused_categories()
+    if keys.ORIGIN not in adata.obs:
+        # so that generated cells can be told from them once they are joined
+        adata.obs[keys.ORIGIN] = pd.Categorical([keys.OBSERVED] * adata.n_obs)
     adata.uns[keys.SETUP][keys.SPLIT] = manifest.to_uns()
     adata.uns[keys.SETUP].pop("reference", None)
     log.note(described(labels, table))
