@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import record_layer
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def generate(
     adata: AnnData | MuData,
     *,
-    key: str = keys.GENERATOR,
+    key: str | None = None,
     key_added: str | None = None,
     device: str | torch.device = "auto",
     seed: Seed = 0,
@@ -43,7 +44,7 @@ def generate(
     adata
         Annotated data with a generator.
     key
-        Which generator.
+        Which generator; by default the newest post-trained generator, else ``"generator"``.
     key_added
         Name of the results; `key` by default.
     device
@@ -81,6 +82,7 @@ def generate(
     True
     """
     adata = pick(adata, modality)
+    key = default_key(adata, key)
     started = log.start("generating cells")
     seed = resolve_seed(seed)
     cells = Cells.of(adata, Setup.of(adata))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import seen
@@ -37,7 +38,7 @@ def predict(
     conditions: Sequence[str] | str | None = None,
     *,
     n_cells: int = 200,
-    key: str = keys.GENERATOR,
+    key: str | None = None,
     covariates: Mapping[str, str] | None = None,
     dose: float | None = None,
     output: Literal["log", "counts"] = "log",
@@ -58,7 +59,7 @@ def predict(
     n_cells
         Cells per condition.
     key
-        Which generator.
+        Which generator; by default the newest post-trained generator, else ``"generator"``.
     covariates
         Covariate values to predict for, such as ``{"cell_type": "B"}``.
     dose
@@ -119,6 +120,7 @@ def predict(
     ['generated']
     """
     adata = pick(adata, modality)
+    key = default_key(adata, key)
     check_positive(n_cells=n_cells)
     check_choice("output", output, ["log", "counts"])
     if as_mudata:

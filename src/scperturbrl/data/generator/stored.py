@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.default_key import next_number
 from scperturbrl._core.provenance import counted, leaked, split_hash
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import name_hash, near_matches
@@ -105,6 +106,7 @@ def write_generator(adata: AnnData, key: str, stored: StoredGenerator) -> None:
         "log_state": str(setup["setup"]["log_state"]),
         "gene_hash": name_hash(stored.genes),
         "split_hash": split_hash(adata),
+        "number": next_number(adata),
         "parent_hash": weights_hash(adata.uns[parent]["weights"]) if parent else "",
     }
     adata.uns[key] = stored.to_uns()
