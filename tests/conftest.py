@@ -78,7 +78,7 @@ def read_shared(shared_data):
 def ready_toy():
     adata = spr.datasets.toy()
     spr.pp.setup_anndata(adata)
-    spr.pp.split(adata)
+    spr.pp.split(adata, validation_fraction=0.15)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         spr.pp.reference(adata)
@@ -128,7 +128,7 @@ def finished():
         # so short a run may well set off the guard
         warnings.simplefilter("ignore", UserWarning)
         spr.pp.setup_anndata(adata)
-        spr.pp.split(adata)
+        spr.pp.split(adata, validation_fraction=0.15)
         spr.pp.reference(adata)
         spr.tl.fit_generator(adata, n_steps=30, width=32, n_latent=8)
         spr.tl.rl_finetune(adata, n_iterations=4, n_conditions=3)

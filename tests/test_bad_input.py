@@ -136,7 +136,8 @@ def mixed_column(adata):
 def with_strange_perturbation(adata):
     adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace("GENE034", "UNKNOWN")
     spr.pp.setup_anndata(adata)
-    spr.pp.split(adata, holdout="perturbations", values=["UNKNOWN"])
+    with pytest.warns(UserWarning, match="cannot be predicted"):
+        spr.pp.split(adata, holdout="perturbations", values=["UNKNOWN"])
     return adata
 
 
@@ -170,7 +171,7 @@ TABLE = {
     "NaN in a covariate": ("plain", obs("cell_type", np.nan), lambda a: set_up(a, covariate_keys=["cell_type"]), ValueError, "'cell_type'.*1 missing"),
     "NaN in the batch": ("plain", obs("batch", None), lambda a: set_up(a, batch_key="batch"), ValueError, "'batch'.*1 missing"),
     "dose is text": ("plain", obs("dose", "10 uM"), lambda a: set_up(a, dose_key="dose"), ValueError, "not numeric.*first value"),
-    "dose is negative": ("plain", lambda a: a.obs.insert(0, "dose", -1.0) or a, lambda a: set_up(a, dose_key="dose"), ValueError, r"holds -1\.0.*at least 0"),
+    "dose is negative": ("plain", lambda a: a.obs.insert(0, "dose", -1.0) or a, lambda a: set_up(a, dose_key="dose"), ValueError, r"holds -1\.0.*above 0"),
     # labels
     "control absent": ("plain", None, lambda a: set_up(a, control="NT"), ValueError, "No cell has the control label 'NT'.*'control'"),
     "control misspelt": ("plain", None, lambda a: set_up(a, control="Control"), ValueError, "Did you mean 'control'"),

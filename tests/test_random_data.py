@@ -35,7 +35,7 @@ def screens(draw):
     column = np.repeat([*labels, "control"], [*counts, 30])
     adata.obs["perturbation"] = pd.Categorical(column, categories=pd.unique(np.array([*column, "unused"])))
     adata.obs["tissue"] = rng.choice(["x", "y/z"], n)
-    adata.obs["dose"] = rng.choice([0.0, 1.0, 10.0], n)
+    adata.obs["dose"] = rng.choice([0.1, 1.0, 10.0], n)
     adata.var_names = (
         [f"g{i}" for i in range(n_genes)] if draw(st.booleans()) else [*"AB", *map(str, range(n_genes))][:n_genes]
     )

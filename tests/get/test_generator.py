@@ -8,7 +8,7 @@ import scperturbrl as spr
 
 
 def test_summary_of_a_fit(adata):
-    summary = spr.get.generator(adata)
+    summary = spr.get.generator(adata, key="generator")
     weights = adata.uns["generator"]["weights"]
     assert summary.n_parameters == sum(value.size for value in weights.values())
     assert (summary.n_genes, summary.n_latent) == (adata.n_vars, 8)
@@ -32,7 +32,7 @@ def test_html_is_escaped(adata):
     html = spr.get.generator(adata, key="<b>")._repr_html_()
     assert "<b>" not in html
     assert "&lt;b&gt;" in html
-    assert html.count("<tr>") == len(spr.get.generator(adata).rows())
+    assert html.count("<tr>") == len(spr.get.generator(adata, key="generator").rows())
 
 
 def test_it_survives_a_file(adata, tmp_path):

@@ -72,7 +72,7 @@ def test_a_column_that_is_no_verifier_is_not_taken_for_one(adata):
 
 
 def test_missing_generator_names_the_verb(bare):
-    with pytest.raises(KeyError, match=r"tl\.rl_finetune\(adata\)"):
+    with pytest.raises(KeyError, match=r"tl\.fit_generator\(adata"):
         spr.get.training_history(bare)
     with pytest.raises(KeyError, match=r"tl\.fit_generator\(adata, key_added='mine'\)"):
         spr.get.training_history(bare, key="mine")

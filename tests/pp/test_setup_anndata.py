@@ -23,7 +23,8 @@ def plain():
         },
         index=[f"cell{i}" for i in range(12)],
     )
-    return AnnData(sparse.csr_matrix(np.log1p(rng.poisson(2, (12, 5)) * 1.7).astype(np.float32)), obs=obs)
+    genes = pd.DataFrame(index=["A", "B", "gene2", "gene3", "gene4"])
+    return AnnData(sparse.csr_matrix(np.log1p(rng.poisson(2, (12, 5)) * 1.7).astype(np.float32)), obs=obs, var=genes)
 
 
 def refused(adata, error, message, **options):
@@ -153,6 +154,33 @@ def test_backed_data_are_set_up_where_they_are(plain, tmp_path):
 def test_doses_are_numbers_from_zero(plain, dose, message):
     plain.obs["dose"] = dose * 3
     refused(plain, ValueError, message, dose_key="dose")
+
+
+def test_a_perturbed_cell_at_dose_zero_is_refused_and_the_choice_explained(plain):
+    plain.obs["dose"] = [0.0, 0.0, 2.0, 3.0] * 3
+    refused(plain, ValueError, "3 perturbed cells .'A' among them. have dose 0", dose_key="dose")
+    with pytest.raises(ValueError, match="label them as controls") as error:
+        spr.pp.setup_anndata(plain, dose_key="dose")
+    line = next(line for line in str(error.value).splitlines() if line.startswith("adata.obs"))
+    exec(line, {"adata": plain})
+    spr.pp.setup_anndata(plain, dose_key="dose")
+    assert plain.obs["perturbation"].tolist() == ["control", "control", "B", "A+B"] * 3
+
+
+def test_labels_that_hold_drug_dose_and_unit_are_taken_apart_by_two_lines(plain):
+    tahoe = {
+        "control": "[('DMSO_TF', 0.0, 'uM')]",
+        "A": "[('Bortezomib', 0.05, 'uM')]",
+        "B": "[('(+)-JQ1', 5.0, 'uM')]",
+    }
+    plain = plain[plain.obs["perturbation"] != "A+B"].copy()
+    plain.obs["drugname_drugconc"] = pd.Categorical(plain.obs["perturbation"].astype(str).map(tahoe))
+    options = {"perturbation_key": "drugname_drugconc", "control": tahoe["control"]}
+    with pytest.raises(ValueError, match="drug, dose and unit in one label") as error:
+        spr.pp.setup_anndata(plain, **options)
+    exec("\n".join(str(error.value).splitlines()[1:3]), {"adata": plain})
+    assert plain.obs["drug"].tolist()[:3] == ["DMSO_TF", "Bortezomib", "(+)-JQ1"]
+    assert plain.obs["dose"].tolist()[:3] == [0.0, 0.05, 5.0]
 
 
 @pytest.mark.parametrize("value", [np.nan, -1.0, np.inf, 7.0])

@@ -16,7 +16,8 @@ from scperturbrl.data.split.manifest import SplitManifest
 def make(labels, **columns):
     frame = pd.DataFrame({"perturbation": labels, **columns})
     frame.index = [f"c{i}" for i in range(len(frame))]
-    adata = AnnData(np.full((len(frame), 2), 0.5, dtype=np.float32), obs=frame)
+    genes = pd.DataFrame(index=list("ABCDEFXY"))
+    adata = AnnData(np.full((len(frame), len(genes)), 0.5, dtype=np.float32), obs=frame, var=genes)
     spr.pp.setup_anndata(adata, covariate_keys=[name for name in columns if name != "given"])
     return adata
 
@@ -71,7 +72,7 @@ def test_parts_of_held_out_combinations_stay_in_training(seed, fraction, validat
 def test_the_last_combination_leaves_no_part_of_it_for_validation():
     for seed in range(20):
         adata = make(["control", "A", "B", "A+B", "C"])
-        spr.pp.split(adata, seed=seed)
+        spr.pp.split(adata, seed=seed, validation_fraction=0.4)
         assert parts_of(adata) == {"test": {"A+B"}, "train": {"A", "B", "control"}, "validation": {"C"}}
 
 
@@ -95,7 +96,7 @@ def test_a_held_out_perturbation_takes_its_combinations_along(seed, fraction):
 
 def test_a_held_out_context_keeps_its_controls():
     adata = crossed()
-    spr.pp.split(adata, holdout="cell_type", values=["NK"])
+    spr.pp.split(adata, holdout="cell_type", values=["NK"], validation_fraction=0.25)
     no_leak(adata)
     names = parts_of(adata)
     assert names["test"] == {f"{label} | cell_type=NK" for label in [*"ABCD", "A+B"]}
@@ -107,7 +108,7 @@ def test_a_held_out_context_keeps_its_controls():
 @pytest.mark.parametrize("holdout", ["combinations", "perturbations", "cell_type"])
 def test_validation_conditions_are_of_the_held_out_kind(holdout):
     adata = crossed()
-    spr.pp.split(adata, holdout=holdout, fraction=0.3, seed=2)
+    spr.pp.split(adata, holdout=holdout, fraction=0.3, seed=2, validation_fraction=0.3)
     no_leak(adata)
     names = parts_of(adata)
     if holdout == "perturbations":

@@ -20,7 +20,8 @@ SINGLES, DOUBLES = list("ABCDEFGH"), ["A+B", "A+C", "B+C", "D+E", "F+G", "G+H", 
 def make(labels, **columns):
     frame = pd.DataFrame({"perturbation": labels, **columns})
     frame.index = [f"c{i}" for i in range(len(frame))]
-    adata = AnnData(np.full((len(frame), 2), 0.5, dtype=np.float32), obs=frame)
+    genes = pd.DataFrame(index=list("ABCDEFGH"))
+    adata = AnnData(np.full((len(frame), len(genes)), 0.5, dtype=np.float32), obs=frame, var=genes)
     spr.pp.setup_anndata(adata, covariate_keys=list(columns))
     return adata
 

@@ -21,7 +21,8 @@ BASELINES = {
 CEILINGS = {"split_half", "interpolated_duplicate"}
 COLUMNS = {
     *("model", "kind", "condition", "covariates", "metric", "value", "scaled", "role", "n_parts", "parts_seen"),
-    *("n_cells", "n_observed", "seed", "engine", "version", "calibrated", "told_apart", "dynamic_range"),
+    *("n_cells", "n_observed", "seed", "engine", "version", "calibrated", "told_apart", "dynamic_range", "seen"),
+    "split_hash",
 }
 
 
@@ -192,7 +193,7 @@ def test_the_same_seed_gives_the_same_table(fitted):
 def test_contexts_have_baselines_of_their_own(context):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        spr.pp.split(context, holdout="cell_type", values=["B"])
+        spr.pp.split(context, holdout="cell_type", values=["B"], validation_fraction=0)
         spr.pp.reference(context)
     table = spr.tl.evaluate(context, keys=[], verifiers=["rmse_topk"])
     assert all(name.endswith("cell_type=B") for name in table["condition"])

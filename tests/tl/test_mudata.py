@@ -27,7 +27,7 @@ def test_the_whole_road_inside_a_modality_gives_what_it_gives_outside(toy, fitte
     proteins.var_names = ["CD3", "CD4"]
     data = mudata.MuData({"rna": cells, "adt": proteins})
     spr.pp.setup_anndata(data, modality="rna")
-    spr.pp.split(data)
+    spr.pp.split(data, validation_fraction=0.15)
     spr.pp.reference(data)
     spr.tl.fit_generator(data, n_steps=40, width=16, n_latent=6, n_blocks=1, batch_size=64)
     spr.tl.generate(data)

@@ -143,6 +143,46 @@ def test_doses_that_were_not_measured_can_be_asked_for(context):
     assert new.uns["prediction"]["conditions"]["dose"].tolist() == [3.0]
 
 
+def test_without_a_dose_the_measured_ones_are_listed(context):
+    label = singles(context)[0]
+    with pytest.raises(ValueError, match=rf"'{label}' needs a `dose`. Measured were 1, 10; or name a condition"):
+        spr.tl.predict(context, label, n_cells=3)
+    control = spr.tl.predict(context, "control", n_cells=3, covariates={"cell_type": "T"})
+    assert control.obs["condition"].unique().tolist() == ["control | cell_type=T"]
+
+
+def test_a_dose_far_from_what_was_measured_is_warned_about(context):
+    with pytest.warns(UserWarning, match=r"The dose 1e\+09 .* outside of what was measured \(1 to 10\)"):
+        spr.tl.predict(context, singles(context)[0], n_cells=3, dose=1e9)
+
+
+@pytest.mark.parametrize("dose", [0, 0.0, -1.0, float("inf")])
+def test_a_dose_is_above_zero(context, dose):
+    with pytest.raises(ValueError, match="must be above 0 and finite. For untreated cells ask for 'control'"):
+        spr.tl.predict(context, singles(context)[0], n_cells=3, dose=dose)
+
+
+def test_a_dose_that_was_not_declared_is_refused(screen):
+    with pytest.raises(ValueError, match="no dose was declared.*Declare `dose_key`"):
+        spr.tl.predict(screen, singles(screen)[0], n_cells=3, dose=1.0)
+
+
+def test_numbers_are_accepted_as_covariate_values(context):
+    context.obs["cell_type"] = context.obs["cell_type"].astype(str).map({"T": 1, "B": 2})
+    spr.pp.setup_anndata(context, covariate_keys=["cell_type"], dose_key="dose", batch_key="batch")
+    spr.pp.split(context, holdout="nothing")
+    spr.tl.fit_generator(context, n_steps=3, width=16, n_latent=4)
+    new = spr.tl.predict(context, singles(context)[0], n_cells=3, dose=10.0, covariates={"cell_type": 2})
+    assert new.obs["cell_type"].unique().tolist() == ["2"]
+
+
+@pytest.mark.parametrize("options", [{"dose": 1.0}, {"covariates": {"cell_type": "T"}}])
+def test_options_of_named_conditions_are_refused_without_names(context, options):
+    with pytest.raises(ValueError, match="is for conditions that are named"):
+        spr.tl.predict(context, n_cells=3, **options)
+
+
+@pytest.mark.filterwarnings("ignore:The dose 1000")
 def test_the_dose_matters(screen, context, dense):
     label, options = singles(context)[0], {"covariates": {"cell_type": "T"}, "n_cells": 50}
     low, high = (dense(spr.tl.predict(context, label, dose=dose, **options).X) for dose in (1.0, 1000.0))
@@ -180,3 +220,13 @@ def test_errors_name_value_and_remedy(fitted, spoil, options, error, message):
 def test_a_context_without_control_cells_is_named(context):
     with pytest.raises(ValueError, match=r"No control cells have the covariates \{'cell_type': 'Q'\}.*'T'"):
         spr.tl.predict(context, singles(context)[0], covariates={"cell_type": "Q"})
+
+
+def test_cells_of_two_predictions_have_different_names(screen):
+    first, second = singles(screen)[:2]
+    made = [
+        spr.tl.predict(screen, first, n_cells=3),
+        spr.tl.predict(screen, second, n_cells=3),
+        spr.tl.predict(screen, first, n_cells=3, seed=1),
+    ]
+    assert ad.concat(made).obs_names.is_unique

@@ -95,7 +95,7 @@ def test_what_cannot_be_written_is_refused(screen, tmp_path, options, error, mat
 
 def test_corrected_values_have_no_counts(screen, tmp_path):
     other = screen.copy()
-    other.X = other.X.toarray() * 0.5
+    other.X = other.X.toarray() * 0.9
     with pytest.raises(ValueError, match="Counts cannot be read off"):
         spr.tl.to_cell_eval(screen, tmp_path, prediction=other, output="counts")
 
@@ -131,3 +131,30 @@ def _effects(side, row):
     cells = read_h5ad(row[side]).to_df().groupby(read_h5ad(row[side]).obs[row["pert_col"]], observed=True).mean()
     effects = cells - cells.loc[row["control"]]
     return effects.drop(row["control"]).sort_index().to_numpy()
+
+
+@pytest.fixture(scope="module")
+def two_likely_names():
+    adata = spr.datasets.simulated_perturbseq(
+        n_genes=40, n_singles=2, n_doubles=1, n_cells_per_condition=12, n_controls=24, cell_types=("CD4+", "CD4-")
+    )
+    first = next(label for label in adata.obs["perturbation"].unique() if label != "control" and "+" not in label)
+    adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace({first: "non-targeting"})
+    with pytest.warns(UserWarning, match="'non-targeting' beside the control"):
+        spr.pp.setup_anndata(adata, covariate_keys=["cell_type"])
+    spr.pp.split(adata, holdout="nothing")
+    return adata
+
+
+def test_names_that_would_collide_stay_apart(two_likely_names, tmp_path):
+    adata = two_likely_names
+    names = [str(name) for name in adata.uns["scperturbrl"]["split"]["train"] if not str(name).startswith("control")]
+    files = spr.tl.to_cell_eval(adata, tmp_path, prediction=adata, conditions=names)
+    assert files["context"].tolist() == ["CD4+", "CD4-"]
+    assert files["pred"].nunique() == files["real"].nunique() == 2
+    for row in files.itertuples():
+        real = read_h5ad(row.real)
+        own = adata[adata.obs["cell_type"] == row.context]
+        assert row.control == "control"
+        for label in ("control", "non-targeting"):
+            assert (real.obs["target"] == label).sum() == (own.obs["perturbation"] == label).sum()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 SETUP = "scperturbrl"
 SPLIT = "split"
+LAYERS = "layers"
 EVALUATION = "evaluation"
 PATHWAY_RESPONSE = "pathway_response"
 PATHWAY_NETWORK = "pathway_network"

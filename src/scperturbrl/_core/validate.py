@@ -35,6 +35,8 @@ _ALIASES = {
 def near_matches(name: str, candidates: Iterable[str], *, usual: Iterable[str] = ()) -> str:
     """Phrase that lists the candidates closest to `name` and the `usual` ones among them, or all of a short list."""
     options = list(dict.fromkeys(str(candidate) for candidate in candidates))
+    if not options:
+        return " There are none."
     close = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
     folded = {spelling.casefold() for spelling in (name, *usual)}
     found = list(dict.fromkeys(close + [option for option in options if option.casefold() in folded]))
@@ -141,6 +143,9 @@ def check_log_normalised(values: Any, *, where: str) -> None:
         msg = f"{where} contains no expression: every value is zero."
         raise ValueError(msg)
     fix = "sc.pp.normalize_total(adata, target_sum=1e4)\nsc.pp.log1p(adata)"
+    if -0.02 * found.largest < found.smallest < 0:
+        msg = f"{where} goes down to {found.smallest:.3g}: below 0, as values of a regression may. Set those to 0 (`np.clip(values, 0, None)`)."
+        raise ValueError(msg)
     if found.smallest < 0:
         msg = f"{where} contains negative values, so it looks scaled. Pass the log-normalised values, made by\n{fix}"
         raise ValueError(msg)

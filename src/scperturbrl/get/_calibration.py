@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scperturbrl._core import keys
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
 from scperturbrl.get._populations import Populations
 
@@ -23,7 +23,7 @@ VARIANCE, ZERO_FRACTION = "variance", "zero_fraction"
 def calibration(
     adata: AnnData | MuData,
     *,
-    key: str = keys.GENERATOR_RL,
+    key: str | None = None,
     conditions: str | Sequence[str] | None = None,
     modality: str | None = None,
 ) -> pd.DataFrame:
@@ -37,7 +37,7 @@ def calibration(
     adata
         Annotated data after :func:`~scperturbrl.tl.generate`.
     key
-        Layer of generated cells.
+        Layer of generated cells; by default the newest post-trained generator, else ``"generator"``.
     conditions
         Conditions, or perturbation labels for all their conditions; all with three cells by default.
     modality
@@ -75,6 +75,7 @@ def calibration(
     True
     """
     adata = pick(adata, modality)
+    key = default_key(adata, key)
     populations = Populations.of(adata, key, conditions)
     observed = _pooled(populations, populations.cells.expression)
     generated = _pooled(populations, populations.layers[key])

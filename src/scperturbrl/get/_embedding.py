@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
+from scperturbrl._core.provenance import layer_hash, warn_other_split
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import Cells, split_labels
 from scperturbrl.data.cells.setup import Setup
@@ -26,7 +28,7 @@ PCA = "pca"
 def embedding(
     adata: AnnData | MuData,
     *,
-    key: str = keys.GENERATOR_RL,
+    key: str | None = None,
     basis: str = PCA,
     color: str | None = None,
     perturbations: str | Sequence[str] | None = None,
@@ -40,7 +42,7 @@ def embedding(
     adata
         Annotated data after :func:`~scperturbrl.tl.generate`.
     key
-        Which generated cells.
+        Which generated cells; by default the newest post-trained generator, else ``"generator"``.
     basis
         ``"pca"``: principal components of the training cells. Another name B is read from ``obsm["X_B"]``
         (observed) and ``obsm["X_B_<key>"]`` (generated).
@@ -94,6 +96,9 @@ def embedding(
     {'observed': 300, 'generated': 210}
     """
     adata = pick(adata, modality)
+    key = default_key(adata, key)
+    made = {f"`layers[{key!r}]`": layer_hash(adata, key)}
+    warn_other_split(adata, made, "Generate again under the present split.")
     observed, generated = _coordinates(adata, key, basis)
     _check_dimensions(dimensions, basis, min(observed.shape[1], generated.shape[1]))
     groups = CellGroups.of(adata, None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scperturbrl._core import keys
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
 from scperturbrl._core.show import as_html, as_text
 from scperturbrl._core.validate import near_matches
@@ -79,7 +80,7 @@ class GeneratorSummary:
         return as_html(f"Generator {self.key!r}", self.rows())
 
 
-def generator(adata: AnnData | MuData, *, key: str = keys.GENERATOR, modality: str | None = None) -> GeneratorSummary:
+def generator(adata: AnnData | MuData, *, key: str | None = None, modality: str | None = None) -> GeneratorSummary:
     """Summarise a generator.
 
     Parameters
@@ -87,7 +88,7 @@ def generator(adata: AnnData | MuData, *, key: str = keys.GENERATOR, modality: s
     adata
         Annotated data with a generator.
     key
-        Which generator.
+        Which generator; by default the newest post-trained generator, else ``"generator"``.
     modality
         Modality of a MuData; by default its only one, or the only one that was set up.
 
@@ -116,6 +117,7 @@ def generator(adata: AnnData | MuData, *, key: str = keys.GENERATOR, modality: s
       ...
     """
     adata = pick(adata, modality)
+    key = default_key(adata, key)
     record = adata.uns.get(key)
     if not isinstance(record, dict) or not set(record) >= _PARTS:
         found = [name for name in adata.uns if isinstance(adata.uns[name], dict) and set(adata.uns[name]) >= _PARTS]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.provenance import score_hash, warn_other_split
 from scperturbrl._core.validate import check_obs_column, near_matches
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.setup import Setup
@@ -94,6 +95,7 @@ def read_scores(adata: AnnData, key: str) -> pd.DataFrame:
     if slot not in adata.obsm:
         verb = "tl.score(adata)" if key == keys.OBSERVED else f"tl.score(adata, layer={key!r})"
         raise KeyError(missing("obsm", slot, verb, adata.obsm))
+    warn_other_split(adata, {f"`obsm[{slot!r}]`": score_hash(adata, key)}, "Score again.")
     return adata.obsm[slot]
 
 
@@ -109,6 +111,7 @@ def read_reward(adata: AnnData, key: str) -> np.ndarray:
     if column not in adata.obs:
         verb = "tl.score(adata)" if key == keys.OBSERVED else f"tl.score(adata, layer={key!r})"
         raise KeyError(missing("obs", column, verb, adata.obs))
+    warn_other_split(adata, {f"`obs[{column!r}]`": score_hash(adata, key)}, "Score again.")
     return adata.obs[column].to_numpy(dtype=float)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
 from scperturbrl.get._slots import missing
 
@@ -37,9 +38,7 @@ POST_TRAINING = {
 _SPREAD_OF = {"reward": "reward_sd"}
 
 
-def training_history(
-    adata: AnnData | MuData, *, key: str = keys.GENERATOR_RL, modality: str | None = None
-) -> pd.DataFrame:
+def training_history(adata: AnnData | MuData, *, key: str | None = None, modality: str | None = None) -> pd.DataFrame:
     """Collect the history of a generator in long form.
 
     Parameters
@@ -47,7 +46,7 @@ def training_history(
     adata
         Annotated data after :func:`~scperturbrl.tl.fit_generator` or :func:`~scperturbrl.tl.rl_finetune`.
     key
-        Which generator.
+        Which generator; by default the newest post-trained generator, else ``"generator"``.
     modality
         Modality of a MuData; by default its only one, or the only one that was set up.
 
@@ -92,6 +91,7 @@ def training_history(
     ['training', 'validation', 'training and validation']
     """
     adata = pick(adata, modality)
+    key = default_key(adata, key)
     history, params = read_history(adata, key)
     if "step" in history:
         step, panels = "step", FIT

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
 from scperturbrl.get._slots import CellGroups, chosen, read_scores, select_perturbations
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def verifier_scores(
     adata: AnnData | MuData,
     *,
-    key: str = keys.GENERATOR_RL,
+    key: str | None = None,
     groupby: str | None = None,
     verifiers: str | Sequence[str] | None = None,
     perturbations: str | Sequence[str] | None = None,
@@ -35,6 +36,7 @@ def verifier_scores(
         Annotated data after :func:`~scperturbrl.tl.score`.
     key
         Whose scores: a generator's key, or ``"observed"`` for the real cells alone.
+        By default the newest post-trained generator, else ``"generator"``.
     groupby
         Column of ``obs`` that gives the groups; by default the condition, so that cell types and doses stay apart.
     verifiers
@@ -79,6 +81,7 @@ def verifier_scores(
     ['cell', 'group', 'origin', 'verifier', 'score']
     """
     adata = pick(adata, modality)
+    key = default_key(adata, key)
     scores = read_scores(adata, key)
     names = chosen("verifiers", verifiers, list(scores.columns))
     groups = CellGroups.by_condition(adata) if groupby is None else CellGroups.of(adata, groupby)

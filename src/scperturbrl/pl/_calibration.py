@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import NullFormatter
 
-from scperturbrl._core import keys
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
 from scperturbrl.get._calibration import VARIANCE, ZERO_FRACTION
 from scperturbrl.get._calibration import calibration as calibration_frame
@@ -29,7 +29,7 @@ _TITLES = {VARIANCE: "Variance within a condition", ZERO_FRACTION: "Share of cel
 def calibration(
     adata: AnnData | MuData,
     *,
-    key: str = keys.GENERATOR_RL,
+    key: str | None = None,
     conditions: str | Sequence[str] | None = None,
     ax: Axes | Sequence[Axes] | None = None,
     figsize: tuple[float, float] | None = None,
@@ -48,7 +48,7 @@ def calibration(
     adata
         Annotated data after :func:`~scperturbrl.tl.generate`.
     key
-        Layer of generated cells.
+        Layer of generated cells; by default the newest post-trained generator, else ``"generator"``.
     conditions
         Conditions, or perturbation labels for all their conditions; all with three cells by default.
     ax
@@ -86,6 +86,7 @@ def calibration(
     >>> axes[0].get_xlabel()
     'Real cells'
     """
+    key = default_key(pick(adata, modality), key)
     frame = calibration_frame(pick(adata, modality), key=key, conditions=conditions)
     own = ax is None
     with house_style():

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from scperturbrl._core import keys
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_positive
 from scperturbrl.get._effects import agreement
@@ -50,7 +51,7 @@ _LEGEND = ("{} most differentially expressed genes", "Other genes", "Perturbed g
 def effects(
     adata: AnnData | MuData,
     *,
-    key: str = keys.GENERATOR_RL,
+    key: str | None = None,
     conditions: str | Sequence[str] | None = None,
     n_top: int = 20,
     n_labels: int = 8,
@@ -72,7 +73,7 @@ def effects(
     adata
         Annotated data after :func:`~scperturbrl.tl.generate`.
     key
-        Layer of generated cells.
+        Layer of generated cells; by default the newest post-trained generator, else ``"generator"``.
     conditions
         Conditions, or perturbation labels for all their conditions; by default the six test conditions (without any,
         conditions) with the most cells.
@@ -117,6 +118,7 @@ def effects(
     """
     check_positive(n_top=n_top)
     adata = pick(adata, modality)
+    key = default_key(adata, key)
     frame = effect_frame(adata, keys=key, conditions=conditions or default_conditions(adata, 6), n_top=n_top)
     names = list(frame["condition"].unique())
     own = ax is None

@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 
 from scperturbrl._core import keys
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
 from scperturbrl.get._embedding import PCA
 from scperturbrl.get._embedding import embedding as embedding_frame
@@ -49,7 +50,7 @@ UNSCORED = VERMILLION
 def embedding(
     adata: AnnData | MuData,
     *,
-    key: str = keys.GENERATOR_RL,
+    key: str | None = None,
     basis: str = PCA,
     color: str | None = None,
     perturbations: str | Sequence[str] | None = None,
@@ -79,7 +80,7 @@ def embedding(
     adata
         Annotated data after :func:`~scperturbrl.tl.generate` (and :func:`~scperturbrl.tl.score`, to colour by reward).
     key
-        Which generated cells.
+        Which generated cells; by default the newest post-trained generator, else ``"generator"``.
     basis
         ``"pca"``, or a name B for which ``obsm["X_B"]`` and ``obsm["X_B_<key>"]`` exist.
     color
@@ -130,6 +131,7 @@ def embedding(
     ('PC1', 'PC2')
     """
     adata = pick(adata, modality)
+    key = default_key(adata, key)
     frame = embedding_frame(
         adata, key=key, basis=basis, color=color, perturbations=perturbations, dimensions=dimensions
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from scperturbrl._core import keys
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
 from scperturbrl.get._labels import model_label, readable, verifier_label
 from scperturbrl.get._slots import chosen
@@ -70,7 +70,7 @@ _IDEALS = {"reward": 1.0, "spread": 1.0, "energy": 0.0}
 def training_history(
     adata: AnnData | MuData,
     *,
-    key: str = keys.GENERATOR_RL,
+    key: str | None = None,
     panels: str | Sequence[str] | None = None,
     ax: Axes | Sequence[Axes] | None = None,
     figsize: tuple[float, float] | None = None,
@@ -99,7 +99,7 @@ def training_history(
     adata
         Annotated data after :func:`~scperturbrl.tl.fit_generator` or :func:`~scperturbrl.tl.rl_finetune`.
     key
-        Which generator.
+        Which generator; by default the newest post-trained generator, else ``"generator"``.
     panels
         Names of the panels, see :func:`scperturbrl.get.training_history`; all but ``"rollout_drift"`` by default.
     ax
@@ -137,6 +137,7 @@ def training_history(
     'Flow-matching loss'
     """
     adata = pick(adata, modality)
+    key = default_key(adata, key)
     frame = history_frame(adata, key=key)
     outcome = _outcome(*read_history(adata, key))
     # without validation conditions there is nothing to see in a panel of theirs

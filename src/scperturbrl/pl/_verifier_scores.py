@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from scperturbrl._core import keys
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
 from scperturbrl.get._labels import model_label, readable, verifier_label
@@ -49,7 +50,7 @@ _LEGEND = ("{} (dot: median)", "Real cells (interquartile range)", "Real cells (
 def verifier_scores(
     adata: AnnData | MuData,
     *,
-    key: str = keys.GENERATOR_RL,
+    key: str | None = None,
     groupby: str | None = None,
     verifiers: str | Sequence[str] | None = None,
     perturbations: str | Sequence[str] | None = None,
@@ -74,7 +75,7 @@ def verifier_scores(
         Annotated data after :func:`~scperturbrl.tl.score` of the generated layer, and of the observed expression for
         the band.
     key
-        Whose scores: a generator's key, or ``"observed"``.
+        Whose scores: a generator's key, or ``"observed"``; by default the newest post-trained generator, else ``"generator"``.
     groupby
         Column of ``obs`` that gives the rows; by default the condition, so that cell types and doses stay apart.
     verifiers
@@ -125,6 +126,7 @@ def verifier_scores(
     ['Pearson top-k similarity', 'RMSE top-k proximity']
     """
     adata = pick(adata, modality)
+    key = default_key(adata, key)
     check_choice("kind", kind, list(DRAW))
     frame = score_frame(adata, key=key, groupby=groupby, verifiers=verifiers, perturbations=perturbations)
     names, everything = list(frame["verifier"].cat.categories), list(frame["group"].cat.categories)

@@ -80,7 +80,7 @@ def pathway_network(
         raise ValueError(msg)
     if not sets["kept"].all():
         dropped = [f"{name} ({n})" for name, n in sets.loc[~sets["kept"], "n_in_data"].items()]
-        shown = ", ".join(dropped[:20]) + (f" and {len(dropped) - 20} more" if len(dropped) > 20 else "")
+        shown = ", ".join(dropped[:3]) + (f" and {len(dropped) - 3} more" if len(dropped) > 3 else "")
         log.warn(
             f"Left out {len(dropped)} of {len(sets)} sets with fewer than {min_targets} targets in the data: {shown}."
         )

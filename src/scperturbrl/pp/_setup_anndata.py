@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from scperturbrl import __version__
 from scperturbrl._core import keys, log
 from scperturbrl._core.memory_limit import DEFAULT_LIMIT, bytes_of
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import (
-    check_log_normalised,
     check_obs_column,
     check_unique_names,
     name_hash,
     near_matches,
 )
-from scperturbrl.data.cells.cells import rows_at_once
+from scperturbrl.data.cells.cells import check_observed, rows_at_once
 from scperturbrl.data.cells.conditions import parse_perturbation
-from scperturbrl.data.cells.counts import other_logarithm
+from scperturbrl.data.cells.doses import check_dose_column, check_no_tuples
+from scperturbrl.data.cells.labels import CONTROLS, check_labels
 from scperturbrl.data.cells.row_blocks import row_matrix
+from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.cells.setup import Setup, expression
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from mudata import MuData
-
-
-_CONTROLS = ("control", "ctrl", "non-targeting", "NT", "DMSO", "unstimulated", "untreated", "vehicle", "mock", "PBS")
 
 
 def setup_anndata(
@@ -62,7 +59,8 @@ def setup_anndata(
         Columns of ``obs`` that define the context of a cell, such as ``["cell_type"]``. A perturbed cell is only
         ever compared with control cells of the same context.
     dose_key
-        Numeric column of ``obs`` with the dose, if there is one. Control cells may hold any value.
+        Numeric column of ``obs`` with the dose, if there is one. Doses of perturbed cells are above 0; control cells may hold any
+        value.
     batch_key
         Column of ``obs`` with the batch. Control cells are then paired within a batch where it has some.
     layer
@@ -81,10 +79,15 @@ def setup_anndata(
     KeyError
         If a column or layer is absent; the message lists near matches.
     TypeError
-        If expression is not numeric.
+        If expression is not numeric, or `control` is no single label.
     ValueError
-        If a column has missing values, the control label does not occur, names are not unique, a dose is no number or
-        negative, or expression is not log-normalised.
+        If a column has missing values, the control label does not occur or a context has none of its cells, names are not unique, a dose is no number or not
+        above 0, or expression is not log-normalised.
+
+    Warns
+    -----
+    UserWarning
+        If labels look like other spellings of the control, numbered guides of one gene, or combinations with a number.
 
     Examples
     --------
@@ -94,18 +97,22 @@ def setup_anndata(
     >>> adata.uns["scperturbrl"]["setup"]["control"]
     'control'
     """
-    adata = pick(adata, modality)
+    whole, adata = adata, pick(adata, modality)
+    covariate_keys = [covariate_keys] if isinstance(covariate_keys, str) else list(covariate_keys)
+    _check_in_modality(whole, adata, [perturbation_key, *covariate_keys, dose_key, batch_key])
     started = log.start("setting up perturbations and controls")
     check_unique_names(adata)
+    check_observed(adata)
     check_obs_column(adata, perturbation_key, role="perturbation")
-    covariate_keys = [covariate_keys] if isinstance(covariate_keys, str) else list(covariate_keys)
     for key in [*covariate_keys, *([batch_key] if batch_key else [])]:
         check_obs_column(adata, key, role="covariate")
-    _check_control(adata, perturbation_key, control, perturbation_sep)
+    control = _check_control(adata, perturbation_key, control, perturbation_sep)
+    _check_contexts(adata, perturbation_key, control, covariate_keys, perturbation_sep)
     if dose_key is not None:
         labels = adata.obs[perturbation_key].astype(str)
         is_control = {x: not parse_perturbation(x, control=control, sep=perturbation_sep) for x in labels.unique()}
-        _check_dose(adata, dose_key, ~labels.map(is_control).to_numpy(dtype=bool))
+        perturbed = ~labels.map(is_control).to_numpy(dtype=bool)
+        check_dose_column(adata, dose_key, perturbed, perturbation_key=perturbation_key, control=control)
     _check_expression(adata, layer)
     if adata.is_view:
         log.note("`adata` is a view; it is made an actual object to write to it.")
@@ -126,28 +133,46 @@ def setup_anndata(
     log.finish(started, [f"uns[{keys.SETUP!r}]"])
 
 
+def _check_in_modality(whole: AnnData | MuData, adata: AnnData, columns: Sequence[str | None]) -> None:
+    """Raise if a column stands in ``obs`` of a MuData and not in that of the modality."""
+    if whole is adata:
+        return
+    lost = [name for name in columns if name is not None and name not in adata.obs and name in whole.obs]
+    if lost:
+        modality = next(name for name, part in whole.mod.items() if part is adata)
+        part = f"mdata[{modality!r}]"
+        msg = (
+            f"{', '.join(map(repr, lost))} stands in `obs` of the MuData, not in that of its modality {modality!r}. Copy it: "
+            f"`{part}.obs[{lost!r}] = mdata.obs.loc[{part}.obs_names, {lost!r}]`"
+        )
+        raise KeyError(msg)
+
+
 def _check_expression(adata: AnnData, layer: str | None) -> None:
     longest = rows_at_once(max(adata.n_vars, 1), bytes_of(DEFAULT_LIMIT))
     values = expression(adata, layer)
     values = None if values is None else row_matrix(adata, values, longest=longest)
     where = "`X`" if layer is None else f"`layers[{layer!r}]`"
-    check_log_normalised(values, where=where)
+    check_expression(values, where=where)
     if adata.n_vars < 2:
         msg = f"`adata` has {adata.n_vars} gene; at least 2 genes are needed."
         raise ValueError(msg)
-    wrong = other_logarithm(values)
-    if wrong:
-        msg = f"{where} is no natural logarithm of normalised counts: {wrong}. Start from the counts, and call `sc.pp.log1p(adata)` once."
-        raise ValueError(msg)
 
 
-def _check_control(adata: AnnData, key: str, control: str, sep: str) -> None:
+def _check_control(adata: AnnData, key: str, control: object, sep: str) -> str:
+    """The control label as text, if it is there and everything is not a control."""
+    if isinstance(control, (int, float, np.integer, np.floating)) and not isinstance(control, bool):
+        control = str(control)
+    if not isinstance(control, str):
+        msg = f"`control` is {control!r}; it must be one label. Give all control cells the same label first."
+        raise TypeError(msg)
     if not sep:
         msg = "`perturbation_sep` is empty. Name what joins the parts of a combination; it need not occur."
         raise ValueError(msg)
     labels = [str(label) for label in adata.obs[key].unique()]
+    check_no_tuples(labels, key)
     if control not in labels:
-        msg = f"No cell has the control label {control!r} in `obs[{key!r}]`.{near_matches(control, labels, usual=_CONTROLS)}"
+        msg = f"No cell has the control label {control!r} in `obs[{key!r}]`.{near_matches(control, labels, usual=CONTROLS)}"
         raise ValueError(msg)
     empty = [label for label in labels if not label.replace(sep, "").strip()]
     if empty:
@@ -156,16 +181,26 @@ def _check_control(adata: AnnData, key: str, control: str, sep: str) -> None:
     if not any(parse_perturbation(label, control=control, sep=sep) for label in labels):
         msg = f"Every cell of `obs[{key!r}]` is a control ({control!r}); there is nothing to learn from."
         raise ValueError(msg)
+    check_labels(labels, adata.var_names, key=key, control=control, sep=sep)
+    return control
 
 
-def _check_dose(adata: AnnData, key: str, perturbed: np.ndarray) -> None:
-    """Check the dose of the perturbed cells; what control cells hold does not matter."""
-    check_obs_column(adata[perturbed], key, role="dose")
-    dose = adata.obs[key][perturbed]
-    if not pd.api.types.is_numeric_dtype(dose.dtype):
-        msg = f"`obs[{key!r}]` is not numeric (first value {dose.iloc[0]!r}). Convert the dose to numbers of one unit."
-        raise ValueError(msg)
-    if not (np.isfinite(dose) & (dose >= 0)).all():
-        strange = dose[~(np.isfinite(dose) & (dose >= 0))].iloc[0]
-        msg = f"`obs[{key!r}]` holds {strange}; a dose must be at least 0 and finite."
+def _check_contexts(adata: AnnData, key: str, control: str, covariates: Sequence[str], sep: str) -> None:
+    """Raise if perturbed cells have covariates that no control cell has, naming all of these."""
+    if not covariates:
+        return
+    parsed = {x: parse_perturbation(x, control=control, sep=sep) for x in adata.obs[key].astype(str).unique()}
+    is_control = (adata.obs[key].astype(str).map(parsed).str.len() == 0).to_numpy()
+    context = adata.obs[list(covariates)].astype(str).agg(" | ".join, axis=1)
+    cells = context[~is_control & ~context.isin(context[is_control])].value_counts()
+    if len(cells):
+        shown = ", ".join(f"{name!r} ({n} cells)" for name, n in cells.iloc[:20].items())
+        more = f" and {len(cells) - 20} more" if len(cells) > 20 else ""
+        joined = f'adata.obs[{list(covariates)!r}].astype(str).agg(" | ".join, axis=1)'
+        msg = (
+            f"{len(cells)} of {context.nunique()} contexts ({', '.join(covariates)}) have no control cells: {shown}{more}. Declare only "
+            "covariates at every value of which there are controls, or leave these cells out:\n"
+            f"context = {joined}\n"
+            f"adata = adata[context.isin(context[adata.obs[{key!r}].astype(str) == {control!r}])].copy()"
+        )
         raise ValueError(msg)

@@ -13,8 +13,11 @@ from scperturbrl._core.random import Seed, numpy_rng, resolve_seed
 from scperturbrl._core.validate import check_fraction, check_obs_column
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.split.holdout import COMBINATIONS, candidates, choose, folds, hold_out, without_parts
+from scperturbrl.data.split.draw import drawn, only_predictable, warn_unpredictable
+from scperturbrl.data.split.holdout import NOTHING, candidates, folds, hold_out
 from scperturbrl.data.split.manifest import SplitManifest, write_split
+from scperturbrl.data.split.neighbours import similar_contexts
+from scperturbrl.data.split.predictable import Described
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,18 +30,20 @@ if TYPE_CHECKING:
 def split(
     adata: AnnData | MuData,
     *,
-    holdout: str | PathLike[str] | SplitManifest = "combinations",
-    values: Sequence[str] | None = None,
+    holdout: str | Sequence[str] | PathLike[str] | SplitManifest = "combinations",
+    values: Sequence[str] | Sequence[Sequence[str]] | None = None,
     parts_seen: int | None = None,
     fraction: float = 0.3,
-    validation_fraction: float = 0.1,
+    validation_fraction: float | None = None,
     column: str | None = None,
+    embeddings: pd.DataFrame | None = None,
     seed: Seed = 0,
     modality: str | None = None,
 ) -> None:
     """Hold out whole conditions for the test, and some of the others to watch training.
 
-    Control cells always stay in the training set: they are the input of every prediction.
+    Control cells always stay in the training set: they are the input of every prediction. What is drawn can be predicted: a
+    perturbation that is taken out of training altogether is a measured gene or has a row in `embeddings`.
 
     Parameters
     ----------
@@ -52,10 +57,14 @@ def split(
         - ``"perturbations"``: a perturbation, with every combination that contains it.
         - a covariate declared in the setup, such as ``"cell_type"``: the context. All its perturbed cells are
           held out, its control cells are not.
+        - several covariates, such as ``["cell_type", "donor"]``: the combination of their values.
+        - ``"nothing"``: everything is trained on, and nothing is left to evaluate. Without validation conditions too, unless
+          `validation_fraction` is given.
         - ``"column"``: as given in ``obs[column]`` with values train, validation and test.
         - a :class:`~scperturbrl.pp.SplitManifest` or the path of one (``.json``): exactly that split.
     values
-        What to hold out: combinations, perturbations or covariate values. Drawn at random by default.
+        What to hold out: combinations, perturbations, covariate values, or with several covariates tuples of values. Drawn at
+        random by default.
     parts_seen
         For drawn combinations: how many of the parts stay in the training set alone. By default all of them. 1 and 0
         take the other parts out of training with every condition that contains them, which are then test conditions too;
@@ -64,12 +73,15 @@ def split(
     fraction
         Share to hold out if `values` is not given, at least one.
     validation_fraction
-        Share of the remaining perturbed conditions to set aside for early stopping and for the guard of
-        post-training; at least one if above 0 and if at least three conditions remain, unless the parts of held-out
-        combinations are all that remains. They are of the kind that is held out (combinations, contexts) where at
-        least two of it are left.
+        Largest share of the perturbed cells to set aside for early stopping and for the guard of post-training, a tenth by
+        default. Whole conditions are taken, of the kind that is held out (combinations, contexts) where one fits, others else;
+        none where none fits. What the test conditions rest on stays in training: parts of combinations, and the
+        last condition with the same perturbation, part or context, or in the context whose control cells are most alike.
     column
         Column of ``obs`` for ``holdout="column"``.
+    embeddings
+        The features of perturbations that :func:`~scperturbrl.tl.fit_generator` will be given, if any: then those with a row
+        can be held out altogether, otherwise the measured genes.
     seed
         Seed or NumPy generator of the draw.
     modality
@@ -77,7 +89,7 @@ def split(
 
     Returns
     -------
-    Nothing. Writes ``obs["split"]`` (categorical: train, validation, test) and the manifest with its hash to
+    Nothing. Writes ``obs["split"]`` (categorical: train, validation, test), ``obs["origin"]`` ("observed", unless there is such a column) and the manifest with its hash to
     ``uns["scperturbrl"]["split"]``, and removes a reference, which was made of the training cells of another split.
 
     Raises
@@ -85,46 +97,75 @@ def split(
     KeyError
         If a covariate, a value or the column does not exist.
     ValueError
-        If nothing can be held out this way, nothing would be left to train on, or a manifest is of other conditions.
+        If nothing can be held out this way, or nothing of it could be predicted; if nothing would be left to train on, or a
+        manifest is of other conditions.
+
+    Warns
+    -----
+    UserWarning
+        If test conditions share neither perturbation nor context with training, or were asked for and cannot be predicted.
 
     Examples
     --------
     >>> import scperturbrl as spr
     >>> adata = spr.datasets.toy()
     >>> spr.pp.setup_anndata(adata)
-    >>> spr.pp.split(adata, holdout="combinations", fraction=0.3)
+    >>> spr.pp.split(adata, holdout="combinations", fraction=0.3, validation_fraction=0.15)
     >>> sorted(adata.obs["split"].unique())
     ['test', 'train', 'validation']
     """
     adata = pick(adata, modality)
     started = log.start("holding out conditions")
     setup = Setup.of(adata)
-    check_fraction(fraction=fraction, validation_fraction=validation_fraction)
+    own_fraction = _validation_share(validation_fraction, holdout)
+    check_fraction(fraction=fraction, validation_fraction=own_fraction)
     seed = resolve_seed(seed)
     table, codes = condition_table(adata, setup)
-    if isinstance(holdout, SplitManifest | PathLike) or holdout.endswith(".json"):
+    described = Described.of(adata.var_names, embeddings)
+    if isinstance(holdout, SplitManifest | PathLike) or (isinstance(holdout, str) and holdout.endswith(".json")):
         manifest = holdout if isinstance(holdout, SplitManifest) else SplitManifest.load(holdout)
-    elif holdout == "column":
+    elif isinstance(holdout, str) and holdout == "column":
         labels = _given(adata, table, codes, column)
         manifest = SplitManifest.of(labels, table, described=f"column {column}", seed=seed)
     else:
-        pool = candidates(table, setup, holdout)
-        chosen, removed = _drawn(table, pool, setup, holdout, values, fraction, parts_seen, seed)
+        pool = {} if holdout == NOTHING else candidates(table, setup, holdout)
+        chosen, removed = drawn(table, pool, setup, holdout, values, fraction, parts_seen, described, seed)
         labels = hold_out(
-            table, pool, chosen, holdout=holdout, removed=removed, validation_fraction=validation_fraction, seed=seed
+            table,
+            pool,
+            chosen,
+            holdout=holdout,
+            removed=removed,
+            validation_fraction=own_fraction,
+            described=described,
+            similar=similar_contexts(adata, setup, table, codes),
+            seed=seed,
         )
-        described = f"{holdout}: {', '.join(chosen)}" + (f"; without {', '.join(removed)}" if removed else "")
-        manifest = SplitManifest.of(labels, table, described=described, seed=seed)
+        words = f"{_named(holdout)}: {', '.join(chosen)}" if pool else NOTHING
+        words += f"; without {', '.join(removed)}" if removed else ""
+        manifest = SplitManifest.of(labels, table, described=words, seed=seed)
     write_split(adata, manifest)
+    if (
+        own_fraction
+        and not manifest.validation
+        and holdout != "column"
+        and not isinstance(holdout, SplitManifest | PathLike)
+    ):
+        log.note(
+            f"    no validation: no condition that can be spared has at most {own_fraction:.0%} of the perturbed cells; "
+            "raise `validation_fraction` to take one"
+        )
+    warn_unpredictable(table, pd.Series(manifest.labels(table.index), index=table.index), described)
     log.finish(started, [f"obs[{keys.SPLIT!r}]", f"uns[{keys.SETUP!r}]['split']"])
 
 
 def split_folds(
     adata: AnnData | MuData,
     *,
-    holdout: str = "combinations",
+    holdout: str | Sequence[str] = "combinations",
     k: int = 5,
     validation_fraction: float = 0.1,
+    embeddings: pd.DataFrame | None = None,
     seed: Seed = 0,
     modality: str | None = None,
 ) -> list[SplitManifest]:
@@ -135,10 +176,10 @@ def split_folds(
     adata
         Annotated data after :func:`~scperturbrl.pp.setup_anndata`; it is not changed.
     holdout
-        ``"combinations"``, ``"perturbations"`` or a covariate, as in :func:`~scperturbrl.pp.split`.
+        ``"combinations"``, ``"perturbations"``, a covariate or several, as in :func:`~scperturbrl.pp.split`.
     k
-        Number of folds, at most the number of units that can be held out.
-    validation_fraction
+        Number of folds, at most the number of units that can be held out and predicted.
+    validation_fraction, embeddings
         As in :func:`~scperturbrl.pp.split`.
     seed
         Seed or NumPy generator of the draw.
@@ -172,41 +213,38 @@ def split_folds(
     setup = Setup.of(adata)
     check_fraction(validation_fraction=validation_fraction)
     seed = resolve_seed(seed)
-    table, _ = condition_table(adata, setup)
-    pool = candidates(table, setup, holdout)
+    table, codes = condition_table(adata, setup)
+    described = Described.of(adata.var_names, embeddings)
+    pool = only_predictable(table, candidates(table, setup, holdout), described, holdout)
     if not 2 <= k <= len(pool):
         msg = f"`k` is {k}; it must be at least 2 and at most {len(pool)}, what can be held out with `holdout={holdout!r}`."
         raise ValueError(msg)
+    similar = similar_contexts(adata, setup, table, codes)
     found = []
     for number, chosen in enumerate(folds(pool, k=k, rng=numpy_rng(seed, 0))):
-        labels = hold_out(table, pool, chosen, holdout=holdout, validation_fraction=validation_fraction, seed=seed)
-        described = f"{holdout}, fold {number + 1} of {k}: {', '.join(chosen)}"
-        found.append(SplitManifest.of(labels, table, described=described, seed=seed))
+        labels = hold_out(
+            table,
+            pool,
+            chosen,
+            holdout=holdout,
+            validation_fraction=validation_fraction,
+            described=described,
+            similar=similar,
+            seed=seed,
+        )
+        words = f"{_named(holdout)}, fold {number + 1} of {k}: {', '.join(chosen)}"
+        found.append(SplitManifest.of(labels, table, described=words, seed=seed))
     return found
 
 
-def _drawn(
-    table: pd.DataFrame,
-    pool: dict[str, list[str]],
-    setup: Setup,
-    holdout: str,
-    values: Sequence[str] | None,
-    fraction: float,
-    parts_seen: int | None,
-    seed: int,
-) -> tuple[list[str], list[str]]:
-    """Units to hold out, and parts that have to leave the training set with them."""
-    if parts_seen is None:
-        return choose(pool, values, fraction, numpy_rng(seed, 0), setup=setup, holdout=holdout), []
-    if holdout != COMBINATIONS or values is not None or parts_seen < 0:
-        msg = f"`parts_seen={parts_seen!r}` is for combinations that are drawn: `holdout='combinations'` without `values`."
-        raise ValueError(msg)
-    n = max(1, round(fraction * len(pool)))
-    chosen, removed = without_parts(table, pool, n=n, parts_seen=parts_seen, rng=numpy_rng(seed, 0))
-    if not chosen:
-        msg = f"No combination can be held out with exactly {parts_seen} of its parts seen. Lower `parts_seen`."
-        raise ValueError(msg)
-    return chosen, removed
+def _validation_share(given: float | None, holdout: object) -> float:
+    if given is not None:
+        return given
+    return 0.0 if isinstance(holdout, str) and holdout == NOTHING else 0.1
+
+
+def _named(holdout: str | Sequence[str]) -> str:
+    return holdout if isinstance(holdout, str) else " and ".join(holdout)
 
 
 def _given(adata: AnnData, table: pd.DataFrame, codes: np.ndarray, column: str | None) -> pd.Series:

@@ -12,6 +12,12 @@ from scperturbrl._core import keys as slots
 from scperturbrl._core import log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
+from scperturbrl._core.provenance import (
+    check_predictions_held_out,
+    held_out_generators,
+    seen_rows,
+    split_hash,
+)
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.cells import Cells
@@ -31,7 +37,7 @@ from scperturbrl.data.evaluation.evaluation import Evaluation
 from scperturbrl.data.evaluation.models import Models, check_model_names, read_layer, read_prediction
 from scperturbrl.data.evaluation.roles import ancestry, metric_roles
 from scperturbrl.data.generator.stored import generator_keys, read_generator
-from scperturbrl.data.reference.stored import cross_fit, pathway_matrix, read_reference
+from scperturbrl.data.reference.stored import check_reference, cross_fit, pathway_matrix
 from scperturbrl.metrics.ceiling import scaled_score
 from scperturbrl.metrics.compute import PATHWAY
 from scperturbrl.metrics.registry import METRICS, OWN_ENGINE
@@ -126,7 +132,9 @@ def evaluate(
       in which share of the conditions, and how far apart they are, see :func:`scperturbrl.get.metric_calibration`,
     - ``n_parts``, ``parts_seen``: parts of the condition, and how many of them training measures alone,
     - ``n_cells``, ``n_observed``: predicted and observed cells,
-    - ``seed``, ``engine``, ``version``: what computed the number.
+    - ``seed``, ``engine``, ``version``: what computed the number,
+    - ``seen``: whether the condition is no test condition, or of a generator whether it was trained on or chosen by it,
+    - ``split_hash``: of the split under which it was evaluated.
 
     Metrics are those of :data:`scperturbrl.metrics.METRICS` and ``score_<verifier>``, the mean raw score.
     :func:`scperturbrl.get.evaluation` summarises the table, :func:`scperturbrl.get.held_out` does so without anything
@@ -137,7 +145,7 @@ def evaluate(
     KeyError
         If a generator, layer or condition does not exist, or a prediction lacks a condition.
     ValueError
-        If there is nothing to evaluate, a model has the name of another one, of a baseline or of a ceiling, or predicted
+        If there is nothing to evaluate, a generator named in `keys` or a prediction has seen a test condition, a model has the name of another one, of a baseline or of a ceiling, or predicted
         cells have other genes or are not log-normalised.
 
     Examples
@@ -159,12 +167,13 @@ def evaluate(
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
     wanted = _conditions(cells, setup, conditions)
-    read_reference(adata, cells)
+    check_reference(adata, cells)
     params = {**adata.uns[slots.SETUP]["reference"]["params"], "seed": resolve_seed(seed)}
     everything = np.ones(len(cells.codes), dtype=bool)
     names = generator_keys(adata) if keys is None else _with_controls(adata, keys)
     check_model_names(names, layers, list(predictions or {}))
-    generators = {key: read_generator(adata, key) for key in names}
+    generators = held_out_generators({key: read_generator(adata, key) for key in names}, cells.split_of(), wanted, keys)
+    check_predictions_held_out(adata, predictions or {}, layers, cells.split_of(), wanted)
     others = {name: read_prediction(name, other, cells, setup, wanted) for name, other in (predictions or {}).items()}
     others |= {layer: read_layer(adata, layer, cells, wanted) for layer in layers}
     depths = compared_depths(cells, others, wanted) if depth == "equal" else None
@@ -178,10 +187,11 @@ def evaluate(
     table = with_calibration(table, calibration)
     roles = metric_roles(
         table["metric"].unique(),
-        [one for key in names for one in ancestry(adata.uns, key)],
+        [one for key in generators for one in ancestry(adata.uns, key)],
         {name: network_hash(matrix) for name, matrix in gene_sets.items()},
     )
     table = table.assign(role=table["metric"].map(roles), seed=params["seed"], **_engines(table["metric"]))
+    table = table.assign(seen=seen_rows(table, generators, cells.split_of()), split_hash=split_hash(adata))
     table.index = table.index.astype(str)
     adata.uns[key_added] = table
     log.finish(started, [f"uns[{key_added!r}]"])

@@ -11,6 +11,7 @@ from scperturbrl._core.device import resolve_device
 from scperturbrl._core.distributed import join
 from scperturbrl._core.memory_limit import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
+from scperturbrl._core.provenance import check_same_labels
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.run_file import RunFile
 from scperturbrl._core.threads import one_thread
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     import torch
     from anndata import AnnData
     from mudata import MuData
+
+    from scperturbrl.data.generator.stored import StoredGenerator
 
 
 def fit_generator(
@@ -155,7 +158,7 @@ def fit_generator(
     Raises
     ------
     ValueError
-        If the data are not set up or split, no count unit can be read off the expression, or the state in
+        If the data are not set up or split, `init_from` was fitted under another split, no count unit can be read off the expression, or the state in
         `checkpoint_dir` is damaged or of another run.
     KeyError
         If a perturbation to be predicted cannot be encoded, or `init_from` is no generator.
@@ -201,7 +204,7 @@ def fit_generator(
         _check_subset(network)
     check_positive(learning_rate=learning_rate, **({} if max_minutes is None else {"max_minutes": max_minutes}))
     if embeddings is not None:
-        check_embeddings(embeddings)
+        embeddings = check_embeddings(embeddings)
     join()
     file = RunFile.of(checkpoint_dir, "fit_generator", resume=resume)
     started = log.start("fitting the flow generator")
@@ -209,9 +212,7 @@ def fit_generator(
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup, memory_limit=memory_limit)
     torch_device = resolve_device(device)
-    if not cells.is_training().any():
-        msg = "There are no training cells. Check `obs['split']`, or call `scperturbrl.pp.split(adata)` again."
-        raise ValueError(msg)
+    _check_split(cells, init_from, parent)
     own_space = space if parent else _space(backbone, space)
     sizes = Sizes(
         None if n_latent == "auto" else n_latent,
@@ -261,6 +262,14 @@ def _space(backbone: str, space: str) -> str:
         )
         raise ValueError(msg)
     return space
+
+
+def _check_split(cells: Cells, init_from: str | None, parent: StoredGenerator | None) -> None:
+    if parent is not None:
+        check_same_labels(str(init_from), parent.conditions, cells.split_of(), "Training on")
+    if not cells.is_training().any():
+        msg = "There are no training cells. Check `obs['split']`, or call `scperturbrl.pp.split(adata)` again."
+        raise ValueError(msg)
 
 
 def _check_subset(backbone: str) -> None:

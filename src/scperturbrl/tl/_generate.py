@@ -8,14 +8,16 @@ import numpy as np
 from scipy import sparse
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
+from scperturbrl._core.provenance import record_layer
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.components import picture_components
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.generation import draw_controls, generate_cells
-from scperturbrl.data.generator.stored import read_generator
+from scperturbrl.data.generator.stored import read_generator, warn_leaked
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 def generate(
     adata: AnnData | MuData,
     *,
-    key: str = keys.GENERATOR,
+    key: str | None = None,
     key_added: str | None = None,
     library_size: Literal["condition", "control"] | float = "condition",
     device: str | torch.device = "auto",
@@ -43,7 +45,7 @@ def generate(
     adata
         Annotated data with a generator.
     key
-        Which generator.
+        Which generator; by default the newest post-trained generator, else ``"generator"``.
     key_added
         Name of the results; `key` by default.
     library_size
@@ -85,10 +87,12 @@ def generate(
     True
     """
     adata = pick(adata, modality)
+    key = default_key(adata, key)
     started = log.start("generating cells")
     seed = resolve_seed(seed)
     cells = Cells.of(adata, Setup.of(adata))
     stored = read_generator(adata, key)
+    warn_leaked(key, stored, cells.split_of())
     key_added = key_added or key
     perturbed = np.flatnonzero(~cells.table["is_control"].to_numpy()[cells.codes])
     groups = cells.table["group"].to_numpy()[cells.codes[perturbed]].tolist()
@@ -108,6 +112,7 @@ def generate(
     source = cells.names.to_numpy().astype(object)
     source[perturbed] = cells.names.to_numpy()[controls]
     adata.layers[key_added] = layer
+    record_layer(adata, key_added, key=key, made_under=stored.made_under())
     adata.obs[keys.source(key_added)] = source
     adata.obsm[keys.pca(key_added)] = picture_components(cells).project(layer)
     log.finish(

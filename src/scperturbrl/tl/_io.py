@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.checkpoint import read_directory, write_directory
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
+from scperturbrl._core.provenance import split_hash
 from scperturbrl._core.validate import name_hash
-from scperturbrl.data.generator.stored import StoredGenerator, check_genes, read_generator, split_hash
+from scperturbrl.data.generator.stored import StoredGenerator, check_genes, read_generator
 
 if TYPE_CHECKING:
     import os
@@ -21,7 +23,7 @@ def save_generator(
     adata: AnnData | MuData,
     path: str | os.PathLike[str],
     *,
-    key: str = keys.GENERATOR,
+    key: str | None = None,
     overwrite: bool = False,
     modality: str | None = None,
 ) -> None:
@@ -38,7 +40,7 @@ def save_generator(
     path
         Directory to write.
     key
-        Which generator.
+        Which generator; by default the newest post-trained generator, else ``"generator"``.
     overwrite
         Replace a directory that exists.
     modality
@@ -66,6 +68,7 @@ def save_generator(
     True
     """
     adata = pick(adata, modality)
+    key = default_key(adata, key)
     started = log.start(f"saving uns[{key!r}]")
     write_directory(path, read_generator(adata, key).to_uns(), overwrite=overwrite)
     log.finish(started, [f"the directory {path}"])

@@ -9,18 +9,21 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
+from scperturbrl._core.provenance import seen
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.evaluation.mudata import join_cells
-from scperturbrl.data.generator.generation import draw_controls, generate_cells, wanted_conditions
+from scperturbrl.data.generator.generation import draw_controls, generate_cells
 from scperturbrl.data.generator.linear import linear_weights, magnitudes
-from scperturbrl.data.generator.stored import condition_frame, read_generator
+from scperturbrl.data.generator.stored import condition_frame, read_generator, warn_leaked
 from scperturbrl.data.generator.uncertainty import uncertainties
+from scperturbrl.data.generator.wanted import wanted_conditions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +38,7 @@ def predict(
     conditions: Sequence[str] | str | None = None,
     *,
     n_cells: int = 200,
-    key: str = keys.GENERATOR,
+    key: str | None = None,
     covariates: Mapping[str, str] | None = None,
     dose: float | None = None,
     output: Literal["log", "counts"] = "log",
@@ -57,11 +60,12 @@ def predict(
     n_cells
         Cells per condition.
     key
-        Which generator.
+        Which generator; by default the newest post-trained generator, else ``"generator"``.
     covariates
         Covariate values to predict for, such as ``{"cell_type": "B"}``.
     dose
-        Dose of the perturbation, in the unit of the dose column.
+        Dose of the perturbation, in the unit of the dose column. Labels need one if doses were declared (names of conditions have
+        theirs), and take none otherwise. Outside of the measured doses it is an extrapolation, and a warning says so.
     output
         What ``X`` holds: ``"log"`` (log1p-normalised) or ``"counts"`` (whole counts).
     library_size
@@ -83,14 +87,17 @@ def predict(
     A new AnnData of ``n_cells`` cells per condition with the genes of `adata`, its perturbation, covariate and dose columns,
     ``obs["origin"] == "generated"``, ``obs["<key>_source"]`` (the control cell each started from) and
     ``obs["condition"]``. ``uns["prediction"]`` tells how it was made and lists the conditions with ``parts_seen``,
-    the number of their perturbations that training saw, ``linear_weight``, the share of the linear part in their
+    the number of their perturbations that training saw, ``seen``, whether the generator was trained on the condition itself or chosen by it, ``linear_weight``, the share of the linear part in their
     mean (how well that predicted validation conditions is in ``uns[key]["params"]["linear"]``), ``magnitude``, the factor of their
     effect by which validation combinations fell short of what was predicted, and ``uncertainty``, how far from
     training they are: 0 for conditions that were trained on, else
     :math:`\sqrt{(\lVert f - l \rVert^2 + u e^2) / G}`, a root mean square over the G genes in log-normalised units. f and l are
     the means that the flow and the linear part predict, which agree near what they were fitted to; u is the number of
     perturbations that training never saw, and :math:`e^2` the squared error of the linear part for a perturbation left out.
-    It ranks conditions; it is no interval. ``anndata.concat([adata, new])`` joins the new cells to `adata`.
+    It ranks conditions; it is no interval. ``obs["split"]`` is that of the condition, "test" for one that was not measured.
+
+    ``anndata.concat([adata, new])`` joins the new cells to `adata`, told apart by ``obs["origin"]``. It is for plots and other
+    tools: the verbs of this package learn from observed cells, and refuse it.
 
     With `as_mudata` a MuData of the observed cells (``obs["origin"] == "observed"``) followed by these, with the modalities
 
@@ -104,7 +111,8 @@ def predict(
         If a perturbation was not trained on and nothing else is known of it: such a prediction would be random. If
         there is no pathway network for `as_mudata`.
     ValueError
-        If there are no control cells with the covariates, or counts are to be joined with log-normalised cells.
+        If there are no control cells with the covariates, a dose is missing, not declared or not above 0, or counts are to be
+        joined with log-normalised cells.
 
     Examples
     --------
@@ -117,6 +125,7 @@ def predict(
     ['generated']
     """
     adata = pick(adata, modality)
+    key = default_key(adata, key)
     check_positive(n_cells=n_cells)
     check_choice("output", output, ["log", "counts"])
     if as_mudata:
@@ -130,6 +139,7 @@ def predict(
     if not len(table):
         msg = "There is nothing to predict: no test conditions. Name some in `conditions`."
         raise ValueError(msg)
+    warn_leaked(key, stored, cells.split_of(), table.index)
     codes = np.repeat(np.arange(len(table)), n_cells)
     controls = draw_controls(cells, table["group"].to_numpy()[codes].tolist(), None, seed=seed)
     own = resolve_device(device)
@@ -138,15 +148,25 @@ def predict(
     )
     new = ad.AnnData(
         made,
-        obs=_observations(adata, setup, table, codes, controls, key),
+        obs=_observations(adata, setup, table, codes, controls, key, seed, cells.split_of()),
         var=pd.DataFrame(index=adata.var_names),
     )
     table = table.assign(n_cells=n_cells)
     new.uns["prediction"] = {
-        "params": to_uns({"key": key, "seed": seed, "output": output, "n_cells": n_cells, "versions": versions()}),
+        "params": to_uns(
+            {
+                "key": key,
+                "seed": seed,
+                "output": output,
+                "n_cells": n_cells,
+                "versions": versions(),
+                "split_hash": stored.made_under(),
+            }
+        ),
         "conditions": condition_frame(table, {}, stored.vocabulary)
         .drop(columns=keys.SPLIT)
         .assign(
+            seen=table.index.isin(list(seen(stored.conditions))),
             linear_weight=linear_weights(stored, table),
             magnitude=magnitudes(stored, table),
             uncertainty=uncertainties(stored, cells, table, seed=seed, device=own),
@@ -170,7 +190,14 @@ def _check_joinable(adata: AnnData, output: str) -> None:
 
 
 def _observations(
-    adata: AnnData, setup: Setup, table: pd.DataFrame, codes: np.ndarray, controls: np.ndarray, key: str
+    adata: AnnData,
+    setup: Setup,
+    table: pd.DataFrame,
+    codes: np.ndarray,
+    controls: np.ndarray,
+    key: str,
+    seed: int,
+    split: Mapping[str, str],
 ) -> pd.DataFrame:
     rows = table.iloc[codes]
     columns = {setup.perturbation_key: pd.Categorical(rows["perturbation"])}
@@ -179,6 +206,11 @@ def _observations(
     if setup.dose_key:
         columns[setup.dose_key] = rows["dose"].to_numpy(float)
     columns["condition"] = pd.Categorical(rows.index)
+    # a condition that nobody measured is as good as held out
+    columns[keys.SPLIT] = pd.Categorical([split.get(name, keys.TEST) for name in rows.index])
     columns[keys.ORIGIN] = pd.Categorical([keys.GENERATED] * len(rows))
     columns[keys.source(key)] = adata.obs_names.to_numpy()[controls]
-    return pd.DataFrame(columns, index=[f"{keys.GENERATED}-{i}" for i in range(len(rows))])
+    # the same name only for the same cell: cells of two predictions are often joined
+    number = rows.groupby(level=0, sort=False).cumcount()
+    index = [f"{keys.GENERATED}-{name}-{key}-{seed}-{i}" for name, i in zip(rows.index, number, strict=True)]
+    return pd.DataFrame(columns, index=index)

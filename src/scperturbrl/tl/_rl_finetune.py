@@ -11,6 +11,7 @@ from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.distributed import join
 from scperturbrl._core.modality import pick
+from scperturbrl._core.provenance import check_same_labels
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.run_file import RunFile
 from scperturbrl._core.threads import one_thread
@@ -151,7 +152,7 @@ def rl_finetune(
     KeyError
         If `key` is no generator or a verifier is unknown.
     ValueError
-        If there is no reference, no verifier can tell real from control cells in any condition, `update_rule` cannot
+        If there is no reference, the generator was fitted under another split, no verifier can tell real from control cells in any condition, `update_rule` cannot
         start where the generator does, or the state in
         `checkpoint_dir` is damaged or of another run.
     FileExistsError
@@ -206,6 +207,7 @@ def rl_finetune(
     stored = read_generator(adata, key)
     check_source(update_rule, stored.generator.source)
     cells = Cells.of(adata, Setup.of(adata))
+    check_same_labels(key, stored.conditions, cells.split_of(), "Post-training it")
     chosen = resolve(verifiers)
     torch_device = resolve_device(device)
     with one_thread(torch_device):

@@ -12,6 +12,7 @@ import torch
 from scperturbrl._core import keys, log
 from scperturbrl._core.memory_limit import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
+from scperturbrl._core.provenance import layer_hash, split_hash, warn_other_split
 from scperturbrl._core.validate import check_choice
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.depth import at_depths, condition_depths
@@ -139,17 +140,18 @@ def score(
             raise ValueError(msg)
     started = log.start("scoring cells")
     chosen = resolve(verifiers)
-    cells = Cells.of(home, Setup.of(home), memory_limit=memory_limit)
-    depths = condition_depths(cells) if kind == "observed" else reference_depths(home)
-    if depths is not None:
-        depths = depths.completed(cells)
-        cells = at_depths(cells, depths)
+    measured = Cells.of(home, Setup.of(home), memory_limit=memory_limit)
+    depths = condition_depths(measured) if kind == "observed" else reference_depths(home)
+    depths = None if depths is None else depths.completed(measured)
+    cells = measured if depths is None else at_depths(measured, depths)
     foreign = home is not adata
     if foreign:
-        target = ScoredCells.of_other(adata, home, layer, chunk=cells.chunk)
+        target = ScoredCells.of_other(adata, home, measured, layer)
     else:
-        target = ScoredCells.own(adata, cells, layer)
+        target = ScoredCells.own(adata, cells, measured, layer)
     target, thinned = _at_depths(target, depths)
+    made_under = "" if foreign or layer is None else layer_hash(adata, layer)
+    warn_other_split(home, {f"`layers[{layer!r}]`": made_under}, "Generate it again under the present split.")
     values = importance(chosen, weights)
     if kind == "observed":
         scorer = Scorer.observed(home, cells, chosen, values, percentile=percentile)
@@ -165,6 +167,7 @@ def score(
         adata.obs[keys.percentile(key)] = found.percentiles
     adata.uns[keys.score(key)] = _record(target, scorer, found.scores, kind) | {
         "thinned": thinned,
+        "split_hash": split_hash(home),
         **_columns(Setup.of(home)),
     }
     _tell_not_scored(adata.uns[keys.score(key)])

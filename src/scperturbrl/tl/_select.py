@@ -10,6 +10,7 @@ from scipy import sparse
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.modality import pick
+from scperturbrl._core.provenance import layer_hash, same_split, score_hash, split_hash
 from scperturbrl._core.random import Seed, numpy_rng, resolve_seed
 from scperturbrl._core.validate import check_choice, check_positive, near_matches
 from scperturbrl.data.scoring.selection import best_of, effective_share, resample, selection_cost
@@ -116,6 +117,12 @@ def _rewards(adata: AnnData, key: str) -> tuple[np.ndarray, dict[str, np.ndarray
             f"The scores {key!r} compare with held-out cells (`reference='observed'`). Choosing by them would make every "
             "evaluation void; score with the training reference instead."
         )
+        raise ValueError(msg)
+    wrong = same_split(
+        {f"The scores {key!r}": score_hash(adata, key), f"`layers[{key!r}]`": layer_hash(adata, key)}, split_hash(adata)
+    )
+    if wrong:
+        msg = f"{wrong}, so the cells may have been judged by what is held out. Generate and score them again."
         raise ValueError(msg)
     columns = [str(column) for column in record["columns"]]
     labels = adata.obs[columns].astype(str).agg(" | ".join, axis=1)

@@ -16,6 +16,7 @@ from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_choice, near_matches
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.counts import count_unit, counts_of
+from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.cells.setup import Setup, expression
 from scperturbrl.data.generator.stored import check_genes, generator_keys
 from scperturbrl.tl._predict import predict
@@ -69,7 +70,8 @@ def to_cell_eval(
     One row a context (combination of covariates), because cell-eval2 compares within one: ``context``, ``pred`` and ``real`` (paths of
     the h5ad files), ``n_conditions``, and what ``cell_eval2.EvalConfig`` has to be told: ``pert_col``, ``control`` and
     ``input_type``. Both files hold the same real control cells, so that the prediction cannot choose its own.
-    Conditions are named by their perturbation, with the dose where one is declared.
+    Conditions are named by their perturbation, with the dose where one is declared. Controls are called ``"non-targeting"``, or as
+    in `adata` where a perturbation has that name.
 
     Raises
     ------
@@ -96,15 +98,16 @@ def to_cell_eval(
     cells = Cells.of(adata, setup)
     table = _wanted(cells, conditions)
     other = _predicted(adata, prediction, list(table.index), n_cells, seed)
-    check_genes(list(adata.var_names), other.var_names)
+    check_genes(list(adata.var_names), other.var_names, whose="`adata` has", other="`prediction`")
     source = Cells.of(_with_split(other), setup)
+    check_expression(source.expression, where="`prediction`", cells=cells)
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows, names = [], _file_names(sorted(table["group"].unique()))
+    control = CONTROL if CONTROL not in set(table["perturbation"]) else setup.control
     for group, part in table.groupby("group", sort=True):
-        name = "".join(letter if letter.isalnum() else "_" for letter in str(group))
-        files = {side: folder / f"{side}_{name}.h5ad" for side in ("pred", "real")}
-        controls = _control_cells(cells, part, output)
+        files = {side: folder / f"{side}_{names[group]}.h5ad" for side in ("pred", "real")}
+        controls = _control_cells(cells, part, output, control)
         for side, who in (("pred", source), ("real", cells)):
             _joined([controls, *(_cells(who, row, part, output) for row in part.index)]).write_h5ad(files[side])
         rows.append(
@@ -112,7 +115,19 @@ def to_cell_eval(
         )
     log.note(f"wrote {2 * len(rows)} files for cell-eval2 to {folder}")
     kind = "lognorm" if output == "log" else "counts"
-    return pd.DataFrame(rows).assign(pert_col=TARGET, control=CONTROL, input_type=kind)
+    return pd.DataFrame(rows).assign(pert_col=TARGET, control=control, input_type=kind)
+
+
+def _file_names(groups: Sequence[str]) -> dict[str, str]:
+    """A name of letters, digits and underscores for every group, all different whatever file systems make of case."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for group in groups:
+        plain = "".join(letter if letter.isalnum() else "_" for letter in str(group))
+        options = (plain, *(f"{plain}_{number}" for number in range(2, len(groups) + 2)))
+        found[group] = next(name for name in options if name.casefold() not in taken)
+        taken.add(found[group].casefold())
+    return found
 
 
 def _wanted(cells: Cells, conditions: Sequence[str] | None) -> pd.DataFrame:
@@ -140,7 +155,9 @@ def _predicted(adata: AnnData, prediction: str | AnnData, conditions: list[str],
 def _with_split(other: AnnData) -> AnnData:
     """Cells of the prediction as something that can be read by condition; whose side they are on does not matter."""
     labels = pd.Categorical([keys.TEST] * other.n_obs)
-    return ad.AnnData(other.X, obs=other.obs.assign(**{keys.SPLIT: labels}), var=other.var[[]])
+    return ad.AnnData(
+        other.X, obs=other.obs.assign(**{keys.SPLIT: labels, keys.ORIGIN: keys.OBSERVED}), var=other.var[[]]
+    )
 
 
 def _cells(who: Cells, condition: str, table: pd.DataFrame, output: str) -> AnnData:
@@ -155,9 +172,9 @@ def _cells(who: Cells, condition: str, table: pd.DataFrame, output: str) -> AnnD
     return _labelled(who, found, label, output)
 
 
-def _control_cells(cells: Cells, table: pd.DataFrame, output: str) -> AnnData:
+def _control_cells(cells: Cells, table: pd.DataFrame, output: str, control: str) -> AnnData:
     row = cells.control_row(int(cells.table.index.get_loc(table.index[0])))
-    return _labelled(cells, np.flatnonzero(cells.codes == row), CONTROL, output)
+    return _labelled(cells, np.flatnonzero(cells.codes == row), control, output)
 
 
 def _labelled(who: Cells, index: np.ndarray, label: str, output: str) -> AnnData:

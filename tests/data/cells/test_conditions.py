@@ -143,7 +143,8 @@ def test_cells_find_conditions_and_their_controls():
 
 
 def test_a_condition_without_controls_of_its_covariates_is_named():
-    cells = split_by(make(["A", "A", "control"], {"covariate_keys": ["ct"]}, ct=["T", "B", "B"]), "train")
+    whole = make(["A", "A", "control", "control"], {"covariate_keys": ["ct"]}, ct=["T", "B", "B", "T"])
+    cells = split_by(whole[:3].copy(), "train")
     row = cells.table.index.get_loc("A | ct=T")
     with pytest.raises(ValueError, match=r"'A \| ct=T' has no control cells with the same covariates \(T\)"):
         cells.control_row(row)

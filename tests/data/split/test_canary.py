@@ -13,7 +13,7 @@ import scperturbrl as spr
 def combinations():
     adata = spr.datasets.toy()
     spr.pp.setup_anndata(adata)
-    spr.pp.split(adata, holdout="combinations", fraction=0.6)
+    spr.pp.split(adata, holdout="combinations", fraction=0.6, validation_fraction=0.15)
     return adata
 
 

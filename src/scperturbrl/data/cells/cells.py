@@ -63,6 +63,7 @@ class Cells:
     def of(cls, adata: AnnData, setup: Setup | None = None, *, memory_limit: str | int = DEFAULT_LIMIT) -> Cells:
         """Read `adata`, which must be set up and split; expression in a file stays there."""
         setup, memory = setup or Setup.of(adata), bytes_of(memory_limit)
+        check_observed(adata)
         table, codes = condition_table(adata, setup)
         matrix = expression(adata, setup.layer)
         return cls(
@@ -111,6 +112,10 @@ class Cells:
         chosen = (count >= min_cells) & ~self.table["is_control"].to_numpy()
         return list(self.table.index[chosen])
 
+    def split_of(self) -> dict[str, str]:
+        """Split label of every condition."""
+        return dict(zip(self.table.index[self.codes].astype(str), self.split.tolist(), strict=True))
+
     def rows(self, conditions: Sequence[str]) -> list[int]:
         """Rows of the condition table of `conditions`."""
         return [int(self.table.index.get_loc(name)) for name in conditions]
@@ -145,6 +150,26 @@ class Cells:
     def block(self, index: np.ndarray, matrix: Any = None) -> np.ndarray:
         """Dense float32 rows at `index` of the expression, or of another matrix over the same cells."""
         return dense((self.expression if matrix is None else matrix)[index])
+
+
+def check_observed(adata: AnnData) -> None:
+    """Raise if generated cells were joined to the observed ones, of which everything would be learnt.
+
+    Raises
+    ------
+    ValueError
+        Says how to take them out.
+    """
+    if keys.ORIGIN not in adata.obs:
+        return
+    made = int((adata.obs[keys.ORIGIN].astype(str) == keys.GENERATED).sum())
+    if made:
+        column = f"adata.obs[{keys.ORIGIN!r}]"
+        msg = (
+            f"{made} of {adata.n_obs} cells are generated ({column}). Take them out with "
+            f"`adata = adata[{column} != {keys.GENERATED!r}].copy()`; to score them use `tl.score(generated, reference=adata)`."
+        )
+        raise ValueError(msg)
 
 
 def split_labels(adata: AnnData) -> np.ndarray:

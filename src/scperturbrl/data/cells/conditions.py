@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 
 # a slash in a name would become a group in an h5ad file
 _SLASH = "∕"
+MOST_BYTES = 200
 
 
 def parse_perturbation(label: str, *, control: str, sep: str) -> tuple[str, ...]:
     """Split a label into the sorted parts of a perturbation; the control label gives ``()``.
 
     ``A+B`` and ``B+A`` are the same, and a part that is the control (``A+ctrl``, ``control+A``) is dropped. The control
-    label itself may contain the separator.
+    label itself may contain the separator, and what is in brackets is not taken apart.
 
     Examples
     --------
@@ -32,13 +34,39 @@ def parse_perturbation(label: str, *, control: str, sep: str) -> tuple[str, ...]
     ('KLF1',)
     >>> parse_perturbation("KLF1+CEBPA", control="control", sep="+")
     ('CEBPA', 'KLF1')
+    >>> parse_perturbation("(+)-JQ1+DMSO", control="DMSO", sep="+")
+    ('(+)-JQ1',)
     """
     if str(label) == control:
         return ()
-    parts = {part.strip() for part in str(label).split(sep)} - {""}
+    parts = {part.strip() for part in _split_label(str(label), sep)} - {""}
     # inside a combination, the usual spellings of "nothing else" are understood as well as the declared label
     ignored = {control, "ctrl", "control"} if len(parts) > 1 else {control}
     return tuple(sorted(parts - ignored))
+
+
+def _split_label(label: str, sep: str) -> list[str]:
+    """The pieces between separators that stand outside of brackets; between all separators if brackets do not close."""
+    pieces, start, depth, place = [], 0, 0, 0
+    while place < len(label):
+        if depth == 0 and label.startswith(sep, place):
+            pieces.append(label[start:place])
+            place += len(sep)
+            start = place
+            continue
+        depth += (label[place] in "([{") - (label[place] in ")]}")
+        if depth < 0:
+            break
+        place += 1
+    return [*pieces, label[start:]] if depth == 0 else label.split(sep)
+
+
+def _short(name: str) -> str:
+    """`name` itself, or its beginning and a hash: as a name in a file it may have at most 255 bytes."""
+    if len(name.encode()) <= MOST_BYTES:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return name.encode()[: MOST_BYTES - 12].decode(errors="ignore") + "…" + digest
 
 
 def condition_name(parts: Iterable[str], *, setup: Setup, dose: float | None, covariates: Iterable[str]) -> str:
@@ -46,7 +74,7 @@ def condition_name(parts: Iterable[str], *, setup: Setup, dose: float | None, co
     name = setup.perturbation_sep.join(parts) or setup.control
     extras = [f"{setup.dose_key}={dose:g}"] if setup.dose_key and dose is not None else []
     extras += [f"{key}={value}" for key, value in zip(setup.covariate_keys, covariates, strict=True)]
-    return " | ".join([name, *extras]).replace("/", _SLASH)
+    return _short(" | ".join([name, *extras]).replace("/", _SLASH))
 
 
 def find_conditions(wanted: Sequence[str] | str, table: pd.DataFrame, setup: Setup) -> list[str]:
@@ -127,5 +155,5 @@ def condition_record(parts: tuple[str, ...], *, dose: float, covariates: list[st
         "is_control": not parts,
         "dose": dose,
         "covariates": tuple(covariates),
-        "group": " | ".join(covariates) or "all",
+        "group": _short(" | ".join(covariates)) or "all",
     }

@@ -67,36 +67,6 @@ def _units(rows: sparse.csr_matrix) -> np.ndarray:
     return units
 
 
-def other_logarithm(expression: Any, *, n_cells: int = 200) -> str:
-    """What was done to counts instead of taking one natural logarithm, where it can be read off; "" otherwise.
-
-    Values of which no count unit can be read as they are, but can after another logarithm is undone.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> logs = np.log1p(10.0 * np.array([[1, 0, 3, 7], [2, 4, 5, 1]]))
-    >>> other_logarithm(logs), other_logarithm(np.log1p(logs)), other_logarithm(logs / np.log(2))
-    ('', 'the logarithm was taken twice', 'the logarithm has base 2')
-    """
-    spaced = np.unique(np.linspace(0, expression.shape[0] - 1, n_cells).astype(int))
-    rows = (expression.tocsr() if sparse.issparse(expression) else expression)[spaced]
-    rows = rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
-    rows = rows[(rows > 0).sum(1) > 1].astype(np.float64)
-    if not len(rows) or _is_read(rows):
-        return ""
-    undone = {
-        "the logarithm was taken twice": np.expm1(rows),
-        "the logarithm has base 2": rows * np.log(2),
-        "the logarithm has base 10": rows * np.log(10),
-    }
-    return next((what for what, values in undone.items() if values.max() < 25 and _is_read(values)), "")
-
-
-def _is_read(rows: np.ndarray) -> bool:
-    return float(np.isfinite(count_unit(rows)).mean()) > 0.5
-
-
 def counts_of(rows: Any, unit: np.ndarray) -> Any:
     """Whole counts ``(n, G)`` of log-normalised cells ``(n, G)``, CSR or dense, whose single count is worth `unit` ``(n,)``."""
     if not sparse.issparse(rows):

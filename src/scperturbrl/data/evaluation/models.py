@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scperturbrl._core.random import numpy_rng
-from scperturbrl._core.validate import check_log_normalised, near_matches
+from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.depth import read_units
 from scperturbrl.data.cells.other_depth import OtherCells
 from scperturbrl.data.cells.row_blocks import row_matrix
+from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.cells.setup import expression
 from scperturbrl.data.evaluation.evaluation import CEILING, DUPLICATE
 from scperturbrl.data.evaluation.population import Population, draw_population
@@ -46,9 +47,9 @@ def read_prediction(name: str, other: AnnData, cells: Cells, setup: Setup, condi
     ValueError
         If it has other genes, or is not log-normalised.
     """
-    check_genes(list(cells.genes), other.var_names)
+    check_genes(list(cells.genes), other.var_names, whose="`adata` has", other=f"`predictions[{name!r}]`")
     matrix = row_matrix(other, expression(other, None), longest=cells.chunk)
-    check_log_normalised(matrix, where=f"`predictions[{name!r}].X`")
+    check_expression(matrix, where=f"`predictions[{name!r}].X`", cells=cells)
     table, codes = condition_table(other, setup)
     for condition in conditions:
         if condition not in table.index:
@@ -69,7 +70,7 @@ def read_layer(adata: AnnData, layer: str, cells: Cells, conditions: Sequence[st
         If it is not log-normalised.
     """
     matrix = row_matrix(adata, expression(adata, layer), longest=cells.chunk)
-    check_log_normalised(matrix, where=f"`layers[{layer!r}]`")
+    check_expression(matrix, where=f"`layers[{layer!r}]`", cells=cells)
     labels = cells.table.index.to_numpy()[cells.codes]
     return OtherCells.read(matrix, cells.names, labels, conditions=set(conditions), chunk=cells.chunk)
 

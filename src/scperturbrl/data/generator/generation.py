@@ -9,12 +9,9 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from scperturbrl._core import keys
 from scperturbrl._core.random import numpy_rng
 from scperturbrl._core.threads import one_thread
-from scperturbrl._core.validate import check_number
 from scperturbrl.data.cells.cells import dense
-from scperturbrl.data.cells.conditions import condition_record, parse_perturbation
 from scperturbrl.data.generator.depth import generated_units
 from scperturbrl.data.generator.latents import Controls
 from scperturbrl.data.generator.linear import recentred
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scperturbrl.data.cells.cells import Cells
-    from scperturbrl.data.cells.setup import Setup
     from scperturbrl.data.generator.stored import StoredGenerator
 
 
@@ -87,60 +83,3 @@ def _control_cells(cells: Cells, controls: np.ndarray) -> Callable[[Tensor], Ten
     rows, place = np.unique(controls, return_inverse=True)
     kept = cells.expression[rows]
     return lambda index: torch.as_tensor(dense(kept[place[index.numpy()]]))
-
-
-def wanted_conditions(
-    conditions: Sequence[str] | pd.DataFrame | None,
-    cells: Cells,
-    setup: Setup,
-    covariates: dict[str, str] | None,
-    dose: float | None,
-) -> pd.DataFrame:
-    """Condition table of what a user asks for: names of known conditions, perturbation labels, or None for the test ones.
-
-    Raises
-    ------
-    ValueError
-        If a covariate is none that was declared, a label names nothing, or the dose is negative.
-    TypeError
-        If the dose is no number.
-    """
-    if dose is not None:
-        check_number(dose=dose)
-        if not 0 <= dose < np.inf:
-            msg = f"`dose` is {dose!r}; it must be at least 0 and finite."
-            raise ValueError(msg)
-    if conditions is None:
-        return cells.table.loc[cells.conditions(keys.TEST)]
-    records = []
-    for name in [conditions] if isinstance(conditions, str) else conditions:
-        if name in cells.table.index and covariates is None and dose is None:
-            records.append({"condition": name, **cells.table.loc[name, list(cells.table.columns[:-1])].to_dict()})
-            continue
-        if not str(name).replace(setup.perturbation_sep, "").strip():
-            msg = f"{name!r} in `conditions` names nothing. Ask for {setup.control!r} to get control cells."
-            raise ValueError(msg)
-        parts = parse_perturbation(str(name), control=setup.control, sep=setup.perturbation_sep)
-        contexts = _covariate_combinations(cells, setup, covariates)
-        records += [
-            condition_record(parts, dose=float(dose or 0), covariates=list(values), setup=setup) for values in contexts
-        ]
-    if not records:
-        return cells.table.iloc[:0]
-    return pd.DataFrame(records).drop_duplicates("condition").set_index("condition")
-
-
-def _covariate_combinations(cells: Cells, setup: Setup, given: dict[str, str] | None) -> list[tuple[str, ...]]:
-    """Covariates to predict for: those that control cells have and that agree with `given`."""
-    given = given or {}
-    for key in given:
-        if key not in setup.covariate_keys:
-            msg = f"`covariates` names {key!r}, which is not a declared covariate ({list(setup.covariate_keys)})."
-            raise ValueError(msg)
-    found = cells.table.loc[cells.table["is_control"], "covariates"]
-    wanted = [given.get(key) for key in setup.covariate_keys]
-    chosen = [row for row in found if all(w is None or w == v for w, v in zip(wanted, row, strict=True))]
-    if not chosen:
-        msg = f"No control cells have the covariates {given}; available: {sorted(set(found))[:10]}."
-        raise ValueError(msg)
-    return chosen

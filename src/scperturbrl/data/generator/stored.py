@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scperturbrl._core import keys
+from scperturbrl._core import keys, log
+from scperturbrl._core.default_key import next_number
+from scperturbrl._core.provenance import counted, leaked, split_hash
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import name_hash, near_matches
 from scperturbrl.data.generator.identity import weights_hash
@@ -15,7 +17,7 @@ from scperturbrl.data.generator.vocabulary import Vocabulary, gene_embeddings
 from scperturbrl.flow.generator import Generator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
     from anndata import AnnData
@@ -51,6 +53,10 @@ class StoredGenerator:
     def training_conditions(self) -> list[str]:
         """Names of the conditions that it was fitted to."""
         return list(self.conditions.index[self.conditions[keys.SPLIT] == keys.TRAIN])
+
+    def made_under(self) -> str:
+        """Hash of the split that it was fitted under, "" where that is not recorded."""
+        return str(self.params.get("split_hash", ""))
 
     def to_uns(self) -> dict[str, Any]:
         """Return plain values that AnnData can write."""
@@ -100,6 +106,7 @@ def write_generator(adata: AnnData, key: str, stored: StoredGenerator) -> None:
         "log_state": str(setup["setup"]["log_state"]),
         "gene_hash": name_hash(stored.genes),
         "split_hash": split_hash(adata),
+        "number": next_number(adata),
         "parent_hash": weights_hash(adata.uns[parent]["weights"]) if parent else "",
     }
     adata.uns[key] = stored.to_uns()
@@ -125,19 +132,26 @@ def read_generator(adata: AnnData, key: str) -> StoredGenerator:
     return stored
 
 
-def check_genes(expected: list[str], found: pd.Index) -> None:
+def warn_leaked(key: str, stored: StoredGenerator, now: Mapping[str, str], wanted: Iterable[str] | None = None) -> None:
+    """Warn if a generator has seen test conditions of the present split (those `wanted`)."""
+    found = leaked(stored.conditions, now, wanted)
+    if found:
+        log.warn(
+            f"The generator {key!r} was fitted under another split and has seen {len(found)} of the test conditions in training "
+            f"({counted(found)}): its cells of these are no predictions of held-out conditions."
+        )
+
+
+def check_genes(
+    expected: list[str], found: pd.Index, *, whose: str = "The generator was fitted on", other: str = "`adata`"
+) -> None:
     """Raise ``ValueError`` unless the genes are the same in the same order."""
     if name_hash(expected) == name_hash(found):
         return
     missing = [gene for gene in expected if gene not in set(found)]
     what = f"genes are missing, {missing[:5]} among them" if missing else "the genes are in another order"
-    msg = f"The generator was fitted on {len(expected)} genes, `adata` has {len(found)}: {what}. Use `adata[:, genes]` with its genes."
+    msg = f"{whose} {len(expected)} genes, {other} has {len(found)}: {what}. Bring them to the same genes in the same order, such as `{other.strip('`')}[:, genes]`."
     raise ValueError(msg)
-
-
-def split_hash(adata: AnnData) -> str:
-    """Hash of the split that `adata` has, "" without one."""
-    return str(adata.uns.get(keys.SETUP, {}).get(keys.SPLIT, {}).get("hash", ""))
 
 
 def is_generator(adata: AnnData, key: str) -> bool:

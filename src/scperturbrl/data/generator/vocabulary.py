@@ -102,8 +102,8 @@ def gene_embeddings(components: np.ndarray, genes: Iterable[str]) -> pd.DataFram
     return pd.DataFrame(components / max(scale, 1e-12), index=pd.Index(genes).astype(str))
 
 
-def check_embeddings(embeddings: pd.DataFrame) -> None:
-    """Raise unless `embeddings` can be features of perturbations.
+def check_embeddings(embeddings: pd.DataFrame) -> pd.DataFrame:
+    """`embeddings` with names that can be written to a file, if they can be features of perturbations.
 
     Raises
     ------
@@ -126,9 +126,13 @@ def check_embeddings(embeddings: pd.DataFrame) -> None:
     if len(bad):
         msg = f"`embeddings` holds values that are not finite for {list(bad[:5])}. Drop these rows."
         raise ValueError(msg)
-    if not embeddings.index.is_unique:
-        msg = f"`embeddings` has more than one row for {embeddings.index[embeddings.index.duplicated()][0]!r}."
+    named = embeddings.rename(index=str, columns=str)
+    if not named.index.is_unique:
+        msg = f"`embeddings` has more than one row for {named.index[named.index.duplicated()][0]!r}."
         raise ValueError(msg)
+    if not named.columns.is_unique:
+        named.columns = [f"{name}_{i}" for i, name in enumerate(named.columns)]
+    return named.rename_axis(index=None, columns=None)
 
 
 def training_vocabulary(

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scperturbrl._core import keys
+from scperturbrl._core import keys, log
+from scperturbrl._core.provenance import counted, same_split, split_hash
 from scperturbrl.data.cells.depth import Depths, at_depths
 from scperturbrl.data.cells.network import check_network, network_matrix
 from scperturbrl.data.reference.cross_fit import N_FOLDS, CrossFit
@@ -70,6 +71,7 @@ def write_reference(
     _write_regulons(adata, cells, use, table, params)
     adata.uns[keys.SETUP]["reference"] = {
         "params": params,
+        "split_hash": split_hash(adata),
         "n_cells": pd.Series(table.n_cells, index=list(conditions)).rename("n_cells").to_frame(),
         "group": groups.to_numpy().astype(str),
         "mean_effect": table.mean_effect,
@@ -111,26 +113,22 @@ def read_reference(
 ) -> tuple[ReferenceTable, Reference]:
     """Read the stored reference as a table and as tensors.
 
-    What only some verifiers need is computed from the training cells if one of `verifiers` needs it. `cells` are those of
+    Of a part of the cells that it was made of, those conditions are read that still have training cells and controls; the
+    others are named. What only some verifiers need is computed from the training cells if one of `verifiers` needs it. `cells` are those of
     :func:`at_reference_depth`.
 
     Raises
     ------
     ValueError
-        If there is none, or if the pathway network changed since.
+        If there is none, no condition of it has training cells here, or the pathway network changed since.
     """
-    record = adata.uns.get(keys.SETUP, {}).get("reference")
-    if record is None or keys.EFFECT not in adata.varm:
-        msg = "`adata` has no reference. Call `scperturbrl.pp.reference(adata, network=...)` first."
-        raise ValueError(msg)
-    network, pathways = pathway_matrix(adata)
-    if pathways != [str(name) for name in adata.uns[keys.PATHWAY_RESPONSE].columns]:
-        msg = "The pathway network changed since the reference was made. Call `scperturbrl.pp.reference(adata)` again."
-        raise ValueError(msg)
-    conditions = [str(name) for name in adata.varm[keys.EFFECT].columns]
+    record = check_reference(adata, cells)
+    network, _ = pathway_matrix(adata)
+    kept = _present(cells, [str(name) for name in adata.varm[keys.EFFECT].columns])
+    conditions = [str(name) for name in adata.varm[keys.EFFECT].columns[kept]]
     rows = cells.rows(conditions)
-    by_gene = lambda name: adata.varm[name].to_numpy(dtype=np.float32).T
-    groups = [str(group) for group in record["group"]]
+    by_gene = lambda name: adata.varm[name].to_numpy(dtype=np.float32).T[kept]
+    groups = [str(group) for group in np.asarray(record["group"])[kept]]
     table = ReferenceTable(
         conditions=conditions,
         control_mean=adata.varm[keys.CONTROL_MEAN][groups].to_numpy(dtype=np.float32).T,
@@ -138,16 +136,65 @@ def read_reference(
         effect=by_gene(keys.EFFECT),
         statistic=by_gene(keys.STATISTIC),
         padj=by_gene(keys.PADJ),
-        n_cells=record["n_cells"]["n_cells"].to_numpy(),
+        n_cells=record["n_cells"]["n_cells"].to_numpy()[kept],
         targets=np.array([np.isin(cells.genes, cells.table["parts"].iloc[row]) for row in rows]),
-        pathway_response=adata.uns[keys.PATHWAY_RESPONSE].to_numpy(dtype=np.float32),
-        pathway_statistic=np.asarray(record["pathway_statistic"]),
-        pathway_scale=np.asarray(record["pathway_scale"]),
+        pathway_response=adata.uns[keys.PATHWAY_RESPONSE].to_numpy(dtype=np.float32)[kept],
+        pathway_statistic=np.asarray(record["pathway_statistic"])[kept],
+        pathway_scale=np.asarray(record["pathway_scale"])[kept],
     )
     use, params = cells.is_training(), record["params"]
     reference = bank_and_tensors(table, cells, use, network, params)
     support = Support(cells, use, table, *regulon_matrix(adata), int(params["bank_size"]), int(params["seed"]))
     return table, replace(reference, **support.fields(needed(verifiers)))
+
+
+def check_reference(adata: AnnData, cells: Cells) -> dict[str, Any]:
+    """The record of the stored reference, if it is of this split and of this network.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or the split or the pathway network changed since.
+    """
+    record = adata.uns.get(keys.SETUP, {}).get("reference")
+    if record is None or keys.EFFECT not in adata.varm:
+        msg = "`adata` has no reference. Call `scperturbrl.pp.reference(adata, network=...)` first."
+        raise ValueError(msg)
+    if pathway_matrix(adata)[1] != [str(name) for name in adata.uns[keys.PATHWAY_RESPONSE].columns]:
+        msg = "The pathway network changed since the reference was made. Call `scperturbrl.pp.reference(adata)` again."
+        raise ValueError(msg)
+    conditions = [str(name) for name in adata.varm[keys.EFFECT].columns]
+    _check_split(adata, cells, conditions, str(record.get("split_hash", "")))
+    return dict(record)
+
+
+def _present(cells: Cells, conditions: Sequence[str]) -> np.ndarray:
+    """``(C,)`` whether training cells of a condition, and control cells, are here; the others are told."""
+    training = set(cells.conditions(keys.TRAIN, min_cells=2))
+    controls = set(cells.table.loc[cells.table["is_control"], "group"])
+    kept = np.array(
+        [name in training and cells.table.loc[name, "group"] in controls for name in conditions], dtype=bool
+    )
+    lost = [name for name, here in zip(conditions, kept, strict=True) if not here]
+    remedy = "Hand the whole data to `tl.score(reference=...)`, or call `pp.reference` on this part"
+    if not kept.any():
+        msg = f"No condition of the reference has training cells and controls in this part of the data (missing: {counted(lost)}). {remedy}."
+        raise ValueError(msg)
+    if lost:
+        log.tell(
+            f"{len(lost)} of {len(conditions)} conditions of the reference have no training cells or no controls in this part of the "
+            f"data and are left out ({counted(lost)}). {remedy}."
+        )
+    return kept
+
+
+def _check_split(adata: AnnData, cells: Cells, conditions: Sequence[str], made_under: str) -> None:
+    now, other = cells.split_of(), same_split({"The reference": made_under}, split_hash(adata))
+    moved = [name for name in conditions if now.get(name, keys.TRAIN) != keys.TRAIN]
+    if other or moved:
+        why = other or f"The reference is made of {counted(moved)}, which `obs['split']` holds out now"
+        msg = f"{why}. Call `scperturbrl.pp.reference(adata)` again."
+        raise ValueError(msg)
 
 
 def bank_and_tensors(
@@ -185,6 +232,7 @@ def read_calibration(
     frame = record["calibration"]
     if _specification(verifiers) == _specification(resolve(DEFAULT)):
         shape = (len(conditions), len(verifiers))
+        frame = frame[frame["condition"].astype(str).isin(conditions)]
         return Calibration(
             **{name: torch.tensor(frame[name].to_numpy().reshape(shape)) for name in _CALIBRATION_FIELDS}
         )

@@ -13,7 +13,7 @@ import torch
 from scperturbrl._core import keys
 from scperturbrl.data.reference.cross_fit import score_matrix
 from scperturbrl.data.reference.guesses import extend_reference
-from scperturbrl.data.reference.stored import cross_fit, read_calibration, read_reference
+from scperturbrl.data.reference.stored import check_reference, cross_fit, read_calibration, read_reference
 from scperturbrl.data.scoring.percentile import Percentile
 from scperturbrl.verifiers.calibration import Calibration, calibrate, combine
 
@@ -94,7 +94,7 @@ class Scorer:
         cls, adata: AnnData, cells: Cells, verifiers: Sequence[Verifier], weights: torch.Tensor, *, percentile: bool
     ) -> Scorer:
         """Judge by the measured cells of each condition, whatever their split."""
-        read_reference(adata, cells)
+        check_reference(adata, cells)
         params = adata.uns[keys.SETUP]["reference"]["params"]
         everything = np.ones(len(cells.codes), dtype=bool)
         conditions = observed_conditions(cells)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scperturbrl._core.validate import check_log_normalised, check_obs_column, check_unique_names
+from scperturbrl._core.validate import check_obs_column, check_unique_names
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.other_depth import OtherCells
 from scperturbrl.data.cells.row_blocks import RowBlocks, row_matrix
+from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.cells.setup import Setup, expression
 
 if TYPE_CHECKING:
@@ -57,19 +58,19 @@ class ScoredCells:
     chunk: int = 4096
 
     @classmethod
-    def own(cls, adata: AnnData, cells: Cells, layer: str | None) -> ScoredCells:
-        """Rows of a layer of the annotated data, or its measured cells if `layer` is None."""
+    def own(cls, adata: AnnData, cells: Cells, measured: Cells, layer: str | None) -> ScoredCells:
+        """Rows of a layer of the annotated data, or `cells` if `layer` is None; `measured` controls give the scale."""
         values = cells.expression
         if layer is not None and layer != Setup.of(adata).layer:
             values = row_matrix(adata, expression(adata, layer), longest=cells.chunk)
-        check_log_normalised(values, where=f"`layers[{layer!r}]`" if layer else "the expression")
+        check_expression(values, where=f"`layers[{layer!r}]`" if layer else "the expression", cells=measured)
         control = cells.table["is_control"].to_numpy()[cells.codes]
         names = cells.table.index.to_numpy()[cells.codes]
         return cls(values, cells.names, names, cells.table, control, layer is None, cells.chunk)
 
     @classmethod
-    def of_other(cls, other: AnnData, reference: AnnData, layer: str | None, *, chunk: int = 4096) -> ScoredCells:
-        """Rows of another AnnData, whose genes are matched by name with those of `reference`.
+    def of_other(cls, other: AnnData, reference: AnnData, cells: Cells, layer: str | None) -> ScoredCells:
+        """Rows of another AnnData, whose genes are matched by name with those of `reference`, whose `cells` give the scale.
 
         Raises
         ------
@@ -78,7 +79,7 @@ class ScoredCells:
         ValueError
             If genes are missing, or the values are not log-normalised.
         """
-        setup = Setup.of(reference)
+        setup, chunk = Setup.of(reference), cells.chunk
         check_unique_names(other)
         dose = [setup.dose_key] if setup.dose_key else []
         for column, role in [
@@ -88,9 +89,9 @@ class ScoredCells:
         ]:
             check_obs_column(other, column, role=role)
         values = row_matrix(other, expression(other, layer), longest=chunk)
-        check_log_normalised(values, where=f"`layers[{layer!r}]`" if layer else "`X`")
-        table, codes = condition_table(other, setup)
         genes = _match_genes(other, reference)
+        check_expression(values, where=f"`layers[{layer!r}]`" if layer else "`X`", cells=cells, genes=genes)
+        table, codes = condition_table(other, setup)
         matrix = values.take(genes) if isinstance(values, RowBlocks) else values[:, genes]
         control = table["is_control"].to_numpy()[codes]
         names = table.index.to_numpy()[codes]

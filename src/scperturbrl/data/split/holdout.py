@@ -11,15 +11,18 @@ from scperturbrl._core import keys
 from scperturbrl._core.random import numpy_rng
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.conditions import parse_perturbation
+from scperturbrl.data.split.validation import set_validation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
     from scperturbrl.data.cells.setup import Setup
+    from scperturbrl.data.split.predictable import Described
 
-COMBINATIONS = "combinations"
+COMBINATIONS, NOTHING = "combinations", "nothing"
+JOIN = " | "
 
 
 def hold_out(
@@ -27,9 +30,11 @@ def hold_out(
     pool: dict[str, list[str]],
     chosen: Sequence[str],
     *,
-    holdout: str,
+    holdout: str | Sequence[str],
     removed: Sequence[str] = (),
     validation_fraction: float,
+    described: Described,
+    similar: Mapping[str, Sequence[str]],
     seed: int,
 ) -> pd.Series:
     """Label of every condition when the units `chosen` of `pool` and all conditions with a `removed` part are held out."""
@@ -37,12 +42,21 @@ def hold_out(
     labels[[name for unit in chosen for name in pool[unit]]] = keys.TEST
     labels[[name for name, parts in table["parts"].items() if set(parts) & set(removed)]] = keys.TEST
     needed = _needed_alone(table, labels) if holdout == COMBINATIONS else []
-    _set_validation(labels, table, pool, chosen, validation_fraction, numpy_rng(seed, 1), needed=needed)
+    units = {unit: names for unit, names in pool.items() if unit not in chosen}
+    rng = numpy_rng(seed, 1)
+    watched = {"needed": needed, "described": described, "similar": similar}
+    set_validation(labels, table, units, validation_fraction, rng, **watched)
     return labels
 
 
 def without_parts(
-    table: pd.DataFrame, pool: dict[str, list[str]], *, n: int, parts_seen: int, rng: np.random.Generator
+    table: pd.DataFrame,
+    pool: dict[str, list[str]],
+    *,
+    n: int,
+    parts_seen: int,
+    described: Described,
+    rng: np.random.Generator,
 ) -> tuple[list[str], list[str]]:
     """Draw combinations of which exactly `parts_seen` parts stay in the training set alone.
 
@@ -59,7 +73,8 @@ def without_parts(
         options = list(combinations(parts, len(parts) - parts_seen)) if parts_seen <= len(parts) else []
         for gone in (options[i] for i in rng.permutation(len(options))):
             stays = set(parts) - set(gone)
-            if len(chosen) < n and not set(gone) & kept and not stays & removed:
+            known = set(gone) <= described.names
+            if known and len(chosen) < n and not set(gone) & kept and not stays & removed:
                 chosen.append(unit)
                 removed |= set(gone)
                 kept |= stays
@@ -73,9 +88,11 @@ def folds(pool: dict[str, list[str]], *, k: int, rng: np.random.Generator) -> li
     return [sorted(order[fold::k]) for fold in range(k)]
 
 
-def candidates(table: pd.DataFrame, setup: Setup, holdout: str) -> dict[str, list[str]]:
+def candidates(table: pd.DataFrame, setup: Setup, holdout: str | Sequence[str]) -> dict[str, list[str]]:
     """Units that can be held out, each with the conditions that go with it."""
     perturbed = table[~table["is_control"]]
+    if not isinstance(holdout, str):
+        return _pairs(perturbed, setup, list(holdout))
     if holdout == "combinations":
         alone = {parts[0] for parts in perturbed["parts"] if len(parts) == 1}
         rows = perturbed[[len(parts) > 1 and set(parts) <= alone for parts in perturbed["parts"]]]
@@ -91,7 +108,7 @@ def candidates(table: pd.DataFrame, setup: Setup, holdout: str) -> dict[str, lis
         why = f"all perturbed cells have the same {holdout}" if len(units) else "there are no perturbed cells"
         units = units if len(units) > 1 else {}
     else:
-        options = ["combinations", "perturbations", "column", *setup.covariate_keys]
+        options = ["combinations", "perturbations", "nothing", "column", *setup.covariate_keys]
         msg = f"`holdout` is {holdout!r}.{near_matches(holdout, options)} Covariates must be declared in `pp.setup_anndata`."
         raise KeyError(msg)
     if not units:
@@ -103,19 +120,37 @@ def candidates(table: pd.DataFrame, setup: Setup, holdout: str) -> dict[str, lis
     return units
 
 
+def _pairs(perturbed: pd.DataFrame, setup: Setup, holdout: list[str]) -> dict[str, list[str]]:
+    """Units of several covariates: every combination of their values that has perturbed cells."""
+    strange = [name for name in holdout if name not in setup.covariate_keys]
+    if strange or len(holdout) < 2:
+        named = repr(strange[0]) if strange else "fewer than two"
+        msg = f"`holdout={holdout!r}` names {named}. A list holds at least two of the declared covariates {list(setup.covariate_keys)}; anything else is one word."
+        raise ValueError(msg)
+    places = [setup.covariate_keys.index(name) for name in holdout]
+    value = perturbed["covariates"].map(lambda row: JOIN.join(row[i] for i in places))
+    units = {str(name): list(group.index) for name, group in perturbed.groupby(value)}
+    if len(units) < 2:
+        msg = f"`holdout={holdout!r}` is impossible: all perturbed cells have the same {' and '.join(holdout)}."
+        raise ValueError(msg)
+    return units
+
+
 def choose(
     pool: dict[str, list[str]],
-    values: Sequence[str] | None,
+    values: Sequence[str] | Sequence[Sequence[str]] | None,
     fraction: float,
     rng: np.random.Generator,
     *,
     setup: Setup,
-    holdout: str,
+    holdout: str | Sequence[str],
 ) -> list[str]:
     """Units to hold out: those named in `values`, or a share of the pool drawn with `rng`."""
     if values is None:
         n = min(max(1, round(fraction * len(pool))), max(1, len(pool) - 1))
         return sorted(rng.choice(sorted(pool), size=n, replace=False).tolist())
+    if not isinstance(holdout, str):
+        values = [value if isinstance(value, str) else JOIN.join(map(str, value)) for value in values]
     values = [values] if isinstance(values, str) else [str(value) for value in values]
     if holdout == "combinations":
         parsed = [parse_perturbation(value, control=setup.control, sep=setup.perturbation_sep) for value in values]
@@ -131,30 +166,3 @@ def _needed_alone(table: pd.DataFrame, labels: pd.Series) -> list[str]:
     """Conditions of one part that a held-out combination has, which must be learnt from."""
     parts = {part for held_out in table.loc[labels == keys.TEST, "parts"] for part in held_out}
     return [name for name, own in table["parts"].items() if len(own) == 1 and own[0] in parts]
-
-
-def _set_validation(
-    labels: pd.Series,
-    table: pd.DataFrame,
-    pool: dict[str, list[str]],
-    chosen: Sequence[str],
-    fraction: float,
-    rng: np.random.Generator,
-    *,
-    needed: Sequence[str],
-) -> None:
-    """Label some of the perturbed training conditions, but none that is `needed` there, as validation, in place."""
-    remaining = labels.index[(labels == keys.TRAIN) & ~table["is_control"]]
-    if fraction == 0 or len(remaining) < 3:
-        return
-    kind = [unit for unit in sorted(pool) if unit not in chosen and set(pool[unit]) <= set(remaining)]
-    target, order = max(1, round(fraction * len(remaining))), rng.permutation(len(kind))
-    taken: list[str] = []
-    for unit in (kind[i] for i in order[:-1] if len(order) > 1):
-        if taken and len(taken) + len(pool[unit]) > target:
-            break
-        taken += pool[unit]
-    spare = remaining.difference(needed)
-    if not taken and len(spare):
-        taken = [str(rng.choice(spare))]
-    labels[taken] = keys.VALIDATION

@@ -14,6 +14,7 @@ import pandas as pd
 from scperturbrl._core import keys, log
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.split.predictable import shortened, without_relatives
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -124,9 +125,30 @@ def write_split(adata: AnnData, manifest: SplitManifest) -> None:
     _check_conditions(manifest, table)
     labels = manifest.labels(table.index)
     adata.obs[keys.SPLIT] = pd.Categorical(labels[codes], categories=list(_LABELS)).remove_unused_categories()
+    if keys.ORIGIN not in adata.obs:
+        # so that generated cells can be told from them once they are joined
+        adata.obs[keys.ORIGIN] = pd.Categorical([keys.OBSERVED] * adata.n_obs)
     adata.uns[keys.SETUP][keys.SPLIT] = manifest.to_uns()
     adata.uns[keys.SETUP].pop("reference", None)
-    log.note(f"    {len(manifest.test)} conditions for the test, {len(manifest.validation)} for validation")
+    log.note(described(labels, table))
+    alone = without_relatives(table, pd.Series(labels, index=table.index))
+    if alone:
+        log.warn(
+            f"{len(alone)} test conditions have no relative in training, neither by perturbation nor by context "
+            f"({shortened(alone)}): their predictions rest on `embeddings` or on genes alone."
+        )
+
+
+def described(labels: np.ndarray, table: pd.DataFrame) -> str:
+    """One line on a split: conditions and cells in each part."""
+    control = table["is_control"].to_numpy()
+    parts = []
+    for label in (keys.TEST, keys.VALIDATION, keys.TRAIN):
+        chosen = (labels == label) & ~control
+        n, cells = int(chosen.sum()), int(table["n_cells"][chosen].sum())
+        name = "training" if label == keys.TRAIN else label
+        parts.append(f"{name} {n} conditions ({cells:,} cells)" if n else f"{name} none")
+    return f"    split: {', '.join(parts)}; {int(table['n_cells'][control].sum()):,} control cells train"
 
 
 def read_split(adata: AnnData) -> SplitManifest:

@@ -1,0 +1,38 @@
+"""Which generator is meant where none is named: the newest post-trained one, else the generator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scperturbrl._core import keys
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_PARTS = {"params", "weights", "space"}
+
+
+def default_key(adata: AnnData, key: str | None = None) -> str:
+    """`key` itself; without one the post-trained generator that was written last, else ``"generator"``, else the last one."""
+    if key is not None:
+        return key
+    found = _params(adata)
+    trained = {name: params for name, params in found.items() if params.get("method") == "rl_finetune"}
+    if not trained and (keys.GENERATOR in found or not found):
+        return keys.GENERATOR
+    chosen = trained or found
+    # a file forgets the order of its slots, so it is recorded
+    return max(chosen, key=lambda name: int(chosen[name].get("number", 0)))
+
+
+def next_number(adata: AnnData) -> int:
+    """One more than the number of any generator of `adata`: the order in which they were written."""
+    return 1 + max((int(params.get("number", 0)) for params in _params(adata).values()), default=0)
+
+
+def _params(adata: AnnData) -> dict[str, dict[str, Any]]:
+    return {
+        name: dict(record["params"])
+        for name, record in adata.uns.items()
+        if isinstance(record, dict) and set(record) >= _PARTS
+    }

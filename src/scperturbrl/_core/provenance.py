@@ -1,0 +1,176 @@
+"""Under which split something was made, and whether that goes together with the split there is now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from scperturbrl._core import keys, log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+
+
+class Recorded(Protocol):
+    """A generator with a table of its conditions."""
+
+    conditions: pd.DataFrame
+
+
+G = TypeVar("G", bound=Recorded)
+_LEARNT_FROM = (keys.TRAIN, keys.VALIDATION)
+N_NAMED = 3
+
+
+def split_hash(adata: AnnData) -> str:
+    """Hash of the split that `adata` has, "" without one."""
+    return str(adata.uns.get(keys.SETUP, {}).get(keys.SPLIT, {}).get("hash", ""))
+
+
+def record_layer(adata: AnnData, layer: str, *, key: str, made_under: str) -> None:
+    """Note which generator made a layer, and under which split that was fitted."""
+    adata.uns[keys.SETUP].setdefault(keys.LAYERS, {})[layer] = {"generator": key, "split_hash": made_under}
+
+
+def layer_hash(adata: AnnData, layer: str) -> str:
+    """Hash of the split of the generator that made a layer, "" where that is not known."""
+    return str(adata.uns.get(keys.SETUP, {}).get(keys.LAYERS, {}).get(layer, {}).get("split_hash", ""))
+
+
+def score_hash(adata: AnnData, key: str) -> str:
+    """Hash of the split under whose reference scores were made, "" where that is not known."""
+    record = adata.uns.get(keys.score(key), {})
+    return str(record.get("split_hash", "")) if hasattr(record, "get") else ""
+
+
+def same_split(made_under: Mapping[str, str], now: str = "") -> str:
+    """What is wrong with results that were made under different splits, "" if nothing is.
+
+    Parameters
+    ----------
+    made_under
+        What each result is called, to the hash of its split; "" where that is not known.
+    now
+        Hash of the present split.
+    """
+    known = {name: found for name, found in made_under.items() if found}
+    if now:
+        other = [name for name, found in known.items() if found != now]
+        if other:
+            return f"{' and '.join(other)} {'was' if len(other) == 1 else 'were'} made under another split than `adata` has now"
+    if len(set(known.values())) > 1:
+        return f"{' and '.join(known)} were made under different splits"
+    return ""
+
+
+def warn_other_split(adata: AnnData, made_under: Mapping[str, str], remedy: str) -> None:
+    """Warn if results were made under another split than that of `adata`, or under different ones."""
+    wrong = same_split(made_under, split_hash(adata))
+    if wrong:
+        log.warn(f"{wrong}, so held-out conditions may be among those that were learnt from. {remedy}")
+
+
+def seen(conditions: pd.DataFrame) -> set[str]:
+    """Conditions that a generator learnt from or was chosen by, as its own record says."""
+    labels = conditions[keys.SPLIT].astype(str)
+    return {str(name) for name in conditions.index[labels.isin(_LEARNT_FROM)]}
+
+
+def leaked(conditions: pd.DataFrame, now: Mapping[str, str], wanted: Iterable[str] | None = None) -> list[str]:
+    """Test conditions of the present split (those `wanted`) that a generator with the record `conditions` has seen."""
+    own = seen(conditions)
+    names = now if wanted is None else wanted
+    return [str(name) for name in names if now.get(name) == keys.TEST and str(name) in own]
+
+
+def check_same_labels(key: str, conditions: pd.DataFrame, now: Mapping[str, str], verb: str) -> None:
+    """Raise if a generator was fitted under a split that treats conditions otherwise than the present one.
+
+    Raises
+    ------
+    ValueError
+        Naming conditions with both labels.
+    """
+    then = conditions[keys.SPLIT].astype(str).to_dict()
+    differ = [
+        f"{name!r} ({then[name]}, now {label})"
+        for name, label in now.items()
+        if then.get(name, label) not in {label, ""}
+    ]
+    if differ:
+        more = f" and {len(differ) - N_NAMED} more" if len(differ) > N_NAMED else ""
+        msg = (
+            f"The generator {key!r} was fitted under another split: {', '.join(differ[:N_NAMED])}{more}. {verb} would mix the two. "
+            "Fit it under the present split with `tl.fit_generator`, or go back to its own with `pp.split`."
+        )
+        raise ValueError(msg)
+
+
+def counted(names: Sequence[str]) -> str:
+    """The first three of `names`, and how many there are besides."""
+    more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
+    return ", ".join(map(repr, names[:N_NAMED])) + more
+
+
+def held_out_generators(
+    generators: Mapping[str, G], now: Mapping[str, str], wanted: Iterable[str], asked: Iterable[str] | None
+) -> dict[str, G]:
+    """Those generators that have seen none of the `wanted` test conditions; others are left out with a warning.
+
+    Raises
+    ------
+    ValueError
+        If one was `asked` for by name.
+    """
+    kept, wanted = {}, list(wanted)
+    for key, generator in generators.items():
+        found = leaked(generator.conditions, now, wanted)
+        if not found:
+            kept[key] = generator
+            continue
+        told = (
+            f"The generator {key!r} was fitted under another split and has seen {len(found)} of the test conditions in training "
+            f"({counted(found)})"
+        )
+        if asked is not None:
+            msg = f"{told}. It cannot be evaluated on them: fit it under the present split, or name other `conditions`."
+            raise ValueError(msg)
+        log.warn(f"{told}. It is left out.")
+    return kept
+
+
+def check_predictions_held_out(
+    adata: AnnData,
+    predictions: Mapping[str, AnnData],
+    layers: Iterable[str],
+    now: Mapping[str, str],
+    wanted: Iterable[str],
+) -> None:
+    """Raise if predicted cells are known to come from a generator that has seen a `wanted` test condition.
+
+    Raises
+    ------
+    ValueError
+        Naming the prediction or the layer.
+    """
+    test = [name for name in wanted if now.get(name) == keys.TEST]
+    for name, other in predictions.items():
+        made = other.uns.get("prediction", {}).get("conditions")
+        own = set() if made is None or "seen" not in made else set(made.index[made["seen"].astype(bool)])
+        found = [condition for condition in test if condition in own]
+        if found:
+            msg = f"`predictions[{name!r}]` was made by a generator that has seen {len(found)} of the test conditions in training ({counted(found)}). It cannot be evaluated on them."
+            raise ValueError(msg)
+    wrong = same_split({f"`layers[{layer!r}]`": layer_hash(adata, layer) for layer in layers}, split_hash(adata))
+    if wrong and test:
+        msg = f"{wrong}, so its generator may have seen test conditions. Generate it again under the present split."
+        raise ValueError(msg)
+
+
+def seen_rows(table: pd.DataFrame, generators: Mapping[str, Recorded], now: Mapping[str, str]) -> list[bool]:
+    """Of every row of an evaluation, whether its model may have learnt from the condition."""
+    own = {key: seen(generator.conditions) for key, generator in generators.items()}
+    rows = zip(table["model"].astype(str), table["condition"].astype(str), strict=True)
+    return [name in own[model] if model in own else now.get(name) != keys.TEST for model, name in rows]

@@ -1,0 +1,123 @@
+"""Doses: those of a screen must be above zero, and those asked for must be named and, better, within what was measured."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scperturbrl._core import log
+from scperturbrl._core.validate import check_number, check_obs_column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anndata import AnnData
+
+    from scperturbrl.data.cells.setup import Setup
+
+# a label such as [('Bortezomib', 0.05, 'uM')], as in Tahoe-100M
+_TUPLES = re.compile(r"^\[\(.+\)\]$")
+
+
+def check_dose_column(adata: AnnData, key: str, perturbed: np.ndarray, *, perturbation_key: str, control: str) -> None:
+    """Check the dose of the `perturbed` cells; what control cells hold does not matter.
+
+    Raises
+    ------
+    KeyError
+        If the column is absent.
+    ValueError
+        If a dose is missing, no number, not finite, or not above 0.
+    """
+    check_obs_column(adata[perturbed], key, role="dose")
+    dose = adata.obs[key][perturbed]
+    if not pd.api.types.is_numeric_dtype(dose.dtype):
+        msg = f"`obs[{key!r}]` is not numeric (first value {dose.iloc[0]!r}). Convert the dose to numbers of one unit."
+        raise ValueError(msg)
+    if not (np.isfinite(dose) & (dose >= 0)).all():
+        strange = dose[~(np.isfinite(dose) & (dose >= 0))].iloc[0]
+        msg = f"`obs[{key!r}]` holds {strange}; a dose must be above 0 and finite."
+        raise ValueError(msg)
+    zero = (dose == 0).to_numpy()
+    if zero.any():
+        labels = adata.obs[perturbation_key][perturbed][zero].astype(str)
+        msg = (
+            f"{int(zero.sum())} perturbed cells ({labels.iloc[0]!r} among them) have dose 0 in `obs[{key!r}]`. A perturbation at dose 0 is "
+            "either a control or of unknown dose. If nothing was given to them, label them as controls:\n"
+            f"adata.obs[{perturbation_key!r}] = adata.obs[{perturbation_key!r}].astype(str).mask(adata.obs[{key!r}] == 0, {control!r})\n"
+            "If 0 stands for an unknown dose, leave `dose_key` out, or drop these cells."
+        )
+        raise ValueError(msg)
+
+
+def check_no_tuples(labels: Iterable[str], key: str) -> None:
+    """Raise if labels hold drug, dose and unit in one text.
+
+    Raises
+    ------
+    ValueError
+        With the two lines that take them apart.
+    """
+    found = next((label for label in labels if _TUPLES.match(label)), None)
+    if found is None:
+        return
+    msg = (
+        f"`obs[{key!r}]` holds drug, dose and unit in one label, such as {found!r}. Take them apart:\n"
+        f'parsed = adata.obs[{key!r}].astype(str).map(lambda label: __import__("ast").literal_eval(label)[0])\n'
+        'adata.obs["drug"], adata.obs["dose"] = parsed.str[0], parsed.str[1].astype(float)\n'
+        'and declare `perturbation_key="drug", dose_key="dose"`.'
+    )
+    raise ValueError(msg)
+
+
+def check_dose(dose: float, setup: Setup) -> None:
+    """Check a dose that is asked for.
+
+    Raises
+    ------
+    ValueError
+        If it is not above 0 and finite, or no dose was declared.
+    TypeError
+        If it is no number.
+    """
+    check_number(dose=dose)
+    if not 0 < dose < np.inf:
+        msg = f"`dose` is {dose!r}; it must be above 0 and finite. For untreated cells ask for {setup.control!r}."
+        raise ValueError(msg)
+    if setup.dose_key is None:
+        msg = f"`dose` is {dose!r}, but no dose was declared, so nothing is known of doses. Declare `dose_key` in `pp.setup_anndata`, or leave `dose` out."
+        raise ValueError(msg)
+
+
+def wanted_dose(dose: float | None, parts: tuple[str, ...], name: str, table: pd.DataFrame, setup: Setup) -> float:
+    """The dose to predict `parts` at, 0 for what has none.
+
+    Raises
+    ------
+    ValueError
+        If a dose is needed and not given; names the measured ones.
+    """
+    if not parts or setup.dose_key is None:
+        return 0.0
+    measured = measured_doses(table, parts)
+    if dose is None:
+        listed = ", ".join(f"{value:g}" for value in measured)
+        example = table.index[~table["is_control"]][0]
+        msg = f"{name!r} needs a `dose`. Measured were {listed}; or name a condition, such as {example!r}."
+        raise ValueError(msg)
+    if not measured[0] <= dose <= measured[-1]:
+        log.warn(
+            f"The dose {dose:g} of {name!r} is outside of what was measured ({measured[0]:g} to {measured[-1]:g}): "
+            "the prediction is an extrapolation."
+        )
+    return float(dose)
+
+
+def measured_doses(table: pd.DataFrame, parts: tuple[str, ...]) -> list[float]:
+    """Doses measured of perturbations with any of `parts`; of all perturbations where there are none."""
+    perturbed = table[~table["is_control"]]
+    own = perturbed[[bool(set(each) & set(parts)) for each in perturbed["parts"]]]
+    return sorted(float(value) for value in (own if len(own) else perturbed)["dose"].unique())

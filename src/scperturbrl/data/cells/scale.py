@@ -1,0 +1,168 @@
+"""Whether a matrix is on the scale that everything here is on: one natural logarithm of normalised counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from scperturbrl._core.validate import check_log_normalised
+from scperturbrl.data.cells.cells import dense
+from scperturbrl.data.cells.counts import count_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from scperturbrl.data.cells.cells import Cells
+
+N_CELLS = 200
+# another scale is named only where it fits so many times better than the right one
+_CLEARLY = 4.0
+# and the mean profile is off by at least this share of its own size
+_OFF = 0.02
+
+# what was done to counts, and what brings them to the right scale
+_UNDO: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "the logarithm was taken twice": np.expm1,
+    "the logarithm has base 2": lambda values: values * np.log(2),
+    "the logarithm has base 10": lambda values: values * np.log(10),
+    "no logarithm was taken": np.log1p,
+    "the square root was taken": lambda values: np.log1p(np.square(values)),
+}
+
+
+def check_expression(values: Any, *, where: str, cells: Cells | None = None, genes: np.ndarray | None = None) -> None:
+    """Raise unless the matrix is log1p-normalised expression, on the scale of the control cells of `cells` if given.
+
+    Parameters
+    ----------
+    values
+        ``(n, G)``, sparse, dense or in a file.
+    where
+        What to call it.
+    cells
+        Cells whose controls say what scale is meant; without any, only what values say of themselves is looked at.
+    genes
+        Columns of `values` in the order of the genes of `cells`; the same order by default.
+
+    Raises
+    ------
+    TypeError
+        If the matrix is absent or not numeric.
+    ValueError
+        If it is on another scale, which is named.
+    """
+    check_log_normalised(values, where=where)
+    wrong = other_scale(values) if cells is None else unlike_controls(values, cells, genes)
+    if wrong:
+        remedy = (
+            "Start from the counts, and call `sc.pp.normalize_total(adata)` and `sc.pp.log1p(adata)` once."
+            if cells is None
+            else "Bring it to the scale of the control cells."
+        )
+        msg = f"{where} is not on the scale of log1p-normalised counts: {wrong}. {remedy}"
+        raise ValueError(msg)
+
+
+def check_like_controls(values: Any, *, where: str, cells: Cells) -> None:
+    """Raise unless some rows of `values` are on the scale of the control cells; see :func:`check_expression`."""
+    wrong = unlike_controls(values, cells, None)
+    if wrong:
+        msg = f"{where} is not on the scale of the control cells: {wrong}. Bring it to their scale."
+        raise ValueError(msg)
+
+
+def other_scale(values: Any) -> str:
+    """What was done to counts instead of normalising them and taking one natural logarithm; "" where nothing can be told.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> logs = np.log1p(10.0 * np.array([[1, 0, 3, 7], [2, 4, 5, 1]]))
+    >>> other_scale(logs), other_scale(np.log1p(logs)), other_scale(logs / np.log(2))
+    ('', 'the logarithm was taken twice', 'the logarithm has base 2')
+    """
+    rows = _some(values)
+    rows = rows[(rows > 0).sum(1) > 1].astype(np.float64)
+    if not len(rows):
+        return ""
+    if _is_read(rows):
+        return "library sizes were not normalised" if _is_not_normalised(rows) else ""
+    undone = {what: undo(rows) for what, undo in _UNDO.items()}
+    return next((what for what, found in undone.items() if found.max() < 25 and _is_read(found)), "")
+
+
+def unlike_controls(values: Any, cells: Cells, genes: np.ndarray | None) -> str:
+    """Which other scale than that of the control cells `values` have; "" if it is theirs, or cannot be told.
+
+    The mean of `values` over cells is compared with that of the control cells, brought to every other scale. Perturbations
+    change some genes; another scale changes all of them in its own way.
+    """
+    rows = _some(values)
+    if not cells.table["is_control"].any() or not len(rows):
+        return ""
+    mean = (rows if genes is None else rows[:, genes]).mean(0, dtype=np.float64)
+    controls = _some_controls(cells)
+    own = _distance(mean, controls.mean(0))
+    if own < _OFF:
+        return ""
+    found = {what: _distance(mean, other.mean(0)) for what, other in _logarithms(controls, rows)}
+    for what, other in _unlogged(controls):
+        # of any total: the multiple that fits best
+        profile = other.mean(0)
+        found[what] = _distance(mean, profile * max((mean @ profile) / (profile @ profile), 0.0))
+    best = min(found, key=lambda what: found[what])
+    return best if found[best] * _CLEARLY < own else ""
+
+
+def _logarithms(controls: np.ndarray, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Control cells under other logarithms, or of the total that `rows` suggest."""
+    linear = np.expm1(controls)
+    yield "the logarithm was taken twice", np.log1p(controls)
+    yield "the logarithm has base 2", controls / np.log(2)
+    yield "the logarithm has base 10", controls / np.log(10)
+    unit = count_unit(controls)
+    known = np.isfinite(unit)
+    if known.mean() > 0.5:
+        yield "library sizes were not normalised", np.log1p(linear[known] / unit[known, None])
+    with np.errstate(over="ignore"):
+        ratio = float(np.expm1(rows.astype(np.float64)).sum(1).mean() / linear.sum(1).mean())
+    if np.isfinite(ratio) and not 0.5 < ratio < 2:
+        yield f"its cells have {ratio:.3g} times the total of control cells", np.log1p(ratio * linear)
+
+
+def _unlogged(controls: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    linear = np.expm1(controls)
+    yield "no logarithm was taken", linear
+    yield "the square root was taken", np.sqrt(linear)
+
+
+def _distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Squared difference of two profiles, relative to their sizes."""
+    size = np.linalg.norm(first) * np.linalg.norm(second)
+    return float(np.square(first - second).sum() / size) if size > 0 else 0.0
+
+
+def _some(values: Any, n_cells: int = N_CELLS) -> np.ndarray:
+    """Up to 200 rows, dense, spread over all of them."""
+    spaced = np.unique(np.linspace(0, values.shape[0] - 1, n_cells).astype(int))
+    return dense((values.tocsr() if sparse.issparse(values) else values)[spaced])
+
+
+def _some_controls(cells: Cells) -> np.ndarray:
+    rows = np.flatnonzero(cells.table["is_control"].to_numpy()[cells.codes])
+    spaced = rows[np.unique(np.linspace(0, len(rows) - 1, N_CELLS).astype(int))]
+    return cells.block(spaced).astype(np.float64)
+
+
+def _is_read(rows: np.ndarray) -> bool:
+    return float(np.isfinite(count_unit(rows)).mean()) > 0.5
+
+
+def _is_not_normalised(rows: np.ndarray) -> bool:
+    """Whether the values are logarithms of the counts themselves, of cells of different depth."""
+    unit = count_unit(rows)
+    own = np.isfinite(unit)
+    size = np.expm1(rows).sum(1)
+    return bool((np.abs(unit[own] - 1) < 1e-3).mean() > 0.95 and np.ptp(size) > 0.05 * size.mean())

@@ -1,0 +1,74 @@
+"""The conditions that a user asks a generator for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from scperturbrl._core import keys
+from scperturbrl.data.cells.conditions import condition_record, parse_perturbation
+from scperturbrl.data.cells.doses import check_dose, wanted_dose
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.cells.setup import Setup
+
+
+def wanted_conditions(
+    conditions: Sequence[str] | None,
+    cells: Cells,
+    setup: Setup,
+    covariates: Mapping[str, object] | None,
+    dose: float | None,
+) -> pd.DataFrame:
+    """Condition table of what a user asks for: names of known conditions, perturbation labels, or None for the test ones.
+
+    Raises
+    ------
+    ValueError
+        If a covariate is none that was declared, a label names nothing, or the dose is missing, not declared or not above 0.
+    TypeError
+        If the dose is no number.
+    """
+    if dose is not None:
+        check_dose(dose, setup)
+    if conditions is None:
+        if dose is not None or covariates:
+            given = "dose" if dose is not None else "covariates"
+            msg = f"`{given}` is for conditions that are named. Name some in `conditions`; test conditions have their own."
+            raise ValueError(msg)
+        return cells.table.loc[cells.conditions(keys.TEST)]
+    records, known = [], list(cells.table.columns[:-1])
+    for name in [conditions] if isinstance(conditions, str) else conditions:
+        if name in cells.table.index and covariates is None and dose is None:
+            records.append({"condition": name, **cells.table.loc[name, known].to_dict()})
+            continue
+        if not str(name).replace(setup.perturbation_sep, "").strip():
+            msg = f"{name!r} in `conditions` names nothing. Ask for {setup.control!r} to get control cells."
+            raise ValueError(msg)
+        parts = parse_perturbation(str(name), control=setup.control, sep=setup.perturbation_sep)
+        contexts = _covariate_combinations(cells, setup, covariates)
+        own = wanted_dose(dose, parts, str(name), cells.table, setup)
+        records += [condition_record(parts, dose=own, covariates=list(values), setup=setup) for values in contexts]
+    if not records:
+        return cells.table.iloc[:0]
+    return pd.DataFrame(records).drop_duplicates("condition").set_index("condition")
+
+
+def _covariate_combinations(cells: Cells, setup: Setup, given: Mapping[str, object] | None) -> list[tuple[str, ...]]:
+    """Covariates to predict for: those that control cells have and that agree with `given`."""
+    given = {key: str(value) for key, value in (given or {}).items()}
+    for key in given:
+        if key not in setup.covariate_keys:
+            msg = f"`covariates` names {key!r}, which is not a declared covariate ({list(setup.covariate_keys)})."
+            raise ValueError(msg)
+    found = cells.table.loc[cells.table["is_control"], "covariates"]
+    wanted = [given.get(key) for key in setup.covariate_keys]
+    chosen = [row for row in found if all(w is None or w == v for w, v in zip(wanted, row, strict=True))]
+    if not chosen:
+        msg = f"No control cells have the covariates {given}; available: {sorted(set(found))[:10]}."
+        raise ValueError(msg)
+    return chosen
