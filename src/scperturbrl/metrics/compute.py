@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scperturbrl._core.random import numpy_rng
 from scperturbrl.metrics.differential import de_overlap, de_spearman, direction_match
 from scperturbrl.metrics.distribution import classifier_auroc, energy_distance, mmd_rbf
 from scperturbrl.metrics.diversity import variance_ratio, zero_fraction_error
@@ -104,7 +105,7 @@ def _effect_metrics(pair: ConditionPair) -> dict[str, float]:
 
 def _cell_metrics(pair: ConditionPair, max_cells: int, seed: int) -> dict[str, float]:
     # One stream for each population, or equal sizes would pick the same rows in both.
-    streams = np.random.default_rng(seed).spawn(2)
+    streams = numpy_rng(seed, "compared cells").spawn(2)
     sides = zip((pair.predicted, pair.observed), streams, strict=True)
     sampled = [_subsample(cells, max_cells, rng) for cells, rng in sides]
     predicted, observed = (_projected(cells, pair.projection) for cells in sampled)

@@ -178,7 +178,7 @@ def split_folds(
         msg = f"`k` is {k}; it must be at least 2 and at most {len(pool)}, what can be held out with `holdout={holdout!r}`."
         raise ValueError(msg)
     found = []
-    for number, chosen in enumerate(folds(pool, k=k, rng=numpy_rng(seed, 0))):
+    for number, chosen in enumerate(folds(pool, k=k, rng=numpy_rng(seed, "folds of conditions"))):
         labels = hold_out(table, pool, chosen, holdout=holdout, validation_fraction=validation_fraction, seed=seed)
         described = f"{holdout}, fold {number + 1} of {k}: {', '.join(chosen)}"
         found.append(SplitManifest.of(labels, table, described=described, seed=seed))
@@ -197,12 +197,12 @@ def _drawn(
 ) -> tuple[list[str], list[str]]:
     """Units to hold out, and parts that have to leave the training set with them."""
     if parts_seen is None:
-        return choose(pool, values, fraction, numpy_rng(seed, 0), setup=setup, holdout=holdout), []
+        return choose(pool, values, fraction, numpy_rng(seed, "held-out units"), setup=setup, holdout=holdout), []
     if holdout != COMBINATIONS or values is not None or parts_seen < 0:
         msg = f"`parts_seen={parts_seen!r}` is for combinations that are drawn: `holdout='combinations'` without `values`."
         raise ValueError(msg)
     n = max(1, round(fraction * len(pool)))
-    chosen, removed = without_parts(table, pool, n=n, parts_seen=parts_seen, rng=numpy_rng(seed, 0))
+    chosen, removed = without_parts(table, pool, n=n, parts_seen=parts_seen, rng=numpy_rng(seed, "held-out parts"))
     if not chosen:
         msg = f"No combination can be held out with exactly {parts_seen} of its parts seen. Lower `parts_seen`."
         raise ValueError(msg)

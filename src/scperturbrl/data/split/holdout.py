@@ -37,7 +37,9 @@ def hold_out(
     labels[[name for unit in chosen for name in pool[unit]]] = keys.TEST
     labels[[name for name, parts in table["parts"].items() if set(parts) & set(removed)]] = keys.TEST
     needed = _needed_alone(table, labels) if holdout == COMBINATIONS else []
-    _set_validation(labels, table, pool, chosen, validation_fraction, numpy_rng(seed, 1), needed=needed)
+    _set_validation(
+        labels, table, pool, chosen, validation_fraction, numpy_rng(seed, "validation conditions"), needed=needed
+    )
     return labels
 
 
