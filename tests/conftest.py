@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import warnings
 from dataclasses import dataclass, replace
@@ -72,6 +73,39 @@ def read_shared(shared_data):
         return anndata.read_h5ad(path)
 
     return read
+
+
+def digest_of(adata):
+    """Hash of everything in an AnnData: values, names, order, types."""
+    total = hashlib.sha256()
+
+    def add(value):
+        if isinstance(value, dict) or hasattr(value, "items") and not isinstance(value, (pd.DataFrame, pd.Series)):
+            for key in sorted(map(str, value.keys())):
+                total.update(key.encode())
+                add(value[key])
+        elif isinstance(value, pd.DataFrame):
+            total.update(repr((list(value.columns), list(map(str, value.dtypes)))).encode())
+            total.update(value.to_csv().encode("utf-8", "surrogatepass"))
+        elif sparse.issparse(value):
+            add(value.format)
+            for part in (value.tocsr().data, value.tocsr().indices, value.tocsr().indptr):
+                add(part)
+        elif isinstance(value, np.ndarray) and value.dtype != object:
+            total.update(repr((value.dtype.str, value.shape)).encode() + value.tobytes())
+        else:
+            total.update(repr(value).encode("utf-8", "surrogatepass"))
+
+    # newer AnnData list X among the layers, under None
+    layers = {name: value for name, value in adata.layers.items() if name is not None}
+    for part in (adata.X, adata.obs, adata.var, adata.uns, layers, dict(adata.obsm), dict(adata.varm)):
+        add(part)
+    return total.hexdigest()
+
+
+@pytest.fixture(scope="session")
+def digest():
+    return digest_of
 
 
 @pytest.fixture(scope="session")
@@ -218,10 +252,8 @@ def conditions(tokens):
 
 def blank_generator():
     """A generator whose counts are so deep that a cell is its latent point: encode(cells) is close to latent."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        generator = Generator(Architecture(G, D, C, 0, (), width=32, n_blocks=1))
-        generator.space.components.copy_(torch.linalg.qr(torch.randn(G, D)).Q)
+    generator = Generator(Architecture(G, D, C, 0, (), width=32, n_blocks=1))
+    generator.space.components.copy_(torch.linalg.qr(torch.randn(G, D, generator=torch_rng(0, "components"))).Q)
     generator.space.mean.fill_(LEVEL)
     generator.observation.intercept.fill_(LEVEL)
     generator.observation.loading.copy_(generator.space.components.T)
@@ -274,7 +306,7 @@ def calibration(n_verifiers=1, *, weight=None):
 
 @pytest.fixture(scope="session")
 def trained_world():
-    generator, rng = blank_generator(), torch_rng(0)
+    generator, rng = blank_generator(), torch_rng(0, "test")
     cells = latent_cells(300, rng)
     settings = FitSettings(n_steps=300, learning_rate=4e-3, ema_decay=0.99, validate_every=300, progress=False)
     fit_flow(generator, cells, None, conditions([1, 2, 3]), settings)

@@ -26,7 +26,8 @@ def screen(**fractions):
         **fractions,
     )
     spr.pp.setup_anndata(adata)
-    spr.pp.split(adata, fraction=0.4)
+    # both kinds are among them
+    spr.pp.split(adata, values=["GENE027+GENE054", "GENE027+GENE056", "GENE054+GENE056"])
     return adata
 
 

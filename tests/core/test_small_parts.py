@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import ast
+import hashlib
 import io
 import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +13,7 @@ import pytest
 import scanpy as sc
 import torch
 
+import scperturbrl
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.lazy import lazy_exports
@@ -33,14 +38,72 @@ def test_a_generator_gives_one_reproducible_seed():
     ids=["numpy", "torch"],
 )
 def test_streams_repeat_and_are_apart(draw):
-    np.testing.assert_array_equal(draw(0, 1, 2), draw(0, 1, 2))
-    streams = [draw(0), draw(1), draw(0, 1), draw(0, 2), draw(0, 1, 1)]
-    assert len({tuple(values) for values in streams}) == len(streams)
+    np.testing.assert_array_equal(draw(0, "a", 1, 2), draw(0, "a", 1, 2))
+    # zeros at the end are numbers like others, and digits may stand in names
+    streams = [
+        (0, "a"),
+        (1, "a"),
+        (0, "b"),
+        (0, "a", 0),
+        (0, "a", 0, 0),
+        (0, "a", 1),
+        (0, "a1"),
+        (0, "a", 12),
+        (0, "a", 1, 2),
+    ]
+    assert len({tuple(draw(*stream)) for stream in streams}) == len(streams)
+    with pytest.raises(TypeError):
+        draw(0.5, "a")
+
+
+def test_a_stream_is_the_hash_of_its_name():
+    # written out, so that another hash, which would change every result, does not go unnoticed
+    digest = hashlib.sha256(b"(7, 'generated block', 3)").digest()
+    expected = np.random.default_rng(int.from_bytes(digest, "big")).integers(1000, size=4)
+    assert numpy_rng(7, "generated block", 3).integers(1000, size=4).tolist() == expected.tolist()
+
+
+def streams_named(source):
+    """Names of the random streams in `source`; None for one that is not written out."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in {"numpy_rng", "torch_rng"}:
+            name = node.args[1] if len(node.args) > 1 else None
+            yield name.value if isinstance(name, ast.Constant) and isinstance(name.value, str) else None
+
+
+def test_every_stream_of_the_package_has_a_name_of_its_own():
+    package = Path(scperturbrl.__file__).parent
+    found = [name for path in package.rglob("*.py") for name in streams_named(path.read_text(encoding="utf-8"))]
+    assert len(found) > 25
+    assert None not in found
+    assert len(set(found)) == len(found), sorted(name for name in set(found) if found.count(name) > 1)
+
+
+@pytest.mark.parametrize("call", ["numpy_rng(seed)", "random.torch_rng(seed, 0)", "numpy_rng(seed, f'{n}')"])
+def test_the_search_for_streams_finds_nameless_ones(call):
+    assert list(streams_named(call)) == [None]
+
+
+def test_no_module_draws_from_a_seed_without_a_stream():
+    # pictures and simulated data have seeds of their own, which nothing else uses
+    package = Path(scperturbrl.__file__).parent
+    others = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in {"pl", "datasets"}]
+    for path in others:
+        calls = [
+            ast.unparse(node)
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call)
+        ]
+        drawn = [call for call in calls if "default_rng(" in call and path.name != "random.py"]
+        assert drawn in (
+            [],
+            ["np.random.default_rng(0).standard_normal(min(matrix.shape))", "np.random.default_rng(0)"],
+        ), path
 
 
 def test_streams_leave_the_global_generators_alone():
     np_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-    numpy_rng(0).normal(), torch.randn(3, generator=torch_rng(0))
+    numpy_rng(0, "a").normal(), torch.randn(3, generator=torch_rng(0, "a"))
     np.testing.assert_array_equal(np.random.get_state()[1], np_state)  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), torch_state)
 

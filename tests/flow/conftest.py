@@ -33,7 +33,7 @@ def build_generator(seed=0, *, n_genes=6, n_latent=3, n_tokens=3, trained=True, 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         architecture = Architecture(n_genes, n_latent, n_tokens, 0, (), **{"width": 16, "n_blocks": 1, **sizes})
-        generator = Generator(architecture)
+        generator = Generator(architecture, seed=seed)
         generator.space.components.copy_(torch.linalg.qr(torch.randn(*generator.space.components.shape)).Q)
         generator.space.mean.copy_(torch.rand(n_genes))
         generator.observation.intercept.normal_(1, 0.5)

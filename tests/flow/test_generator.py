@@ -109,9 +109,9 @@ def test_the_sampler_is_the_one_of_the_architecture(make_generator, make_batch):
     generator, batch = make_generator(n_steps=3, solver="rk4"), make_batch([(1,), (2, 3)])
     control, index = torch.randn(5, 3), torch.tensor([1, 0, 1, 1, 0])
     with torch.no_grad():
-        found = generator.sample_latent(control, batch, index, torch_rng(1))
+        found = generator.sample_latent(control, batch, index, torch_rng(1, "test"))
         code, total = generator.encoder(batch)
-        noise = torch.randn(5, 3, generator=torch_rng(1))
+        noise = torch.randn(5, 3, generator=torch_rng(1, "test"))
         field = lambda x, t: generator.velocity(x, t, control, code[index], total[index])
         torch.testing.assert_close(found, integrate(field, noise, n_steps=3, solver="rk4"))
 
@@ -121,12 +121,12 @@ def test_few_conditions_are_looked_at_once_each(make_generator, make_batch):
     torch.nn.init.normal_(generator.velocity.outlet.weight)
     torch.nn.init.normal_(generator.velocity.blocks[0].modulation.weight)
     index = torch.tensor([0, 1, 1, 0, 1, 0])
-    control = torch.randn(6, generator.space.dim, generator=torch_rng(1))
+    control = torch.randn(6, generator.space.dim, generator=torch_rng(1, "test"))
     # as many conditions as cells
     ways = [(batch, index), (batch.select(index), torch.arange(6))]
-    few, many = (generator.sample_latent(control, *way, torch_rng(0)) for way in ways)
+    few, many = (generator.sample_latent(control, *way, torch_rng(0, "test")) for way in ways)
     torch.testing.assert_close(few, many, rtol=1e-4, atol=1e-4)
-    approach = generator.approach(control, batch, index, torch_rng(0))
+    approach = generator.approach(control, batch, index, torch_rng(0, "test"))
     ends = [generator.last_step(approach, control, *way) for way in ways]
     torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-4)
     slopes = [torch.autograd.grad(x.square().sum(), generator.velocity.outlet.weight)[0] for x in ends]
@@ -138,17 +138,17 @@ def test_the_last_step_ends_where_the_sampler_does(make_generator, make_batch, n
     generator, batch = make_generator(n_steps=n_steps), make_batch([(1,), (2, 3)])
     torch.nn.init.normal_(generator.velocity.outlet.weight)
     control, index = torch.randn(4, generator.space.dim), torch.tensor([0, 1, 1, 0])
-    approach = generator.approach(control, batch, index, torch_rng(2))
+    approach = generator.approach(control, batch, index, torch_rng(2, "test"))
     end = generator.last_step(approach, control, batch, index)
-    assert torch.equal(end.detach(), generator.sample_latent(control, batch, index, torch_rng(2)))
+    assert torch.equal(end.detach(), generator.sample_latent(control, batch, index, torch_rng(2, "test")))
     assert not torch.equal(end.detach(), approach)
 
 
 def test_only_the_last_step_carries_a_gradient(make_generator, make_batch):
     generator, batch = make_generator(), make_batch([(1,)])
     control, index = torch.zeros(4, 3), torch.zeros(4).long()
-    assert not generator.sample_latent(control, batch, index, torch_rng(0)).requires_grad
-    approach = generator.approach(control, batch, index, torch_rng(0))
+    assert not generator.sample_latent(control, batch, index, torch_rng(0, "test")).requires_grad
+    approach = generator.approach(control, batch, index, torch_rng(0, "test"))
     assert not approach.requires_grad
     generator.last_step(approach, control, batch, index).sum().backward()
     assert all(p.grad is not None for p in generator.network_parameters())
@@ -184,7 +184,7 @@ def test_out_of_memory_means_smaller_blocks_with_a_warning(make_generator, make_
         return draw(self, control, *arguments)
 
     monkeypatch.setattr(Generator, "_draw", small_device)
-    n, control = 600, torch.rand(600, 6, generator=torch_rng(0))
+    n, control = 600, torch.rand(600, 6, generator=torch_rng(0, "test"))
     index = torch.zeros(n, dtype=torch.long)
     with pytest.warns(UserWarning, match="Going on with (256|128) generated cells at a time"):
         cells, counts = generator.generate(control, torch.ones(n), make_batch([(1,)]), index, seed=0)

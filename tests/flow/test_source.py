@@ -8,14 +8,14 @@ from scperturbrl.flow.source import CONTROL_NOISE, Source
 
 
 def test_noise_does_not_depend_on_the_control_cells():
-    draw = lambda level: Source().draw(torch.full((50, 3), level), torch_rng(0))
+    draw = lambda level: Source().draw(torch.full((50, 3), level), torch_rng(0, "test"))
     assert torch.equal(draw(0.0), draw(9.0))
     assert draw(0.0).var().item() == pytest.approx(Source().variance, rel=0.3)
 
 
 def test_control_cells_get_a_little_noise():
-    control = 5 * torch.randn(4000, 2, generator=torch_rng(1))
-    off = Source("control").draw(control, torch_rng(2)) - control
+    control = 5 * torch.randn(4000, 2, generator=torch_rng(1, "test"))
+    off = Source("control").draw(control, torch_rng(2, "test")) - control
     assert off.std().item() == pytest.approx(CONTROL_NOISE, rel=0.05)
     assert Source("control").variance == pytest.approx(CONTROL_NOISE**2)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
+from scperturbrl._core.random import numpy_rng
 from scperturbrl.metrics import paired_bootstrap
 
 
@@ -19,7 +20,7 @@ def test_interval_matches_scipy():
 def test_resamples_are_those_of_the_seed():
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(2, 12))
-    means = (first - second)[np.random.default_rng(7).integers(12, size=(500, 12))].mean(1)
+    means = (first - second)[numpy_rng(7, "bootstrap").integers(12, size=(500, 12))].mean(1)
     found = paired_bootstrap(first, second, n_resamples=500, seed=7)
     np.testing.assert_allclose([found.low, found.high], np.quantile(means, [0.025, 0.975]), atol=1e-12)
     assert found.p_value == pytest.approx(2 * (min((means <= 0).sum(), (means >= 0).sum()) + 1) / 501)

@@ -41,7 +41,9 @@ FREE = FinetuneSettings(
 def coordinate(model, world):
     with torch.no_grad():
         index, pool = torch.arange(3), world.task.pool
-        rollout = roll_out(model, pool, world.task.conditions, index, group_size=300, draws=1, rng=torch_rng(77))
+        rollout = roll_out(
+            model, pool, world.task.conditions, index, group_size=300, draws=1, rng=torch_rng(77, "test")
+        )
     return model.space.encode(rollout.cells[0])[..., 0].mean(1).numpy()
 
 

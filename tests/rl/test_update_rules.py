@@ -45,7 +45,7 @@ class Mixture(nn.Module):
 
 def draw(model, n, seed):
     with torch.no_grad():
-        return integrate(model, torch.randn(n, 2, generator=torch_rng(seed)), n_steps=10)
+        return integrate(model, torch.randn(n, 2, generator=torch_rng(seed, "test")), n_steps=10)
 
 
 def exact_optimum(n=1500, seed=0):
@@ -66,7 +66,7 @@ def train(name, n_rounds, *, anchor=ANCHOR, learning_rate=2e-3):
     for copy in (old, pretrained):
         copy.load_state_dict(model.state_dict())
         copy.requires_grad_(requires_grad=False)
-    optimiser, rng = torch.optim.Adam(model.correction.parameters(), lr=learning_rate), torch_rng(1)
+    optimiser, rng = torch.optim.Adam(model.correction.parameters(), lr=learning_rate), torch_rng(1, "test")
     rule = make_rule(name, anchor=anchor)
     for _ in range(n_rounds):
         noise = torch.randn(512, 2, generator=rng)
@@ -115,8 +115,8 @@ def test_a_strong_anchor_holds_every_rule(name):
 
 
 def test_noisy_paths_end_in_the_same_population():
-    noise = torch.randn(1500, 2, generator=torch_rng(3))
-    path = Grpo(anchor=1.0, n_steps=25).sample(Mixture(), noise, torch_rng(4))
+    noise = torch.randn(1500, 2, generator=torch_rng(3, "test"))
+    path = Grpo(anchor=1.0, n_steps=25).sample(Mixture(), noise, torch_rng(4, "test"))
     assert path.shape == (26, 1500, 2)
     assert energy(path[-1].detach().numpy(), exact_start()) < 0.02
 
@@ -127,7 +127,7 @@ def exact_start():
 
 
 def test_a_path_forgets_its_noise():
-    x = torch.randn(5, 2, generator=torch_rng(0))
+    x = torch.randn(5, 2, generator=torch_rng(0, "test"))
     step = noisy_step(torch.zeros(5, 2), x, torch.zeros(5), torch.full((5,), 0.25))
     # the cell that zero velocity points to is x itself, of which a quarter is gone along; none of it as noise
     torch.testing.assert_close(step.mean, 0.25 * x)
@@ -138,7 +138,7 @@ def test_a_path_forgets_its_noise():
 
 
 def test_the_divergence_of_a_step_is_that_of_gaussians():
-    rng = torch_rng(2)
+    rng = torch_rng(2, "test")
     path = torch.randn(3, 4, 2, generator=rng)
     shifted = lambda x, t: torch.ones_like(x)
     still = lambda x, t: torch.zeros_like(x)
@@ -155,8 +155,8 @@ def test_rules_say_what_they_lack():
     batch = Batch(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2))
     fields = Fields(Mixture(), Mixture(), Mixture())
     with pytest.raises(ValueError, match="noisy paths"):
-        Grpo(anchor=1.0)(fields, batch, torch_rng(0))
+        Grpo(anchor=1.0)(fields, batch, torch_rng(0, "test"))
     with pytest.raises(ValueError, match="reward with gradients"):
-        ValueGradient(anchor=1.0)(fields, batch, torch_rng(0))
+        ValueGradient(anchor=1.0)(fields, batch, torch_rng(0, "test"))
     with pytest.raises(ValueError, match=r"`update_rule` is 'ppo'.*'nft', 'grpo'"):
         make_rule("ppo", anchor=1.0)

@@ -1,9 +1,15 @@
-"""Seeds: one integer in, independent streams out, global generators untouched."""
+"""Seeds: one integer in, independent named streams out, global generators untouched."""
 
 from __future__ import annotations
 
+import hashlib
+import operator
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 Seed = int | np.random.Generator
 
@@ -21,14 +27,16 @@ def resolve_seed(seed: Seed) -> int:
     return int(seed)
 
 
-def numpy_rng(seed: int, *stream: int) -> np.random.Generator:
-    """NumPy generator of the sub-stream `stream` of `seed`."""
-    return np.random.default_rng(np.random.SeedSequence([seed, *stream]))
+def numpy_rng(seed: int, stream: str, *numbers: int) -> np.random.Generator:
+    """NumPy generator of one stream of `seed`, given by its name and, for one of several, by numbers."""
+    return np.random.default_rng(_entropy(seed, stream, numbers))
 
 
-def torch_rng(seed: int, *stream: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Torch generator on `device` of the sub-stream `stream` of `seed`."""
-    state = np.random.SeedSequence([seed, *stream]).generate_state(1, np.uint64)[0]
+def torch_rng(seed: int, stream: str, *numbers: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Torch generator on `device` of one stream of `seed`; see :func:`numpy_rng`."""
+    import torch
+
+    state = np.random.SeedSequence(_entropy(seed, stream, numbers)).generate_state(1, np.uint64)[0]
     generator = torch.Generator(device=device)
     generator.manual_seed(int(state) & (2**63 - 1))
     return generator
@@ -38,5 +46,13 @@ def on_device(rng: torch.Generator, device: torch.device) -> torch.Generator:
     """The generator itself if it is on the CPU as `device` is; else one on `device` that it seeds."""
     if device.type == "cpu":
         return rng
+    import torch
+
     seed = int(torch.randint(2**62, (1,), generator=rng))
     return torch.Generator(device=device).manual_seed(seed)
+
+
+def _entropy(seed: int, stream: str, numbers: tuple[int, ...]) -> int:
+    # SeedSequence pads with zeros, so that [seed] and [seed, 0] are one to it; the hash tells all apart
+    text = repr((operator.index(seed), stream, *map(operator.index, numbers)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")

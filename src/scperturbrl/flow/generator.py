@@ -19,6 +19,7 @@ from scperturbrl.flow.linear_part import LinearPart
 from scperturbrl.flow.observation.lattice import LatticeObservation
 from scperturbrl.flow.observation.nb import NegativeBinomialObservation
 from scperturbrl.flow.observation.scvi import ScviObservation
+from scperturbrl.flow.own_draws import OwnDraws
 from scperturbrl.flow.sampler import integrate
 from scperturbrl.flow.source import Source
 from scperturbrl.flow.space.base import SPACES, GeneSpace, PCASpace
@@ -26,6 +27,7 @@ from scperturbrl.flow.space.scvi import ScviSpace, TwoLayers
 from scperturbrl.flow.velocity.base import BACKBONES, PRECISIONS
 from scperturbrl.flow.velocity.mlp import VelocityMLP
 from scperturbrl.flow.velocity.transformer import VelocityTransformer
+from scperturbrl.flow.weights import checked_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -51,6 +53,8 @@ class Generator(nn.Module):
     ----------
     architecture
         Sizes.
+    seed
+        Of the weights of encoder and velocity before training. The random numbers of the process are left alone.
 
     Examples
     --------
@@ -61,13 +65,14 @@ class Generator(nn.Module):
     2
     """
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, *, seed: int = 0) -> None:
         super().__init__()
         a = self.architecture = architecture
         self.source = Source(a.source)
         self.space = _space(a)
-        self.encoder = ConditionEncoder(a.n_tokens, a.n_features, a.n_covariate_values, a.width)
-        self.velocity = _velocity(a)
+        with OwnDraws(torch_rng(seed, "weights before training")):
+            self.encoder = ConditionEncoder(a.n_tokens, a.n_features, a.n_covariate_values, a.width)
+            self.velocity = _velocity(a)
         self.observation = _observation(a)
         self.linear = LinearPart(
             a.n_groups,
@@ -196,8 +201,8 @@ class Generator(nn.Module):
             parts = rows.split(size)
             drawn = []
             for part, own in enumerate(parts):
-                stream = (number,) if len(parts) == 1 else (number, part)
-                rng = torch_rng(seed, *stream, device=self.device)
+                numbers = (number,) if len(parts) == 1 else (number, part)
+                rng = torch_rng(seed, "generated block", *numbers, device=self.device)
                 drawn.append(self._draw(control(own), unit[own], conditions, index[own], rng))
             return drawn
 
@@ -233,7 +238,7 @@ class Generator(nn.Module):
         with torch.device("meta"):
             # without memory, so that absurd sizes are found before anything is allocated
             expected = cls(sizes).state_dict()
-        state = _checked(expected, weights)
+        state = checked_weights(expected, weights)
         generator = cls(sizes)
         generator.load_state_dict(generator.state_dict() | state)
         generator.velocity.check()
@@ -270,32 +275,3 @@ def _observation(a: Architecture) -> Observation:
     if a.space == "scvi":
         return ScviObservation(a.n_genes, a.n_latent, a.n_hidden, a.n_tokens, a.total)
     return NegativeBinomialObservation(a.n_genes, a.n_latent, a.n_tokens, a.total)
-
-
-def _checked(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    import numpy as np
-
-    unknown = set(weights) - set(expected)
-    if unknown:
-        msg = f"Unknown weights {sorted(unknown)[:3]}: these are not the weights of this generator."
-        raise ValueError(msg)
-    state = {}
-    for name, own in expected.items():
-        if name not in weights:
-            msg = f"The weight {name!r} is missing."
-            raise ValueError(msg)
-        array = np.asarray(weights[name])
-        # files give a single number back in double precision
-        if array.dtype != np.float32 and not (array.ndim == 0 and array.dtype == np.float64):
-            msg = f"The weight {name!r} has type {array.dtype}; expected float32."
-            raise ValueError(msg)
-        value = torch.as_tensor(np.array(array, dtype=np.float32))
-        if tuple(value.shape) != tuple(own.shape):
-            msg = f"The weight {name!r} has shape {tuple(value.shape)}; expected {tuple(own.shape)}."
-            raise ValueError(msg)
-        # an infinite bound is how an unfitted observation layer says "no bound"
-        if torch.isnan(value).any() or (torch.isinf(value).any() and name != "observation.max_log_rate"):
-            msg = f"The weight {name!r} holds values that are not finite."
-            raise ValueError(msg)
-        state[name] = value
-    return state

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scperturbrl._core.random import numpy_rng
 from scperturbrl.metrics._arrays import paired
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def paired_bootstrap(
     difference = float(units.mean())
     if n == 1:
         return PairedDifference(difference, _NAN, _NAN, _NAN, 1)
-    means = units[np.random.default_rng(seed).integers(n, size=(n_resamples, n))].mean(axis=1)
+    means = units[numpy_rng(seed, "bootstrap").integers(n, size=(n_resamples, n))].mean(axis=1)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     beyond = min((means <= 0).sum(), (means >= 0).sum())

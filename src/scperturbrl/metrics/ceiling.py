@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scperturbrl._core.random import numpy_rng
 from scperturbrl.metrics._arrays import gene_variance, mean_profile
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def split_half(cells: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.ndar
     >>> len(first), len(second), float(first.sum() + second.sum())
     (2, 3, 10.0)
     """
-    order = np.random.default_rng(seed).permutation(len(cells))
+    order = numpy_rng(seed, "halves of a condition").permutation(len(cells))
     half = len(cells) // 2
     return cells[order[:half]], cells[order[half:]]
 

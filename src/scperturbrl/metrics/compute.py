@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scperturbrl._core.random import numpy_rng
 from scperturbrl.metrics.covariance import covariance_agreement
 from scperturbrl.metrics.differential import de_overlap, de_spearman, direction_match
 from scperturbrl.metrics.direction import direction_fidelity, direction_reach
@@ -123,7 +124,7 @@ def _effect_metrics(pair: ConditionPair) -> dict[str, float]:
 
 def _cell_metrics(pair: ConditionPair, genes: np.ndarray, max_cells: int, seed: int) -> dict[str, float]:
     # One stream for each population, or equal sizes would pick the same rows in both.
-    streams = np.random.default_rng(seed).spawn(2)
+    streams = numpy_rng(seed, "compared cells").spawn(2)
     sides = zip((pair.predicted, pair.observed), streams, strict=True)
     sampled = [_subsample(cells, max_cells, rng) for cells, rng in sides]
     predicted, observed = (_projected(cells, pair.projection) for cells in sampled)

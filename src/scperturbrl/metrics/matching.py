@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scperturbrl._core.random import numpy_rng
 from scperturbrl.metrics._arrays import populations
 
 # Logarithms in float32 give a count back within this much, plus this much of the count.
@@ -68,7 +69,7 @@ def match_cells(predicted: np.ndarray, observed: np.ndarray, *, seed: int = 0) -
     ((20, 50), True)
     """
     first, second = populations(predicted, observed)
-    rng = np.random.default_rng(seed)
+    rng = numpy_rng(seed, "cells of equal depth")
     n = min(len(first), len(second))
     first, second = (cells if len(cells) == n else cells[rng.permutation(len(cells))[:n]] for cells in (first, second))
     real = _Counted(second)

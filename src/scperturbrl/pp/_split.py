@@ -221,7 +221,7 @@ def split_folds(
         raise ValueError(msg)
     similar = similar_contexts(adata, setup, table, codes)
     found = []
-    for number, chosen in enumerate(folds(pool, k=k, rng=numpy_rng(seed, 0))):
+    for number, chosen in enumerate(folds(pool, k=k, rng=numpy_rng(seed, "folds of conditions"))):
         labels = hold_out(
             table,
             pool,

@@ -92,7 +92,7 @@ class Finetuner:
         self.optimiser = torch.optim.Adam(self.parameters, lr=settings.learning_rate)
         self.energy_optimiser = torch.optim.Adam(self.parameters, lr=settings.energy_learning_rate)
         self.average = WeightAverage(self.parameters, settings.ema_decay)
-        self.rng = torch_rng(settings.seed, 3, device=generator.device)
+        self.rng = torch_rng(settings.seed, "post-training steps", device=generator.device)
         names = {f"velocity.{name}": value for name, value in generator.velocity.named_parameters()}
         self.finite = FiniteSteps(names, clip=settings.gradient_clip, conditions=reward.reference.conditions)
         self.n_conditions = BatchSize(settings.n_conditions, "conditions of a round")

@@ -71,7 +71,7 @@ class VitalSigns:
 
     def _drift(self, model: Generator, rollout: Rollout) -> float:
         sample = sample_path(
-            rollout.latent, rollout.control, model.source, torch_rng(self.seed, 5, device=model.device)
+            rollout.latent, rollout.control, model.source, torch_rng(self.seed, "drift", device=model.device)
         )
         velocities = []
         for each in (model, self.pretrained):

@@ -92,7 +92,7 @@ def select(
     reward, conditions = _rewards(adata, key)
     selected, rows = np.zeros(adata.n_obs, dtype=bool), {}
     for number, (name, index) in enumerate(conditions.items()):
-        rng, own = numpy_rng(seed, number), reward[index]
+        rng, own = numpy_rng(seed, "selected cells", number), reward[index]
         chosen = best_of(own, n, rng) if method == "best_of" else resample(own, n, temperature, rng)
         selected[index[chosen]] = True
         rows[name] = _row(adata, key, index, index[chosen], reward, temperature)

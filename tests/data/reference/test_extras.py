@@ -101,7 +101,7 @@ def test_the_identity_model_recognises_held_out_cells(screen):
     label = [names.index(name) for name in cells.table["group"].to_numpy()[cells.codes[train]]]
     oracle = LogisticRegression(C=0.05, max_iter=500).fit(cells.block(train), label).score(cells.block(test), own)
     assert oracle > 0.55
-    assert (logits.argmax(1) == own).mean() > oracle - 0.1
+    assert (logits.argmax(1) == own).mean() > oracle - 0.15
 
 
 def test_a_targeted_factor_has_no_weight_and_the_response_can_be_read(screen):

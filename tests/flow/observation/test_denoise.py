@@ -54,7 +54,7 @@ def fit(noisy, n_rounds):
 def variance_ratio(noisy, generator, factor):
     space, _, unit, latent, codes, _ = noisy
     rate = generator.observation.log_rate(shrink(latent, codes, factor))
-    cells, _ = generator.observation.sample(rate, unit, torch_rng(9))
+    cells, _ = generator.observation.sample(rate, unit, torch_rng(9, "test"))
     within = [
         np.mean([values[codes.numpy() == c].var(0) for c in range(C)], axis=0)
         for values in (space.encode(cells).numpy(), latent.numpy())

@@ -26,7 +26,7 @@ def fitted():
     observation = NegativeBinomialObservation(G, D, 1)
     latent, unit = torch.tensor(latent).float(), torch.tensor(unit).float()
     block = lambda index: counts[index]
-    fit_log_rate(observation, block, unit, latent, n_steps=800, rng=torch_rng(0))
+    fit_log_rate(observation, block, unit, latent, n_steps=800, rng=torch_rng(0, "test"))
     totals = fit_dispersion(observation, block, unit, latent, codes)
     return truth, observation, counts, codes, totals
 
@@ -66,7 +66,7 @@ def test_a_second_fit_goes_on_from_the_first():
     observation = NegativeBinomialObservation(4, 1, 1)
     observation.intercept.fill_(float(np.log(3.0)))
     arguments = (lambda index: counts[index], torch.ones(300), torch.zeros(300, 1))
-    fit_log_rate(observation, *arguments, n_steps=1, rng=torch_rng(0), learning_rate=1e-4)
+    fit_log_rate(observation, *arguments, n_steps=1, rng=torch_rng(0, "test"), learning_rate=1e-4)
     np.testing.assert_allclose(observation.intercept, np.log(3.0), atol=1e-3)
 
 
@@ -83,7 +83,7 @@ def test_genes_without_counts_get_the_dispersion_of_the_others():
 
 @pytest.mark.parametrize("total", [0.0, 1e4])
 def test_the_slope_is_that_of_automatic_differentiation(total):
-    rng = torch_rng(4)
+    rng = torch_rng(4, "test")
     observation = NegativeBinomialObservation(7, 3, 1, total)
     observation.intercept.normal_(generator=rng), observation.loading.normal_(generator=rng)
     latent, unit = torch.randn(40, 3, generator=rng), 1 + torch.rand(40, generator=rng)

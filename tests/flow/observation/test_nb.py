@@ -25,7 +25,7 @@ def nbinom(mean, theta):
 def test_counts_are_negative_binomial(mean):
     n, unit = 40_000, 2.5
     log_rate = torch.full((n, len(THETA)), float(np.log(mean * unit)))
-    _, counts = layer().sample(log_rate, torch.full((n,), unit), torch_rng(1))
+    _, counts = layer().sample(log_rate, torch.full((n,), unit), torch_rng(1, "test"))
     for gene, theta in enumerate(THETA):
         truth, drawn = nbinom(mean, theta), counts[:, gene].numpy()
         assert drawn.mean() == pytest.approx(truth.mean(), abs=5 * truth.std() / np.sqrt(n))
@@ -37,7 +37,7 @@ def test_counts_are_negative_binomial(mean):
 
 def test_counts_pass_a_goodness_of_fit_test():
     n = 20_000
-    _, counts = layer([3.0]).sample(torch.full((n, 1), np.log(4.0)), torch.ones(n), torch_rng(2))
+    _, counts = layer([3.0]).sample(torch.full((n, 1), np.log(4.0)), torch.ones(n), torch_rng(2, "test"))
     edges = np.arange(15)
     seen = np.array([(counts == k).sum().item() for k in edges] + [(counts > edges[-1]).sum().item()])
     expected = n * np.append(nbinom(4.0, 3.0).pmf(edges), nbinom(4.0, 3.0).sf(edges[-1]))
@@ -46,7 +46,7 @@ def test_counts_pass_a_goodness_of_fit_test():
 
 def test_cells_are_logs_of_scaled_counts():
     unit = torch.tensor([0.7, 4.0, 11.0])
-    cells, counts = layer().sample(torch.ones(3, 4), unit, torch_rng(0))
+    cells, counts = layer().sample(torch.ones(3, 4), unit, torch_rng(0, "test"))
     assert (counts == counts.round()).all()
     assert counts.sum() > 0
     np.testing.assert_allclose(cells, np.log1p(unit.numpy()[:, None] * counts.numpy()), rtol=1e-6)
@@ -54,8 +54,8 @@ def test_cells_are_logs_of_scaled_counts():
 
 def test_a_differentiable_sample_is_the_same_sample():
     log_rate, unit = torch.randn(50, 4, requires_grad=True), torch.full((50,), 1.5)
-    plain = layer().sample(log_rate, unit, torch_rng(3))
-    carrying = layer().sample(log_rate, unit, torch_rng(3), differentiable=True)
+    plain = layer().sample(log_rate, unit, torch_rng(3, "test"))
+    carrying = layer().sample(log_rate, unit, torch_rng(3, "test"), differentiable=True)
     assert not plain[0].requires_grad
     assert carrying[0].requires_grad
     torch.testing.assert_close(carrying[0].detach(), plain[0], rtol=0, atol=1e-6)
@@ -72,7 +72,7 @@ def expected_cell(log_rate, theta, unit):
 def test_its_gradient_is_unbiased(rate, unit):
     n, log_rate, weight = 60_000, float(np.log(rate)), torch.tensor([1.0, -2.0, 0.5, 3.0])
     rates = torch.full((n, len(THETA)), log_rate, requires_grad=True)
-    cells, _ = layer().sample(rates, torch.full((n,), unit), torch_rng(4), differentiable=True)
+    cells, _ = layer().sample(rates, torch.full((n,), unit), torch_rng(4, "test"), differentiable=True)
     (cells * weight).sum().backward()
     step = 1e-4
     for gene, theta in enumerate(THETA):
@@ -97,7 +97,7 @@ def test_the_rate_is_log_linear_up_to_its_bound():
 
 def test_residuals_of_parts_add_and_token_0_has_none():
     observation = layer(n_tokens=3)
-    observation.residual[1:] = torch.randn(3, 4, generator=torch_rng(0))
+    observation.residual[1:] = torch.randn(3, 4, generator=torch_rng(0, "test"))
     found = observation.condition_residual(torch.tensor([[0, 0], [2, 0], [1, 3]]))
     expected = [torch.zeros(4), observation.residual[2], observation.residual[1] + observation.residual[3]]
     torch.testing.assert_close(found, torch.stack(expected))
@@ -109,7 +109,7 @@ def test_cells_with_a_total_have_it_and_rates_add_up_to_it():
     observation.intercept.copy_(torch.tensor([0.0, 1.0, 2.0, 3.0]))
     log_rate = observation.log_rate(torch.zeros(50, 2))
     torch.testing.assert_close(log_rate.exp().sum(1), torch.full((50,), 100.0))
-    cells, counts = observation.sample(log_rate, torch.full((50,), 0.5), torch_rng(0))
+    cells, counts = observation.sample(log_rate, torch.full((50,), 0.5), torch_rng(0, "test"))
     drawn = counts.sum(1) > 0
     torch.testing.assert_close(torch.expm1(cells).sum(1)[drawn], torch.full((int(drawn.sum()),), 100.0))
     assert counts.sum(1).mean() == pytest.approx(200, rel=0.2)
@@ -123,7 +123,9 @@ def test_the_gradient_with_a_total_is_that_of_the_expected_cell():
 
     def value(shift, *, differentiable=False):
         log_rate = observation.scaled((start + shift * direction).expand(n, -1))
-        sample = observation.sample(log_rate, torch.full((n,), unit), torch_rng(1), differentiable=differentiable)
+        sample = observation.sample(
+            log_rate, torch.full((n,), unit), torch_rng(1, "test"), differentiable=differentiable
+        )
         return (sample[0] @ weight).mean()
 
     shift = torch.tensor(0.0, requires_grad=True)

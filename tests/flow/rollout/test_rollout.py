@@ -9,7 +9,7 @@ from scperturbrl.flow.rollout.rollout import ControlPool, finish, roll_out
 
 
 def run(world, index=(0, 2), **options):
-    arguments = {"group_size": 5, "draws": 2, "rng": torch_rng(0)} | options
+    arguments = {"group_size": 5, "draws": 2, "rng": torch_rng(0, "test")} | options
     return roll_out(world.generator, world.task.pool, world.task.conditions, torch.tensor(index), **arguments)
 
 
@@ -21,7 +21,7 @@ def test_control_cells_come_from_the_run_of_the_condition():
         count=torch.tensor([3, 6, 1]),
         depth=torch.tensor([1.0, 2.0, 1.0]),
     ).to("cpu")
-    latent, unit = pool.draw(torch.tensor([1, 2, 0]), 300, torch_rng(0))
+    latent, unit = pool.draw(torch.tensor([1, 2, 0]), 300, torch_rng(0, "test"))
     assert latent.shape == (900, 1)
     # deeper cells have smaller units
     depth = np.repeat([2.0, 1.0, 1.0], 300)
@@ -56,7 +56,7 @@ def test_draws_are_fresh_counts_of_the_same_latent_cells(world):
 
 def test_the_sampler_is_the_generators_own(world):
     with torch.no_grad():
-        rollout, rng = run(world), torch_rng(0)
+        rollout, rng = run(world), torch_rng(0, "test")
         control, _ = world.task.pool.draw(torch.tensor([0, 2]), 5, rng)
         latent = world.generator.sample_latent(control, world.task.conditions, rollout.rows, rng)
     torch.testing.assert_close(latent, rollout.latent)
@@ -65,7 +65,7 @@ def test_the_sampler_is_the_generators_own(world):
 def test_the_last_step_can_be_taken_again_with_other_weights(world):
     world.generator.zero_grad()
     rollout = run(world)
-    latent, cells = finish(world.generator, rollout, world.task.conditions, torch_rng(1))
+    latent, cells = finish(world.generator, rollout, world.task.conditions, torch_rng(1, "test"))
     assert torch.equal(latent.detach(), rollout.latent)
     assert cells.shape == rollout.cells[0].shape
     # fresh counts of the same cells
@@ -75,7 +75,7 @@ def test_the_last_step_can_be_taken_again_with_other_weights(world):
     assert any(p.grad.abs().max() > 0 for p in world.generator.encoder.parameters())
     with torch.no_grad():
         world.generator.velocity.outlet.bias.add_(0.5)
-    moved, _ = finish(world.generator, rollout, world.task.conditions, torch_rng(1))
+    moved, _ = finish(world.generator, rollout, world.task.conditions, torch_rng(1, "test"))
     n_steps = world.generator.architecture.n_steps
     torch.testing.assert_close(moved, rollout.latent + 0.5 / n_steps, rtol=1e-2, atol=2e-2)
 
@@ -88,7 +88,7 @@ def test_the_first_conditions_of_a_rollout(world):
     for name in ("control", "unit", "latent", "approach"):
         assert torch.equal(getattr(part, name), getattr(rollout, name)[:10])
     assert torch.equal(part.cells, rollout.cells[:, :2])
-    latent, _ = finish(world.generator, part, world.task.conditions, torch_rng(1))
+    latent, _ = finish(world.generator, part, world.task.conditions, torch_rng(1, "test"))
     torch.testing.assert_close(latent.detach(), rollout.latent[:10])
 
 
@@ -98,4 +98,4 @@ def test_another_sampler_leaves_no_last_step(world):
     assert torch.equal(rollout.latent, path[-1])
     assert rollout.path is path
     with pytest.raises(ValueError, match="no last step"):
-        finish(world.generator, rollout, world.task.conditions, torch_rng(1))
+        finish(world.generator, rollout, world.task.conditions, torch_rng(1, "test"))

@@ -39,7 +39,7 @@ def test_the_same_seed_gives_the_same_cells(world):
 
 
 def test_a_condition_without_effect_does_not_divide_by_zero(world):
-    rng = torch_rng(0)
+    rng = torch_rng(0, "test")
     real = 0.5 * torch.randn(3, 200, 2, generator=rng)
     pool = replace(world.task.pool, latent=0.5 * torch.randn(200, 2, generator=rng))
     assert 1e-3 <= Yardstick(replace(world.task, real=real, pool=pool)).effect < 0.02

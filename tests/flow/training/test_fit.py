@@ -23,7 +23,7 @@ def latent_cells(latent, codes, *, control=None, weight=None):
     return LatentCells(
         latent=latent,
         codes=codes,
-        control=torch.randn(50, latent.shape[1], generator=torch_rng(8)) if control is None else control,
+        control=torch.randn(50, latent.shape[1], generator=torch_rng(8, "test")) if control is None else control,
         control_start=torch.zeros(n, dtype=torch.long),
         control_count=torch.full((n,), 50 if control is None else len(control)),
         weight=torch.ones(n) if weight is None else weight,
@@ -65,8 +65,8 @@ def test_a_two_dimensional_mixture_is_learnt(small, mixture, batch):
     assert result.best_step == 500
     with torch.no_grad():
         index = torch.arange(2).repeat_interleave(1500)
-        control = mixture.control[torch.randint(50, (3000,), generator=torch_rng(0))]
-        drawn = generator.sample_latent(control, batch, index, torch_rng(1)).numpy()
+        control = mixture.control[torch.randint(50, (3000,), generator=torch_rng(0, "test"))]
+        drawn = generator.sample_latent(control, batch, index, torch_rng(1, "test")).numpy()
     first, second = drawn[:1500], drawn[1500:]
     right = first[:, 0] > 0
     assert right.mean() == pytest.approx(0.7, abs=0.08)
@@ -193,14 +193,14 @@ def test_cells_are_paired_within_their_run_and_drawn_by_weight():
         control_count=torch.tensor([4, 5, 1]),
         weight=torch.tensor([1.0, 3.0, 0.0]),
     )
-    latent, partner, codes = cells.draw(4000, torch_rng(0))
+    latent, partner, codes = cells.draw(4000, torch_rng(0, "test"))
     assert torch.equal(latent[:, 0].long(), codes)
     assert set(codes.tolist()) == {0, 1}
     assert (codes == 1).float().mean().item() == pytest.approx(0.75, abs=0.04)
     for code, run in ((0, range(4)), (1, range(4, 9))):
         found = partner[codes == code, 0].long()
         assert set(found.tolist()) == set(run)
-    assert cells.pair(torch.tensor([2, 2]), torch_rng(0))[1].flatten().tolist() == [9, 9]
+    assert cells.pair(torch.tensor([2, 2]), torch_rng(0, "test"))[1].flatten().tolist() == [9, 9]
 
 
 @pytest.mark.parametrize("max_seconds", [None, 1e9])

@@ -14,7 +14,7 @@ def cost(cells, control, partner):
 
 
 def test_a_small_assignment_is_the_best_of_all():
-    rng = torch_rng(0)
+    rng = torch_rng(0, "test")
     cells, control = torch.randn(6, 2, generator=rng), torch.randn(6, 2, generator=rng)
     partner = transport_partners(cells, control, rng)
     best = min(cost(cells, control, torch.tensor(order)) for order in itertools.permutations(range(6)))
@@ -23,13 +23,13 @@ def test_a_small_assignment_is_the_best_of_all():
 
 
 def test_few_control_cells_are_used_equally_often():
-    rng = torch_rng(1)
+    rng = torch_rng(1, "test")
     partner = transport_partners(torch.randn(40, 3, generator=rng), torch.randn(10, 3, generator=rng), rng)
     assert torch.bincount(partner, minlength=10).tolist() == [4] * 10
 
 
 def test_many_cells_are_paired_in_chunks_and_closer_than_at_random():
-    rng = torch_rng(2)
+    rng = torch_rng(2, "test")
     cells, control = torch.randn(CHUNK + 100, 2, generator=rng), torch.randn(900, 2, generator=rng)
     partner = transport_partners(cells, control, rng)
     assert len(partner) == len(cells)

@@ -103,7 +103,7 @@ class Mixture(nn.Module):
 
 def sample(model, n, seed):
     with torch.no_grad():
-        return integrate(model, torch.randn(n, 1, generator=torch_rng(seed)), n_steps=20)
+        return integrate(model, torch.randn(n, 1, generator=torch_rng(seed, "test")), n_steps=20)
 
 
 def test_the_exact_velocity_gives_the_mixture():
@@ -119,7 +119,7 @@ def test_updates_move_mass_to_where_the_reward_is(wanted, lowest, highest):
         torch.manual_seed(0)
         model, old = Mixture(), Mixture()
     old.load_state_dict(model.state_dict())
-    optimiser, rng = torch.optim.Adam(model.correction.parameters(), lr=3e-3), torch_rng(1)
+    optimiser, rng = torch.optim.Adam(model.correction.parameters(), lr=3e-3), torch_rng(1, "test")
     for number in range(15):
         cells = sample(old, 256, 100 + number)
         advantage = wanted * (cells[:, 0] > 0).float()

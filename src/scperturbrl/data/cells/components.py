@@ -41,7 +41,7 @@ def training_components(cells: Cells, *, n_components: int, seed: int = 0) -> Tr
     many = len(cells.genes) > _MANY_GENES
     cap = _MOST_CELLS_OF_MANY_GENES if many else _MOST_CELLS
     if len(rows) > cap:
-        rows = np.sort(numpy_rng(seed).choice(rows, cap, replace=False))
+        rows = np.sort(numpy_rng(seed, "cells for training components").choice(rows, cap, replace=False))
     n = min(n_components, len(cells.genes), len(rows))
     if not many:
         found = principal_components(cells, rows, n)

@@ -164,11 +164,8 @@ def _compare(
         return np.full(len(rows), np.nan), np.zeros(len(rows), dtype=bool), np.ones(len(rows))
     control = controls[0]
     n = np.array([len(known[row]) for row in rows])
-    # of single cells about the median of their condition, pooled: few cells of one condition say little of it. Cells that are
-    # not to be learnt from do not count, or they would decide whether others differ
-    pooled = [row for row in rows if trained[row] and len(known[row])]
-    own = residual[np.concatenate([known[row] for row in pooled])] if pooled else np.zeros(0)
-    freedom = len(own) - len(pooled)
+    # of single cells about the median of their condition, pooled: few cells of one condition say little of it
+    own, freedom = residual[np.concatenate([known[row] for row in rows])], n.sum() - (n > 0).sum()
     spread = np.sqrt(np.square(own).sum() / freedom) if freedom else np.inf
     with np.errstate(divide="ignore"):
         error = MEDIAN_ERROR * spread * np.sqrt(1 / n + 1 / len(known[control]))

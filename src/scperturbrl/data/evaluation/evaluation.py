@@ -86,7 +86,9 @@ class Evaluation:
     def modules(self) -> np.ndarray:
         """Gene modules ``(G, M)`` of a sample of the training cells."""
         rows = np.flatnonzero(self.cells.is_training())
-        drawn = numpy_rng(self.seed).choice(rows, min(len(rows), _MODULE_CELLS), replace=False)
+        drawn = numpy_rng(self.seed, "cells for gene modules").choice(
+            rows, min(len(rows), _MODULE_CELLS), replace=False
+        )
         return gene_modules(self.cells.block(np.sort(drawn)), seed=0)
 
     def run(self, predict: Callable[[str], Iterator[Population]]) -> pd.DataFrame:

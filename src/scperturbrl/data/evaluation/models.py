@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from scperturbrl.data.cells.setup import Setup
     from scperturbrl.data.generator.stored import StoredGenerator
 
-_DEPTH_STREAM = 61
-
 
 def read_prediction(name: str, other: AnnData, cells: Cells, setup: Setup, conditions: Sequence[str]) -> OtherCells:
     """An AnnData of predicted cells.
@@ -161,7 +159,7 @@ class Models:
         rows = np.flatnonzero(self.cells.codes == row)
         unit, _ = read_units(self.cells.expression, rows, chunk=self.cells.chunk)
         unit = unit[np.isfinite(unit)] / float(of_both["factor"].iloc[0])
-        rng = numpy_rng(self.seed, _DEPTH_STREAM, row)
+        rng = numpy_rng(self.seed, "depths of generated cells", row)
         rounds = [rng.permutation(unit) for _ in range(-(-len(controls) // len(unit)))]
         return np.concatenate(rounds)[: len(controls)]
 

@@ -54,5 +54,5 @@ def draw_population(
     total = np.zeros(len(cells.genes))
     for start in range(0, n, _ROWS):
         total += cells.block(index[start : start + _ROWS], matrix).sum(axis=0, dtype=np.float64)
-    kept = np.sort(numpy_rng(seed, n).choice(n, max_cells, replace=False))
+    kept = np.sort(numpy_rng(seed, "cells of a population", n).choice(n, max_cells, replace=False))
     return Population(model, kind, cells.block(index[kept], matrix), total / n, n)

@@ -34,7 +34,7 @@ def draw_controls(cells: Cells, groups: Sequence[str], batches: Sequence[str] | 
     for number, pair in enumerate(unique):
         start, count = controls.run(*pair)
         wanted = np.flatnonzero(codes == number)
-        rng = numpy_rng(seed, number)
+        rng = numpy_rng(seed, "control cells", number)
         rounds = [rng.permutation(count) for _ in range(-(-len(wanted) // count))]
         chosen[wanted] = controls.rows[start + np.concatenate(rounds)[: len(wanted)]]
     return chosen

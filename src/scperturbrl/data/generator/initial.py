@@ -62,29 +62,28 @@ def new_generator(
     training = np.isin(np.arange(len(cells.table)), cells.codes[rows])
     features = gene_embeddings(space.components.numpy(), cells.genes) if embeddings is None else embeddings
     vocabulary = training_vocabulary(cells.table, training, setup.covariate_keys, features)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        generator = Generator(
-            Architecture(
-                n_genes=len(cells.genes),
-                n_latent=space.dim,
-                n_tokens=len(vocabulary.tokens),
-                n_features=features.shape[1],
-                n_covariate_values=tuple(len(values) for values in vocabulary.covariate_values),
-                n_groups=len(vocabulary.groups),
-                n_conditions=int((training & ~cells.table["is_control"].to_numpy(dtype=bool)).sum()),
-                width=sizes.width,
-                n_blocks=sizes.n_blocks,
-                source=source,
-                total=common_total(cells, rows),
-                n_responses=N_RESPONSES if embeddings is None else 0,
-                space=sizes.space,
-                n_components=0 if sizes.space == "pca" else space.components.shape[1],
-                n_hidden=N_HIDDEN if sizes.space == "scvi" else 0,
-                backbone=sizes.backbone,
-                precision=sizes.precision,
-            )
-        )
+    generator = Generator(
+        Architecture(
+            n_genes=len(cells.genes),
+            n_latent=space.dim,
+            n_tokens=len(vocabulary.tokens),
+            n_features=features.shape[1],
+            n_covariate_values=tuple(len(values) for values in vocabulary.covariate_values),
+            n_groups=len(vocabulary.groups),
+            n_conditions=int((training & ~cells.table["is_control"].to_numpy(dtype=bool)).sum()),
+            width=sizes.width,
+            n_blocks=sizes.n_blocks,
+            source=source,
+            total=common_total(cells, rows),
+            n_responses=N_RESPONSES if embeddings is None else 0,
+            space=sizes.space,
+            n_components=0 if sizes.space == "pca" else space.components.shape[1],
+            n_hidden=N_HIDDEN if sizes.space == "scvi" else 0,
+            backbone=sizes.backbone,
+            precision=sizes.precision,
+        ),
+        seed=seed,
+    )
     generator.space = space
     if isinstance(generator.velocity, VelocityTransformer):
         generator.velocity.set_neighbours(coexpressed(_some_cells(cells, rows, seed)))
@@ -150,5 +149,5 @@ def _fit_observation(
 
 def _some_cells(cells: Cells, rows: np.ndarray, seed: int) -> torch.Tensor:
     """Up to 5,000 of the cells at `rows`, dense: enough to tell which genes are expressed together."""
-    some = np.sort(numpy_rng(seed, 17).permutation(rows)[:N_COEXPRESSION])
+    some = np.sort(numpy_rng(seed, "cells for co-expression").permutation(rows)[:N_COEXPRESSION])
     return torch.as_tensor(dense(cells.expression[some]))

@@ -110,7 +110,7 @@ def minibatch_pool(cells: Cells, n: int, *, seed: int) -> np.ndarray:
     most = N_POOL
     if isinstance(cells.expression, RowBlocks):
         most = min(most, max(512, cells.memory // (4 * cells.expression.row_bytes())))
-    return np.sort(numpy_rng(seed, 13).permutation(n)[:most]) if n > most else np.arange(n)
+    return np.sort(numpy_rng(seed, "minibatch pool").permutation(n)[:most]) if n > most else np.arange(n)
 
 
 def encode_rows(cells: Cells, rows: np.ndarray, space: Space) -> Tensor:

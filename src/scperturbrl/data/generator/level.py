@@ -53,7 +53,7 @@ def set_level(stored: StoredGenerator, cells: Cells, *, seed: int) -> None:
     spaced = np.unique(np.linspace(0, len(names) - 1, min(len(names), N_CONDITIONS)).round().astype(int))
     names = [names[i] for i in spaced]
     real, error = _real_means(cells, names, seed)
-    task, rng = build_task(stored, cells, names, keys.TRAIN, seed=seed), torch_rng(seed, 23)
+    task, rng = build_task(stored, cells, names, keys.TRAIN, seed=seed), torch_rng(seed, "level of genes")
     index = torch.arange(len(names))
     control, unit = task.pool.draw(index, N_CELLS, rng)
     rows = index.repeat_interleave(N_CELLS)
@@ -92,7 +92,7 @@ def set_trained_means(stored: StoredGenerator, cells: Cells, *, seed: int) -> No
     names = [name for name in names if name in position]
     for first in range(0, len(names), N_CONDITIONS):
         some = names[first : first + N_CONDITIONS]
-        task, rng = build_task(stored, cells, some, keys.TRAIN, seed=seed), torch_rng(seed, 29, first)
+        task, rng = build_task(stored, cells, some, keys.TRAIN, seed=seed), torch_rng(seed, "means of trained conditions", first)
         index = torch.arange(len(some))
         control, unit = task.pool.draw(index, N_CELLS, rng)
         rows = index.repeat_interleave(N_CELLS)
@@ -111,7 +111,7 @@ def _real_means(cells: Cells, names: list[str], seed: int) -> tuple[torch.Tensor
     means, errors = [], []
     for number, row in enumerate(cells.rows(names)):
         found = np.flatnonzero((cells.codes == row) & cells.is_training())
-        some = np.sort(numpy_rng(seed, 23, number).choice(found, min(len(found), 256), replace=False))
+        some = np.sort(numpy_rng(seed, "cells of level", number).choice(found, min(len(found), 256), replace=False))
         block = dense(cells.expression[some])
         means.append(block.mean(0))
         errors.append(block.var(0) / len(block))

@@ -86,7 +86,7 @@ def _flow_means(
         some = wanted[first : first + N_AT_ONCE]
         start = torch.cat([controls[int(i)] for i in some]).to(device)
         index = some.repeat_interleave(N_CELLS).to(device)
-        latent = generator.sample_latent(start, batch, index, torch_rng(seed, 6, device=device))
+        latent = generator.sample_latent(start, batch, index, torch_rng(seed, "latent means", device=device))
         found.append(latent.view(len(some), N_CELLS, -1).mean(1).cpu())
     return torch.cat(found)
 

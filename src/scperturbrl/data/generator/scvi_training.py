@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -94,9 +95,19 @@ def _watcher(show: Callable[[int, str], None], interrupt: Interrupt) -> Any:
     return Watcher()
 
 
+# scVI draws from the random numbers of the process, so that one training at a time may have them
+_ALONE = threading.Lock()
+
+
 @contextmanager
 def _own_random_numbers(seed: int) -> Iterator[None]:
     """Seed the global random numbers, which scVI uses, and leave them as they were."""
+    with _ALONE, _seeded(seed):
+        yield
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
     plain, array = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng():
         random.seed(seed)

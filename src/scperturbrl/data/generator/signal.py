@@ -40,7 +40,7 @@ def signal_share(cells: Cells, rows: np.ndarray, loadings: np.ndarray, *, seed: 
     seed
         Of the cells that are looked at and of the split.
     """
-    rng = numpy_rng(seed, 19)
+    rng = numpy_rng(seed, "halves of counts")
     some = np.sort(rng.choice(rows, min(len(rows), _N_CELLS), replace=False))
     unit = control_units(cells, some)
     halves: list[list[np.ndarray]] = [[], []]

@@ -39,6 +39,8 @@ def build_task(stored: StoredGenerator, cells: Cells, conditions: Sequence[str],
     real = torch.full((len(rows), N_REAL, space.dim), torch.nan)
     for i, row in enumerate(rows):
         found = np.flatnonzero((cells.codes == row) & (cells.split == label))
-        chosen = np.sort(numpy_rng(seed, i).choice(found, min(N_REAL, len(found)), replace=False))
+        chosen = np.sort(
+            numpy_rng(seed, "real cells of a condition", i).choice(found, min(N_REAL, len(found)), replace=False)
+        )
         real[i, : len(chosen)] = encode_rows(cells, chosen, space)
     return Task(recentred(stored, cells, cells.table.iloc[rows], seed=seed), pool, real)

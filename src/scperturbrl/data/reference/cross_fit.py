@@ -118,5 +118,5 @@ def _folds(cells: Cells, seed: int) -> np.ndarray:
     """Fold of each cell, balanced within every condition and side of the split."""
     folds = np.zeros(len(cells.codes), dtype=int)
     for row, found in enumerate(rows_of(cells.codes, len(cells.table))):
-        folds[numpy_rng(seed, row).permutation(found)] = np.arange(len(found)) % N_FOLDS
+        folds[numpy_rng(seed, "cross-fit folds", row).permutation(found)] = np.arange(len(found)) % N_FOLDS
     return folds

@@ -103,7 +103,7 @@ class Support:
         """Usable cells of a combination of covariates, in random order."""
         same = (self.cells.table["group"].astype(str) == self._group_names[number]).to_numpy()
         found = np.flatnonzero(same[self.cells.codes] & self.use & ~self._for_components)
-        return numpy_rng(self.seed, 11, number).permutation(found)
+        return numpy_rng(self.seed, "cells of a context", number).permutation(found)
 
     @cached_property
     def _for_components(self) -> np.ndarray:
@@ -116,7 +116,9 @@ class Support:
         share = min(0.5, N_FOR_COMPONENTS / max(int(self.use.sum()), 1))
         for row in np.unique(self.cells.codes[self.use]):
             found = np.flatnonzero((self.cells.codes == row) & self.use)
-            chosen[numpy_rng(self.seed, 10, int(row)).permutation(found)[: round(share * len(found))]] = True
+            chosen[
+                numpy_rng(self.seed, "cells for components", int(row)).permutation(found)[: round(share * len(found))]
+            ] = True
         return chosen
 
     def _targets(self) -> np.ndarray:
@@ -152,7 +154,11 @@ class Support:
         bank = np.full((len(self._rows), self.bank_size, self.projection.shape[1]), np.nan, dtype=np.float32)
         for i, row in enumerate(self._rows):
             found = np.flatnonzero((self.cells.codes == row) & self.use & ~self._for_components)
-            drawn = np.sort(numpy_rng(self.seed, i).choice(found, min(self.bank_size, len(found)), replace=False))
+            drawn = np.sort(
+                numpy_rng(self.seed, "bank on components", i).choice(
+                    found, min(self.bank_size, len(found)), replace=False
+                )
+            )
             bank[i, : len(drawn)] = self.cells.block(drawn) @ self.projection
         return bank
 
@@ -182,7 +188,7 @@ class Support:
         rows = [self._of_group(number)[:N_FOR_IDENTITY] for number in range(n_groups)]
         points = self.cells.block(np.concatenate(rows)) @ self.projection
         label = np.repeat(np.arange(n_groups), [len(row) for row in rows])
-        model = LogisticRegression(class_weight="balanced", max_iter=500).fit(points, label)
+        model = LogisticRegression(class_weight="balanced", max_iter=5000).fit(points, label)
         # with two classes the model holds the log odds of the second one
         weight, bias = model.coef_, model.intercept_
         if n_groups == 2:

@@ -117,7 +117,7 @@ class PseudoTables:
         """Up to `size` control cells of one of two halves, so that none is compared with itself moved."""
         control = self.cells.control_row(int(self.cells.table.index.get_loc(table.conditions[row])))
         found = np.flatnonzero((self.cells.codes == control) & self.cells.is_training())
-        drawn = numpy_rng(seed, 21, control).permutation(found)[half::2][:size]
+        drawn = numpy_rng(seed, "halves of control cells", control).permutation(found)[half::2][:size]
         return self.cells.block(np.sort(drawn))
 
 

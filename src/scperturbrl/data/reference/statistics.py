@@ -176,7 +176,7 @@ def draw_bank(
     for i, row in enumerate(cells.rows(conditions)):
         found = members[row]
         n = min(size, max(1, round(share * len(found))))
-        drawn = np.sort(numpy_rng(seed, i).choice(found, n, replace=False))
+        drawn = np.sort(numpy_rng(seed, "bank", i).choice(found, n, replace=False))
         bank[i, : len(drawn)] = cells.block(drawn)[:, genes[i]]
     return bank
 

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scperturbrl._core.random import numpy_rng
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
@@ -20,7 +22,7 @@ def scrambled(adata: AnnData, rows: np.ndarray, *, seed: int) -> AnnData:
 
     Cells keep their values, library size and zeros, so that no check of the expression can notice.
     """
-    copy, rng = adata.copy(), np.random.default_rng(seed)
+    copy, rng = adata.copy(), numpy_rng(seed, "scrambled cells")
     orders = np.stack([rng.permutation(adata.n_vars) for _ in rows]) if len(rows) else np.empty((0, adata.n_vars), int)
     if copy.X is not None:
         copy.X = _dealt(copy.X, rows, orders)

@@ -30,7 +30,7 @@ def drawn(
     seed: int,
 ) -> tuple[list[str], list[str]]:
     """Units to hold out, and parts that have to leave the training set with them."""
-    rng = numpy_rng(seed, 0)
+    rng = numpy_rng(seed, "held-out units")
     if holdout == NOTHING:
         return [], []
     if parts_seen is None:

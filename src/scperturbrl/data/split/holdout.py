@@ -43,7 +43,7 @@ def hold_out(
     labels[[name for name, parts in table["parts"].items() if set(parts) & set(removed)]] = keys.TEST
     needed = _needed_alone(table, labels) if holdout == COMBINATIONS else []
     units = {unit: names for unit, names in pool.items() if unit not in chosen}
-    rng = numpy_rng(seed, 1)
+    rng = numpy_rng(seed, "validation conditions")
     watched = {"needed": needed, "described": described, "similar": similar}
     set_validation(labels, table, units, validation_fraction, rng, **watched)
     return labels

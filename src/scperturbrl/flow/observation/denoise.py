@@ -78,7 +78,7 @@ def fit_observation(
     if not isinstance(observation, NegativeBinomialObservation):
         msg = f"There is nothing to fit in a {type(observation).__name__}."
         raise TypeError(msg)
-    device, rng = generator.device, torch_rng(seed, 2)
+    device, rng = generator.device, torch_rng(seed, "count noise")
     unit, latent, codes, tokens = (value.to(device) for value in (unit, latent, codes, tokens))
     counts = partial(_moved, counts, device)
     if not observation.loading.any():

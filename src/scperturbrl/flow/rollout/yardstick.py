@@ -49,7 +49,7 @@ class Yardstick:
 
     def roll_out(self, model: Generator, *, seed: int) -> Rollout:
         """Generate with the same control cells and noise for equal seeds."""
-        rng = torch_rng(seed, 4, device=model.device)
+        rng = torch_rng(seed, "yardstick cells", device=model.device)
         task = self.task
         return roll_out(model, task.pool, task.conditions, self.index, group_size=N_CELLS, draws=1, rng=rng)
 

@@ -115,7 +115,7 @@ def fit_flow(
     parameters = generator.network_parameters()
     optimiser = _optimiser(parameters, settings)
     average = WeightAverage(parameters, settings.ema_decay)
-    rng = torch_rng(settings.seed, 0)
+    rng = torch_rng(settings.seed, "training steps")
     pairing, validation = _paired(train, validation, generator, settings)
     result, best = FitResult(), _Best(settings, compares=distance is not None)
     finite = FiniteSteps(generator.named_network_parameters(), clip=settings.gradient_clip, conditions=names)
@@ -247,7 +247,7 @@ def validation_loss(
     generator: Generator, cells: LatentCells, conditions: ConditionBatch, settings: FitSettings
 ) -> float:
     """Flow-matching loss on up to 2,048 cells, with the same noise, times and pairs at every call."""
-    rng = torch_rng(settings.seed, 1)
+    rng = torch_rng(settings.seed, "validation loss")
     index = torch.randperm(len(cells.latent), generator=rng)[:2048]
     latent, control, codes = cells.pair(index, rng)
     device = generator.device

@@ -112,5 +112,5 @@ class Pairing:
         number = (step - 1) // self.every
         if not self.source.is_gaussian and number != self.number:
             self.number = number
-            self.paired = self.cells.transported(torch_rng(self.seed, 7, number)).to(self.device)
+            self.paired = self.cells.transported(torch_rng(self.seed, "transport pairs", number)).to(self.device)
         return self.paired

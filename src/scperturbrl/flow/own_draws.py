@@ -1,0 +1,56 @@
+"""Weights at the start from a generator of random numbers of one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+_DRAWS = frozenset(
+    {
+        torch.rand,
+        torch.randn,
+        Tensor.uniform_,
+        Tensor.normal_,
+        nn.init.uniform_,
+        nn.init.normal_,
+        nn.init.kaiming_uniform_,
+    }
+)
+
+
+class OwnDraws(TorchFunctionMode):
+    """Context in which the modules of PyTorch draw their first weights from `rng`.
+
+    Their constructors take no generator and would use the one of the process, which belongs to the user and which threads share.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scperturbrl.flow.own_draws import OwnDraws
+    >>> before = torch.get_rng_state()
+    >>> with OwnDraws(torch.Generator().manual_seed(0)):
+    ...     layer = torch.nn.Linear(3, 2)
+    >>> bool((torch.get_rng_state() == before).all())
+    True
+    """
+
+    def __init__(self, rng: torch.Generator) -> None:
+        super().__init__()
+        self.rng = rng
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        del types
+        own = dict(generator=self.rng) if func in _DRAWS else {}  # noqa: C408
+        return func(*args, **{**(kwargs or {}), **own})

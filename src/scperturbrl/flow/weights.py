@@ -1,0 +1,41 @@
+"""Weights from a file, checked before they become those of a generator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+
+def checked_weights(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """Weights as tensors, if they are those of a generator with the `expected` ones; the first that is not is named."""
+    unknown = set(weights) - set(expected)
+    if unknown:
+        msg = f"Unknown weights {sorted(unknown)[:3]}: these are not the weights of this generator."
+        raise ValueError(msg)
+    state = {}
+    for name, own in expected.items():
+        if name not in weights:
+            msg = f"The weight {name!r} is missing."
+            raise ValueError(msg)
+        array = np.asarray(weights[name])
+        # files give a single number back in double precision
+        if array.dtype != np.float32 and not (array.ndim == 0 and array.dtype == np.float64):
+            msg = f"The weight {name!r} has type {array.dtype}; expected float32."
+            raise ValueError(msg)
+        value = torch.as_tensor(np.array(array, dtype=np.float32))
+        if tuple(value.shape) != tuple(own.shape):
+            msg = f"The weight {name!r} has shape {tuple(value.shape)}; expected {tuple(own.shape)}."
+            raise ValueError(msg)
+        # an infinite bound is how an unfitted observation layer says "no bound"
+        if torch.isnan(value).any() or (torch.isinf(value).any() and name != "observation.max_log_rate"):
+            msg = f"The weight {name!r} holds values that are not finite."
+            raise ValueError(msg)
+        state[name] = value
+    return state
