@@ -20,8 +20,8 @@ from benchmarks.suites import DATASETS, TRAINED
 from scperturbrl.data.cells.cells import Cells, dense
 from scperturbrl.data.cells.components import training_components
 from scperturbrl.data.generator.generation import draw_controls, generate_cells
-from scperturbrl.data.generator.latents import control_units
 from scperturbrl.data.generator.stored import read_generator
+from scperturbrl.data.latent.cells import control_units
 from scperturbrl.metrics import classifier_auroc, energy_distance, mse, zero_fraction_error
 
 if TYPE_CHECKING:

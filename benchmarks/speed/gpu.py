@@ -19,8 +19,8 @@ from benchmarks.speed.screen import screen
 from scperturbrl import verifiers
 from scperturbrl._core import keys
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.generator.latents import Controls, latent_cells
 from scperturbrl.data.generator.stored import StoredGenerator, read_generator
+from scperturbrl.data.latent.cells import Controls, latent_cells
 from scperturbrl.data.reference.stored import read_reference
 from scperturbrl.flow.architecture import Architecture
 from scperturbrl.flow.generator import Generator

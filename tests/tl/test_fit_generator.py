@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import scperturbrl as spr
-from scperturbrl.data.generator import scvi_training
+from scperturbrl.data.latent import scvi_training
 from scperturbrl.flow.training import fit
 
 # only there the same seed gives the same bits

@@ -19,9 +19,6 @@ from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.initial import Sizes, new_generator
-from scperturbrl.data.generator.latents import (
-    suitable_source,
-)
 from scperturbrl.data.generator.level import set_means
 from scperturbrl.data.generator.linear import fit_recentring
 from scperturbrl.data.generator.stored import (
@@ -30,6 +27,9 @@ from scperturbrl.data.generator.stored import (
 )
 from scperturbrl.data.generator.training import train_generator
 from scperturbrl.data.generator.vocabulary import check_embeddings
+from scperturbrl.data.latent.cells import (
+    suitable_source,
+)
 from scperturbrl.flow.source import SOURCES
 from scperturbrl.flow.space.base import SPACES
 from scperturbrl.flow.training.fit import FitResult, FitSettings
@@ -242,13 +242,17 @@ def fit_generator(
         where: dict[str, Any] = {"device": own, "progress": progress}
         stored = parent or new_generator(cells, setup, sizes, embeddings, prior, kind, seed, **where)
         result = train_generator(stored, cells, settings, torch_device, file=file)
-        set_means(stored, cells, seed=seed)
-        if stored.params["prior"] == "linear":
-            fit_recentring(stored, cells, seed=seed, device=torch_device)
+        _correct_means(stored, cells, seed, torch_device)
     stored.params |= {"parent": init_from or "", "method": "fit_generator", **_plain(settings), **_outcome(result)}
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
     log.finish(started, [f"uns[{key_added!r}]"])
+
+
+def _correct_means(stored: StoredGenerator, cells: Cells, seed: int, device: torch.device) -> None:
+    set_means(stored, cells, seed=seed)
+    if stored.params["prior"] == "linear":
+        fit_recentring(stored, cells, seed=seed, device=device)
 
 
 def _space(backbone: str, space: str) -> str:

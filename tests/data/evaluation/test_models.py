@@ -8,7 +8,7 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.counts import count_unit
 from scperturbrl.data.cells.depth import condition_depths
 from scperturbrl.data.evaluation.models import Models, check_model_names
-from scperturbrl.data.generator.latents import control_units
+from scperturbrl.data.latent.cells import control_units
 
 
 def models(adata, depths):

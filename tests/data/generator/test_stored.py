@@ -14,11 +14,11 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.generation import draw_controls
-from scperturbrl.data.generator.latents import Controls, control_units, count_blocks, encode_rows, latent_cells
 from scperturbrl.data.generator.stored import check_genes, generator_keys, read_generator, write_generator
 from scperturbrl.data.generator.task import build_task
 from scperturbrl.data.generator.vocabulary import Vocabulary, gene_embeddings, training_vocabulary
 from scperturbrl.data.generator.wanted import wanted_conditions
+from scperturbrl.data.latent.cells import Controls, control_units, count_blocks, encode_rows, latent_cells
 from scperturbrl.data.reference.baselines import BASELINES, TrainingEffects
 from scperturbrl.data.reference.stored import read_calibration, read_reference
 from scperturbrl.verifiers.registry import DEFAULT, resolve

@@ -28,6 +28,9 @@ N_READ = 500
 SAME = 1.1
 """Ratio of depths below which conditions count as equally deep."""
 
+SHALLOWEST = 0.1
+"""Share of the conditions of a group that may stay shallower than it, so that one of many does not cost all others their counts."""
+
 FLOOR = 0.25
 """Share of the controls' depth that is always kept."""
 
@@ -118,7 +121,8 @@ class Depths:
 def condition_depths(cells: Cells, use: np.ndarray | None = None) -> Depths:
     """Depths of all conditions, with one target for each control group.
 
-    The target is the smallest depth of a condition or of the controls, but at least a quarter of the controls'. Conditions
+    The target is the depth that nine tenths of the conditions and the controls have, the smallest one where they are fewer than eleven,
+    but at least a quarter of the controls'. Conditions
     whose depth differs from the controls' by less than a tenth, or by less than three standard errors (more where many
     conditions are looked at), count as equally deep.
 
@@ -175,7 +179,7 @@ def _compare(
     differs = np.abs(np.log(ratio)) > far
     level = np.where(differs, depth[rows], depth[control])
     level[np.isnan(ratio)] = np.inf
-    target = max(level.min(), FLOOR * depth[control])
+    target = max(np.quantile(level, SHALLOWEST, method="lower"), FLOOR * depth[control])
     factor = np.where(np.isnan(ratio), 1.0, np.minimum(1.0, target / level))
     return ratio, differs, factor
 

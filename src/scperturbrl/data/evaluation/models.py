@@ -19,8 +19,8 @@ from scperturbrl.data.cells.setup import expression
 from scperturbrl.data.evaluation.evaluation import CEILING, DUPLICATE
 from scperturbrl.data.evaluation.population import Population, draw_population
 from scperturbrl.data.generator.generation import draw_controls, generate_cells
-from scperturbrl.data.generator.latents import control_units
 from scperturbrl.data.generator.stored import check_genes
+from scperturbrl.data.latent.cells import control_units
 from scperturbrl.data.reference.baselines import BASELINES, CONTEXT_BASELINES, DOSE_BASELINES
 
 if TYPE_CHECKING:

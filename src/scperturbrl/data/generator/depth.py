@@ -9,7 +9,7 @@ import pandas as pd
 
 from scperturbrl._core import keys
 from scperturbrl.data.cells.depth import condition_depths
-from scperturbrl.data.generator.latents import control_units
+from scperturbrl.data.latent.cells import control_units
 
 if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells

@@ -13,8 +13,8 @@ from scperturbrl._core.random import numpy_rng
 from scperturbrl._core.threads import one_thread
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.generator.depth import generated_units
-from scperturbrl.data.generator.latents import Controls
 from scperturbrl.data.generator.linear import recentred
+from scperturbrl.data.latent.cells import Controls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,13 +11,13 @@ import torch
 from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.generator.depth import with_ratios
-from scperturbrl.data.generator.latents import common_total, control_units, count_blocks, encode_rows, minibatch_pool
 from scperturbrl.data.generator.linear import fit_linear_part
-from scperturbrl.data.generator.scvi_training import N_HIDDEN
-from scperturbrl.data.generator.space import fit_space
 from scperturbrl.data.generator.stored import StoredGenerator, condition_frame
 from scperturbrl.data.generator.unseen import N_RESPONSES
 from scperturbrl.data.generator.vocabulary import gene_embeddings, training_vocabulary
+from scperturbrl.data.latent.cells import common_total, control_units, count_blocks, encode_rows, minibatch_pool
+from scperturbrl.data.latent.scvi_training import N_HIDDEN
+from scperturbrl.data.latent.space import fit_space
 from scperturbrl.flow.architecture import Architecture
 from scperturbrl.flow.generator import Generator
 from scperturbrl.flow.observation.denoise import fit_observation

@@ -13,10 +13,10 @@ from torch import Tensor
 from scperturbrl._core import keys
 from scperturbrl.data.cells.depth import equal_depth
 from scperturbrl.data.generator.contexts import fit_contexts, is_new_context
-from scperturbrl.data.generator.latents import Controls, encode_rows
 from scperturbrl.data.generator.means import linear_effects, predicted_means
 from scperturbrl.data.generator.trained_shift import trained_shifts
 from scperturbrl.data.generator.unseen import fit_own_gene, fit_unseen, own_genes
+from scperturbrl.data.latent.cells import Controls, encode_rows
 from scperturbrl.data.reference.statistics import fit_reference
 from scperturbrl.flow.linear_part import MOST, PRIOR, effect_magnitude, recentring_weight
 from scperturbrl.metrics.combination_ridge import combination_ridge_effect

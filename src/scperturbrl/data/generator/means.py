@@ -11,8 +11,8 @@ from torch import Tensor
 from scperturbrl._core.random import torch_rng
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.generator.contexts import context_effects, is_new_context
-from scperturbrl.data.generator.latents import Controls, encode_rows
 from scperturbrl.data.generator.unseen import unseen_features
+from scperturbrl.data.latent.cells import Controls, encode_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,8 @@ import torch
 
 from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.generator.depth import depth_ratios
-from scperturbrl.data.generator.latents import Controls, control_units, encode_rows
 from scperturbrl.data.generator.linear import recentred
+from scperturbrl.data.latent.cells import Controls, control_units, encode_rows
 from scperturbrl.flow.rollout.rollout import ControlPool
 from scperturbrl.flow.rollout.task import Task
 

@@ -10,9 +10,9 @@ import torch
 
 from scperturbrl._core import keys, log
 from scperturbrl.data.generator.identity import array_hash, cells_identity, weights_hash
-from scperturbrl.data.generator.latents import Controls, latent_cells
 from scperturbrl.data.generator.stored import default_embeddings
 from scperturbrl.data.generator.task import build_task
+from scperturbrl.data.latent.cells import Controls, latent_cells
 from scperturbrl.flow.rollout.yardstick import Yardstick
 from scperturbrl.flow.training.finite_steps import skipped_message
 from scperturbrl.flow.training.fit import FitResult, FitSettings, fit_flow

@@ -11,9 +11,9 @@ from scipy import sparse
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.cells.counts import counts_of
 from scperturbrl.data.cells.pca import Components, principal_components
-from scperturbrl.data.generator.latents import control_units, minibatch_pool
-from scperturbrl.data.generator.scvi_space import CountedCells, fit_scvi_space
-from scperturbrl.data.generator.signal import MOST, signal_share, with_signal
+from scperturbrl.data.latent.cells import control_units, minibatch_pool
+from scperturbrl.data.latent.scvi_space import CountedCells, fit_scvi_space
+from scperturbrl.data.latent.signal import MOST, signal_share, with_signal
 from scperturbrl.flow.space.base import GeneSpace, PCASpace
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.cells.counts import counts_of
-from scperturbrl.data.generator.latents import control_units
+from scperturbrl.data.latent.cells import control_units
 
 if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells

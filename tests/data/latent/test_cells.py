@@ -7,7 +7,7 @@ import pytest
 
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.generator.latents import common_total, suitable_source
+from scperturbrl.data.latent.cells import common_total, suitable_source
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from scperturbrl.data.generator.scvi_training import trained_scvi
+from scperturbrl.data.latent.scvi_training import trained_scvi
 from scperturbrl.flow.space.scvi import ScviSpace, TwoLayers
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import torch
 from scipy import sparse
 
 from scperturbrl.data.cells.pca import Components
-from scperturbrl.data.generator import scvi_training
-from scperturbrl.data.generator.scvi_space import CountedCells, _layers, fit_scvi_space
-from scperturbrl.data.generator.scvi_training import trained_scvi
+from scperturbrl.data.latent import scvi_training
+from scperturbrl.data.latent.scvi_space import CountedCells, _layers, fit_scvi_space
+from scperturbrl.data.latent.scvi_training import trained_scvi
 
 CPU = torch.device("cpu")
 

@@ -11,8 +11,8 @@ import torch
 from scipy import sparse
 from scvi.model import SCVI
 
-from scperturbrl.data.generator import scvi_training
-from scperturbrl.data.generator.scvi_training import trained_scvi
+from scperturbrl.data.latent import scvi_training
+from scperturbrl.data.latent.scvi_training import trained_scvi
 
 CPU = torch.device("cpu")
 
