@@ -4,7 +4,6 @@ import ast
 import hashlib
 import io
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np

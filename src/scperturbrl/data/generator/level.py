@@ -92,7 +92,10 @@ def set_trained_means(stored: StoredGenerator, cells: Cells, *, seed: int) -> No
     names = [name for name in names if name in position]
     for first in range(0, len(names), N_CONDITIONS):
         some = names[first : first + N_CONDITIONS]
-        task, rng = build_task(stored, cells, some, keys.TRAIN, seed=seed), torch_rng(seed, "means of trained conditions", first)
+        task, rng = (
+            build_task(stored, cells, some, keys.TRAIN, seed=seed),
+            torch_rng(seed, "means of trained conditions", first),
+        )
         index = torch.arange(len(some))
         control, unit = task.pool.draw(index, N_CELLS, rng)
         rows = index.repeat_interleave(N_CELLS)
