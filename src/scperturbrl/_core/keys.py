@@ -4,7 +4,7 @@ from __future__ import annotations
 
 SETUP = "scperturbrl"
 SPLIT = "split"
-LAYERS = "layers"
+LAYERS = "generated_layers"
 EVALUATION = "evaluation"
 PATHWAY_RESPONSE = "pathway_response"
 PATHWAY_NETWORK = "pathway_network"

@@ -31,7 +31,7 @@ def split_hash(adata: AnnData) -> str:
 
 def record_layer(adata: AnnData, layer: str, *, key: str, made_under: str) -> None:
     """Note which generator made a layer, and under which split that was fitted."""
-    adata.uns[keys.SETUP].setdefault(keys.LAYERS, {})[layer] = {"generator": key, "split_hash": made_under}
+    adata.uns[keys.SETUP].setdefault(keys.LAYERS, {})[layer] = {"made_by": key, "split_hash": made_under}
 
 
 def layer_hash(adata: AnnData, layer: str) -> str:

@@ -11,7 +11,7 @@ from scperturbrl._core import keys
 from scperturbrl._core.random import numpy_rng
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.conditions import parse_perturbation
-from scperturbrl.data.split.validation import set_validation
+from scperturbrl.data.split.validation import Kept, set_validation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,8 +44,8 @@ def hold_out(
     needed = _needed_alone(table, labels) if holdout == COMBINATIONS else []
     units = {unit: names for unit, names in pool.items() if unit not in chosen}
     rng = numpy_rng(seed, "validation conditions")
-    watched = {"needed": needed, "described": described, "similar": similar}
-    set_validation(labels, table, units, validation_fraction, rng, **watched)
+    kept = Kept(needed, described, similar)
+    set_validation(labels, table, units, validation_fraction, rng, kept)
     return labels
 
 
@@ -149,17 +149,20 @@ def choose(
     if values is None:
         n = min(max(1, round(fraction * len(pool))), max(1, len(pool) - 1))
         return sorted(rng.choice(sorted(pool), size=n, replace=False).tolist())
-    if not isinstance(holdout, str):
-        values = [value if isinstance(value, str) else JOIN.join(map(str, value)) for value in values]
-    values = [values] if isinstance(values, str) else [str(value) for value in values]
+    named = [values] if isinstance(values, str) else [x if isinstance(x, str) else _joined(x) for x in values]
     if holdout == "combinations":
-        parsed = [parse_perturbation(value, control=setup.control, sep=setup.perturbation_sep) for value in values]
-        values = [setup.perturbation_sep.join(parts) for parts in parsed]
-    for value in values:
+        parsed = [parse_perturbation(value, control=setup.control, sep=setup.perturbation_sep) for value in named]
+        named = [setup.perturbation_sep.join(parts) for parts in parsed]
+    for value in named:
         if value not in pool:
             msg = f"{value!r} cannot be held out with `holdout={holdout!r}`.{near_matches(value, pool)}"
             raise KeyError(msg)
-    return sorted(values)
+    return sorted(named)
+
+
+def _joined(value: object) -> str:
+    """Name of a unit: a value, or several of different covariates."""
+    return JOIN.join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def _needed_alone(table: pd.DataFrame, labels: pd.Series) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from scperturbrl._core import keys
 
@@ -16,31 +16,46 @@ if TYPE_CHECKING:
     from scperturbrl.data.split.predictable import Described
 
 
+class Kept(NamedTuple):
+    """What decides which conditions must stay in training.
+
+    Attributes
+    ----------
+    needed
+        Conditions that must stay whatever else.
+    described
+        Perturbations that can be predicted without having been trained on.
+    similar
+        The other contexts of each context, most similar first.
+    """
+
+    needed: Sequence[str]
+    described: Described
+    similar: Mapping[str, Sequence[str]]
+
+
 def set_validation(
     labels: pd.Series,
     table: pd.DataFrame,
     units: dict[str, list[str]],
     fraction: float,
     rng: np.random.Generator,
-    *,
-    needed: Sequence[str],
-    described: Described,
-    similar: Mapping[str, Sequence[str]],
+    kept: Kept,
 ) -> None:
     """Label some of the perturbed training conditions as validation, in place.
 
     They hold at most the share `fraction` of all perturbed cells. Whole `units`, the kind that is held out, come first, of
-    which one stays; then single conditions. None that is `needed`, none that is the last in training with a perturbation,
-    part or context of a test condition or in the context most `similar` to it, and none that could then not be predicted.
+    which one stays; then single conditions. None that is `kept` as needed, none that is the last in training with a perturbation,
+    part or context of a test condition or in the context most similar to it, and none that could then not be predicted.
     """
     remaining = labels.index[(labels == keys.TRAIN) & ~table["is_control"]]
     if fraction == 0 or len(remaining) < 3:
         return
-    draw = _Draw(table, labels, fraction, described, similar)
+    draw = _Draw(table, labels, fraction, kept.described, kept.similar)
     kind = [unit for unit in sorted(units) if set(units[unit]) <= set(remaining)]
     order = rng.permutation(len(kind))
     taken = draw.first_that_fit([units[kind[i]] for i in order], most=len(kind) - 1)
-    spare = sorted(set(remaining) - set(needed))
+    spare = sorted(set(remaining) - set(kept.needed))
     if not taken and spare:
         taken = draw.first_that_fit([[spare[i]] for i in rng.permutation(len(spare))], most=len(remaining) - 1)
     labels[taken] = keys.VALIDATION
