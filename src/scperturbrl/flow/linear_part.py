@@ -39,9 +39,9 @@ class LinearPart(nn.Module):
         ``(n_groups + 1, P + 1, d)`` latent effect of a perturbation at amount 1; token 0 has none.
     covered
         ``(n_groups + 1, P + 1)`` 1 where the group's training conditions tell something of the perturbation.
-    weight, weight_unseen
-        Share in [0, 1] of the way from the flow's mean to the linear one, of conditions whose perturbations were all trained on,
-        and of the others.
+    weight, weight_context, weight_unseen
+        Share in [0, 1] of the way from the flow's mean to the linear one: of conditions whose perturbations were all trained on, of
+        those in a context without perturbed training cells, and of those with a perturbation that was not trained on.
     magnitude
         Factor in [0, 1] of the predicted effects of combinations whose perturbations were all trained on.
     additivity
@@ -77,6 +77,7 @@ class LinearPart(nn.Module):
     coefficients: Tensor
     covered: Tensor
     weight: Tensor
+    weight_context: Tensor
     weight_unseen: Tensor
     magnitude: Tensor
     additivity: Tensor
@@ -109,6 +110,7 @@ class LinearPart(nn.Module):
         self.register_buffer("covered", torch.zeros(n_groups + 1, n_tokens + 1))
         self.register_buffer("weight", torch.tensor(0.0))
         self.register_buffer("full_dose", torch.tensor(1.0))
+        self.register_buffer("weight_context", torch.tensor(0.0))
         self.register_buffer("weight_unseen", torch.tensor(0.0))
         self.register_buffer("magnitude", torch.tensor(1.0))
         self.register_buffer("additivity", torch.ones(n_groups + 1))

@@ -15,6 +15,8 @@ from scperturbrl._core.validate import near_matches
 from scperturbrl.flow.architecture import described_space
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     from anndata import AnnData
     from mudata import MuData
@@ -69,6 +71,7 @@ class GeneratorSummary:
             "Parameters": f"{self.n_parameters:,}",
             "Perturbed conditions": known or "none",
             **_training(self.params),
+            **_self_check(self.params.get("self_check") or {}),
             "Seed": str(self.params.get("seed", "unknown")),
         }
 
@@ -78,6 +81,17 @@ class GeneratorSummary:
 
     def _repr_html_(self) -> str:
         return as_html(f"Generator {self.key!r}", self.rows())
+
+
+def _self_check(measured: Mapping[str, float]) -> dict[str, str]:
+    """Trained conditions: generated cells beside unchanged controls and halves of the real cells."""
+    labels = {"energy": "Energy distance", "squared_error": "Squared error of means", "zeros": "Error of zeros"}
+    return {
+        f"{label}, trained conditions": f"{float(measured[name]):.3g} (controls {float(measured[f'{name}_control']):.3g}, "
+        f"halves of the real cells {float(measured[f'{name}_halves']):.3g})"
+        for name, label in labels.items()
+        if name in measured
+    }
 
 
 def generator(adata: AnnData | MuData, *, key: str | None = None, modality: str | None = None) -> GeneratorSummary:

@@ -18,9 +18,8 @@ from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.generator.finish import finish_generator
 from scperturbrl.data.generator.initial import Sizes, new_generator
-from scperturbrl.data.generator.level import set_means
-from scperturbrl.data.generator.linear import fit_recentring
 from scperturbrl.data.generator.stored import (
     read_generator,
     write_generator,
@@ -242,17 +241,11 @@ def fit_generator(
         where: dict[str, Any] = {"device": own, "progress": progress}
         stored = parent or new_generator(cells, setup, sizes, embeddings, prior, kind, seed, **where)
         result = train_generator(stored, cells, settings, torch_device, file=file)
-        _correct_means(stored, cells, seed, torch_device)
+        finish_generator(stored, cells, seed=seed, device=torch_device)
     stored.params |= {"parent": init_from or "", "method": "fit_generator", **_plain(settings), **_outcome(result)}
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
     log.finish(started, [f"uns[{key_added!r}]"])
-
-
-def _correct_means(stored: StoredGenerator, cells: Cells, seed: int, device: torch.device) -> None:
-    set_means(stored, cells, seed=seed)
-    if stored.params["prior"] == "linear":
-        fit_recentring(stored, cells, seed=seed, device=device)
 
 
 def _space(backbone: str, space: str) -> str:

@@ -19,9 +19,8 @@ from scperturbrl._core.validate import check_choice, check_number, check_positiv
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.network import network_hash
 from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.generator.finish import finish_generator
 from scperturbrl.data.generator.identity import cells_identity, reward_identity, weights_hash
-from scperturbrl.data.generator.level import set_trained_means
-from scperturbrl.data.generator.linear import fit_recentring
 from scperturbrl.data.generator.stored import read_generator, write_generator
 from scperturbrl.data.reference.guess_table import METHODS
 from scperturbrl.data.reference.stored import at_reference_depth, pathway_matrix
@@ -215,9 +214,7 @@ def rl_finetune(
         reward, trust = build_reward(adata, shown, chosen, weights, calibrate=calibrate, guess=pseudo_references)
         check_gradients(update_rule, reward)
         result = _run(stored, (cells, shown), reward, settings, torch_device, file)
-        set_trained_means(stored, cells, seed=settings.seed)
-        if stored.params["prior"] == "linear":
-            fit_recentring(stored, cells, seed=settings.seed, device=torch_device)
+        finish_generator(stored, cells, seed=settings.seed, device=torch_device, level=False)
     stored.params |= {
         "parent": key,
         "method": "rl_finetune",

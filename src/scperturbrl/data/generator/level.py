@@ -23,12 +23,6 @@ _ROUNDS = 4
 _LARGEST_STEP = 0.3
 
 
-def set_means(stored: StoredGenerator, cells: Cells, *, seed: int) -> None:
-    """Set the level of every gene, then the mean of every trained condition."""
-    set_level(stored, cells, seed=seed)
-    set_trained_means(stored, cells, seed=seed)
-
-
 @torch.no_grad()
 def set_level(stored: StoredGenerator, cells: Cells, *, seed: int) -> None:
     """Move the intercepts of the observation layer until generated cells of trained conditions have the real mean, gene by gene.

@@ -1,0 +1,42 @@
+"""What follows training, of any kind: means are set, unseen conditions get their share of the line, and all is checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scperturbrl._core import log
+from scperturbrl.data.generator.level import set_level, set_trained_means
+from scperturbrl.data.generator.linear import fit_recentring
+from scperturbrl.data.generator.self_check import self_check, self_check_problems
+
+if TYPE_CHECKING:
+    import torch
+
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.generator.stored import StoredGenerator
+
+
+def finish_generator(
+    stored: StoredGenerator, cells: Cells, *, seed: int, device: torch.device, level: bool = True
+) -> None:
+    """Correct means, choose the share of the linear part, and compare generated with training cells.
+
+    Parameters
+    ----------
+    stored
+        Trained generator, changed in place; ``params["self_check"]`` holds what was measured.
+    cells
+        Training cells.
+    seed, device
+        Seed, and where the flow runs for the linear part.
+    level
+        Whether the level of every gene is set anew. Post-training keeps that of the generator it started from.
+    """
+    if level:
+        set_level(stored, cells, seed=seed)
+    set_trained_means(stored, cells, seed=seed)
+    if stored.params["prior"] == "linear":
+        fit_recentring(stored, cells, seed=seed, device=device)
+    stored.params["self_check"] = measured = self_check(stored, cells, seed=seed)
+    for problem in self_check_problems(measured):
+        log.tell(f"Generated cells of conditions that were trained on are not like the real ones: {problem}.")
