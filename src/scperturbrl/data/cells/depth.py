@@ -171,8 +171,8 @@ def _compare(
     # of single cells about the median of their condition, pooled: few cells of one condition say little of it
     own, freedom = residual[np.concatenate([known[row] for row in rows])], n.sum() - (n > 0).sum()
     spread = np.sqrt(np.square(own).sum() / freedom) if freedom else np.inf
-    with np.errstate(divide="ignore"):
-        error = MEDIAN_ERROR * spread * np.sqrt(1 / n + 1 / len(known[control]))
+    error = np.full(len(rows), np.inf)
+    error[n > 0] = MEDIAN_ERROR * spread * np.sqrt(1 / n[n > 0] + 1 / len(known[control]))
     ratio = depth[rows] / depth[control]
     # three standard errors for one condition; a group of a thousand has some beyond three by chance
     far = np.maximum(np.log(SAME), norm.isf(CHANCE / max(len(rows) - 1, 1)) * error)
