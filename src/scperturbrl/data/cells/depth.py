@@ -178,9 +178,9 @@ def _compare(
     far = np.maximum(np.log(SAME), norm.isf(CHANCE / max(len(rows) - 1, 1)) * error)
     differs = np.abs(np.log(ratio)) > far
     level = np.where(differs, depth[rows], depth[control])
-    level[np.isnan(ratio)] = np.inf
-    target = max(np.quantile(level, SHALLOWEST, method="lower"), FLOOR * depth[control])
-    factor = np.where(np.isnan(ratio), 1.0, np.minimum(1.0, target / level))
+    known_depth = np.isfinite(ratio)
+    target = max(np.quantile(level[known_depth], SHALLOWEST, method="lower"), FLOOR * depth[control])
+    factor = np.where(known_depth, np.minimum(1.0, target / level), 1.0)
     return ratio, differs, factor
 
 
