@@ -60,7 +60,7 @@ def norman_singles(seed: int, data: Path) -> tuple[ad.AnnData, dict[str, pd.Data
     held_out = set(singles[seed % FOLDS :: FOLDS])
     adata = adata[["+" not in label or not held_out & set(label.split("+")) for label in labels]].copy()
     spr.pp.setup_anndata(adata)
-    spr.pp.split(adata, holdout="perturbations", values=sorted(held_out), seed=seed)
+    spr.pp.split(adata, holdout="perturbations", values=sorted(held_out), embeddings=known, seed=seed)
     spr.pp.reference(adata, network=_network(data, _FILES["hallmark"]), seed=seed)
     return adata, {}, None, 500, known
 
@@ -122,9 +122,10 @@ def vcc(seed: int, data: Path) -> tuple[ad.AnnData, dict[str, pd.DataFrame], Non
     adata = _normalised(ad.read_h5ad(data / "vcc_2025_h1_crispri_subset.h5ad"))
     spr.pp.setup_anndata(adata)
     targets = sorted({str(label) for label in adata.obs["perturbation"]} - {"control"})
-    spr.pp.split(adata, holdout="perturbations", values=[targets[seed % len(targets)]], seed=seed)
+    known = spr.pp.network_embeddings(_network(data, _FILES["go"]))
+    spr.pp.split(adata, holdout="perturbations", values=[targets[seed % len(targets)]], embeddings=known, seed=seed)
     spr.pp.reference(adata, network=_network(data, _FILES["hallmark"]), seed=seed)
-    return adata, {}, None, 500, spr.pp.network_embeddings(_network(data, _FILES["go"]))
+    return adata, {}, None, 500, known
 
 
 def planted(seed: int, data: Path, *, what: str) -> Loaded:

@@ -30,6 +30,7 @@ ALSO_A_WORD = {
         "data/generator/stored.py",
     ),  # the function, and its entry in the setup record
     "evaluation": ("get/__init__.py", "pl/__init__.py", "_demo.py"),  # functions and a file of that name
+    "layers": ("data/split/canary.py", "get/_populations.py"),  # part of an AnnData
     "pathway_network": ("pp/__init__.py",),  # the function
     "pathway_response": ("data/reference/*.py", "verifiers/_pathway_activity.py"),  # field of the reference
     "control_mean": ("verifiers/*.py", "metrics/pair.py"),  # field of the reference and of a pair
@@ -49,6 +50,7 @@ ALSO_A_WORD = {
     ),  # column of a tidy frame, kind of a gene set
     "generator": (
         "_core/distributed.py",
+        "_core/provenance.py",  # field of the record of a layer
         "get/__init__.py",
         "get/_evaluation.py",
         "get/_verifier_correlation.py",

@@ -80,7 +80,7 @@ def test_does_not_change_the_object(adata):
 
 
 def test_missing_scores_name_the_verb(bare):
-    with pytest.raises(KeyError, match=r"tl\.score\(adata, layer='generator_rl'\)"):
+    with pytest.raises(KeyError, match=r"tl\.score\(adata, layer='generator'\)"):
         spr.get.verifier_scores(bare)
     with pytest.raises(KeyError, match=r"tl\.score\(adata\)"):
         spr.get.verifier_scores(bare, key="observed")

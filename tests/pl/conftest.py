@@ -22,7 +22,7 @@ def crowd():
         obs=pd.DataFrame({"perturbation": pd.Categorical(labels)}, index=[f"cell{i}" for i in range(len(labels))]),
     )
     spr.pp.setup_anndata(adata)
-    for key in ("observed", "generator_rl"):
+    for key in ("observed", "generator"):
         scores = rng.normal(size=(len(labels), 2))
         adata.obsm[f"score_{key}"] = pd.DataFrame(scores, index=adata.obs_names, columns=["rmse_topk", "de_spearman"])
     return adata

@@ -61,12 +61,14 @@ def history(rng):
     frame = pd.DataFrame(rng.uniform(0.1, 0.9, size=(6, len(columns))), columns=columns)
     alarms = ["iteration 40: spread is 0.80 of it"]
     params = {
+        "method": "rl_finetune",
         "verifiers": ["rmse_topk", "de_spearman"],
         "kept_iteration": 30,
         "alarms": alarms,
         "limits": {"spread": 0.1, "drift": 0.1},
     }
-    return {"history": frame.assign(iteration=np.arange(6) * 10), "params": params}
+    # a generator of which only the history is drawn
+    return {"history": frame.assign(iteration=np.arange(6) * 10), "params": params, "weights": {}, "space": {}}
 
 
 def table(rng):

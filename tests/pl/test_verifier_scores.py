@@ -172,7 +172,7 @@ def test_sixty_perturbations_stay_readable(crowd, apart, inside):
 def test_the_rows_with_the_most_scored_cells_are_shown_and_it_is_said(crowd, inside):
     labels = [name for name in crowd.obs["perturbation"].cat.categories if name != "control"]
     few = labels[5:30]
-    crowd.obsm["score_generator_rl"].loc[crowd.obs["perturbation"].isin(few), :] = np.nan
+    crowd.obsm["score_generator"].loc[crowd.obs["perturbation"].isin(few), :] = np.nan
     figure = spr.pl.verifier_scores(crowd, n_top=35, return_fig=True)
     assert rows(figure.axes[0]) == [name for name in labels if name not in few]
     assert figure.axes[0].get_ylabel() == "Condition\n(35 of 60 shown: the most scored cells)"
@@ -193,7 +193,7 @@ def test_two_thousand_perturbations_make_a_page():
     obs = pd.DataFrame({"perturbation": pd.Categorical(labels)}, index=[f"cell{i}" for i in range(len(labels))])
     adata = AnnData(np.random.default_rng(0).gamma(1, size=(len(obs), 2)).astype(np.float32), obs=obs)
     spr.pp.setup_anndata(adata)
-    for key in ("observed", "generator_rl"):
+    for key in ("observed", "generator"):
         adata.obsm[f"score_{key}"] = pd.DataFrame({"rmse_topk": adata.X[:, 0]}, index=adata.obs_names)
     figure = spr.pl.verifier_scores(adata, return_fig=True)
     assert figure.get_size_inches()[1] < 16

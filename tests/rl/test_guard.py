@@ -114,11 +114,35 @@ def test_patience_can_be_set(parameter, patience):
 def test_the_last_good_weights_are_kept_as_a_copy(guard, parameter):
     with torch.no_grad():
         parameter.fill_(1.0)
-        guard.check(1, START, [parameter])
+        guard.check(1, replace(START, reward=START.reward + 0.1), [parameter])
         parameter.fill_(2.0)
         guard.check(2, replace(START, drift=1.0), [parameter])
     assert guard.good[0].tolist() == [1, 1]
     assert guard.good_iteration == 1
+
+
+def test_the_best_state_is_kept_not_the_last_and_the_pretrained_generator_wins_ties(guard, parameter):
+    better = replace(START, reward=START.reward + 0.1)
+    guard.check(1, START, [parameter])
+    assert guard.good_iteration == 0
+    assert "changed nothing" in guard.outcome()
+    for iteration, vitals in ((2, better), (3, replace(START, reward=START.reward - 0.1)), (4, better)):
+        guard.check(iteration, vitals, [parameter])
+    assert guard.good_iteration == 2
+    assert "helped" in guard.outcome()
+
+
+def test_without_rewards_the_smallest_distance_is_kept(parameter):
+    guard = Guard(LIMITS, by_reward=False)
+    closer = replace(START, energy=START.energy - 0.1, reward=START.reward - 0.1)
+    for iteration, vitals in enumerate((START, closer, START)):
+        guard.check(iteration, vitals, [parameter])
+    assert guard.good_iteration == 1
+
+
+def test_what_was_undone_says_why(guard, parameter):
+    guard.check(1, replace(START, drift=1.0), [parameter])
+    assert guard.outcome().startswith("Post-training was undone, because iteration 1: velocity drifted")
 
 
 def test_an_inactive_guard_reports_but_never_stops(parameter):

@@ -122,7 +122,8 @@ def test_training_goes_on_from_a_fitted_generator(fitted):
     assert longer["params"]["best_step"] == 15
     assert longer["space"]["architecture"] == parent["space"]["architecture"]
     for name, value in longer["weights"].items():
-        kept = name.startswith(("space", "observation", "linear.c"))
+        kept = name.startswith(("space", "observation", "linear.c")) and name != "observation.intercept"
+        # the level of genes, the means of conditions and the weight of the linear part are those of the longer training
         free = value.size == 0 or name.startswith("linear.")
         assert free or kept == np.array_equal(value, parent["weights"][name])
         assert not kept or np.array_equal(value, parent["weights"][name])
@@ -135,7 +136,8 @@ def test_features_of_perturbations_can_be_given(toy):
     spr.tl.fit_generator(toy, embeddings=embeddings, **SMALL)
     space = toy.uns["generator"]["space"]
     assert space["architecture"]["n_features"] == 3
-    pd.testing.assert_frame_equal(space["embeddings"], embeddings)
+    # names of columns become text, for a file
+    pd.testing.assert_frame_equal(space["embeddings"], embeddings.rename(columns=str))
     assert spr.tl.predict(toy, "DRUG", n_cells=3).n_obs == 3
     with pytest.raises(KeyError, match=toy.var_names[0]):
         spr.tl.predict(toy, toy.var_names[0], n_cells=3)

@@ -60,7 +60,7 @@ def test_columns_tell_cells_apart(fitted, joined):
     observed = (obs["origin"] == "observed").to_numpy()
     assert obs.loc[observed, "perturbation"].tolist() == fitted.obs["perturbation"].tolist()
     assert obs.loc[observed, "split"].astype(str).tolist() == fitted.obs["split"].astype(str).tolist()
-    assert obs.loc[~observed, "split"].isna().all()
+    assert (obs.loc[~observed, "split"] == "test").all()
     assert obs["condition"].notna().all()
     assert set(obs["generator_source"]) <= set(fitted.obs_names)
 

@@ -23,7 +23,8 @@ def test_slots_are_as_documented(fitted):
     new = spr.tl.predict(fitted, n_cells=7)
     assert list(new.var_names) == list(fitted.var_names)
     assert new.X.format == "csr"
-    assert set(new.obs) == {"perturbation", "condition", "origin", "generator_source"}
+    assert set(new.obs) == {"perturbation", "condition", "origin", "split", "generator_source"}
+    assert (new.obs["split"] == "test").all()
     assert (new.obs["origin"] == "generated").all()
     assert new.obs_names.is_unique
     sources = fitted.obs.loc[new.obs["generator_source"]]

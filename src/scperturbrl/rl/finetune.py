@@ -34,6 +34,7 @@ class FinetuneResult:
     history: list[dict[str, float]] = field(default_factory=list)
     alarms: list[str] = field(default_factory=list)
     kept_iteration: int = 0
+    outcome: str = ""
     stopped: str = "all iterations done"
     seconds: float = 0.0
     skipped: int = 0
@@ -50,7 +51,7 @@ def finetune(
     file: RunFile | None = None,
     state: dict[str, Any] | None = None,
 ) -> FinetuneResult:
-    """Post-train `generator` in place; it ends with the averaged weights of the last state that the guard accepted.
+    """Post-train `generator` in place; it ends with the averaged weights of the best state that the guard accepted.
 
     Parameters
     ----------
@@ -68,7 +69,8 @@ def finetune(
     equalise(generator)
     tuner = Finetuner(generator, task, reward, settings)
     signs = VitalSigns(tuner.pretrained, task, validation, reward, seed=settings.seed)
-    guard, result = Guard(settings.limits, active=settings.guard), FinetuneResult()
+    guard = Guard(settings.limits, active=settings.guard, by_reward=settings.reward_steps > 0)
+    result = FinetuneResult()
     run = FinetuneRun(tuner.weights(), tuner.rng, guard, result, tuner.finite, file).resumed(state)
     start = time.perf_counter() - result.seconds
     if state is None:

@@ -78,6 +78,7 @@ class FinetuneRun:
             "rng": self.rng.get_state(),
             "guard": {
                 "start": None if guard.start is None else asdict(guard.start),
+                "kept": None if guard.kept is None else asdict(guard.kept),
                 **{name: getattr(guard, name) for name in ("in_a_row", "good", "good_iteration", "alarms")},
             },
             "result": {"history": self.result.history, "seconds": self.result.seconds},
@@ -92,7 +93,7 @@ class FinetuneRun:
         self.weights.load(state["weights"])
         self.rng.set_state(state["rng"])
         guard, device = dict(state["guard"]), self.weights.parameters[0].device
-        self.guard.start = Vitals(**guard.pop("start"))
+        self.guard.start, self.guard.kept = Vitals(**guard.pop("start")), Vitals(**guard.pop("kept"))
         self.guard.good = [value.to(device) for value in guard.pop("good")]
         for name, value in guard.items():
             setattr(self.guard, name, value)
@@ -104,13 +105,14 @@ class FinetuneRun:
         return self
 
     def finish(self, seconds: float) -> None:
-        """End with the last state that the guard accepted, or with the average, and fill in the result."""
+        """End with the best state that the guard accepted, or with the average, and fill in the result."""
         guard, result = self.guard, self.result
         if guard.active:
             restore(self.weights.parameters, guard.good)
         else:
             self.weights.average.swap()
         result.alarms = guard.alarms
+        result.outcome = guard.outcome() if guard.active else "Post-training was not guarded."
         result.kept_iteration = guard.good_iteration if guard.active else int(result.history[-1]["iteration"])
         result.seconds = seconds
         result.skipped, result.first_skipped = self.finite.skipped, self.finite.first

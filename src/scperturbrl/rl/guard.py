@@ -66,7 +66,10 @@ class GuardLimits:
 
 @dataclass
 class Guard:
-    """Compares vitals with those of the pretrained generator and keeps the last good weights.
+    """Compares vitals with those of the pretrained generator and keeps the best weights that raise no alarm.
+
+    The best have the highest calibrated reward; where nothing is rewarded, the smallest energy distance. The pretrained generator
+    wins ties.
 
     Parameters
     ----------
@@ -76,13 +79,17 @@ class Guard:
         An inactive guard reports but never stops.
     patience
         Checks in a row with an alarm after which post-training ends.
+    by_reward
+        Whether the best state is told by its reward.
     """
 
     limits: GuardLimits = field(default_factory=GuardLimits)
     active: bool = True
     patience: int = 3
+    by_reward: bool = True
     in_a_row: int = 0
     start: Vitals | None = None
+    kept: Vitals | None = None
     good: list[Tensor] = field(default_factory=list)
     good_iteration: int = 0
     alarms: list[str] = field(default_factory=list)
@@ -93,11 +100,30 @@ class Guard:
             self.start = vitals
         found = self._alarms(vitals)
         if not found:
-            self.good, self.good_iteration, self.in_a_row = snapshot(parameters), iteration, 0
+            self.in_a_row = 0
+            if self.kept is None or self._is_better(vitals, self.kept):
+                self.good, self.good_iteration, self.kept = snapshot(parameters), iteration, vitals
             return True
         self.in_a_row += 1
         self.alarms += [f"iteration {iteration}: {text}" for text in found]
         return not self.active or self.in_a_row < self.patience
+
+    def _is_better(self, vitals: Vitals, kept: Vitals) -> bool:
+        return vitals.reward > kept.reward if self.by_reward else vitals.energy < kept.energy
+
+    def outcome(self) -> str:
+        """What post-training did, in one sentence."""
+        start, kept = self.start, self.kept
+        if start is None or kept is None:
+            return "Post-training was not checked."
+        if self.good_iteration:
+            return (
+                f"Post-training helped: the reward went from {start.reward:.3f} to {kept.reward:.3f}, the energy distance from "
+                f"{start.energy:.3f} to {kept.energy:.3f} of the effect's own (iteration {self.good_iteration})."
+            )
+        if self.alarms:
+            return f"Post-training was undone, because {self.alarms[0]}."
+        return "Post-training changed nothing: no state was better than the pretrained generator."
 
     def _alarms(self, vitals: Vitals) -> list[str]:
         start, limits = self.start, self.limits

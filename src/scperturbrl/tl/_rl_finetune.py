@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -20,15 +19,13 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.network import network_hash
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.finish import finish_generator
-from scperturbrl.data.generator.identity import cells_identity, reward_identity, weights_hash
 from scperturbrl.data.generator.stored import read_generator, write_generator
 from scperturbrl.data.reference.guess_table import METHODS
 from scperturbrl.data.reference.stored import at_reference_depth, pathway_matrix
-from scperturbrl.flow.training.finite_steps import skipped_message
-from scperturbrl.rl.finetune import FinetuneResult, finetune
 from scperturbrl.rl.finetuner import FinetuneSettings
 from scperturbrl.rl.rules.registry import UPDATE_RULES, check_source
-from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients, reference_task
+from scperturbrl.tl._post_training import recorded, run, warn_about
+from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
@@ -39,8 +36,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from scperturbrl.data.generator.stored import StoredGenerator
-    from scperturbrl.rl.reward import Reward
     from scperturbrl.verifiers.base import Verifier
 
 
@@ -213,7 +208,7 @@ def rl_finetune(
         shown = at_reference_depth(adata, cells)
         reward, trust = build_reward(adata, shown, chosen, weights, calibrate=calibrate, guess=pseudo_references)
         check_gradients(update_rule, reward)
-        result = _run(stored, (cells, shown), reward, settings, torch_device, file)
+        result = run(stored, (cells, shown), reward, settings, torch_device, file)
         finish_generator(stored, cells, seed=settings.seed, device=torch_device, level=False)
     stored.params |= {
         "parent": key,
@@ -221,36 +216,12 @@ def rl_finetune(
         "calibrate": calibrate,
         "pseudo_references": {} if trust is None else {str(name): float(r2) for name, r2 in trust["r2"].items()},
         "network": network_hash(pathway_matrix(adata)[0]),
-        **_record(reward, settings, result),
+        **recorded(reward, settings, result),
     }
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
-    _warn(result)
+    warn_about(result)
     log.finish(started, [f"uns[{key_added!r}]"])
-
-
-def _record(reward: Reward, settings: FinetuneSettings, result: FinetuneResult) -> dict[str, Any]:
-    """What was rewarded, with which settings, and how it ended, as plain values."""
-    names = [verifier.name for verifier in reward.verifiers]
-    return {
-        "verifiers": {verifier.name: dict(verifier.params) for verifier in reward.verifiers},
-        "verifier_weights": dict(zip(names, reward.weights.tolist(), strict=True)),
-        **{name: value for name, value in asdict(settings).items() if name != "progress"},
-        "alarms": result.alarms,
-        "kept_iteration": result.kept_iteration,
-        "stopped": result.stopped,
-        "seconds": result.seconds,
-        "skipped_steps": result.skipped,
-    }
-
-
-def _warn(result: FinetuneResult) -> None:
-    if result.stopped.startswith("guard"):
-        log.warn(
-            f"Post-training was stopped by its {result.stopped}. The state of iteration {result.kept_iteration} was kept."
-        )
-    if result.skipped:
-        log.warn(skipped_message(result.skipped, result.first_skipped, "updates"))
 
 
 def _check_at_least(lowest: int, **values: float) -> None:
@@ -259,40 +230,3 @@ def _check_at_least(lowest: int, **values: float) -> None:
         if not value >= lowest:
             msg = f"`{name}` is {value!r}; it must be at least {lowest}."
             raise ValueError(msg)
-
-
-def _run(
-    stored: StoredGenerator,
-    both: tuple[Cells, Cells],
-    reward: Reward,
-    settings: FinetuneSettings,
-    device: torch.device,
-    file: RunFile | None,
-) -> FinetuneResult:
-    cells = both[0]
-    state = _read_state(file, stored, cells, reward, settings) if file is not None else None
-    conditions = list(reward.reference.conditions)
-    seed = settings.seed
-    task = reference_task(stored, *both, conditions, keys.TRAIN, seed=seed)
-    watched = cells.conditions(keys.VALIDATION, min_cells=10)
-    validation = reference_task(stored, *both, watched, keys.VALIDATION, seed=seed).to(device) if watched else None
-    placed = reward.to(device)
-    generator = stored.generator.to(device)
-    result = finetune(generator, task.to(device), placed, settings, validation, file=file, state=state)
-    stored.generator.cpu().eval()
-    return result
-
-
-def _read_state(
-    file: RunFile, stored: StoredGenerator, cells: Cells, reward: Reward, settings: FinetuneSettings
-) -> dict[str, Any] | None:
-    identity = {
-        **{name: value for name, value in asdict(settings).items() if name != "progress"},
-        **cells_identity(cells),
-        **reward_identity(reward),
-        "pretrained generator": weights_hash(stored.generator.to_arrays()),
-    }
-    state = file.read(identity)
-    if state is not None:
-        log.note(f"going on from iteration {state['progress']['iteration']} of {file.path}")
-    return state

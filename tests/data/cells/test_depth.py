@@ -162,3 +162,18 @@ def test_the_outlier_of_zhao_is_one_of_depth(zhao):
     assert table.loc["control | patient_id=PW040", "counts"] == pytest.approx(128, abs=1)
     assert table.loc["panobinostat | patient_id=PW040", "counts"] == pytest.approx(596, abs=1)
     assert table.loc["panobinostat | patient_id=PW040", "factor"] == pytest.approx(128 / 596, rel=0.02)
+
+
+def test_conditions_whose_cells_are_empty_or_unused_change_nothing():
+    sizes = {"control": 1000, "A": 400} | {f"empty{i}": 0 for i in range(20)}
+    depths = condition_depths(Cells.of(screen({"x": sizes}, n=12)))
+    found = factors(depths)
+    assert found["x", "control"] == pytest.approx(0.4, rel=0.15)
+    assert all(found["x", name] == 1 for name in sizes if name != "control")
+    assert not depths.table["differs"].loc[lambda part: part.index.str.startswith("empty")].any()
+
+
+def test_one_cell_a_condition_differs_from_nothing():
+    depths = condition_depths(Cells.of(screen({"x": {"control": 3000, "A": 500}}, n=1)))
+    assert depths.equal
+    assert not depths.table["differs"].any()

@@ -171,16 +171,16 @@ def _compare(
     # of single cells about the median of their condition, pooled: few cells of one condition say little of it
     own, freedom = residual[np.concatenate([known[row] for row in rows])], n.sum() - (n > 0).sum()
     spread = np.sqrt(np.square(own).sum() / freedom) if freedom else np.inf
-    with np.errstate(divide="ignore"):
-        error = MEDIAN_ERROR * spread * np.sqrt(1 / n + 1 / len(known[control]))
+    error = np.full(len(rows), np.inf)
+    error[n > 0] = MEDIAN_ERROR * spread * np.sqrt(1 / n[n > 0] + 1 / len(known[control]))
     ratio = depth[rows] / depth[control]
     # three standard errors for one condition; a group of a thousand has some beyond three by chance
     far = np.maximum(np.log(SAME), norm.isf(CHANCE / max(len(rows) - 1, 1)) * error)
     differs = np.abs(np.log(ratio)) > far
     level = np.where(differs, depth[rows], depth[control])
-    level[np.isnan(ratio)] = np.inf
-    target = max(np.quantile(level, SHALLOWEST, method="lower"), FLOOR * depth[control])
-    factor = np.where(np.isnan(ratio), 1.0, np.minimum(1.0, target / level))
+    known_depth = np.isfinite(ratio)
+    target = max(np.quantile(level[known_depth], SHALLOWEST, method="lower"), FLOOR * depth[control])
+    factor = np.where(known_depth, np.minimum(1.0, target / level), 1.0)
     return ratio, differs, factor
 
 

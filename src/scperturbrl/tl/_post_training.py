@@ -1,0 +1,85 @@
+"""A run of post-training: its cells, its continuation, and what is recorded of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from scperturbrl._core import keys, log
+from scperturbrl.data.generator.identity import cells_identity, reward_identity, weights_hash
+from scperturbrl.flow.training.finite_steps import skipped_message
+from scperturbrl.rl.finetune import FinetuneResult, finetune
+from scperturbrl.tl._reward import reference_task
+
+if TYPE_CHECKING:
+    import torch
+
+    from scperturbrl._core.run_file import RunFile
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.generator.stored import StoredGenerator
+    from scperturbrl.rl.finetuner import FinetuneSettings
+    from scperturbrl.rl.reward import Reward
+
+
+def run(
+    stored: StoredGenerator,
+    both: tuple[Cells, Cells],
+    reward: Reward,
+    settings: FinetuneSettings,
+    device: torch.device,
+    file: RunFile | None,
+) -> FinetuneResult:
+    """Post-train `stored` with `reward`, `both` being the cells and the same at the depth of the reference."""
+    cells = both[0]
+    state = _read_state(file, stored, cells, reward, settings) if file is not None else None
+    conditions = list(reward.reference.conditions)
+    seed = settings.seed
+    task = reference_task(stored, *both, conditions, keys.TRAIN, seed=seed)
+    watched = cells.conditions(keys.VALIDATION, min_cells=10)
+    validation = reference_task(stored, *both, watched, keys.VALIDATION, seed=seed).to(device) if watched else None
+    placed = reward.to(device)
+    generator = stored.generator.to(device)
+    result = finetune(generator, task.to(device), placed, settings, validation, file=file, state=state)
+    stored.generator.cpu().eval()
+    return result
+
+
+def recorded(reward: Reward, settings: FinetuneSettings, result: FinetuneResult) -> dict[str, Any]:
+    """What was rewarded, with which settings, and how it ended, as plain values."""
+    names = [verifier.name for verifier in reward.verifiers]
+    return {
+        "verifiers": {verifier.name: dict(verifier.params) for verifier in reward.verifiers},
+        "verifier_weights": dict(zip(names, reward.weights.tolist(), strict=True)),
+        **{name: value for name, value in asdict(settings).items() if name != "progress"},
+        "alarms": result.alarms,
+        "kept_iteration": result.kept_iteration,
+        "outcome": result.outcome,
+        "stopped": result.stopped,
+        "seconds": result.seconds,
+        "skipped_steps": result.skipped,
+    }
+
+
+def warn_about(result: FinetuneResult) -> None:
+    """Warn if the guard stopped the run, or steps were skipped."""
+    if result.stopped.startswith("guard"):
+        log.warn(
+            f"Post-training was stopped by its {result.stopped}. The state of iteration {result.kept_iteration} was kept."
+        )
+    if result.skipped:
+        log.warn(skipped_message(result.skipped, result.first_skipped, "updates"))
+
+
+def _read_state(
+    file: RunFile, stored: StoredGenerator, cells: Cells, reward: Reward, settings: FinetuneSettings
+) -> dict[str, Any] | None:
+    identity = {
+        **{name: value for name, value in asdict(settings).items() if name != "progress"},
+        **cells_identity(cells),
+        **reward_identity(reward),
+        "pretrained generator": weights_hash(stored.generator.to_arrays()),
+    }
+    state = file.read(identity)
+    if state is not None:
+        log.note(f"going on from iteration {state['progress']['iteration']} of {file.path}")
+    return state
