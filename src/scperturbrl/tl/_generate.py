@@ -94,6 +94,7 @@ def generate(
     stored = read_generator(adata, key)
     warn_leaked(key, stored, cells.split_of())
     key_added = key_added or key
+    components = picture_components(cells)
     perturbed = np.flatnonzero(~cells.table["is_control"].to_numpy()[cells.codes])
     groups = cells.table["group"].to_numpy()[cells.codes[perturbed]].tolist()
     batches = None if cells.batch is None else cells.batch[perturbed].tolist()
@@ -111,10 +112,12 @@ def generate(
     layer = _in_place_of(cells.whole("`tl.generate`"), perturbed, made)
     source = cells.names.to_numpy().astype(object)
     source[perturbed] = cells.names.to_numpy()[controls]
+    coordinates = components.project(layer)
+    # written together at the end, so that an interrupt before leaves what was there
     adata.layers[key_added] = layer
     record_layer(adata, key_added, key=key, made_under=stored.made_under())
     adata.obs[keys.source(key_added)] = source
-    adata.obsm[keys.pca(key_added)] = picture_components(cells).project(layer)
+    adata.obsm[keys.pca(key_added)] = coordinates
     log.finish(
         started, [f"layers[{key_added!r}]", f"obs[{keys.source(key_added)!r}]", f"obsm[{keys.pca(key_added)!r}]"]
     )

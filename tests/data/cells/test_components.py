@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -50,3 +52,11 @@ def test_coordinates_do_not_depend_on_held_out_cells(ready_toy):
     spoilt.X = spoilt.X.toarray()
     spoilt.X[held_out] = 0
     np.testing.assert_array_equal(*(components.picture_components(Cells.of(x)).loadings for x in (ready_toy, spoilt)))
+
+
+def test_cells_to_be_judged_never_stand_in_for_training_cells(ready_toy):
+    cells = Cells.of(ready_toy)
+    judged = replace(cells, split=np.full(len(cells.codes), "test"))
+    for make in (components.picture_components, lambda c: components.training_components(c, n_components=2)):
+        with pytest.raises(ValueError, match=r"no training cells.*pp\.split"):
+            make(judged)

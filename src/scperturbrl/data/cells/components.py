@@ -30,14 +30,23 @@ class TrainingComponents(NamedTuple):
 
 
 def training_components(cells: Cells, *, n_components: int, seed: int = 0) -> TrainingComponents:
-    """Find the first principal components of the training cells, or of all where none of them is left.
+    """Find the first principal components of the training cells.
 
     Of at most 10,000 of them (2000 where there are more than 4000 genes), read in dense blocks: the product of a sparse
     matrix with itself would be slower by far.
+
+    Raises
+    ------
+    ValueError
+        If there are no training cells. Components of the others would hold what they are to be judged by.
     """
     rows = np.flatnonzero(cells.is_training())
     if not len(rows):
-        rows = np.arange(len(cells.codes))
+        msg = (
+            "There are no training cells to make components of. Check `obs['split']`, or call `scperturbrl.pp.split(adata)` "
+            "on the whole data."
+        )
+        raise ValueError(msg)
     many = len(cells.genes) > _MANY_GENES
     cap = _MOST_CELLS_OF_MANY_GENES if many else _MOST_CELLS
     if len(rows) > cap:
