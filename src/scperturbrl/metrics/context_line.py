@@ -138,10 +138,13 @@ def _weighted(controls: np.ndarray, effects: np.ndarray, query: np.ndarray, widt
     weight = np.exp(-(square - square.min()) / (2 * width**2)) if np.isfinite(width) else np.ones(len(square))
     weight = weight / weight.sum()
     if scale == "difference":
-        return weight @ effects
-    rate = lambda profile: np.expm1(profile.clip(min=0)) + _PSEUDO_RATE
-    ratio = weight @ np.log(rate(controls + effects) / rate(controls))
-    return np.log1p((rate(query) * np.exp(ratio) - _PSEUDO_RATE).clip(min=0)) - query
+        return np.asarray(weight @ effects)
+    ratio = weight @ np.log(_rate(controls + effects) / _rate(controls))
+    return np.asarray(np.log1p((_rate(query) * np.exp(ratio) - _PSEUDO_RATE).clip(min=0)) - query)
+
+
+def _rate(profile: np.ndarray) -> np.ndarray:
+    return np.expm1(profile.clip(min=0)) + _PSEUDO_RATE
 
 
 def _by_context(
