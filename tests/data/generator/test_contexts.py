@@ -62,7 +62,7 @@ def test_effects_are_those_of_the_baseline(world):
     )
 
 
-def test_with_two_contexts_it_is_the_mean_shift(world):
+def test_without_a_share_of_the_line_it_is_the_mean_shift(world):
     stored, cells = world
     linear = stored.generator.linear
     linear.context_line.copy_(torch.tensor([1.0, 0.0, 0.0, 1.0]))
@@ -71,7 +71,7 @@ def test_with_two_contexts_it_is_the_mean_shift(world):
     place = 1 + stored.vocabulary.tokens.index(table["parts"].iloc[0][0])
     measured = linear.context_effect[:, place]
     measured = measured[measured[:, 0] > -1e20]
-    assert len(measured) == 3
+    assert len(measured) >= 2
     found, _ = context_effects(stored, table, profiles(cells, table))
     torch.testing.assert_close(found, stored.generator.space.project(measured.mean(0, keepdim=True)))
 
