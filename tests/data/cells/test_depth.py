@@ -164,6 +164,7 @@ def test_the_outlier_of_zhao_is_one_of_depth(zhao):
     assert table.loc["panobinostat | patient_id=PW040", "factor"] == pytest.approx(128 / 596, rel=0.02)
 
 
+@pytest.mark.filterwarnings("ignore:Some cells have zero counts")
 def test_conditions_whose_cells_are_empty_or_unused_change_nothing():
     sizes = {"control": 1000, "A": 400} | {f"empty{i}": 0 for i in range(20)}
     depths = condition_depths(Cells.of(screen({"x": sizes}, n=12)))

@@ -7,7 +7,7 @@ import torch
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.generator.generation import draw_controls, generate_cells
-from scperturbrl.data.generator.level import set_level, set_means, set_trained_means
+from scperturbrl.data.generator.level import set_level, set_trained_means
 from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.generator.trained_shift import positions, trained_shifts
 
@@ -123,7 +123,9 @@ def test_held_out_cells_do_not_matter_and_nothing_else_changes(fitted):
             adata.X = adata.X[order]
         stored = read_generator(adata, "generator")
         before = {name: value.clone() for name, value in stored.generator.state_dict().items()}
-        set_means(stored, Cells.of(adata), seed=1)
+        cells = Cells.of(adata)
+        set_level(stored, cells, seed=1)
+        set_trained_means(stored, cells, seed=1)
         after = stored.generator.state_dict()
         changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
         assert changed == {"observation.intercept", "linear.trained_shift"}

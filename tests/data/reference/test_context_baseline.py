@@ -60,9 +60,7 @@ def test_the_context_asked_for_does_not_speak_for_itself(collected):
     found, _ = collected
     perturbation = found.perturbations[1]
     others = [0, 2]
-    expected = found.line.predict(
-        found.controls[others], found.effects[others, 1], control_query=found.profiles["A2"]
-    )
+    expected = found.line.predict(found.controls[others], found.effects[others, 1], control_query=found.profiles["A2"])
     nothing = np.full(60, 9.0)
     np.testing.assert_array_equal(found.predict("A2", [perturbation], nothing), expected)
     spoilt = found.effects.copy()
