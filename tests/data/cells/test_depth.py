@@ -164,14 +164,24 @@ def test_the_outlier_of_zhao_is_one_of_depth(zhao):
     assert table.loc["panobinostat | patient_id=PW040", "factor"] == pytest.approx(128 / 596, rel=0.02)
 
 
-@pytest.mark.filterwarnings("ignore:Some cells have zero counts")
-def test_conditions_whose_cells_are_empty_or_unused_change_nothing():
-    sizes = {"control": 1000, "A": 400} | {f"empty{i}": 0 for i in range(20)}
-    depths = condition_depths(Cells.of(screen({"x": sizes}, n=12)))
-    found = factors(depths)
+def test_conditions_that_are_not_looked_at_do_not_count_among_those_of_a_group():
+    sizes = {"control": 1000, "A": 400} | {f"new{i}": 1000 for i in range(20)}
+    adata = screen({"x": sizes}, n=40)
+    adata.obs["split"] = np.where(adata.obs["perturbation"].str.startswith("new"), "test", "train")
+    cells = Cells.of(adata)
+    found = factors(condition_depths(cells, cells.is_training()))
+    # of two conditions that were looked at the shallower one sets the depth, whatever is held out
     assert found["x", "control"] == pytest.approx(0.4, rel=0.15)
     assert all(found["x", name] == 1 for name in sizes if name != "control")
-    assert not depths.table["differs"].loc[lambda part: part.index.str.startswith("empty")].any()
+
+
+@pytest.mark.filterwarnings("ignore:Some cells have zero counts")
+def test_empty_cells_differ_from_nothing():
+    depths = condition_depths(Cells.of(screen({"x": {"control": 1000, "A": 400, "empty": 0}}, n=40)))
+    assert depths.readable
+    assert factors(depths)["x", "control"] == pytest.approx(0.4, rel=0.15)
+    assert factors(depths)["x", "empty"] == 1
+    assert not depths.table.loc["empty | line=x", "differs"]
 
 
 def test_one_cell_a_condition_differs_from_nothing():
