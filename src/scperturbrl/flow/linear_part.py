@@ -179,7 +179,9 @@ class LinearPart(nn.Module):
         return log_rates + change[:, 1:]
 
 
-def recentring_weight(flow: Tensor, linear: Tensor, real: Tensor, *, prior: float = PRIOR, most: float = MOST) -> float:
+def recentring_weight(
+    flow: Tensor, linear: Tensor, real: Tensor, *, prior: float = PRIOR, most: float = MOST, evidence: float = 1.0
+) -> float:
     """Share of the way from the flow's means to the linear ones that comes closest to the real means.
 
     Least squares over held-out conditions, ``sum (real - flow) (linear - flow) / sum (linear - flow)^2``, with one more
@@ -194,6 +196,8 @@ def recentring_weight(flow: Tensor, linear: Tensor, real: Tensor, *, prior: floa
         Weight without any evidence.
     most
         Largest weight.
+    evidence
+        Number of conditions that the prior counts for.
     """
     if not len(flow):
         return prior
@@ -201,7 +205,7 @@ def recentring_weight(flow: Tensor, linear: Tensor, real: Tensor, *, prior: floa
     size = float(gap.square().sum())
     found = float(((real - flow) * gap).sum()) / max(size, 1e-12)
     found = min(max(found, 0.0), 1.0)
-    return min((found * len(flow) + prior) / (len(flow) + 1), most)
+    return min((found * len(flow) + evidence * prior) / (len(flow) + evidence), most)
 
 
 def effect_magnitude(predicted: Tensor, real: Tensor, *, evidence: float = 8.0) -> float:
