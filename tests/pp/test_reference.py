@@ -118,6 +118,70 @@ def test_a_network_changed_since_is_noticed(toy):
         read_reference(toy, Cells.of(toy))
 
 
+@pytest.fixture
+def other_network(toy):
+    """The same sets by name, with the weights of other genes."""
+    network = toy.uns["pathway_network"]
+    return network.assign(weight=-network["weight"].to_numpy()[::-1] - 1)
+
+
+@pytest.mark.parametrize(
+    "options", [{"min_cells": 10**6}, {"seed": -1}, {"min_targets": 10**6}, {"tf_network": pd.DataFrame({"gene": []})}]
+)
+def test_a_refused_call_leaves_the_data_as_they_were(toy, other_network, digest, options):
+    before = digest(toy)
+    with pytest.raises((ValueError, KeyError)):
+        spr.pp.reference(toy, **{"network": other_network, "tf_network": other_network} | options)
+    assert digest(toy) == before
+
+
+@pytest.mark.parametrize("name", ["cross_fit", "_regulon_response"])
+def test_an_error_in_the_middle_leaves_the_data_as_they_were(toy, other_network, digest, monkeypatch, name):
+
+    def fail(*args):
+        raise RuntimeError("in the middle")
+
+    monkeypatch.setattr(f"scperturbrl.data.reference.stored.{name}", fail)
+    before = digest(toy)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        spr.pp.reference(toy, network=other_network, tf_network=other_network)
+    assert digest(toy) == before
+
+
+def test_a_given_network_is_what_all_is_computed_with(toy, other_network):
+    stored = toy.copy()
+    spr.pp.reference(toy, network=other_network, tf_network=other_network)
+    stored.uns["pathway_network"] = stored.uns["tf_network"] = other_network
+    spr.pp.reference(stored)
+    for slot in ("pathway_network", "pathway_response", "tf_response"):
+        pd.testing.assert_frame_equal(toy.uns[slot], stored.uns[slot])
+    first, second = (adata.uns["scperturbrl"]["reference"] for adata in (toy, stored))
+    pd.testing.assert_frame_equal(first["calibration"], second["calibration"])
+    assert first["networks"] == second["networks"]
+
+
+@pytest.mark.parametrize("slot", ["pathway_network", "tf_network"])
+@pytest.mark.parametrize("change", ["other weights", "deleted"])
+def test_other_weights_under_the_same_names_are_noticed(toy, other_network, slot, change):
+    spr.pp.reference(toy, tf_network=toy.uns["pathway_network"])
+    spr.tl.score(toy)
+    if change == "deleted":
+        del toy.uns[slot]
+    else:
+        toy.uns[slot] = other_network
+    with pytest.raises(ValueError, match=rf"uns\['{slot}'\].*is not the network.*pp.reference\(adata\)` again"):
+        spr.tl.score(toy)
+
+
+def test_the_same_network_in_another_form_is_no_other_one(toy):
+    network = toy.uns["pathway_network"]
+    turned = network.iloc[::-1].astype({"source": "category"})
+    absent = network.iloc[:1].assign(target="not in the data")
+    for same in (turned, pd.concat([network, absent])):
+        toy.uns["pathway_network"] = same
+        read_reference(toy, Cells.of(toy))
+
+
 def test_a_network_without_weights_in_uns_is_understood(toy):
     toy.uns["pathway_network"] = toy.uns["pathway_network"][["source", "target"]]
     spr.pp.reference(toy)

@@ -66,15 +66,25 @@ def pathway_network(
     """
     adata = pick(adata, modality)
     started = log.start("fitting the pathway network to the genes")
+    kept, sets = fit_network(adata.var_names, network, organism=organism, min_targets=min_targets)
+    adata.uns[key_added] = kept
+    log.finish(started, [f"uns[{key_added!r}]"])
+    return sets
+
+
+def fit_network(
+    genes: pd.Index, network: str | pd.DataFrame, *, organism: str = "human", min_targets: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of a network to store and the table of its sets; see :func:`pathway_network`. Writes nothing."""
     table = check_network(_load(network, organism) if isinstance(network, str) else network)
-    inside = table[table["target"].isin(adata.var_names)]
+    inside = table[table["target"].isin(genes)]
     sets = table.groupby("source").size().rename("n_targets").to_frame()
     sets["n_in_data"] = inside.groupby("source").size().reindex(sets.index, fill_value=0)
     sets["kept"] = sets["n_in_data"] >= min_targets
     if not sets["kept"].any():
         best = sets["n_in_data"].idxmax()
         msg = (
-            f"No set of the network has {min_targets} targets among the {adata.n_vars} genes (most: {best!r} with "
+            f"No set of the network has {min_targets} targets among the {len(genes)} genes (most: {best!r} with "
             f"{sets.loc[best, 'n_in_data']}). Check that `var_names` are gene symbols, or use a larger network."
         )
         raise ValueError(msg)
@@ -85,10 +95,8 @@ def pathway_network(
             f"Left out {len(dropped)} of {len(sets)} sets with fewer than {min_targets} targets in the data: {shown}."
         )
     kept = sets.index[sets["kept"]]
-    adata.uns[key_added] = inside[inside["source"].isin(kept)].reset_index(drop=True)
     log.note(f"    {len(kept)} sets, {int(sets.loc[kept, 'n_in_data'].median())} targets each (median)")
-    log.finish(started, [f"uns[{key_added!r}]"])
-    return sets.sort_values("n_in_data", ascending=False)
+    return inside[inside["source"].isin(kept)].reset_index(drop=True), sets.sort_values("n_in_data", ascending=False)
 
 
 def _load(name: str, organism: str) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from scperturbrl.data.cells.depth import condition_depths
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.reference.stored import write_reference
 from scperturbrl.pp._depth import report_depths
-from scperturbrl.pp._network import pathway_network
+from scperturbrl.pp._network import fit_network
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +93,7 @@ def reference(
     Raises
     ------
     ValueError
-        If the data are not set up or split, or no condition has `min_cells` cells.
+        If the data are not set up or split, or no condition has `min_cells` cells. The data are then as before.
 
     Examples
     --------
@@ -108,22 +108,33 @@ def reference(
     adata = pick(adata, modality)
     check_choice("method", method, ["welch", "wilcoxon"])
     check_positive(min_cells=min_cells, bank_size=bank_size, min_targets=min_targets)
+    seed = resolve_seed(seed)
     started = log.start("summarising the training cells of every condition")
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup, memory_limit=memory_limit)
-    if network is not None:
-        pathway_network(adata, network, min_targets=min_targets)
-    if tf_network is not None:
-        pathway_network(adata, tf_network, min_targets=min_targets, key_added=keys.TF_NETWORK)
+    asked = {keys.PATHWAY_NETWORK: network, keys.TF_NETWORK: tf_network}
+    given = {
+        slot: fit_network(adata.var_names, found, min_targets=min_targets)[0]
+        for slot, found in asked.items()
+        if found is not None
+    }
     conditions = cells.conditions(keys.TRAIN, min_cells=min_cells)
     _report_left_out(cells, conditions, min_cells)
-    params = {"method": method, "bank_size": bank_size, "min_cells": min_cells, "seed": resolve_seed(seed)}
+    params = {"method": method, "bank_size": bank_size, "min_cells": min_cells, "seed": seed}
     with one_thread():
         depths = condition_depths(cells, cells.is_training())
         report_depths(depths)
-        write_reference(adata, cells, conditions, params, depths)
+        write_reference(adata, cells, conditions, params, depths, given)
     tables = [f"varm[{name!r}]" for name in (keys.EFFECT, keys.STATISTIC, keys.PADJ, keys.CONTROL_MEAN)]
-    log.finish(started, [*tables, f"uns[{keys.PATHWAY_RESPONSE!r}]", f"uns[{keys.SETUP!r}]['reference']"])
+    log.finish(
+        started,
+        [
+            *(f"uns[{slot!r}]" for slot in given),
+            *tables,
+            f"uns[{keys.PATHWAY_RESPONSE!r}]",
+            f"uns[{keys.SETUP!r}]['reference']",
+        ],
+    )
 
 
 def _report_left_out(cells: Cells, conditions: list[str], min_cells: int) -> None:

@@ -53,6 +53,13 @@ def network_matrix(network: pd.DataFrame, genes: Iterable[str]) -> tuple[np.ndar
     return weights, sources
 
 
+def table_hash(network: pd.DataFrame) -> str:
+    """Hash of the sets, targets and weights of a checked table, whatever the order of its rows."""
+    table = network.astype({"source": object, "target": object, "weight": np.float64})
+    rows = np.sort(pd.util.hash_pandas_object(table[["source", "target", "weight"]], index=False).to_numpy())
+    return hashlib.sha256(rows.tobytes()).hexdigest()[:16]
+
+
 def network_hash(weights: np.ndarray) -> str:
     """Hash of the gene sets ``(n_genes, n_sources)``, whatever their names and order; empty for no network."""
     columns = sorted(np.ascontiguousarray(column, dtype=np.float32).tobytes() for column in weights.T if column.any())

@@ -12,15 +12,15 @@ import torch
 from scperturbrl._core import keys, log
 from scperturbrl._core.provenance import counted, same_split, split_hash
 from scperturbrl.data.cells.depth import Depths, at_depths
-from scperturbrl.data.cells.network import check_network, network_matrix
 from scperturbrl.data.reference.cross_fit import N_FOLDS, CrossFit
 from scperturbrl.data.reference.extras import Support
+from scperturbrl.data.reference.networks import Networks, check_networks
 from scperturbrl.data.reference.statistics import ReferenceTable, draw_bank, fit_reference
 from scperturbrl.verifiers.calibration import Calibration
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
 
@@ -32,16 +32,12 @@ _CALIBRATION_FIELDS = ("control_median", "real_median", "auroc", "weight")
 
 def pathway_matrix(adata: AnnData) -> tuple[np.ndarray, list[str]]:
     """Weights ``(n_genes, P)`` and names of the stored pathway network; P is 0 without one."""
-    if keys.PATHWAY_NETWORK not in adata.uns:
-        return np.zeros((adata.n_vars, 0), dtype=np.float32), []
-    return network_matrix(check_network(adata.uns[keys.PATHWAY_NETWORK]), adata.var_names)
+    return Networks.of(adata).pathways
 
 
 def regulon_matrix(adata: AnnData) -> tuple[np.ndarray, list[str]]:
     """The same for the stored network of transcription factors."""
-    if keys.TF_NETWORK not in adata.uns:
-        return np.zeros((adata.n_vars, 0), dtype=np.float32), []
-    return network_matrix(check_network(adata.uns[keys.TF_NETWORK]), adata.var_names)
+    return Networks.of(adata).regulons
 
 
 def needed(verifiers: Sequence[Verifier]) -> set[str]:
@@ -50,28 +46,42 @@ def needed(verifiers: Sequence[Verifier]) -> set[str]:
 
 
 def write_reference(
-    adata: AnnData, cells: Cells, conditions: Sequence[str], params: dict[str, Any], depths: Depths
+    adata: AnnData,
+    cells: Cells,
+    conditions: Sequence[str],
+    params: dict[str, Any],
+    depths: Depths,
+    given: Mapping[str, pd.DataFrame],
 ) -> None:
-    """Fit the reference of the training cells, at `depths`, and write it; see :func:`scperturbrl.pp.reference`."""
-    cells = at_depths(cells, depths)
-    network, pathways = pathway_matrix(adata)
+    """Fit the reference of the training cells, at `depths`, and write it; see :func:`scperturbrl.pp.reference`.
+
+    Networks that are `given`, by slot, replace the stored ones. Nothing is written before all is computed.
+    """
+    cells, networks = at_depths(cells, depths), Networks.of(adata, given)
+    network, pathways = networks.pathways
     use = cells.is_training()
     table = fit_reference(cells, use, conditions=conditions, network=network)
     if params["method"] == "wilcoxon":
-        table = _with_wilcoxon(table, adata, cells, use)
+        table = _with_wilcoxon(table, cells, use)
     verifiers = resolve(DEFAULT)
-    calibration = cross_fit(adata, cells, use, conditions, verifiers, params).calibration()
+    calibration = cross_fit(adata, cells, use, conditions, verifiers, params, networks).calibration()
     by_condition = lambda values: pd.DataFrame(values.T, index=adata.var_names, columns=list(conditions))
-    adata.varm[keys.EFFECT] = by_condition(table.effect)
-    adata.varm[keys.STATISTIC] = by_condition(table.statistic)
-    adata.varm[keys.PADJ] = by_condition(table.padj)
     groups = cells.table["group"].iloc[cells.rows(conditions)].str.replace("/", "∕")
-    adata.varm[keys.CONTROL_MEAN] = by_condition(table.control_mean).T.groupby(groups.to_numpy()).first().T
-    adata.uns[keys.PATHWAY_RESPONSE] = pd.DataFrame(table.pathway_response, index=list(conditions), columns=pathways)
-    _write_regulons(adata, cells, use, table, params)
-    adata.uns[keys.SETUP]["reference"] = {
+    by_gene = {
+        keys.EFFECT: by_condition(table.effect),
+        keys.STATISTIC: by_condition(table.statistic),
+        keys.PADJ: by_condition(table.padj),
+        keys.CONTROL_MEAN: by_condition(table.control_mean).T.groupby(groups.to_numpy()).first().T,
+    }
+    by_set = {
+        **given,
+        keys.PATHWAY_RESPONSE: pd.DataFrame(table.pathway_response, index=list(conditions), columns=pathways),
+        **_regulon_response(cells, use, table, networks, params),
+    }
+    record = {
         "params": params,
         "split_hash": split_hash(adata),
+        "networks": networks.hashes,
         "n_cells": pd.Series(table.n_cells, index=list(conditions)).rename("n_cells").to_frame(),
         "group": groups.to_numpy().astype(str),
         "mean_effect": table.mean_effect,
@@ -80,17 +90,21 @@ def write_reference(
         "calibration": _calibration_frame(calibration, conditions, [verifier.name for verifier in verifiers]),
         "depth": depths.to_uns(),
     }
-
-
-def _write_regulons(
-    adata: AnnData, cells: Cells, use: np.ndarray, table: ReferenceTable, params: dict[str, Any]
-) -> None:
+    adata.varm.update(by_gene)
     adata.uns.pop(keys.TF_RESPONSE, None)
-    regulons, factors = regulon_matrix(adata)
-    if factors:
-        support = Support(cells, use, table, regulons, factors, int(params["bank_size"]), int(params["seed"]))
-        response = support.regulon_table["pathway_response"]
-        adata.uns[keys.TF_RESPONSE] = pd.DataFrame(response, index=table.conditions, columns=factors)
+    adata.uns.update(by_set)
+    adata.uns[keys.SETUP]["reference"] = record
+
+
+def _regulon_response(
+    cells: Cells, use: np.ndarray, table: ReferenceTable, networks: Networks, params: dict[str, Any]
+) -> dict[str, pd.DataFrame]:
+    regulons, factors = networks.regulons
+    if not factors:
+        return {}
+    support = Support(cells, use, table, regulons, factors, int(params["bank_size"]), int(params["seed"]))
+    response = support.regulon_table["pathway_response"]
+    return {keys.TF_RESPONSE: pd.DataFrame(response, index=table.conditions, columns=factors)}
 
 
 def reference_depths(adata: AnnData) -> Depths | None:
@@ -160,9 +174,7 @@ def check_reference(adata: AnnData, cells: Cells) -> dict[str, Any]:
     if record is None or keys.EFFECT not in adata.varm:
         msg = "`adata` has no reference. Call `scperturbrl.pp.reference(adata, network=...)` first."
         raise ValueError(msg)
-    if pathway_matrix(adata)[1] != [str(name) for name in adata.uns[keys.PATHWAY_RESPONSE].columns]:
-        msg = "The pathway network changed since the reference was made. Call `scperturbrl.pp.reference(adata)` again."
-        raise ValueError(msg)
+    check_networks(adata, record.get("networks", {}))
     conditions = [str(name) for name in adata.varm[keys.EFFECT].columns]
     _check_split(adata, cells, conditions, str(record.get("split_hash", "")))
     return dict(record)
@@ -247,17 +259,19 @@ def cross_fit(
     conditions: Sequence[str],
     verifiers: Sequence[Verifier],
     params: dict[str, Any],
+    networks: Networks | None = None,
 ) -> CrossFit:
-    """Cross-fitted references with the settings of the stored reference."""
+    """Cross-fitted references with the settings of the stored reference, and by default the stored networks."""
+    networks = networks or Networks.of(adata)
     return CrossFit(
         cells,
         use,
         conditions=conditions,
-        network=pathway_matrix(adata)[0],
+        network=networks.pathways[0],
         verifiers=verifiers,
         bank_size=int(params["bank_size"]),
         seed=int(params["seed"]),
-        regulons=regulon_matrix(adata),
+        regulons=networks.regulons,
     )
 
 
@@ -273,7 +287,7 @@ def _calibration_frame(calibration: Calibration, conditions: Sequence[str], veri
     return frame
 
 
-def _with_wilcoxon(table: ReferenceTable, adata: AnnData, cells: Cells, use: np.ndarray) -> ReferenceTable:
+def _with_wilcoxon(table: ReferenceTable, cells: Cells, use: np.ndarray) -> ReferenceTable:
     """Replace the statistic by the rank-sum z score of scanpy, condition by condition against its control group."""
     from scperturbrl.data.reference.wilcoxon import wilcoxon_statistic
 

@@ -1,0 +1,87 @@
+"""The networks that a reference is made with, and whether they are still those in the AnnData."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scperturbrl._core import keys
+from scperturbrl.data.cells.network import check_network, network_matrix, table_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Pathways and transcription factors.
+
+    Attributes
+    ----------
+    tables
+        Checked tables by their slots in ``uns``; a slot without a network is absent.
+    genes
+        Names of the genes of the data.
+    """
+
+    tables: dict[str, pd.DataFrame]
+    genes: pd.Index
+
+    @classmethod
+    def of(cls, adata: AnnData, given: Mapping[str, pd.DataFrame] | None = None) -> Networks:
+        """The stored networks, or the `given` ones in place of those in the same slots."""
+        found = {slot: adata.uns[slot] for slot in (keys.PATHWAY_NETWORK, keys.TF_NETWORK) if slot in adata.uns}
+        return cls({slot: check_network(table) for slot, table in (found | dict(given or {})).items()}, adata.var_names)
+
+    @property
+    def pathways(self) -> tuple[np.ndarray, list[str]]:
+        """Weights ``(n_genes, P)`` and names of the pathways; P is 0 without a network."""
+        return self._matrix(keys.PATHWAY_NETWORK)
+
+    @property
+    def regulons(self) -> tuple[np.ndarray, list[str]]:
+        """The same for transcription factors."""
+        return self._matrix(keys.TF_NETWORK)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Hash of the sets in each slot, as far as their targets are genes of the data; "" without a network."""
+        found = dict.fromkeys((keys.PATHWAY_NETWORK, keys.TF_NETWORK), "")
+        inside = {slot: table[table["target"].isin(self.genes)] for slot, table in self.tables.items()}
+        return found | {slot: table_hash(table) for slot, table in inside.items()}
+
+    def _matrix(self, slot: str) -> tuple[np.ndarray, list[str]]:
+        if slot not in self.tables:
+            return np.zeros((len(self.genes), 0), dtype=np.float32), []
+        return network_matrix(self.tables[slot], self.genes)
+
+
+def check_networks(adata: AnnData, made_with: Mapping[str, Any]) -> None:
+    """Raise if a network in `adata` is not the one that its reference was made with.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a reference.
+    made_with
+        Hashes by slot, as in :attr:`Networks.hashes`. Slots that are absent are not compared. Transcription factors may
+        be added after the reference: their verifier computes what it needs when it is used.
+
+    Raises
+    ------
+    ValueError
+        Naming the slot.
+    """
+    now = Networks.of(adata).hashes
+    for slot, before in made_with.items():
+        if now[slot] != str(before) and (before or slot == keys.PATHWAY_NETWORK):
+            msg = (
+                f"`uns[{slot!r}]` is not the network that the reference was made with: the network changed since the "
+                "reference was made. Call `scperturbrl.pp.reference(adata)` again."
+            )
+            raise ValueError(msg)
