@@ -12,6 +12,7 @@ from scipy import sparse
 from scperturbrl._core import keys
 from scperturbrl._core.memory_limit import DEFAULT_LIMIT, bytes_of
 from scperturbrl.data.cells.conditions import condition_table
+from scperturbrl.data.cells.draw import distinct_keys
 from scperturbrl.data.cells.row_blocks import RowBlocks, row_matrix
 from scperturbrl.data.cells.setup import Setup, expression
 
@@ -142,6 +143,11 @@ class Cells:
         """Group to the first of its control conditions."""
         found = np.flatnonzero(self.table["is_control"].to_numpy())[::-1]
         return dict(zip(self.table["group"].to_numpy()[found].tolist(), found.tolist(), strict=True))
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """``(n_cells,)`` number of each cell, the same wherever it stands; see :func:`distinct_keys`."""
+        return distinct_keys(self)
 
     def is_training(self) -> np.ndarray:
         """``(n_cells,)`` whether the cell may be learnt from."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells.cells import dense
+from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.cells.grouping import rows_of
 from scperturbrl.data.reference.extras import Support
 from scperturbrl.data.reference.statistics import draw_bank, fit_reference
@@ -61,7 +61,7 @@ class CrossFit:
         self.cells, self.use, self.conditions, self.verifiers = cells, use, list(conditions), list(verifiers)
         self.rows = cells.rows(conditions)
         self.regulons = regulons or (np.zeros((len(cells.genes), 0), dtype=np.float32), [])
-        self.folds = _folds(cells, seed)
+        self.seed, self.folds = seed, _folds(cells, seed)
         self.references = [self._reference(self.folds != fold, network, bank_size, seed) for fold in range(N_FOLDS)]
 
     def _reference(self, inside: np.ndarray, network: np.ndarray, bank_size: int, seed: int) -> Reference:
@@ -100,7 +100,7 @@ class CrossFit:
         return fit_calibration(real, control, safeguard=safeguard)
 
     def _sample(self, members: np.ndarray, condition: int) -> torch.Tensor:
-        found = members[: N_FOLDS * N_SCORED]
+        found = shuffled(self.cells, members, self.seed, "cells for calibration")[: N_FOLDS * N_SCORED]
         scores = torch.full((N_FOLDS * N_SCORED, len(self.verifiers)), torch.nan)
         scores[: len(found)] = self.score_cells(found, condition)
         return scores
@@ -117,6 +117,6 @@ def score_matrix(block: torch.Tensor, verifiers: Sequence[Verifier], reference: 
 def _folds(cells: Cells, seed: int) -> np.ndarray:
     """Fold of each cell, balanced within every condition and side of the split."""
     folds = np.zeros(len(cells.codes), dtype=int)
-    for row, found in enumerate(rows_of(cells.codes, len(cells.table))):
-        folds[numpy_rng(seed, "cross-fit folds", row).permutation(found)] = np.arange(len(found)) % N_FOLDS
+    for found in rows_of(cells.codes, len(cells.table)):
+        folds[shuffled(cells, found, seed, "cross-fit folds")] = np.arange(len(found)) % N_FOLDS
     return folds

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.reference.statistics import condition_moments, set_response
 from scperturbrl.verifiers._pathway_activity import standardise_network
 from scperturbrl.verifiers._plausibility import cell_properties
@@ -103,7 +103,7 @@ class Support:
         """Usable cells of a combination of covariates, in random order."""
         same = (self.cells.table["group"].astype(str) == self._group_names[number]).to_numpy()
         found = np.flatnonzero(same[self.cells.codes] & self.use & ~self._for_components)
-        return numpy_rng(self.seed, "cells of a context", number).permutation(found)
+        return shuffled(self.cells, found, self.seed, "cells of a context")
 
     @cached_property
     def _for_components(self) -> np.ndarray:
@@ -116,9 +116,8 @@ class Support:
         share = min(0.5, N_FOR_COMPONENTS / max(int(self.use.sum()), 1))
         for row in np.unique(self.cells.codes[self.use]):
             found = np.flatnonzero((self.cells.codes == row) & self.use)
-            chosen[
-                numpy_rng(self.seed, "cells for components", int(row)).permutation(found)[: round(share * len(found))]
-            ] = True
+            drawn = shuffled(self.cells, found, self.seed, "cells for components")
+            chosen[drawn[: round(share * len(found))]] = True
         return chosen
 
     def _targets(self) -> np.ndarray:
@@ -146,7 +145,9 @@ class Support:
         """Loadings ``(G, d)`` of about 4,000 of the cells, or of half of them."""
         from sklearn.decomposition import PCA
 
-        block = self.cells.block(np.flatnonzero(self._for_components))
+        # in an order of their own, because rounding in the decomposition follows the order of rows
+        found = np.flatnonzero(self._for_components)
+        block = self.cells.block(shuffled(self.cells, found, self.seed, "order of cells for components"))
         n = min(N_COMPONENTS, *block.shape)
         return PCA(n, svd_solver="randomized", random_state=0).fit(block).components_.T.astype(np.float32)
 
@@ -154,11 +155,7 @@ class Support:
         bank = np.full((len(self._rows), self.bank_size, self.projection.shape[1]), np.nan, dtype=np.float32)
         for i, row in enumerate(self._rows):
             found = np.flatnonzero((self.cells.codes == row) & self.use & ~self._for_components)
-            drawn = np.sort(
-                numpy_rng(self.seed, "bank on components", i).choice(
-                    found, min(self.bank_size, len(found)), replace=False
-                )
-            )
+            drawn = shuffled(self.cells, found, self.seed, "bank on components")[: self.bank_size]
             bank[i, : len(drawn)] = self.cells.block(drawn) @ self.projection
         return bank
 

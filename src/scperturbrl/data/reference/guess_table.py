@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.reference.statistics import N_BANK_GENES, ReferenceTable, condition_moments, control_scale
 from scperturbrl.verifiers._pathway_activity import standardise_network, ulm_correlation
 
@@ -117,8 +117,8 @@ class PseudoTables:
         """Up to `size` control cells of one of two halves, so that none is compared with itself moved."""
         control = self.cells.control_row(int(self.cells.table.index.get_loc(table.conditions[row])))
         found = np.flatnonzero((self.cells.codes == control) & self.cells.is_training())
-        drawn = numpy_rng(seed, "halves of control cells", control).permutation(found)[half::2][:size]
-        return self.cells.block(np.sort(drawn))
+        drawn = shuffled(self.cells, found, seed, "halves of control cells")[half::2][:size]
+        return self.cells.block(drawn)
 
 
 def bank_of(stand_ins: Sequence[np.ndarray], ranked: np.ndarray, size: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch
 
 from scperturbrl._core import keys
 from scperturbrl._core.stats import auroc
+from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.reference.baselines import TrainingEffects
 from scperturbrl.data.reference.cross_fit import N_FOLDS, score_matrix
 from scperturbrl.data.reference.extras import Support
@@ -163,8 +164,9 @@ class _Extension:
     def _real_scores(self, table: ReferenceTable, reference: Reference) -> torch.Tensor:
         rows = self.cells.rows(table.conditions)
         training = self.cells.is_training()
-        blocks = [self.cells.block(np.flatnonzero((self.cells.codes == row) & training)[:N_SCORED]) for row in rows]
-        return self._scores(blocks, reference)
+        found = [np.flatnonzero((self.cells.codes == row) & training) for row in rows]
+        drawn = [shuffled(self.cells, own, self.seed, "cells to validate guesses")[:N_SCORED] for own in found]
+        return self._scores([self.cells.block(own) for own in drawn], reference)
 
     def _control_scores(self, table: ReferenceTable, reference: Reference, first: int = 0) -> torch.Tensor:
         numbers = range(len(table.conditions))

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from scipy import sparse, stats
 
-from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells.cells import dense
+from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.cells.grouping import rows_of
 from scperturbrl.verifiers._pathway_activity import standardise_network, ulm_correlation
 from scperturbrl.verifiers.base import Reference
@@ -176,7 +176,7 @@ def draw_bank(
     for i, row in enumerate(cells.rows(conditions)):
         found = members[row]
         n = min(size, max(1, round(share * len(found))))
-        drawn = np.sort(numpy_rng(seed, "bank", i).choice(found, n, replace=False))
+        drawn = shuffled(cells, found, seed, "bank")[:n]
         bank[i, : len(drawn)] = cells.block(drawn)[:, genes[i]]
     return bank
 
@@ -242,7 +242,8 @@ def control_scale(
     """Spread ``(C, P)`` over single control cells of the correlation with standardised `weights` ``(G, P)``."""
     scale = {}
     for control in set(controls):
-        found = np.flatnonzero((cells.codes == control) & use)[:500]
+        found = np.flatnonzero((cells.codes == control) & use)
+        found = shuffled(cells, found, 0, "spread of controls")[:500]
         centre = torch.tensor(control_mean[list(controls).index(control)], dtype=torch.float32)
         scale[control] = ulm_correlation(torch.as_tensor(cells.block(found)) - centre, weights).numpy().std(0, ddof=1)
     return np.stack([scale[control] for control in controls]).astype(np.float32)
