@@ -76,21 +76,21 @@ def test_distances_below_0_have_no_ratio_and_many_conditions_are_counted(out):
     text = page.page(page.found(out), pd.DataFrame())
     assert "| norman 0: A+B, A+C, A+D and 2 more | 0.02 | -0.01 (additive) | 1.5 |" in text
     assert "Trained conditions" not in text
-    assert "| a combination | norman | 1 | 0 | - | - |" in page.short(page.found(out))
+    assert "| a combination | CRISPR activation in K562 | 1 | 0 | - | - |" in page.short(page.found(out))
 
 
 def test_the_readme_gets_its_table_between_its_marks(out, tmp_path):
     docs, readme = tmp_path / "docs", tmp_path / "README.md"
     docs.mkdir()
-    readme.write_text(f"before\n{page.BEGIN}old\n{page.END}after\n")
+    readme.write_text(f"before\n{page.BEGIN}of last year\n{page.END}after\n")
     for _ in range(2):
         page.write(out, docs)
     text = readme.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "old" not in text
-    assert "| a context | kang_types | 2 | 1 | 1.25 (0.50 to 2.00) | 1.25 (0.50 to 2.00) |" in text
-    assert "| a combination | norman | 1 | 0 | - |" in text
+    assert "of last year" not in text
+    assert "| a context | interferon on blood cells | 2 | 1 | 1.25 (0.50 to 2.00) | 1.25 (0.50 to 2.00) |" in text
+    assert "| a combination | CRISPR activation in K562 | 1 | 0 | - |" in text
 
 
 def test_a_readme_without_marks_stays_as_it_is(out, tmp_path):
