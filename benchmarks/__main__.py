@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WHAT = {
-    "main": "measure the data sets of the README",
+    "main": "measure simulated, kang, norman and zhao",
     "run": "measure a suite: real, simulated, paper or main",
     "report": "only write the report of what was measured again",
     "folds": "measure a suite and print every fold beside every baseline",
+    "results": "write the page of results and the table of the README from what folds and trained measured",
     "trained": "cells of trained conditions beside real cells that were never trained on",
     "evaluate": "time the evaluation itself",
     "backbones": "compare spaces and backbones of the generator, each fitted for as many minutes",
@@ -66,9 +67,6 @@ def _grid(options: argparse.Namespace) -> None:
         where = {"data": options.data, "out": options.out}
         grid.run(names, options.models or DEFAULT, range(options.seeds), **where, again=options.again)
     results = grid.collect(options.out, names)
-    if options.page:
-        print(page.write(results, options.page, grid.provenance()))
-        return
     print(report.write(results, options.out, short=options.short, provenance=grid.provenance()))
 
 
@@ -83,6 +81,10 @@ def _folds(options: argparse.Namespace) -> None:
     grid.run(names, [BASELINES, *models], range(options.seeds), **where, again=options.again)
     title = "_".join(options.suites) if options.suites else options.suite
     print(folds.write(grid.collect(options.out, names), models, options.out, title))
+
+
+def _results(options: argparse.Namespace) -> None:
+    print(page.write(options.out, options.page or Path("docs")))
 
 
 def _trained(options: argparse.Namespace) -> None:
@@ -126,6 +128,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "run": _grid,
     "report": _grid,
     "folds": _folds,
+    "results": _results,
     "trained": _trained,
     "evaluate": _evaluate,
     "pareto": _pareto,
@@ -171,7 +174,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--again", action="store_true", help="measure again what was measured; main, run and folds")
     parser.add_argument("--short", action="store_true", help="fewer rows and columns, no pictures")
-    parser.add_argument("--page", type=Path, help="write the report into the documentation in this folder")
+    parser.add_argument(
+        "--page", type=Path, help="results, pareto, equal-time: folder of the documentation to write into"
+    )
     parser.add_argument("--arms", nargs="+", choices=backbones.ARMS, help="backbones: which (default: all)")
     parser.add_argument("--device", default="auto", help="backbones: where to fit (default: auto)")
     parser.add_argument("--smoke", action="store_true", help="speed: only check that ratios hold, in under a minute")

@@ -1,99 +1,220 @@
-"""The whole report as a page of the documentation."""
+"""The page of results and the table of README, from the folds and trained conditions that were measured."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks import intervals, overview, report
+import pandas as pd
+
+from benchmarks import trained
+from benchmarks.arms import BASE
+from benchmarks.folds import METRICS
+from benchmarks.kept import read, table_file
+from benchmarks.simulated import CONTEXTS, UNSEEN
+from benchmarks.suites import DATASETS, SUITES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pandas as pd
-
 FILE, PICTURES = "results.md", "_static/results"
+BEGIN, END = "<!-- results-table -->\n", "<!-- end of results-table -->\n"
+NO_CHANGE = "control"
+_MOST_NAMES = 3
+# data sets for readers of the README, who do not know the names of the benchmarks
+_LABELS = {
+    "kang_types": "interferon on blood cells",
+    "kang_types_hvg": "interferon on blood cells, 2,000 genes",
+    "zhao_patients": "panobinostat on glioblastoma",
+    "norman_singles": "CRISPR activation in K562",
+    "schraivogel": "CRISPR interference in K562, 72 genes",
+    "vcc": "CRISPR interference in H1",
+    "norman": "CRISPR activation in K562",
+    "norman_all": "CRISPR activation in K562, parts unseen too",
+    "contexts": "simulated",
+    "depth": "simulated, uneven depth",
+}
+
+
+class Question(NamedTuple):
+    """What is asked of held-out conditions, for a title, for a cell of a table and as a sentence."""
+
+    title: str
+    short: str
+    asks: str
+
+
+_CONTEXTS = Question(
+    "Held-out contexts",
+    "a context",
+    "How does a cell type or a patient respond that training saw untreated only?",
+)
+_UNSEEN = Question(
+    "Unseen perturbations", "a perturbation", "What does a perturbation do of which training has no cell at all?"
+)
+_DOSES = Question(
+    "Unseen doses", "a dose", "What does a drug do at a dose that was not measured, between or beyond those that were?"
+)
+_COMBINATIONS = Question(
+    "Combinations", "a combination", "What do two perturbations do together that training saw in other combinations?"
+)
+QUESTIONS = (_CONTEXTS, _UNSEEN, _DOSES, _COMBINATIONS)
+_ASKED = {
+    **dict.fromkeys([*SUITES["contexts"], *CONTEXTS, "kang", "zhao", "planted_contexts"], _CONTEXTS),
+    **dict.fromkeys([*SUITES["unseen_real"], *UNSEEN, "planted_singles"], _UNSEEN),
+    "planted_doses": _DOSES,
+}
 _HEAD = """# Results
 
-`python -m benchmarks report --page docs` has written this page from the files in `benchmarks/results`; change it there. What the arms, baselines and data
-sets are, and what the figures mean in plain sentences, stands in [Benchmarks](benchmarks.md).
-
-<!-- overview -->
-
-## The generator beside the best baseline
-
-Each figure is the median over seeds of the mean over held-out conditions; the baseline is the one that is best on this data set by that very
-metric, so it is chosen with hindsight. Ratios are taken seed by seed, with their range; below 1 the generator is closer to the real cells.
-
+`python -m benchmarks results` has written this page from the tables in `benchmarks/results`; change it there. All settings are the defaults. Each row is a fold: its
+conditions were held out whole, and a figure is the mean over them. Small is good. The best simple rule is chosen fold by fold and metric by metric among all
+[baselines](concepts/evaluation.md), with the held-out cells at hand, so no one could have chosen it beforehand. In brackets stands the figure of the generator relative to it:
+below 1 the generator is closer to the real cells. An energy distance is estimated without bias and may come out below 0 where cells cannot be told
+apart; a ratio says nothing then and is left out. The protocol is on the page [Benchmarks](benchmarks.md).
 """
-_POST = """
-## Post-training beside training on for as long
+_TRAINED = """
+## Trained conditions
 
-Differences of the four rewarded scores (median over seeds, and in how many seeds they are above 0), ratios of the distances (below 1:
-post-trained cells are closer to the real ones), and the paired bootstrap over conditions for the metrics that no reward is related to.
+Are generated cells like real cells of a condition that was trained on? A third of the cells of each condition is held out. In brackets: unchanged control cells,
+and as many real cells of the condition, which is the best that can be reached. *Zeros* is the error of the zero fraction of a gene; *C2ST* is how
+well a classifier tells generated from real cells (.5: not at all). The last column names the metrics beyond what `benchmarks/trained.py` allows.
 
 """
 
-_INTERVALS = """
-## What post-training changes, and what better means would
 
-Mean differences from the generator trained on for as long, with the 95 % interval of a paired bootstrap over held-out conditions of single seeds: **better**, *worse*, or within it. The last five are no rewards, though DE overlap and pathway recovery are related to some. Beside `generator_rl` stand the oracles of
-[cells that look like cells](#cells-that-look-like-cells). What better means do not raise, an honest update cannot be expected to raise.
+def write(out: Path, docs: Path) -> Path:
+    """Write the page into the folder of the documentation, and the table into the README beside this folder.
 
-"""
+    Returns
+    -------
+    The file of the page.
 
-_ARMS = """
-## What each part of post-training does
-
-Every arm beside the generator trained on for as many CPU seconds as the default took, medians over seeds, on the data sets where the parts were measured. Systema Pearson and discrimination were never
-rewarded. `energy_only`, `rewards_only` and `unguarded` have as much time as `generator_rl`; the best of eight takes no training and eight times as long to generate. (The
-seconds of these three hold the short runs that find how many rounds fit into that time.)
-
-"""
-_MAGNITUDE = """
-## Combinations that do less than their sum
-
-The generator relative to itself with an additivity and a magnitude of 1 (`whole_effects`), medians over seeds with their range; below 1 the two bring cells closer, as they do in so many seeds. Both start
-at the same control cells and noise. Without unseen combinations they change nothing.
-
-"""
-
-_PAIRED = """
-## The generator beside the straight lines, set by set
-
-The generator minus the additive prediction, the additive ridge and the combination ridge on the same data: median over seeds, and in how many seeds the generator is at least as good. A difference of medians, as in the tables below, mixes
-what models and what data sets differ by.
-
-"""
-_LIKENESS = """
-## Cells that look like cells
-
-Variance ratio, error of the zero fraction, and how well a classifier tells cells of held-out conditions from real ones (.5: not at all), medians over seeds with their range. `right means` is an oracle: the generator, with
-the mean of each held-out condition moved to that of half its real cells. What it leaves is what the generator gets wrong of cells rather than of means. `measured singles` is another: its mean is the sum of the effects that
-both singles have in all of their cells, times the mean weight that singles have in doubles. `known singles` is the simulator itself with the true responses of the singles and that weight. No model can know more of a held-out double, for how its
-singles interact is drawn at random. `split half` is one half of the real cells beside the other.
-
-"""
-
-# what the page on the protocol includes
-_END = "\n<!-- end of the overview -->\n"
-
-
-def write(results: pd.DataFrame, docs: Path, provenance: str) -> Path:
-    """Write the page and its pictures into the folder of the documentation; returns the file of the page."""
-    measured = results[results["kind"] != "skipped"]
-    pictures = docs / PICTURES
-    pictures.mkdir(parents=True, exist_ok=True)
-    parts = [_HEAD, overview.generator_lines(measured), _PAIRED, overview.paired_lines(measured)]
-    parts += [_LIKENESS, overview.likeness_lines(measured), _POST, overview.post_training_lines(measured)]
-    parts += [_INTERVALS, intervals.interval_lines(measured)]
-    parts += [_ARMS, overview.arm_lines(measured), _MAGNITUDE, overview.magnitude_lines(measured), _END]
-    drawn = report.pictures(measured, pictures, dpi=110)
-    for name, rows in results.groupby("suite", sort=False):
-        parts.append(f"\n## {str(name).replace('_', ' ').capitalize()}\n\n{report.summarise(rows)}")
-        if name in drawn:
-            alt = "Scaled scores of the metrics that were not rewarded, for each model: median and middle half"
-            parts.append(f"\n```{{image}} {PICTURES}/{name}.png\n:alt: {alt}\n:width: 640px\n```\n")
-    parts.append(f"\nMeasured with {provenance}.\n")
+    Raises
+    ------
+    FileNotFoundError
+        If `out` has no table of folds.
+    """
+    tables = found(out)
+    if not tables:
+        msg = f"{out} has no folds_<name>.csv.gz: run `python -m benchmarks folds --suites NAME` first."
+        raise FileNotFoundError(msg)
     file = docs / FILE
-    file.write_text("".join(parts), encoding="utf-8")
+    checked = read(table_file(out, trained.NAME))
+    file.write_text(page(tables, checked), encoding="utf-8")
+    readme = docs.parent / "README.md"
+    if readme.exists() and BEGIN in (text := readme.read_text(encoding="utf-8")):
+        before, rest = text.split(BEGIN)
+        readme.write_text(f"{before}{BEGIN}\n{short(tables)}\n{END}{rest.split(END)[1]}", encoding="utf-8")
     return file
+
+
+def found(out: Path) -> dict[str, pd.DataFrame]:
+    """Tables of folds by name."""
+    files = sorted(out.glob("folds_*.csv.gz"))
+    return {file.name.removeprefix("folds_").removesuffix(".csv.gz"): read(file) for file in files}
+
+
+def page(tables: dict[str, pd.DataFrame], checked: pd.DataFrame) -> str:
+    """The page: a section a table, those that ask the same together, and one for trained conditions."""
+    parts = [_HEAD]
+    for question in QUESTIONS:
+        for name, folds in tables.items():
+            # a suite of several kinds has its rows under each of them
+            rows = folds[[_ASKED.get(suite, _COMBINATIONS) is question for suite in folds["suite"]]]
+            if len(rows):
+                words = "; ".join(_described(suite) for suite in rows["suite"].unique())
+                parts.append(f"\n## {question.title}: {name.replace('_', ' ')}\n\n{question.asks} Data: {words}.\n\n")
+                parts += [_verdict(rows), "\n\n", fold_lines(rows), "\n", command(name, folds)]
+    if len(checked):
+        seeds = int(checked["seed"].max()) + 1
+        names = " ".join(checked["suite"].unique())
+        line = f"```bash\npython -m benchmarks trained --suites {names} --seeds {seeds}\n```\n"
+        parts += [_TRAINED, trained.markdown(checked).split("\n\n", 1)[1], "\n", line]
+    return "".join(parts)
+
+
+def _described(suite: str) -> str:
+    return f"{suite}, {DATASETS[suite].describes}" if suite in DATASETS else suite
+
+
+def _verdict(rows: pd.DataFrame) -> str:
+    words = []
+    for metric, label in (("energy_distance", "energy distance"), ("mse", "squared error of the mean")):
+        own, best, _, control = _figures(rows, metric)
+        words.append(
+            f"in {label} than the best simple rule in {(own < best).sum()} of {len(own)} folds and than no "
+            f"change in {(own < control).sum()}"
+        )
+    return f"The generator is closer {words[0]}, {words[1]}."
+
+
+def _figures(rows: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.Series, pd.Series, pd.Series]:
+    """Of each fold: the generator, the best simple rule, its name, and no change."""
+    own = rows[rows["metric"] == metric].set_index(["suite", "seed", "model"])
+    values = own["value"].unstack("model")
+    names = own["best_baseline"].xs(BASE, level="model").reindex(values.index)
+    best = pd.Series([values.loc[fold, name] for fold, name in names.items()], index=values.index)
+    return values[BASE], best, names, values[NO_CHANGE]
+
+
+def fold_lines(rows: pd.DataFrame) -> str:
+    """One row a fold: both metrics of the generator, the best simple rule and no change."""
+    lines = [f"| fold | {' | '.join(f'{label} | best rule | no change' for label, _ in METRICS.values())} |"]
+    lines.append("|---" * 7 + "|")
+    figures = {metric: _figures(rows, metric) for metric in METRICS}
+    held_out = rows.groupby(["suite", "seed"])["held_out"].first()
+    for fold in rows.set_index(["suite", "seed"]).index.unique():
+        cells = []
+        for metric, (_, scale) in METRICS.items():
+            own, best, name, control = (column[fold] for column in figures[metric])
+            ratio = f" ({own / best:.2f})" if min(own, best) > 0 else ""
+            rule = "no change" if name == NO_CHANGE else name.replace("_", " ")
+            cells += [f"{scale * own:.3g}{ratio}", f"{scale * best:.3g} ({rule})", f"{scale * control:.3g}"]
+        lines.append(f"| {fold[0]} {fold[1]}: {_named(held_out[fold])} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _named(held_out: str) -> str:
+    names = str(held_out).replace("|", "\\|").split(", ")
+    if len(names) <= _MOST_NAMES + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} more"
+
+
+def command(name: str, folds: pd.DataFrame) -> str:
+    """What measures a table again."""
+    which = f"--suite {name}" if name in SUITES else f"--suites {' '.join(folds['suite'].unique())}"
+    models = list(folds.loc[folds["kind"] != "baseline", "model"].unique())
+    others = "" if models == [BASE] else f" --models {' '.join(models)}"
+    return f"```bash\npython -m benchmarks folds {which} --seeds {int(folds['seed'].max()) + 1}{others}\n```\n"
+
+
+def short(tables: dict[str, pd.DataFrame]) -> str:
+    """A row a data set: in how many folds the generator is closer than the best simple rule, and ratios to it."""
+    folds = pd.concat(tables.values(), ignore_index=True)
+    folds = folds.drop_duplicates(["suite", "seed", "model", "metric"])
+    lines = ["| Held out | Data | Folds | Closer cells | E-distance | MSE |", "|---" * 6 + "|"]
+    for question in QUESTIONS:
+        for suite in folds["suite"].unique():
+            if _ASKED.get(suite, _COMBINATIONS) is not question:
+                continue
+            rows = folds[folds["suite"] == suite]
+            own, best, _, _ = _figures(rows, "energy_distance")
+            ratios = [_ratio(rows, metric) for metric in METRICS]
+            cells = [
+                question.short,
+                _LABELS.get(suite, suite.replace("_", " ")),
+                str(len(own)),
+                str((own < best).sum()),
+                *ratios,
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _ratio(rows: pd.DataFrame, metric: str) -> str:
+    """Median over folds with their range; only where both figures are above 0."""
+    own, best, _, _ = _figures(rows, metric)
+    ratios = (own / best)[(own > 0) & (best > 0)]
+    if ratios.empty:
+        return "-"
+    return f"{ratios.median():.2f} ({ratios.min():.2f} to {ratios.max():.2f})"

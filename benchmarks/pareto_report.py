@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PICTURE, PAGE = "_static/results/pareto.png", "benchmarks.md"
+PICTURE, PAGE = "_static/results/pareto.png", "development/reward_and_distance.md"
 BEGIN, END = "<!-- reward against distance -->\n", "<!-- end of reward against distance -->\n"
 QUARTER = 0.25
 # Okabe and Ito's colours, and a marker each, so that nothing hangs on colour alone
@@ -228,7 +228,7 @@ def _marks(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def write(results: pd.DataFrame, docs: Path | None = None) -> str:
-    """Tables and sentences; with a folder of the documentation they go into its page on benchmarks, and the picture beside it."""
+    """Tables and sentences; with a folder of the documentation they go into its page on reward and distance, and the picture beside it."""
     rows = summary(results)
     parts = [markdown(medians(rows)), sentences(rows), missing(rows), curves(rows)]
     text = "\n".join(part for part in parts if part)
@@ -243,6 +243,6 @@ def write(results: pd.DataFrame, docs: Path | None = None) -> str:
     page = docs / PAGE
     before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     after = rest.split(END)[1]
-    image = f"```{{image}} {PICTURE}\n:alt: {_ALT}\n:width: 720px\n```\n"
+    image = f"```{{image}} /{PICTURE}\n:alt: {_ALT}\n:width: 720px\n```\n"
     page.write_text(f"{before}{BEGIN}\n{image}\n{text}\n{END}{after}", encoding="utf-8")
     return text

@@ -176,7 +176,7 @@ def _published(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def pictures(rows: pd.DataFrame, out: Path, *, dpi: int = 150) -> list[str]:
+def pictures(rows: pd.DataFrame, out: Path) -> list[str]:
     """Draw one picture a data set, the scaled scores of the held-out metrics, into `out`; returns their names."""
     import matplotlib.pyplot as plt
 
@@ -185,7 +185,7 @@ def pictures(rows: pd.DataFrame, out: Path, *, dpi: int = 150) -> list[str]:
         figure = _scaled(part)
         if figure is None:
             continue
-        figure.savefig(out / f"{name}.png", dpi=dpi)
+        figure.savefig(out / f"{name}.png", dpi=150)
         plt.close(figure)
         names.append(str(name))
     return names

@@ -18,7 +18,6 @@ import pandas as pd
 import scperturbrl as spr
 
 MODELS = ["generator", "generator_rl", "unguarded_60"]
-FILES = ("baselines", *MODELS)
 TITLES = {
     "unguarded_60": "Unguarded, 60 rounds",
     "generator_rl": "With the defaults, the same cells",
@@ -27,11 +26,12 @@ TITLES = {
 
 def main(results: Path) -> None:
     """Draw, write, and print the means that the page quotes."""
-    folds = sorted((results / "simulated").iterdir())[:2]
-    frame = pd.concat([pd.read_csv(fold / f"{name}.csv") for fold in folds for name in FILES], ignore_index=True)
+    frame = pd.read_csv(results / "simulated.csv.gz", keep_default_na=False, na_values=[""])
+    seeds = sorted(frame["seed"].unique())[:2]
+    frame = frame[frame["seed"].isin(seeds)]
     adata = ad.AnnData(uns={"evaluation": frame[frame["model"].isin(MODELS)]})
     for key in TITLES:
-        saved = folds[0] / "generators" / key
+        saved = results / "simulated" / str(seeds[0]) / "generators" / key
         params = json.loads((saved / "config.json").read_text(encoding="utf-8"))["params"] | {"alarms": []}
         adata.uns[key] = {"history": pd.read_csv(saved / "history.csv"), "params": params}
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "scperturbrl"}):

@@ -57,7 +57,12 @@ def main(paths: list[Path]) -> None:
         notebook = nbformat.read(path, as_version=4)
         resources = {"metadata": {"path": str(path.parent)}}
         NotebookClient(
-            notebook, timeout=None, kernel_name="python3", coalesce_streams=True, resources=resources
+            notebook,
+            timeout=None,
+            startup_timeout=600,
+            kernel_name="python3",
+            coalesce_streams=True,
+            resources=resources,
         ).execute()
         strip(notebook)
         nbformat.write(notebook, path)

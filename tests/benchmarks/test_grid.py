@@ -3,7 +3,6 @@ from __future__ import annotations
 import importlib.util
 import shutil
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,7 +13,7 @@ if importlib.util.find_spec("benchmarks") is None:
 
 from benchmarks.__main__ import main
 
-from benchmarks import arms, grid, kept, overview, report, suites
+from benchmarks import arms, grid, kept, report, suites
 
 MODELS = ["baselines", "generator", "generator_longer", "generator_rl"]
 SMALL = {"n_steps": 20, "width": 16, "n_latent": 6}
@@ -160,104 +159,3 @@ def test_data_that_are_not_here_are_told_not_fatal(grid_of_toys, tmp_path, capsy
     grid_of_toys.setitem(suites.DATASETS, "absent", suites.Dataset("absent", absent, ""))
     grid.run(["absent"], ["baselines"], [0], data=tmp_path, out=tmp_path)
     assert "not available here (kang.h5ad)" in capsys.readouterr().out
-
-
-def test_the_page_has_every_data_set_and_its_picture(measured, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(suites.DATASETS, "toy", suites.Dataset("toy", None, "cells"))
-    main(["report", "--suites", "toy", "--out", str(measured), "--page", str(tmp_path)])
-    assert capsys.readouterr().out.strip() == str(tmp_path / "results.md")
-    text = (tmp_path / "results.md").read_text()
-    assert "## Toy" in text
-    assert "| toy | " in text
-    assert (tmp_path / "_static" / "results" / "toy.png").stat().st_size > 5000
-
-
-def line(model, metric, values, kind="generator", role="related"):
-    columns = ("suite", "model", "kind", "metric", "role", "seed", "condition", "covariates", "value")
-    return [
-        dict(zip(columns, ("some_set", model, kind, metric, role, seed, "a", "", value), strict=True))
-        for seed, value in enumerate(values)
-    ]
-
-
-def test_the_overview_counts_seeds_and_picks_the_best_baseline():
-    distances = ("energy_distance", "mse", "mmd")
-    rows = [
-        *(row for name in distances for row in line("generator", name, [1.0, 2.0, 3.0])),
-        *(row for name in distances for row in line("control", name, [9.0, 9.0, 9.0], "baseline")),
-        *(row for name in distances for row in line("additive", name, [2.0, 2.0, 2.0], "baseline")),
-        *(row for name in distances for row in line("generator_longer", name, [1.0, 2.0, 2.0])),
-        *(row for name in distances for row in line("generator_rl", name, [0.9, 1.0, 4.0])),
-        *line("generator", "pearson_delta", [0.5, 0.5, 0.5]),
-        *line("control", "pearson_delta", [0.1, 0.1, 0.1], "baseline"),
-        *line("additive", "pearson_delta", [0.6, 0.6, 0.6], "baseline"),
-    ]
-    for metric in overview.CLAIMED:
-        rows += line("generator_longer", metric, [0.5, 0.5, 0.5], role="rewarded")
-        rows += line("generator_rl", metric, [0.6, 0.7, 0.5 if metric == "score_rmse_topk" else 0.8], role="rewarded")
-    rows += line("generator_longer", "weighted_r2_delta", [0.1, 0.1, 0.1], role="held-out")
-    rows += line("generator_rl", "weighted_r2_delta", [0.3, 0.3, 0.3], role="held-out")
-    table = pd.DataFrame(rows)
-    generator = overview.generator_lines(table).splitlines()[-1]
-    assert generator.startswith("| some set | 2 | 2 (additive) | 1.00 (0.50 to 1.50) | 2e+03 |")
-    assert generator.endswith("0.500 | 0.600 (additive) |")
-    trained = overview.post_training_lines(table).splitlines()[-1]
-    assert "| +0.2000 (3/3) | +0.1000 (2/3) |" in trained
-    assert "| 2 of 3 | 0.900 (0.500 to 2.000) |" in trained
-    assert overview.arm_lines(table).count("\n") == 2
-    assert overview.magnitude_lines(table).count("\n") == 2
-    negative = table.assign(value=table["value"].where(table["model"] != "additive", -table["value"]))
-    assert "(additive) | - |" in overview.generator_lines(negative)
-
-
-def test_the_overview_sets_parts_and_the_magnitude_beside_the_generator():
-    models = ["generator", "generator_longer", "generator_rl", "rewards_only", "energy_only", "whole_effects"]
-    metrics = [*overview.CLAIMED, *overview.UNREWARDED, "energy_distance", "variance_ratio", "mse", "pearson_delta"]
-    rows = [row for model in models for metric in metrics for row in line(model, metric, [0.5, 0.5, 0.5])]
-    table = pd.DataFrame(rows).assign(cpu_seconds=7.0)
-    raised = (table["model"] == "rewards_only") & table["metric"].isin(overview.CLAIMED) & (table["seed"] != 1)
-    table.loc[raised, "value"] = 0.7
-    # one score alone does not count
-    table.loc[(table["model"] == "energy_only") & (table["metric"] == overview.CLAIMED[0]), "value"] = 0.9
-    table.loc[(table["model"] == "whole_effects") & (table["metric"] == "energy_distance"), "value"] = [1.0, 0.25, 2.0]
-    arms = overview.arm_lines(table).splitlines()[2:]
-    assert [row.split("`")[1] for row in arms] == ["generator", "generator_rl", "rewards_only", "energy_only"]
-    assert "| +0.2000 | +0.2000 | +0.2000 | +0.2000 | 2 of 3 | 1.00 (1.00 to 1.00) | 0.50 |" in arms[2]
-    assert "| +0.4000 | +0.0000 | +0.0000 | +0.0000 | 0 of 3 |" in arms[3]
-    assert (
-        overview.magnitude_lines(table).splitlines()[-1].startswith("| some set | 3 | 0.50 (0.25 to 2.00) | 2 | 1.00")
-    )
-
-
-def test_the_overview_sets_the_generator_beside_the_straight_lines_on_the_same_data():
-    rows = [row for metric in overview.MEANS for row in line("generator", metric, [0.1, 0.5, 0.9])]
-    rows += [row for metric in overview.MEANS for row in line("additive", metric, [0.0, 0.5, 1.0], "baseline")]
-    rows += [row for metric in overview.MEANS for row in line("additive_ridge", metric, [0.0, 0.2, 0.3], "baseline")]
-    additive, ridge = overview.paired_lines(pd.DataFrame(rows)).splitlines()[2:]
-    assert additive == "| some set | additive |" + " +0.0000 (2/3) |" * 4
-    assert ridge == "| some set | additive ridge |" + " +0.3000 (3/3) |" * 4
-    # a straight line without effect has no correlation
-    rows = [
-        row | ({"value": np.nan} if row["model"] == "additive" and row["metric"] == "pearson_delta" else {})
-        for row in rows
-    ]
-    assert (
-        overview.paired_lines(pd.DataFrame(rows))
-        .splitlines()[2]
-        .startswith("| some set | additive | - | +0.0000 (2/3) |")
-    )
-
-
-def test_the_overview_compares_cells_only_where_the_right_means_were_measured():
-    metrics = [*overview.LIKENESS, "energy_distance"]
-    models = ["generator", "additive", "split_half"]
-    rows = [row for model in models for metric in metrics for row in line(model, metric, [0.2, 0.8, 0.3])]
-    assert overview.likeness_lines(pd.DataFrame(rows)).count("\n") == 2
-    rows += [row for metric in metrics for row in line("right_means", metric, [0.5])]
-    lines = overview.likeness_lines(pd.DataFrame(rows)).splitlines()[2:]
-    assert lines[0] == "| some set | generator | 3 |" + " 0.300 (0.200 to 0.800) |" * 4
-    assert lines[1] == "| some set | right means | 1 |" + " 0.500 (0.500 to 0.500) |" * 4
-    assert [row.split(" | ")[1] for row in lines[2:]] == ["additive", "split half"]
-    rows += [row for metric in metrics for row in line("known_singles", metric, [0.4])]
-    lines = overview.likeness_lines(pd.DataFrame(rows)).splitlines()[2:]
-    assert [row.split(" | ")[1] for row in lines[2:]] == ["known singles", "additive", "split half"]

@@ -111,6 +111,7 @@ def test_a_default_off_the_front_is_said_to_be():
 
 def test_the_page_gets_the_table_between_its_marks_and_the_picture(tmp_path):
     page = tmp_path / pareto_report.PAGE
+    page.parent.mkdir()
     page.write_text(f"before\n{pareto_report.BEGIN}old\n{pareto_report.END}after\n")
     for _ in range(2):
         text = pareto_report.write(made_up(), tmp_path)
