@@ -179,7 +179,8 @@ def _compare(
     differs = np.abs(np.log(ratio)) > far
     level = np.where(differs, depth[rows], depth[control])
     known_depth = np.isfinite(ratio)
-    target = max(np.quantile(level[known_depth], SHALLOWEST, method="lower"), FLOOR * depth[control])
+    shallow = np.quantile(level[known_depth], SHALLOWEST, method="lower")
+    target = max(min(shallow, depth[control]), FLOOR * depth[control])
     factor = np.where(known_depth, np.minimum(1.0, target / level), 1.0)
     return ratio, differs, factor
 
