@@ -22,7 +22,7 @@ from scperturbrl.data.evaluation.mudata import join_cells
 from scperturbrl.data.generator.generation import draw_controls, generate_cells
 from scperturbrl.data.generator.linear import linear_weights, magnitudes
 from scperturbrl.data.generator.stored import condition_frame, read_generator, warn_leaked
-from scperturbrl.data.generator.uncertainty import uncertainties
+from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties
 from scperturbrl.data.generator.wanted import wanted_conditions
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def predict(
     :math:`\sqrt{(\lVert f - l \rVert^2 + u e^2) / G}`, a root mean square over the G genes in log-normalised units. f and l are
     the means that the flow and the linear part predict, which agree near what they were fitted to; u is the number of
     perturbations that training never saw, and :math:`e^2` the squared error of the linear part for a perturbation left out.
-    It ranks conditions; it is no interval. ``obs["split"]`` is that of the condition, "test" for one that was not measured.
+    It ranks conditions; it is no interval. ``reliability`` is the share of the effects that the linear part explained for perturbations, or
+    contexts, left out of training; 0 where nothing that was learnt predicts them, which is said, and NaN for other conditions. ``obs["split"]`` is that of the condition, "test" for one that was not measured.
 
     ``anndata.concat([adata, new])`` joins the new cells to `adata`, told apart by ``obs["origin"]``. It is for plots and other
     tools: the verbs of this package learn from observed cells, and refuse it.
@@ -170,14 +171,24 @@ def predict(
             linear_weight=linear_weights(stored, table),
             magnitude=magnitudes(stored, table),
             uncertainty=uncertainties(stored, cells, table, seed=seed, device=own),
+            reliability=(reliability := reliabilities(stored, table)),
         ),
     }
+    _tell_unlearnt(table.index[reliability == 0])
     if not as_mudata:
         log.finish(started, ["a new AnnData"])
         return new
     joined = join_cells(adata, cells, setup, new, table["group"].to_numpy()[codes])
     log.finish(started, [f"a new MuData with the modalities {keys.RNA!r} and {keys.PATHWAY!r}"])
     return joined
+
+
+def _tell_unlearnt(names: pd.Index) -> None:
+    if len(names):
+        log.tell(
+            f"Nothing that was learnt tells the effect of {len(names)} conditions ({', '.join(map(repr, names[:3]))}): left out of training, such "
+            "perturbations were not predicted better than by no change. Their cells are like control cells, but for the gene that is targeted."
+        )
 
 
 def _check_joinable(adata: AnnData, output: str) -> None:

@@ -15,7 +15,7 @@ from scperturbrl.data.generator.learnable import Learnable
 from scperturbrl.data.generator.linear import linear_weights, recentred
 from scperturbrl.data.generator.means import linear_effects
 from scperturbrl.data.generator.stored import read_generator
-from scperturbrl.data.generator.uncertainty import uncertainties
+from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties
 from scperturbrl.data.generator.unseen import gene_responses, without_own_genes
 from scperturbrl.data.reference.baselines import TrainingEffects
 from scperturbrl.metrics.ridge import ALPHAS
@@ -164,3 +164,23 @@ def test_uncertainty_is_disagreement_and_error_in_expression(screen, world):
     stored.generator.linear.map_error.fill_(2.0)
     more = uncertainties(stored, cells, table, seed=0)
     np.testing.assert_allclose(more**2 - one**2, 2 * float(space.scale) ** 2 / len(stored.genes), rtol=1e-4)
+
+
+def test_reliability_is_told_for_perturbations_that_training_never_saw(screen, world):
+    stored, cells = world
+    names = [*cells.conditions("test")[:2], *cells.conditions("train")[:2]]
+    stored.generator.linear.map_r2.fill_(0.4)
+    found = reliabilities(stored, cells.table.loc[names])
+    np.testing.assert_allclose(found[:2], 0.4)
+    assert np.isnan(found[2:]).all()
+
+
+def test_what_cannot_be_learnt_is_said(screen, monkeypatch):
+    told = []
+    monkeypatch.setattr("scperturbrl._core.log.tell", told.append)
+    adata = screen.copy()
+    weights = {**adata.uns["generator"]["weights"], "linear.map_r2": np.zeros(2, dtype=np.float32)}
+    adata.uns["generator"] = {**adata.uns["generator"], "weights": weights}
+    new = spr.tl.predict(adata, n_cells=5, key="generator")
+    assert (new.uns["prediction"]["conditions"]["reliability"] == 0).all()
+    assert any("Nothing that was learnt tells the effect" in message for message in told)

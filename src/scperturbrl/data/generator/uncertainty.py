@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from scperturbrl.data.generator.contexts import context_line, is_new_context
 from scperturbrl.data.generator.means import predicted_means
 
 if TYPE_CHECKING:
@@ -49,6 +50,23 @@ def uncertainties(
         scale = float(stored.generator.space.scale)
         found[rows] = np.where(means.known.numpy(), scale * np.sqrt(square / len(stored.genes)), np.nan)
     return found
+
+
+def reliabilities(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
+    """Share of the squared effects that the linear part explained when such conditions were left out of training ``(C,)``.
+
+    Of perturbations that training never saw, by leaving trained perturbations out; of known ones in a new context, against the mean
+    shift, by leaving trained contexts out. NaN for other conditions, and where too few were trained on to tell.
+    """
+    linear, tokens = stored.generator.linear, set(stored.vocabulary.tokens)
+    unseen = np.array([bool(set(parts) - tokens) for parts in table["parts"]], dtype=bool)
+    group = stored.vocabulary.group_codes(table)
+    mapped = linear.mapped[group].bool() | (linear.mapped[0] > 0)
+    r2 = torch.where(linear.mapped[group].bool(), linear.map_r2[group], linear.map_r2[0])
+    found = np.where(unseen & mapped.numpy(), r2.numpy(), np.nan)
+    line = context_line(stored)
+    carried = is_new_context(stored, table) & ~unseen & (table["parts"].str.len() > 0).to_numpy(dtype=bool)
+    return np.where(carried & (line.share > 0), 1 - line.error, found)
 
 
 def _map_error(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
