@@ -30,7 +30,7 @@ def train(adata, folder, *, progress=False):
     # cells of a step, and conditions of a round, that two processes cannot share evenly
     spr.tl.fit_generator(adata, n_steps=40, checkpoint_dir=folder, progress=progress, **SIZES)
     # from weights that are the same to the last digit, for one count more or less changes all later draws
-    spr.tl.rl_finetune(adata, key="start", n_iterations=4, n_conditions=5, group_size=8, progress=False)
+    spr.tl.rl_finetune(adata, key="start", n_iterations=4, n_conditions=5, group_size=8, guard=False, progress=False)
     keys = ("generator", "generator_rl")
     weights = {f"{key}/{name}": value for key in keys for name, value in adata.uns[key]["weights"].items()}
     np.savez(folder + "/weights.npz", history=adata.uns["generator_rl"]["history"].to_numpy(float), **weights)

@@ -71,7 +71,7 @@ def signed(folder):
 
 
 def test_where_it_comes_from_is_written_down(fitted, tmp_path):
-    spr.tl.rl_finetune(fitted, n_iterations=1, n_conditions=2, group_size=2, verifiers=["pearson_topk"])
+    spr.tl.rl_finetune(fitted, n_iterations=1, n_conditions=2, group_size=2, verifiers=["pearson_topk"], guard=False)
     spr.tl.save_generator(fitted, tmp_path / "rl", key="generator_rl")
     config = json.loads((tmp_path / "rl" / "config.json").read_text())
     params = config["params"]
