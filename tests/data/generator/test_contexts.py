@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.generator.contexts import context_effects, context_line, is_new_context
+from scperturbrl.data.generator.contexts import context_effects, context_line, fit_contexts, is_new_context
 from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.reference.baselines import TrainingEffects
+from scperturbrl.flow.linear_part import LinearPart
 
 SHARED = {"fraction_shared": 1.0, "fraction_scaled": 0.0, "dispersion": 6.0, "library_size": 2500}
 
@@ -119,3 +123,18 @@ def test_effects_in_a_new_context_are_as_large_as_the_true_ones(held_out):
         along += made @ true[name].to_numpy()
         size += np.square(true[name].to_numpy()).sum()
     assert 0.8 < along / size < 1.2
+
+
+def test_doses_are_brought_to_the_full_dose_before_they_are_carried():
+    rng = np.random.default_rng(0)
+    full, amount = rng.normal(size=(2, 5)), np.array([0.5, 1.0, 0.5, 1.0])
+    linear = LinearPart(2, 1, 3, n_genes=5)
+    stored = SimpleNamespace(
+        generator=SimpleNamespace(linear=linear), vocabulary=SimpleNamespace(groups=("x", "y"), tokens=("drug",))
+    )
+    reference = SimpleNamespace(
+        control_mean=np.zeros((4, 5), dtype=np.float32), mean_effect=amount[:, None] * np.repeat(full, 2, axis=0)
+    )
+    table = pd.DataFrame({"group": ["x", "x", "y", "y"], "parts": [("drug",)] * 4})
+    fit_contexts(stored, reference, table, amount)
+    np.testing.assert_allclose(linear.context_effect[:, 1].numpy(), full, rtol=1e-5)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _FLAT = 0.0
 
 
-def fit_contexts(stored: StoredGenerator, reference: ReferenceTable, table: pd.DataFrame) -> None:
+def fit_contexts(stored: StoredGenerator, reference: ReferenceTable, table: pd.DataFrame, amount: np.ndarray) -> None:
     """Keep control profiles and effects of the contexts in the linear part, and choose how they are carried to a new one.
 
     Only conditions of a single perturbation count.
@@ -31,21 +31,24 @@ def fit_contexts(stored: StoredGenerator, reference: ReferenceTable, table: pd.D
         Generator, whose linear part is changed.
     reference, table
         Training conditions: what their cells say, and their rows of the condition table.
+    amount
+        ``(C,)`` amount of each, 1 at the full dose. Effects are kept at amount 1, by least squares over the doses.
     """
     linear, vocabulary = stored.generator.linear, stored.vocabulary
     if not len(linear.context_control):
         return
     position = {token: i + 1 for i, token in enumerate(vocabulary.tokens)}
     effects = np.full(tuple(linear.context_effect.shape), np.nan, dtype=np.float32)
-    counts = np.zeros(effects.shape[:2])
+    total, square = np.zeros(effects.shape), np.zeros(effects.shape[:2])
     for row, (group, parts) in enumerate(zip(table["group"], table["parts"], strict=True)):
         context = vocabulary.groups.index(group)
         linear.context_control[context] = torch.as_tensor(reference.control_mean[row])
         if len(parts) == 1:
-            # doses of one perturbation are averaged
-            place, n = (context, position[parts[0]]), counts[context, position[parts[0]]]
-            effects[place] = (np.nan_to_num(effects[place]) * n + reference.mean_effect[row]) / (n + 1)
-            counts[place] += 1
+            place = context, position[parts[0]]
+            total[place] += amount[row] * reference.mean_effect[row]
+            square[place] += amount[row] ** 2
+    known = square > 0
+    effects[known] = total[known] / square[known][:, None]
     measured = np.isfinite(effects).all(2).any(0)
     line = fit_context_line(linear.context_control.numpy(), effects[:, measured])
     # an effect that was not measured is stored as infinitely large: weights must be numbers

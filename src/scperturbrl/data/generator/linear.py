@@ -63,7 +63,7 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
         chosen = np.flatnonzero(groups == group) if group else np.arange(len(table))
         if len(chosen):
             _fit_group(linear, group, design[chosen], latent.numpy()[chosen])
-    fit_contexts(stored, reference, table)
+    fit_contexts(stored, reference, table, amount)
     fit_unseen(stored, effects, table["parts"], design, groups)
     fit_own_gene(stored, cells)
 
