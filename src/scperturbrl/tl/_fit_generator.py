@@ -213,14 +213,8 @@ def fit_generator(
     torch_device = resolve_device(device)
     _check_split(cells, init_from, parent)
     own_space = space if parent else _space(backbone, space)
-    sizes = Sizes(
-        None if n_latent == "auto" else n_latent,
-        width,
-        n_blocks,
-        space=own_space,
-        backbone=network,
-        precision=precision,
-    )
+    n_components = None if n_latent == "auto" else n_latent
+    sizes = Sizes(n_components, width, n_blocks, space=own_space, backbone=network, precision=precision)
     kind = suitable_source(cells) if source == "auto" else source
     settings = FitSettings(
         n_steps=n_steps,
