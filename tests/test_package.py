@@ -56,7 +56,7 @@ ALSO_A_WORD = {
         "get/_verifier_correlation.py",
         "get/_held_out.py",
         "pl/_looks.py",
-        "pl/_report.py",
+        "pl/_page/report.py",
         "pl/_evaluation.py",
         "data/evaluation/models.py",
         "tl/_evaluate.py",
