@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from scperturbrl.metrics import distribution, energy_distance, l2, mae, mmd_rbf, mse, pearson_delta
+from scperturbrl.metrics import energy_distance, l2, mae, mmd_rbf, mse, pearson_delta
+from scperturbrl.metrics.cells import distribution
 
 
 @pytest.fixture(scope="module")

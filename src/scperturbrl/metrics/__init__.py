@@ -5,7 +5,7 @@ from __future__ import annotations
 from scperturbrl._core.lazy import lazy_exports as _lazy_exports
 
 _MODULES = {
-    "baselines": [
+    "baselines.means": [
         "AdditiveEffect",
         "MatchingEffect",
         "additive_effect",
@@ -16,28 +16,28 @@ _MODULES = {
     ],
     "bootstrap": ["PairedDifference", "paired_bootstrap"],
     "ceiling": ["interpolated_duplicate", "scaled_score", "split_half"],
-    "combination_ridge": ["CombinationRidgeEffect", "combination_ridge_effect"],
+    "baselines.combination_ridge": ["CombinationRidgeEffect", "combination_ridge_effect"],
     "compute": ["compute_metrics"],
-    "context_line": ["ContextLine", "fit_context_line"],
-    "covariance": ["CovarianceAgreement", "covariance_agreement"],
+    "baselines.context_line": ["ContextLine", "fit_context_line"],
+    "cells.covariance": ["CovarianceAgreement", "covariance_agreement"],
     "differential": ["WelchTest", "de_overlap", "de_spearman", "direction_match", "top_genes", "welch_t"],
     "direction": ["direction_fidelity", "direction_reach"],
     "discrimination": ["discrimination_score"],
-    "distribution": ["classifier_auroc", "energy_distance", "mean_pairwise_distance", "mmd_rbf"],
-    "diversity": ["spread_ratio", "variance_ratio", "zero_fraction", "zero_fraction_error"],
-    "embedding_ridge": ["EmbeddingRidgeEffect", "embedding_ridge_effect"],
-    "dose": ["interpolated_dose_effect", "nearest_dose_effect"],
+    "cells.distribution": ["classifier_auroc", "energy_distance", "mean_pairwise_distance", "mmd_rbf"],
+    "cells.diversity": ["spread_ratio", "variance_ratio", "zero_fraction", "zero_fraction_error"],
+    "baselines.embedding_ridge": ["EmbeddingRidgeEffect", "embedding_ridge_effect"],
+    "baselines.dose": ["interpolated_dose_effect", "nearest_dose_effect"],
     "fold_change": ["lfc_nmae"],
     "gene_sets": ["Enrichment", "enrichment", "enrichment_correlation", "enrichment_recovery"],
     "interaction": ["interaction_correlation", "interaction_residual"],
-    "matching": ["MatchedCells", "match_cells"],
-    "modules": ["gene_modules", "module_correlation_error"],
-    "neighbours": ["NeighbourScores", "neighbour_scores"],
+    "cells.matching": ["MatchedCells", "match_cells"],
+    "cells.modules": ["gene_modules", "module_correlation_error"],
+    "cells.neighbours": ["NeighbourScores", "neighbour_scores"],
     "noise_corrected": ["NoisyMean", "noisy_mean", "normalised_mse"],
     "pair": ["ConditionPair"],
     "population": ["l2", "mae", "mse", "pearson_delta", "spearman_delta"],
     "registry": ["METRICS", "Metric"],
-    "ridge": ["RidgeEffect", "ridge_effect"],
+    "baselines.ridge": ["RidgeEffect", "ridge_effect"],
     "significance": ["MatchedTests", "matched_tests", "significant_jaccard"],
     "weighted": ["response_weights", "weighted_mse", "weighted_r2_delta"],
 }
@@ -45,5 +45,5 @@ _MODULES = {
 __getattr__, __dir__, __all__ = _lazy_exports(
     __name__,
     {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names},
-    submodules=_MODULES,
+    submodules={module.split(".")[0] for module in _MODULES},
 )

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scperturbrl._core.random import numpy_rng
-from scperturbrl.metrics.covariance import covariance_agreement
+from scperturbrl.metrics.cells.covariance import covariance_agreement
+from scperturbrl.metrics.cells.distribution import classifier_auroc, energy_distance, mmd_rbf
+from scperturbrl.metrics.cells.diversity import variance_ratio, zero_fraction_error
+from scperturbrl.metrics.cells.modules import module_correlation_error
+from scperturbrl.metrics.cells.neighbours import neighbour_scores
 from scperturbrl.metrics.differential import de_overlap, de_spearman, direction_match
 from scperturbrl.metrics.direction import direction_fidelity, direction_reach
-from scperturbrl.metrics.distribution import classifier_auroc, energy_distance, mmd_rbf
-from scperturbrl.metrics.diversity import variance_ratio, zero_fraction_error
 from scperturbrl.metrics.fold_change import lfc_nmae
 from scperturbrl.metrics.gene_sets import enrichment_correlation, enrichment_recovery
 from scperturbrl.metrics.interaction import interaction_correlation
-from scperturbrl.metrics.modules import module_correlation_error
-from scperturbrl.metrics.neighbours import neighbour_scores
 from scperturbrl.metrics.noise_corrected import normalised_mse
 from scperturbrl.metrics.population import l2, mae, mse, pearson_delta, spearman_delta
 from scperturbrl.metrics.registry import METRICS

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scperturbrl.metrics.cells.matching import MatchedCells, match_cells
 from scperturbrl.metrics.differential import WelchTest, welch_t
-from scperturbrl.metrics.matching import MatchedCells, match_cells
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from scperturbrl.pl._effects_heatmap import effects_heatmap
     from scperturbrl.pl._embedding import embedding
     from scperturbrl.pl._evaluation import evaluation
+    from scperturbrl.pl._page.report import report
     from scperturbrl.pl._pathway_activity import pathway_activity
-    from scperturbrl.pl._report import report
     from scperturbrl.pl._reward_shift import reward_shift
     from scperturbrl.pl._training_history import training_history
     from scperturbrl.pl._verifier_agreement import verifier_agreement
@@ -29,7 +29,7 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         "embedding": "scperturbrl.pl._embedding",
         "evaluation": "scperturbrl.pl._evaluation",
         "pathway_activity": "scperturbrl.pl._pathway_activity",
-        "report": "scperturbrl.pl._report",
+        "report": "scperturbrl.pl._page.report",
         "reward_shift": "scperturbrl.pl._reward_shift",
         "training_history": "scperturbrl.pl._training_history",
         "verifier_agreement": "scperturbrl.pl._verifier_agreement",

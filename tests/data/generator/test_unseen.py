@@ -18,7 +18,7 @@ from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties
 from scperturbrl.data.generator.unseen import gene_responses, without_own_genes
 from scperturbrl.data.reference.baselines import TrainingEffects
-from scperturbrl.metrics.ridge import ALPHAS
+from scperturbrl.metrics.baselines.ridge import ALPHAS
 
 # on the CPU, where the same cells give the same bits
 SMALL = {"n_steps": 30, "width": 32, "n_latent": 12, "device": "cpu"}

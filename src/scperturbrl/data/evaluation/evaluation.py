@@ -17,10 +17,10 @@ from scperturbrl.data.evaluation.observed import Observed
 from scperturbrl.data.evaluation.population import Population, draw_population
 from scperturbrl.data.reference.baselines import BASELINES, CONTEXT_BASELINES, DOSE_BASELINES, TrainingEffects
 from scperturbrl.metrics.ceiling import interpolated_duplicate, split_half
+from scperturbrl.metrics.cells.modules import gene_modules
 from scperturbrl.metrics.compute import compute_metrics
 from scperturbrl.metrics.differential import welch_t
 from scperturbrl.metrics.discrimination import discrimination_score
-from scperturbrl.metrics.modules import gene_modules
 from scperturbrl.metrics.pair import ConditionPair
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scperturbrl.metrics.context_line import SCALES, ContextLine, fit_context_line
+from scperturbrl.metrics.baselines.context_line import SCALES, ContextLine, fit_context_line
 
 if TYPE_CHECKING:
     import pandas as pd

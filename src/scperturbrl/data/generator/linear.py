@@ -19,7 +19,7 @@ from scperturbrl.data.generator.unseen import fit_own_gene, fit_unseen, own_gene
 from scperturbrl.data.latent.cells import Controls, encode_rows
 from scperturbrl.data.reference.statistics import fit_reference
 from scperturbrl.flow.linear_part import MOST, PRIOR, effect_magnitude, recentring_weight
-from scperturbrl.metrics.combination_ridge import combination_ridge_effect
+from scperturbrl.metrics.baselines.combination_ridge import combination_ridge_effect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ import torch
 from scperturbrl._core import keys
 from scperturbrl._core.random import numpy_rng, torch_rng
 from scperturbrl.data.generator.task import build_task
-from scperturbrl.metrics.distribution import energy_distance
+from scperturbrl.metrics.cells.distribution import energy_distance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,8 +11,8 @@ import torch
 from scperturbrl._core import keys
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.generator.learnable import learnable_shares
-from scperturbrl.metrics.embedding_ridge import embedding_ridge_effect
-from scperturbrl.metrics.ridge import ridge_effect
+from scperturbrl.metrics.baselines.embedding_ridge import embedding_ridge_effect
+from scperturbrl.metrics.baselines.ridge import ridge_effect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

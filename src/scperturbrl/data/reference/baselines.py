@@ -10,15 +10,15 @@ import numpy as np
 from scperturbrl._core import keys
 from scperturbrl.data.reference.context_baseline import CONTEXT_LINE, ContextEffects
 from scperturbrl.data.reference.statistics import fit_reference
-from scperturbrl.metrics.baselines import (
+from scperturbrl.metrics.baselines.combination_ridge import combination_ridge_effect
+from scperturbrl.metrics.baselines.dose import interpolated_dose_effect, nearest_dose_effect
+from scperturbrl.metrics.baselines.means import (
     additive_effect,
     matching_mean_effect,
     nearest_effect,
     perturbed_mean_effect,
 )
-from scperturbrl.metrics.combination_ridge import combination_ridge_effect
-from scperturbrl.metrics.dose import interpolated_dose_effect, nearest_dose_effect
-from scperturbrl.metrics.ridge import ridge_effect
+from scperturbrl.metrics.baselines.ridge import ridge_effect
 
 if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scperturbrl.metrics.context_line import fit_context_line
+from scperturbrl.metrics.baselines.context_line import fit_context_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from scperturbrl.data.cells.cells import Cells
-    from scperturbrl.metrics.context_line import ContextLine
+    from scperturbrl.metrics.baselines.context_line import ContextLine
 
 CONTEXT_LINE = "context_line"
 

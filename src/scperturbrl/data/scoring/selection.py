@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scperturbrl.metrics.diversity import spread_ratio, variance_ratio
+from scperturbrl.metrics.cells.diversity import spread_ratio, variance_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 import scperturbrl as spr
-from scperturbrl.pl import _report_html as html
-from scperturbrl.pl._report_words import Findings
+from scperturbrl.pl._page import html
+from scperturbrl.pl._page.words import Findings
 
 VOID = {"meta", "img", "br"}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scperturbrl.metrics._arrays import gene_variance, mean_profile, populations
-from scperturbrl.metrics.distribution import mean_pairwise_distance
+from scperturbrl.metrics.cells.distribution import mean_pairwise_distance
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -16,11 +16,11 @@ from scperturbrl.get._metric_calibration import metric_calibration
 from scperturbrl.get._slots import chosen, missing
 from scperturbrl.get._verifier_scores import verifier_scores as score_frame
 from scperturbrl.metrics.registry import METRICS
-from scperturbrl.pl import _report_html as html
 from scperturbrl.pl._effects import effects
 from scperturbrl.pl._embedding import embedding
 from scperturbrl.pl._evaluation import evaluation
-from scperturbrl.pl._report_words import Findings
+from scperturbrl.pl._page import html
+from scperturbrl.pl._page.words import Findings
 from scperturbrl.pl._training_history import training_history
 from scperturbrl.pl._verifier_scores import verifier_scores
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from scperturbrl.metrics import neighbour_scores, neighbours
+from scperturbrl.metrics import neighbour_scores
+from scperturbrl.metrics.cells import neighbours
 
 
 def by_sklearn(x, y, k):

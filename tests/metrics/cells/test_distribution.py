@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist, pdist
 from sklearn.metrics.pairwise import rbf_kernel
 
-from scperturbrl.metrics import classifier_auroc, distribution, energy_distance, mean_pairwise_distance, mmd_rbf
+from scperturbrl.metrics import classifier_auroc, energy_distance, mean_pairwise_distance, mmd_rbf
+from scperturbrl.metrics.cells import distribution
 
 seeds = st.integers(0, 2**32 - 1)
 

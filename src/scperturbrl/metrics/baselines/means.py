@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from scperturbrl.metrics._designs import checked_designs, checked_effects
+from scperturbrl.metrics.baselines.designs import checked_designs, checked_effects
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scperturbrl.metrics._designs import checked_designs, checked_positive
-from scperturbrl.metrics.ridge import RidgeEffect, ridge_effect
+from scperturbrl.metrics.baselines.designs import checked_designs, checked_positive
+from scperturbrl.metrics.baselines.ridge import RidgeEffect, ridge_effect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scperturbrl.metrics._designs import checked_designs, checked_positive
+from scperturbrl.metrics.baselines.designs import checked_designs, checked_positive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scperturbrl.metrics._designs import checked_effects
-from scperturbrl.metrics.baselines import perturbed_mean_effect
+from scperturbrl.metrics.baselines.designs import checked_effects
+from scperturbrl.metrics.baselines.means import perturbed_mean_effect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scperturbrl.metrics._designs import checked_designs, checked_positive
-from scperturbrl.metrics.ridge import ALPHAS
+from scperturbrl.metrics.baselines.designs import checked_designs, checked_positive
+from scperturbrl.metrics.baselines.ridge import ALPHAS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

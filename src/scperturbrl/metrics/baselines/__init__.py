@@ -1,0 +1,1 @@
+"""Predictions that a model must beat, made of the effects of training conditions; one idea a file."""

@@ -1,0 +1,1 @@
+"""Comparisons of two populations cell by cell, beyond their means."""

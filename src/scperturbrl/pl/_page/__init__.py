@@ -1,0 +1,1 @@
+"""The page to share: pictures, tables, settings and a verdict in one HTML file."""
