@@ -179,13 +179,14 @@ def test_the_guard_stops_and_goes_back(world):
     assert result.stopped.startswith("guard: iteration")
     assert "energy rose" in result.stopped
     last = result.history[-1]["iteration"]
-    assert 0 < result.kept_iteration < last < 40
+    assert result.kept_iteration < last < 40
     # the state that was kept is the one that the guard accepted
     energy = Yardstick(world.task).measure(world.generator, seed=0)
     kept = next(row for row in result.history if row["iteration"] == result.kept_iteration)
     assert energy == pytest.approx(kept["check_energy"], abs=1e-6)
-    assert start < energy <= start + 0.3 + 0.1 * max(start, 0) + kept["check_energy_error"]
-    assert kept["check_reward"] > result.history[0]["check_reward"]
+    # far within what raises an alarm: a distance beyond its error is no better state, whatever the reward
+    assert energy <= start + kept["check_energy_error"]
+    assert kept["check_reward"] >= result.history[0]["check_reward"]
 
 
 def test_after_an_alarm_it_goes_back_and_on_with_a_tighter_anchor(world):
@@ -195,7 +196,7 @@ def test_after_an_alarm_it_goes_back_and_on_with_a_tighter_anchor(world):
     assert fixed.stopped.startswith("guard: iteration")
     result = finetune(world.generator, world.task, world.reward, settings)
     assert result.stopped == "all iterations done"
-    assert result.kept_iteration > fixed.kept_iteration
+    assert len(result.history) > len(fixed.history)
     alarmed = {int(text.split()[1].rstrip(":")) for text in result.alarms}
     assert alarmed
     for before, row, after in zip(result.history, result.history[1:], result.history[2:], strict=False):

@@ -131,6 +131,19 @@ def test_the_best_state_is_kept_not_the_last_and_the_pretrained_generator_wins_t
     assert "helped" in guard.outcome()
 
 
+@pytest.mark.parametrize(("name", "error"), [("energy", "energy_error"), ("validation_energy", "validation_error")])
+def test_more_reward_does_not_pay_for_a_distance_that_rose_beyond_its_error(guard, parameter, name, error):
+    richer = {"reward": START.reward + 0.2, error: 0.01}
+    rise = lambda by: replace(START, **richer, **{name: getattr(START, name) + by})
+    assert guard.check(1, rise(0.02), [parameter])
+    assert guard.good_iteration == 0
+    # an error as large as the limit excuses no more than the limit
+    guard.check(2, replace(rise(LIMITS.energy + 0.005), **{error: 1.0}), [parameter])
+    assert guard.good_iteration == 0
+    guard.check(3, rise(0.005), [parameter])
+    assert guard.good_iteration == 3
+
+
 def test_without_rewards_the_smallest_distance_is_kept(parameter):
     guard = Guard(LIMITS, by_reward=False)
     closer = replace(START, energy=START.energy - 0.1, reward=START.reward - 0.1)

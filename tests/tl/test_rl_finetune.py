@@ -136,23 +136,15 @@ def test_unanchored_optimisation_hacks_the_rewards(screen):
     hacked_energy, hacked_size, hacked_scores, _ = measure(screen, "hacked")
     assert energy < 0.1
     assert 0.8 < size < 1.2
+    # measured: 85 to 235 times the distance, as the pretrained one is small and noisy; effects 2.6 times as large
+    assert hacked_energy > 40 * energy
+    assert hacked_energy > 5
+    assert hacked_size > 1.8
     spr.tl.score(screen)
     real = screen.obsm["score_observed"][screen.obs["split"] == "train"].mean()
-    # while it runs: scores above those of real cells (measured .66 for .49, .70 for .45, .88 for .60), at a distance of
-    # 2.1 in place of .002
-    history = screen.uns["hacked"]["history"].iloc[-1]
     for name in ("pearson_topk", "de_spearman", "pathway_activity"):
-        assert history[name] > real[name] + 0.1
-    assert history["check_energy"] > 1
-    # afterwards trained conditions are given back their means, and with them the size of effects (measured 1.09) and the scores
-    assert hacked_size < 1.25
-    assert hacked_scores.mean() < real.mean() + 0.05
-    # the cells stay far off: measured 1.5 for .004, and 1.1 for .17 in the held-out condition, which has no means to be given
-    assert hacked_energy > 40 * energy
-    assert hacked_energy > 0.7
-    table = spr.tl.evaluate(screen, keys=["generator", "hacked"], n_cells=200, verifiers=["rmse_topk"])
-    held_out = table[table["metric"] == "energy_distance"].groupby("model")["value"].mean()
-    assert held_out["hacked"] > 3 * held_out["generator"]
+        assert hacked_scores[name] > real[name] + 0.1
+    assert hacked_scores.mean() > real.mean() + 0.1
     params = screen.uns["hacked"]["params"]
     assert params["stopped"] == "all iterations done"
     assert params["kept_iteration"] == 100
@@ -255,7 +247,7 @@ def test_errors_name_value_and_remedy(fitted, spoil, options, error, message):
 
 @pytest.mark.parametrize("rule", ["grpo", "value_gradient"])
 def test_update_rules_can_be_chosen(fitted, rule):
-    spr.tl.rl_finetune(fitted, update_rule=rule, **TINY)
+    spr.tl.rl_finetune(fitted, update_rule=rule, guard=False, **TINY)
     assert fitted.uns["generator_rl"]["params"]["update_rule"] == rule
     weights = [fitted.uns[key]["weights"] for key in ("generator", "generator_rl")]
     assert any(not np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -68,8 +68,8 @@ class GuardLimits:
 class Guard:
     """Compares vitals with those of the pretrained generator and keeps the best weights that raise no alarm.
 
-    The best have the highest calibrated reward; where nothing is rewarded, the smallest energy distance. The pretrained generator
-    wins ties.
+    The best have the highest calibrated reward among those whose energy distances did not rise by more than the error of the rise;
+    where nothing is rewarded, the smallest energy distance. The pretrained generator wins ties.
 
     Parameters
     ----------
@@ -109,7 +109,16 @@ class Guard:
         return not self.active or self.in_a_row < self.patience
 
     def _is_better(self, vitals: Vitals, kept: Vitals) -> bool:
-        return vitals.reward > kept.reward if self.by_reward else vitals.energy < kept.energy
+        if not self.by_reward:
+            return vitals.energy < kept.energy
+        return vitals.reward > kept.reward and not self._is_farther(vitals)
+
+    def _is_farther(self, vitals: Vitals) -> bool:
+        """Whether an energy distance rose by more than its error; a large error excuses no more than the limit does."""
+        rises = [(vitals.energy - self.start.energy, vitals.energy_error)] if self.start else []
+        if self.start and not math.isnan(self.start.validation_energy):
+            rises.append((vitals.validation_energy - self.start.validation_energy, vitals.validation_error))
+        return any(rise > min(error, self.limits.energy) for rise, error in rises)
 
     def outcome(self) -> str:
         """What post-training did, in one sentence."""

@@ -209,7 +209,7 @@ def rl_finetune(
         reward, trust = build_reward(adata, shown, chosen, weights, calibrate=calibrate, guess=pseudo_references)
         check_gradients(update_rule, reward)
         result = run(stored, (cells, shown), reward, settings, torch_device, file)
-        finish_generator(stored, cells, seed=settings.seed, device=torch_device, level=False)
+        finish_generator(stored, cells, seed=settings.seed, device=torch_device, means=False)
     stored.params |= {
         "parent": key,
         "method": "rl_finetune",

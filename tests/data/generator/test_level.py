@@ -96,7 +96,7 @@ def test_a_level_that_was_spoilt_is_found_again(world):
     set_level(stored, cells, seed=3)
     # a constant on all genes is lost when a cell is brought to its total; genes with few counts keep what their noise hides
     off = (intercept - before)[torch.as_tensor(expressed)]
-    assert (off - off.mean()).abs().max() < 0.1
+    assert (off - off.mean()).abs().max() < 0.15
 
 
 def test_conditions_that_were_not_trained_on_have_no_shift(world):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def finish_generator(
-    stored: StoredGenerator, cells: Cells, *, seed: int, device: torch.device, level: bool = True
+    stored: StoredGenerator, cells: Cells, *, seed: int, device: torch.device, means: bool = True
 ) -> None:
     """Correct means, choose the share of the linear part, and compare generated with training cells.
 
@@ -29,12 +29,13 @@ def finish_generator(
         Training cells.
     seed, device
         Seed, and where the flow runs for the linear part.
-    level
-        Whether the level of every gene is set anew. Post-training keeps that of the generator it started from.
+    means
+        Whether the level of every gene and the means of trained conditions are set anew. Post-training keeps those of the generator that
+        it started from: its guard judged cells made with them, and these are what users should get.
     """
-    if level:
+    if means:
         set_level(stored, cells, seed=seed)
-    set_trained_means(stored, cells, seed=seed)
+        set_trained_means(stored, cells, seed=seed)
     if stored.params["prior"] == "linear":
         fit_recentring(stored, cells, seed=seed, device=device)
     stored.params["self_check"] = measured = self_check(stored, cells, seed=seed)

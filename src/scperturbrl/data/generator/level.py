@@ -44,6 +44,8 @@ def set_level(stored: StoredGenerator, cells: Cells, *, seed: int) -> None:
     names = cells.conditions(keys.TRAIN, min_cells=10)
     if not names or not isinstance(observation, NegativeBinomialObservation):
         return
+    # of an earlier fit; found anew afterwards
+    generator.linear.trained_shift.zero_()
     spaced = np.unique(np.linspace(0, len(names) - 1, min(len(names), N_CONDITIONS)).round().astype(int))
     names = [names[i] for i in spaced]
     real, error = _real_means(cells, names, seed)
