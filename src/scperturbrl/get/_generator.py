@@ -160,7 +160,8 @@ def _training(params: dict[str, Any]) -> dict[str, str]:
         names = ", ".join(sorted(params["verifiers"]))
         alarms = len(params.get("alarms", []))
         kept = f"iteration {params['kept_iteration']} of {params['n_iterations']}"
-        return {"Verifiers": names, "Kept state": f"{kept}, {alarms} alarm{'' if alarms == 1 else 's'} of the guard"}
+        state = f"{kept}, {alarms} alarm{'' if alarms == 1 else 's'} of the guard"
+        return {"Verifiers": names, "Kept state": state, "Outcome": str(params["outcome"])}
     if "best_step" not in params:
         return {}
     kept = f"step {params['best_step']}" if params.get("keep_best") else "the last one"

@@ -61,7 +61,8 @@ def recorded(reward: Reward, settings: FinetuneSettings, result: FinetuneResult)
 
 
 def warn_about(result: FinetuneResult) -> None:
-    """Warn if the guard stopped the run, or steps were skipped."""
+    """Say what the run did; warn if the guard stopped it, or steps were skipped."""
+    (log.note if result.kept_iteration else log.tell)(result.outcome)
     if result.stopped.startswith("guard"):
         log.warn(
             f"Post-training was stopped by its {result.stopped}. The state of iteration {result.kept_iteration} was kept."

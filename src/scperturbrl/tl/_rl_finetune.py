@@ -117,7 +117,8 @@ def rl_finetune(
     energy_steps
         Steps down the energy distance in each round, all with the cells of the round; 0 leaves it out.
     guard
-        Whether the guard may stop the run and go back. Without it the last state is kept whatever happened.
+        Whether the guard may stop the run, go back, and choose the state that is kept: the one with the highest reward whose energy distances
+        did not rise by more than their error. Without it the last state is kept whatever happened.
     checkpoint_dir
         Directory for the state of the run, which is written there now and then (``rl_finetune.safetensors``: weights,
         optimisers, averages, old policy, random numbers, guard, history).
