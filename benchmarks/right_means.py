@@ -18,7 +18,7 @@ import torch
 from benchmarks.known_singles import mean_weight
 from scperturbrl.data.cells.cells import Cells, dense
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.generator.generation import draw_controls
+from scperturbrl.data.generator.controls import draw_controls
 from scperturbrl.data.generator.linear import recentred
 from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.latent.cells import control_units, encode_rows

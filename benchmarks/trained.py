@@ -19,7 +19,9 @@ from benchmarks.kept import add, has, read, table_file
 from benchmarks.suites import DATASETS, TRAINED
 from scperturbrl.data.cells.cells import Cells, dense
 from scperturbrl.data.cells.components import training_components
-from scperturbrl.data.generator.generation import draw_controls, generate_cells
+from scperturbrl.data.generator.controls import draw_controls
+from scperturbrl.data.generator.depth import in_order_of
+from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.latent.cells import control_units
 from scperturbrl.metrics import classifier_auroc, energy_distance, mse, zero_fraction_error
@@ -119,7 +121,8 @@ def _generated(halves: Halves, kept: Cells, condition: str, held_out: np.ndarray
     table = kept.table.loc[[condition]]
     controls = draw_controls(kept, [str(table["group"].iloc[0])] * len(held_out), None, seed=seed)
     stored = read_generator(halves.kept, "generator")
-    unit, codes = control_units(halves.cells, held_out), np.zeros(len(held_out), dtype=int)
+    unit = in_order_of(control_units(kept, controls), control_units(halves.cells, held_out))
+    codes = np.zeros(len(held_out), dtype=int)
     return dense(generate_cells(stored, kept, table, codes, controls, unit=unit, seed=seed, device=torch.device("cpu")))
 
 

@@ -25,7 +25,7 @@ from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.architecture import Architecture
 from scperturbrl.flow.condition_encoder import ConditionBatch
 from scperturbrl.flow.generator import Generator
-from scperturbrl.flow.rollout.rollout import ControlPool
+from scperturbrl.flow.rollout.control_pool import ControlPool
 from scperturbrl.flow.rollout.task import Task
 from scperturbrl.flow.training.fit import FitSettings, fit_flow
 from scperturbrl.flow.training.latent_cells import LatentCells

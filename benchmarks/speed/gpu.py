@@ -174,7 +174,7 @@ def perceptron(adata: AnnData, device: str) -> list[Row]:
 
 def _training(stored: StoredGenerator, adata: AnnData, device: str) -> list[Row]:
     cells = Cells.of(adata)
-    factor = torch.as_tensor(np.asarray(stored.params["denoise"]), dtype=torch.float32)
+    factor = stored.generator.denoise
     train = latent_cells(cells, keys.TRAIN, stored.generator.space, factor, Controls.of(cells))
     if train is None:
         return []

@@ -34,6 +34,8 @@ class ConditionBatch:
     own_genes
         ``(C, L)`` 1 + the gene that a part targets, where its rate is to be changed by the usual effect on the gene that is
         perturbed itself; 0 elsewhere. None: nowhere.
+    translated
+        ``(C,)`` whether the latent cells of a condition are its control cells moved by `shift` instead of cells of the flow. None: nowhere.
     """
 
     tokens: Tensor
@@ -43,6 +45,7 @@ class ConditionBatch:
     covariates: Tensor
     shift: Tensor
     own_genes: Tensor | None = None
+    translated: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -15,7 +15,9 @@ from scperturbrl._core.show import as_html, as_text
 from scperturbrl._core.validate import check_choice
 from scperturbrl.flow.architecture import Architecture, described_space, read_architecture
 from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
+from scperturbrl.flow.control_cells import ControlCells
 from scperturbrl.flow.linear_part import LinearPart
+from scperturbrl.flow.observation.carry import ControlCounts
 from scperturbrl.flow.observation.lattice import LatticeObservation
 from scperturbrl.flow.observation.nb import NegativeBinomialObservation
 from scperturbrl.flow.observation.scvi import ScviObservation
@@ -74,6 +76,9 @@ class Generator(nn.Module):
             self.encoder = ConditionEncoder(a.n_tokens, a.n_features, a.n_covariate_values, a.width)
             self.velocity = _velocity(a)
         self.observation = _observation(a)
+        # share of what sets a latent cell apart from the mean of its condition that is not the noise of counts
+        self.denoise: Tensor
+        self.register_buffer("denoise", torch.ones(a.n_latent))
         self.linear = LinearPart(
             a.n_groups,
             a.n_tokens,
@@ -119,8 +124,17 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def sample_latent(self, control: Tensor, conditions: ConditionBatch, index: Tensor, rng: torch.Generator) -> Tensor:
-        """Draw latent cells ``(n, d)`` for control cells ``(n, d)`` and the conditions at `index` ``(n,)``."""
-        return self._carry(self.source.draw(control, rng), control, conditions, index)
+        """Draw latent cells ``(n, d)`` for control cells ``(n, d)`` and the conditions at `index` ``(n,)``.
+
+        Of translated conditions nothing is drawn: :meth:`cell_log_rate` moves the control cells.
+        """
+        start = self.source.draw(control, rng)
+        if conditions.translated is None:
+            return self._carry(start, control, conditions, index)
+        latent, own = control.clone(), torch.nonzero(~conditions.translated[index]).flatten()
+        if len(own):
+            latent[own] = self._carry(start[own], control[own], conditions, index[own])
+        return latent
 
     @torch.no_grad()
     def approach(self, control: Tensor, conditions: ConditionBatch, index: Tensor, rng: torch.Generator) -> Tensor:
@@ -131,7 +145,10 @@ class Generator(nn.Module):
     def last_step(self, approach: Tensor, control: Tensor, conditions: ConditionBatch, index: Tensor) -> Tensor:
         """The sampler's last step; the latent cells carry a gradient with respect to the weights."""
         n_steps = self.architecture.n_steps
-        return self._carry(approach, control, conditions, index, range(n_steps - 1, n_steps))
+        latent = self._carry(approach, control, conditions, index, range(n_steps - 1, n_steps))
+        if conditions.translated is None:
+            return latent
+        return torch.where(conditions.translated[index][:, None], control, latent)
 
     def _carry(
         self, x: Tensor, control: Tensor, conditions: ConditionBatch, index: Tensor, steps: range | None = None
@@ -151,8 +168,83 @@ class Generator(nn.Module):
         residual = self.linear.with_own_genes(self.observation.condition_residual(conditions.tokens), conditions)
         return self.observation.log_rate(shifted, residual[index])
 
+    def cell_log_rate(
+        self, latent: Tensor, control: ControlCells, conditions: ConditionBatch, index: Tensor
+    ) -> Tensor:
+        """The :meth:`log_rate` ``(n, G)`` of the cells that the generator makes of `control`: of translated conditions the moved control cells."""
+        if conditions.translated is not None:
+            latent = torch.where(conditions.translated[index][:, None], control.denoised, latent)
+        return self.log_rate(latent, conditions, index)
+
+    def sample_cells(
+        self,
+        latent: Tensor,
+        control: ControlCells,
+        unit: Tensor,
+        conditions: ConditionBatch,
+        index: Tensor,
+        rng: torch.Generator,
+        *,
+        differentiable: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Make cells of latent ones.
+
+        Parameters
+        ----------
+        latent
+            ``(n, d)`` latent cells, as :meth:`sample_latent` gave them.
+        control
+            The n control cells that they were made from.
+        unit
+            ``(n,)`` normalised value of one count in each cell to make.
+        conditions, index
+            Conditions, and ``(n,)`` the one of each cell.
+        rng
+            Random generator on the same device.
+        differentiable
+            Whether the cells carry a gradient with respect to the latent ones.
+
+        Returns
+        -------
+        Log-normalised cells ``(n, G)`` and their counts ``(n, G)``.
+        """
+        log_rate = self.cell_log_rate(latent, control, conditions, index)
+        return self.observation.sample(
+            log_rate, unit, rng, control=self.measured(control), differentiable=differentiable
+        )
+
+    @torch.no_grad()
+    def measured(self, control: ControlCells) -> ControlCounts | None:
+        """The counts that the observation layer carries over from control cells; None if it carries none."""
+        if not self.observation.carries:
+            return None
+        return ControlCounts(control.counts, self.observation.log_rate(control.denoised) - control.unit.log()[:, None])
+
+    def read_controls(self, cells: Tensor, unit: Tensor, centre: Tensor | None = None) -> ControlCells:
+        """Log-normalised control cells as the generator reads them.
+
+        Parameters
+        ----------
+        cells
+            ``(n, G)`` log-normalised.
+        unit
+            ``(n,)`` normalised value of one count in each.
+        centre
+            ``(n, d)`` mean coordinates of the control cells of the group of each; without it no noise is taken out.
+        """
+        latent = self.space.encode(cells)
+        denoised = latent if centre is None else centre + self.denoise * (latent - centre)
+        return ControlCells(latent, denoised, torch.round(torch.expm1(cells) / unit[:, None]), unit)
+
     def generate(
-        self, control: Tensor, unit: Tensor, conditions: ConditionBatch, index: Tensor, *, seed: int
+        self,
+        control: Tensor,
+        unit: Tensor,
+        conditions: ConditionBatch,
+        index: Tensor,
+        *,
+        wanted_unit: Tensor | None = None,
+        seed: int,
     ) -> tuple[Tensor, Tensor]:
         """Generate cells; the same seed gives the same cells, and a cell does not depend on those after it.
 
@@ -167,6 +259,8 @@ class Generator(nn.Module):
             ``(n,)`` normalised value of one count in each.
         conditions, index
             Conditions, and ``(n,)`` the one wanted for each cell.
+        wanted_unit
+            ``(n,)`` normalised value of one count in each generated cell; that of its control cell by default.
         seed
             Seed.
 
@@ -177,7 +271,8 @@ class Generator(nn.Module):
         cells = torch.empty(len(unit), self.architecture.n_genes)
         counts = torch.empty_like(cells)
         start = 0
-        for block, own in self.blocks(control.__getitem__, unit, conditions, index, seed=seed):
+        wanted = unit if wanted_unit is None else wanted_unit
+        for block, own in self.blocks(lambda rows: self.read_controls(control[rows].to(self.device), unit[rows].to(self.device)), wanted, conditions, index, seed=seed):
             part = slice(start, start + len(block))
             cells[part], counts[part] = block, own
             start = part.stop
@@ -186,14 +281,17 @@ class Generator(nn.Module):
     @torch.no_grad()
     def blocks(
         self,
-        control: Callable[[Tensor], Tensor],
+        control: Callable[[Tensor], ControlCells],
         unit: Tensor,
         conditions: ConditionBatch,
         index: Tensor,
         *,
         seed: int,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """What :meth:`generate` gives, 512 cells at a time; `control` is a function from their numbers to control cells."""
+        """What :meth:`generate` gives, 512 cells at a time.
+
+        `control` is a function from their numbers to control cells; `unit` ``(n,)`` is that of the cells to generate.
+        """
 
         def block(number: int, wanted: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
             # filled up to whole blocks, because what a random stream gives depends on how much is drawn at once
@@ -213,11 +311,16 @@ class Generator(nn.Module):
             yield cells, counts
 
     def _draw(
-        self, control: Tensor, unit: Tensor, conditions: ConditionBatch, index: Tensor, rng: torch.Generator
+        self,
+        control: ControlCells,
+        unit: Tensor,
+        conditions: ConditionBatch,
+        index: Tensor,
+        rng: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
         own = index.to(self.device)
-        latent = self.sample_latent(self.space.encode(control.to(self.device)), conditions, own, rng)
-        drawn = self.observation.sample(self.log_rate(latent, conditions, own), unit.to(self.device), rng)
+        latent = self.sample_latent(control.latent, conditions, own, rng)
+        drawn = self.sample_cells(latent, control, unit.to(self.device), conditions, own, rng)
         return drawn[0].cpu(), drawn[1].cpu()
 
     def to_arrays(self) -> dict[str, np.ndarray]:

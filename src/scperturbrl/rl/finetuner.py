@@ -182,11 +182,11 @@ class Finetuner:
         advantage = group_advantage(scores.rewarded, self.reward.verifier_weight[rollout.index])
         advantage = self.reward.trusted(advantage, rollout.index)
         value = SoftReward.of_group(self.reward, self.generator.space, rollout.index, scores)
-        return Batch(rollout.latent, rollout.control, advantage.reshape(-1), self.generator.source, rollout.path, value)
+        return Batch(rollout.latent, rollout.control.latent, advantage.reshape(-1), self.generator.source, rollout.path, value)
 
     def _reward_step(self, rollout: Rollout, batch: Batch) -> float:
         models = (self.generator, self.old, self.pretrained)
-        fields = Fields(*(partial(self._field, model, rollout.control, rollout.rows) for model in models))
+        fields = Fields(*(partial(self._field, model, rollout.control.latent, rollout.rows) for model in models))
         with shared_draws(self.n_drawn):
             loss, distance = self.rule(fields, batch, self.rng)
         self.finite.step(self.optimiser, loss, rollout.rows)
@@ -219,9 +219,9 @@ class Finetuner:
         rollout = rollout.first(own.stop - own.start)
         with shared_draws(n_drawn):
             latent, cells = finish(self.generator, rollout, self.task.conditions, self.rng)
-            sample = sample_path(latent.detach(), rollout.control, self.generator.source, self.rng)
+            sample = sample_path(latent.detach(), rollout.control.latent, self.generator.source, self.rng)
         loss = energy_distance(self.generator.space.encode(cells), self.task.real[rollout.index])
-        point = (sample.x_t, sample.t, rollout.control)
+        point = (sample.x_t, sample.t, rollout.control.latent)
         with torch.no_grad():
             pretrained = self._velocity(self.pretrained, *point, rollout.rows)
         distance = anchor_loss(self._velocity(self.generator, *point, rollout.rows), pretrained)

@@ -71,13 +71,13 @@ class VitalSigns:
 
     def _drift(self, model: Generator, rollout: Rollout) -> float:
         sample = sample_path(
-            rollout.latent, rollout.control, model.source, torch_rng(self.seed, "drift", device=model.device)
+            rollout.latent, rollout.control.latent, model.source, torch_rng(self.seed, "drift", device=model.device)
         )
         velocities = []
         for each in (model, self.pretrained):
             code, total = each.encoder(self.train.task.conditions)
             velocities.append(
-                each.velocity(sample.x_t, sample.t, rollout.control, code[rollout.rows], total[rollout.rows])
+                each.velocity(sample.x_t, sample.t, rollout.control.latent, code[rollout.rows], total[rollout.rows])
             )
         return float((velocities[0] - velocities[1]).square().mean() / sample.velocity.square().mean())
 

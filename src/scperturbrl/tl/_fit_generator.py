@@ -26,9 +26,6 @@ from scperturbrl.data.generator.stored import (
 )
 from scperturbrl.data.generator.training import train_generator
 from scperturbrl.data.generator.vocabulary import check_embeddings
-from scperturbrl.data.latent.cells import (
-    suitable_source,
-)
 from scperturbrl.flow.source import SOURCES
 from scperturbrl.flow.space.base import SPACES
 from scperturbrl.flow.training.fit import FitResult, FitSettings
@@ -62,7 +59,7 @@ def fit_generator(
     max_minutes: float | None = None,
     embeddings: pd.DataFrame | None = None,
     prior: Literal["linear", "none"] = "linear",
-    source: Literal["auto", "gaussian", "control"] = "auto",
+    source: Literal["control", "gaussian"] = "control",
     init_from: str | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -124,9 +121,8 @@ def fit_generator(
         responses of its gene to the training conditions, say of it, by a share that held-out perturbations choose; and the gene itself
         changes as targeted genes usually do. ``"none"`` leaves the flow alone.
     source
-        Where the flow starts. ``"gaussian"``: at noise. ``"control"``: at a control cell with a little noise, paired with perturbed cells by
-        optimal transport, so that what cells of a context differ by is kept. ``"auto"`` takes the latter where the split holds
-        out contexts, that is, where most held-out conditions have a perturbation that was trained on in other covariates.
+        Where the flow starts. ``"control"``: at a control cell with a little noise, paired with perturbed cells by optimal transport, so that
+        what the cells differ by is kept. ``"gaussian"``: at noise.
     init_from
         Key of a fitted generator to train on instead of starting anew; space, backbone, precision, observation layer, linear part, `prior` and `source` are its own,
         and the last state is kept, not the best. Meant for "the same generator trained on for as long", the baseline of
@@ -187,7 +183,7 @@ def fit_generator(
     """
     adata = pick(adata, modality)
     check_choice("prior", prior, ["linear", "none"])
-    check_choice("source", source, ["auto", *SOURCES])
+    check_choice("source", source, SOURCES)
     check_choice("precision", precision, PRECISIONS)
     check_positive(
         **({} if n_latent == "auto" else {"n_latent": n_latent}),
@@ -215,7 +211,6 @@ def fit_generator(
     own_space = space if parent else _space(backbone, space)
     n_components = None if n_latent == "auto" else n_latent
     sizes = Sizes(n_components, width, n_blocks, space=own_space, backbone=network, precision=precision)
-    kind = suitable_source(cells) if source == "auto" else source
     settings = FitSettings(
         n_steps=n_steps,
         batch_size=batch_size,
@@ -233,7 +228,7 @@ def fit_generator(
         # other accelerators lack some of the operations
         own = torch_device if torch_device.type == "cuda" else "cpu"
         where: dict[str, Any] = {"device": own, "progress": progress}
-        stored = parent or new_generator(cells, setup, sizes, embeddings, prior, kind, seed, **where)
+        stored = parent or new_generator(cells, setup, sizes, embeddings, prior, source, seed, **where)
         result = train_generator(stored, cells, settings, torch_device, file=file)
         finish_generator(stored, cells, seed=seed, device=torch_device)
     stored.params |= {"parent": init_from or "", "method": "fit_generator", **_plain(settings), **_outcome(result)}

@@ -16,7 +16,8 @@ from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.components import picture_components
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.generator.generation import draw_controls, generate_cells
+from scperturbrl.data.generator.controls import draw_controls
+from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.stored import read_generator, warn_leaked
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.evaluation.mudata import join_cells
-from scperturbrl.data.generator.generation import draw_controls, generate_cells
+from scperturbrl.data.generator.controls import draw_controls
+from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.linear import linear_weights, magnitudes
 from scperturbrl.data.generator.stored import condition_frame, read_generator, warn_leaked
 from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties

@@ -6,7 +6,8 @@ import torch
 
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.generator.generation import draw_controls, generate_cells
+from scperturbrl.data.generator.controls import draw_controls
+from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.level import set_level, set_trained_means
 from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.generator.trained_shift import positions, trained_shifts

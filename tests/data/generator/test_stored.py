@@ -13,7 +13,7 @@ import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.generator.generation import draw_controls
+from scperturbrl.data.generator.controls import draw_controls
 from scperturbrl.data.generator.stored import check_genes, generator_keys, read_generator, write_generator
 from scperturbrl.data.generator.task import build_task
 from scperturbrl.data.generator.vocabulary import Vocabulary, gene_embeddings, training_vocabulary

@@ -104,7 +104,7 @@ def test_the_canary_looks_at_all_that_is_stored(design):
         "uns/generator/weights/space.components",
         "uns/generator/weights/velocity",
         "uns/generator/history/loss",
-        "uns/generator/params/denoise",
+        "uns/generator/weights/denoise",
         "uns/generator_rl/weights/velocity",
         "uns/generator_rl/history/reward",
         "uns/generator_rl/history/check_energy",

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.rollout.rollout import ControlPool, finish, roll_out
+from scperturbrl.flow.rollout.control_pool import ControlPool
+from scperturbrl.flow.rollout.rollout import finish, roll_out
 
 
 def run(world, index=(0, 2), **options):

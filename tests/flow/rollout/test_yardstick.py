@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.rollout.rollout import ControlPool
+from scperturbrl.flow.rollout.control_pool import ControlPool
 from scperturbrl.flow.rollout.yardstick import Yardstick
 from scperturbrl.metrics import energy_distance
 

@@ -18,7 +18,9 @@ from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.cells.setup import expression
 from scperturbrl.data.evaluation.evaluation import CEILING, DUPLICATE
 from scperturbrl.data.evaluation.population import Population, draw_population
-from scperturbrl.data.generator.generation import draw_controls, generate_cells
+from scperturbrl.data.generator.controls import draw_controls
+from scperturbrl.data.generator.depth import in_order_of
+from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.stored import check_genes
 from scperturbrl.data.latent.cells import control_units
 from scperturbrl.data.reference.baselines import BASELINES, CONTEXT_BASELINES, DOSE_BASELINES
@@ -148,7 +150,8 @@ class Models:
     def units(self, condition: str, controls: np.ndarray) -> np.ndarray | None:
         """Value of one count in each of the cells to be generated from `controls` ``(n,)``: that of observed cells.
 
-        Where the condition is as deep as its controls the depth of a cell is that of its control cell.
+        Where the condition is as deep as its controls the depth of a cell is that of its control cell. Otherwise the deepest control cell
+        becomes the deepest cell, so that as many of its counts as possible are carried over.
         """
         if self.depths is None or not np.isfinite(self.depths.table.loc[condition, "depth"]):
             return None
@@ -161,7 +164,7 @@ class Models:
         unit = unit[np.isfinite(unit)] / float(of_both["factor"].iloc[0])
         rng = numpy_rng(self.seed, "depths of generated cells", row)
         rounds = [rng.permutation(unit) for _ in range(-(-len(controls) // len(unit)))]
-        return np.concatenate(rounds)[: len(controls)]
+        return in_order_of(control_units(self.cells, controls), np.concatenate(rounds)[: len(controls)])
 
     @cached_property
     def _matrices(self) -> dict[str, Any]:

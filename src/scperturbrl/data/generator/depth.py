@@ -106,3 +106,18 @@ def with_ratios(conditions: pd.DataFrame, cells: Cells) -> pd.DataFrame:
     ratios = pd.Series(measured_ratios(cells), index=cells.table.index)
     trained = conditions[keys.SPLIT] == keys.TRAIN
     return conditions.assign(**{RATIO: ratios.reindex(conditions.index).where(trained)})
+
+
+def in_order_of(unit: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The values `wanted` ``(n,)`` in the order of `unit` ``(n,)``: the largest stands where that is largest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scperturbrl.data.generator.depth import in_order_of
+    >>> in_order_of(np.array([3.0, 1.0, 2.0]), np.array([10.0, 30.0, 20.0])).tolist()
+    [30.0, 10.0, 20.0]
+    """
+    found = np.empty(len(unit))
+    found[np.argsort(unit, kind="stable")] = np.sort(wanted)
+    return found

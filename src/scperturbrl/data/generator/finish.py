@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scperturbrl._core import log
-from scperturbrl.data.generator.level import set_level, set_trained_means
 from scperturbrl.data.generator.linear import fit_recentring
 from scperturbrl.data.generator.self_check import self_check, self_check_problems
+from scperturbrl.data.generator.trained_means import set_trained_means
 
 if TYPE_CHECKING:
     import torch
@@ -30,11 +30,10 @@ def finish_generator(
     seed, device
         Seed, and where the flow runs for the linear part.
     means
-        Whether the level of every gene and the means of trained conditions are set anew. Post-training keeps those of the generator that
+        Whether the means of trained conditions are set anew. Post-training keeps those of the generator that
         it started from: its guard judged cells made with them, and these are what users should get.
     """
     if means:
-        set_level(stored, cells, seed=seed)
         set_trained_means(stored, cells, seed=seed)
     if stored.params["prior"] == "linear":
         fit_recentring(stored, cells, seed=seed, device=device)

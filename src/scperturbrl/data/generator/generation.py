@@ -5,39 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy import sparse
 
-from scperturbrl._core.random import numpy_rng
 from scperturbrl._core.threads import one_thread
-from scperturbrl.data.cells.cells import dense
+from scperturbrl.data.generator.controls import control_cells
 from scperturbrl.data.generator.depth import generated_units
 from scperturbrl.data.generator.linear import recentred
-from scperturbrl.data.latent.cells import Controls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from torch import Tensor
+    import pandas as pd
 
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.generator.stored import StoredGenerator
-
-
-def draw_controls(cells: Cells, groups: Sequence[str], batches: Sequence[str] | None, *, seed: int) -> np.ndarray:
-    """Rows of control cells, one for each wanted cell, drawn within its group (and batch) without needless repeats."""
-    controls = Controls.of(cells)
-    labels = list(zip(groups, batches if batches is not None else [""] * len(groups), strict=True))
-    chosen = np.empty(len(labels), dtype=int)
-    codes, unique = pd.factorize(pd.Series(labels))
-    for number, pair in enumerate(unique):
-        start, count = controls.run(*pair)
-        wanted = np.flatnonzero(codes == number)
-        rng = numpy_rng(seed, "control cells", number)
-        rounds = [rng.permutation(count) for _ in range(-(-len(wanted) // count))]
-        chosen[wanted] = controls.rows[start + np.concatenate(rounds)[: len(wanted)]]
-    return chosen
 
 
 def generate_cells(
@@ -64,10 +44,11 @@ def generate_cells(
     """
     with one_thread(device):
         conditions = recentred(stored, cells, table, seed=seed, device=device)
+        read = control_cells(stored, cells, controls)
         generator = stored.generator.to(device)
         own = generated_units(stored, cells, table, codes, controls, library_size) if unit is None else unit
         blocks = generator.blocks(
-            _control_cells(cells, controls),
+            read,
             torch.as_tensor(own, dtype=torch.float32),
             conditions.to(device),
             torch.as_tensor(codes),
@@ -76,10 +57,3 @@ def generate_cells(
         made = [sparse.csr_matrix(block[output == "counts"].numpy()) for block in blocks]
         generator.cpu()
     return sparse.vstack(made, format="csr") if made else sparse.csr_matrix((0, len(cells.genes)), dtype=np.float32)
-
-
-def _control_cells(cells: Cells, controls: np.ndarray) -> Callable[[Tensor], Tensor]:
-    """Function from indices into `controls` to those cells, dense; each cell is kept once."""
-    rows, place = np.unique(controls, return_inverse=True)
-    kept = cells.expression[rows]
-    return lambda index: torch.as_tensor(dense(kept[place[index.numpy()]]))

@@ -88,14 +88,13 @@ def new_generator(
     if isinstance(generator.velocity, VelocityTransformer):
         generator.velocity.set_neighbours(coexpressed(_some_cells(cells, rows, seed)))
     tokens = vocabulary.batch(cells.table[training]).tokens
-    factor = _fit_observation(generator, cells, rows, tokens, training, seed, device)
+    generator.denoise.copy_(_fit_observation(generator, cells, rows, tokens, training, seed, device))
     split = dict(zip(cells.table.index[cells.codes], cells.split, strict=True))
     stored = StoredGenerator(
         generator=generator,
         vocabulary=vocabulary,
         params={
             "embeddings": "loadings" if embeddings is None else "user",
-            "denoise": factor.tolist(),
             "prior": prior,
             "source": source,
         },
@@ -142,9 +141,16 @@ def _fit_observation(
         n_rounds=2,
         seed=seed,
         pool=torch.as_tensor(pool),
+        control=torch.as_tensor(_control_positions(cells, training, position)),
     )
     generator.cpu()
     return factor.cpu()
+
+
+def _control_positions(cells: Cells, training: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Position among the training conditions of the control condition of each, -1 where it has none there."""
+    found = np.array([cells.control_row(row) for row in np.flatnonzero(training)])
+    return np.where(training[found], position[found], -1)
 
 
 def _some_cells(cells: Cells, rows: np.ndarray, seed: int) -> torch.Tensor:

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from scperturbrl.flow.linear_part import LinearPart
 
 MIN_CELLS = 10
-# of a perturbation that it never saw the flow knows no more than the straight line, so this may take over
-UNSEEN = {"prior": 1.0, "most": 1.0}
+# The flow was never asked what it says of perturbations that it did not see; the straight line was, by leaving them out in turn. So it
+# takes a number of validation conditions to speak for the flow.
+UNSEEN = {"prior": 1.0, "most": 1.0, "evidence": 8.0}
 # In new contexts the line mostly comes closer than the flow. One validation context says little of another, so it counts for less.
 CONTEXT = {"prior": 0.75, "most": 1.0, "evidence": 3.0}
 _FIXED = {"context_": CONTEXT, "unseen_": UNSEEN}
@@ -140,7 +141,9 @@ def recentred(
     """
     batch = stored.vocabulary.batch(table)
     weight, magnitude = linear_weights(stored, table), magnitudes(stored, table)
-    moves, new = (weight > 0) | (magnitude < 1), _has_unseen(stored, table)
+    new = _has_unseen(stored, table)
+    translated = is_translated(stored, table)
+    moves = (weight > 0) | (magnitude < 1) | translated
     shift = trained_shifts(stored, table)
     if not moves.any():
         return replace(batch, shift=shift) if shift.any() else batch
@@ -150,10 +153,25 @@ def recentred(
         if len(moved):
             every = np.ones(len(moved), dtype=bool)
             means = predicted_means(stored, cells, table.iloc[moved], every, seed=seed, device=device)
-            shift[moved] = means.shift(
-                *(torch.as_tensor(x[moved, None], dtype=torch.float32) for x in (weight, magnitude))
-            )
-    return replace(batch, shift=shift, own_genes=own_genes(stored, table, batch))
+            # without a linear prediction there is the flow alone
+            translated[moved] &= means.known.numpy()
+            parts = [torch.as_tensor(x[moved, None], dtype=torch.float32) for x in (weight, magnitude)]
+            own = torch.as_tensor(translated[moved])[:, None]
+            shift[moved] = torch.where(own, means.effect(*parts), means.shift(*parts))
+    own = torch.as_tensor(translated) if translated.any() else None
+    return replace(batch, shift=shift, own_genes=own_genes(stored, table, batch), translated=own)
+
+
+def is_translated(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
+    """Whether the cells of a condition are its control cells moved by the predicted mean effect ``(C,)``.
+
+    In a context, or of a perturbation, that training never saw perturbed, the flow was never told how single cells move. Their
+    mean effect is all that can be predicted; spread and shape are taken from the control cells.
+    """
+    if not stored.generator.observation.carries:
+        return np.zeros(len(table), dtype=bool)
+    new_group = ~table["group"].isin(stored.vocabulary.groups).to_numpy(dtype=bool)
+    return _is_predicted(stored, table) & (new_group | _has_unseen(stored, table))
 
 
 def linear_weights(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:

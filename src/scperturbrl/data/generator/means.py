@@ -44,6 +44,10 @@ class Means(NamedTuple):
         """Effects ``(C, d)`` that go the share `weight` of the way from the flow's to the linear ones."""
         return self.flow + weight * (self.linear - self.flow) - self.control
 
+    def effect(self, weight: Tensor, magnitude: Tensor) -> Tensor:
+        """The :meth:`mixed` effects, `magnitude` times as large; ``(C, d)``."""
+        return magnitude * self.mixed(weight)
+
     def shift(self, weight: Tensor, magnitude: Tensor) -> Tensor:
         """What brings the flow's means there, with effects `magnitude` times as large; ``(C, d)``."""
         return weight * (self.linear - self.flow) + (magnitude - 1) * self.mixed(weight)

@@ -54,8 +54,8 @@ def self_check(stored: StoredGenerator, cells: Cells, *, seed: int) -> dict[str,
     for i, row in enumerate(cells.rows(names)):
         index = torch.full((N_CELLS,), i)
         control, unit = task.pool.draw(index[:1], N_CELLS, rng)
-        latent = generator.sample_latent(control, task.conditions, index, rng)
-        drawn, _ = generator.observation.sample(generator.log_rate(latent, task.conditions, index), unit, rng)
+        latent = generator.sample_latent(control.latent, task.conditions, index, rng)
+        drawn, _ = generator.sample_cells(latent, control, unit, task.conditions, index, rng)
         real = _some(cells, row, numpy_rng(seed, "real cells of the self-check", row))
         untouched = _some(cells, cells.control_row(row), numpy_rng(seed, "controls of the self-check", row))
         half = numpy_rng(seed, "halves of the self-check", i).permutation(len(real))

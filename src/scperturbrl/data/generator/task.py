@@ -8,10 +8,9 @@ import numpy as np
 import torch
 
 from scperturbrl._core.random import numpy_rng
-from scperturbrl.data.generator.depth import depth_ratios
+from scperturbrl.data.generator.controls import control_pool
 from scperturbrl.data.generator.linear import recentred
-from scperturbrl.data.latent.cells import Controls, control_units, encode_rows
-from scperturbrl.flow.rollout.rollout import ControlPool
+from scperturbrl.data.latent.cells import encode_rows
 from scperturbrl.flow.rollout.task import Task
 
 if TYPE_CHECKING:
@@ -27,15 +26,6 @@ def build_task(stored: StoredGenerator, cells: Cells, conditions: Sequence[str],
     """Build the task of `conditions` from the cells of split `label` (control cells are always training cells)."""
     rows = cells.rows(conditions)
     space = stored.generator.space
-    controls = Controls.of(cells)
-    runs = np.array([controls.run(str(cells.table["group"].iloc[row])) for row in rows])
-    pool = ControlPool(
-        latent=encode_rows(cells, controls.rows, space),
-        unit=torch.as_tensor(control_units(cells, controls.rows), dtype=torch.float32),
-        start=torch.as_tensor(runs[:, 0]),
-        count=torch.as_tensor(runs[:, 1]),
-        depth=torch.as_tensor(depth_ratios(stored, cells.table.iloc[rows]), dtype=torch.float32),
-    )
     real = torch.full((len(rows), N_REAL, space.dim), torch.nan)
     for i, row in enumerate(rows):
         found = np.flatnonzero((cells.codes == row) & (cells.split == label))
@@ -43,4 +33,5 @@ def build_task(stored: StoredGenerator, cells: Cells, conditions: Sequence[str],
             numpy_rng(seed, "real cells of a condition", i).choice(found, min(N_REAL, len(found)), replace=False)
         )
         real[i, : len(chosen)] = encode_rows(cells, chosen, space)
+    pool = control_pool(stored, cells, cells.table.iloc[rows])
     return Task(recentred(stored, cells, cells.table.iloc[rows], seed=seed), pool, real)

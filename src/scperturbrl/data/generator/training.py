@@ -38,8 +38,7 @@ def train_generator(
     """
     state = _read_state(file, stored, cells, settings) if file is not None else None
     generator = stored.generator
-    factor = torch.as_tensor(np.asarray(stored.params["denoise"]), dtype=torch.float32)
-    space = generator.space
+    space, factor = generator.space, generator.denoise
     controls = Controls.of(cells)
     train = latent_cells(cells, keys.TRAIN, space, factor, controls)
     validation = latent_cells(cells, keys.VALIDATION, space, factor, controls)
@@ -75,12 +74,11 @@ def _read_state(file: RunFile, stored: StoredGenerator, cells: Cells, settings: 
     }
     state = file.read(identity)
     if state is None:
-        file.constant = {"model": generator.state_dict(), "denoise": np.asarray(stored.params["denoise"]).tolist()}
+        file.constant = {"model": generator.state_dict()}
         return None
-    file.constant = {name: state[name] for name in ("model", "denoise")}
+    file.constant = {"model": state["model"]}
     # on another machine they may come out with other rounding, to which the weights do not belong
     generator.load_state_dict(state["model"])
-    stored.params["denoise"] = state["denoise"]
     if not own_features:
         embeddings = default_embeddings(generator, stored.genes)
         stored.vocabulary = replace(stored.vocabulary, embeddings=embeddings)

@@ -15,6 +15,7 @@ from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.cells.counts import count_unit, counts_of
 from scperturbrl.data.cells.row_blocks import RowBlocks
+from scperturbrl.flow.control_cells import SparseRows
 from scperturbrl.flow.observation.denoise import condition_means
 from scperturbrl.flow.training.latent_cells import LatentCells
 
@@ -121,6 +122,15 @@ def encode_rows(cells: Cells, rows: np.ndarray, space: Space) -> Tensor:
     return latent
 
 
+def sparse_counts(cells: Cells, rows: np.ndarray, unit: np.ndarray) -> SparseRows:
+    """Counts of the cells at `rows`, whose single count is worth `unit` ``(n,)``, kept sparse."""
+    order = np.argsort(rows, kind="stable")
+    blocks = [counts_of(sparse.csr_matrix(block), unit[order[part]]) for part, block in cells.pieces(rows[order])]
+    counts = sparse.vstack(blocks, format="csr")[np.argsort(order)]
+    values, columns, start = (torch.as_tensor(np.array(x)) for x in (counts.data, counts.indices, counts.indptr))
+    return SparseRows(values, columns.long(), start.long(), len(cells.genes))
+
+
 def latent_cells(cells: Cells, label: str, space: Space, factor: Tensor, controls: Controls) -> LatentCells | None:
     """Cells of one side of the split in the flow's space, denoised, with their control runs; None if there are none.
 
@@ -174,19 +184,6 @@ def control_units(cells: Cells, rows: np.ndarray) -> np.ndarray:
         raise ValueError(msg)
     unit[missing] = np.median(unit[~missing])
     return unit
-
-
-def suitable_source(cells: Cells) -> str:
-    """Where a flow had best start: at control cells if contexts are held out, else at noise.
-
-    In a new context the perturbation is known and the cells are not, so what the control cells show of them should be kept. In a
-    combination it is the other way round.
-    """
-    table = cells.table[~cells.table["is_control"]]
-    trained = table.index.isin(cells.conditions(keys.TRAIN))
-    treatment = pd.Series(list(zip(table["parts"], table["dose"], strict=True)), index=table.index)
-    familiar = treatment[~trained].isin(treatment[trained])
-    return "control" if len(familiar) and familiar.mean() > 0.5 else "gaussian"
 
 
 def common_total(cells: Cells, rows: np.ndarray) -> float:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from scperturbrl.flow.observation.carry import ControlCounts
 
 
 class Observation(nn.Module, ABC):
@@ -26,6 +30,8 @@ class Observation(nn.Module, ABC):
     """
 
     max_log_rate: Tensor
+    # whether the counts of control cells are carried over
+    carries = True
 
     def __init__(self, n_genes: int, total: float) -> None:
         super().__init__()
@@ -62,7 +68,13 @@ class Observation(nn.Module, ABC):
 
     @abstractmethod
     def sample(
-        self, log_rate: Tensor, unit: Tensor, rng: torch.Generator, *, differentiable: bool = False
+        self,
+        log_rate: Tensor,
+        unit: Tensor,
+        rng: torch.Generator,
+        *,
+        control: ControlCounts | None = None,
+        differentiable: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Make cells.
 
@@ -71,9 +83,11 @@ class Observation(nn.Module, ABC):
         log_rate
             ``(n, G)``.
         unit
-            ``(n,)`` normalised value of one count in the control cell.
+            ``(n,)`` normalised value of one count in the cell to make.
         rng
             Random generator on the same device.
+        control
+            The control cells whose counts are carried over, if the layer carries counts; None draws afresh.
         differentiable
             Whether the cells carry a gradient with respect to the rate.
 

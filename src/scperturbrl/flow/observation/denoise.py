@@ -45,6 +45,7 @@ def fit_observation(
     n_rounds: int,
     seed: int,
     pool: Tensor | None = None,
+    control: Tensor | None = None,
 ) -> Tensor:
     """Fit the observation layer together with the share of latent variance that is not count noise.
 
@@ -69,6 +70,8 @@ def fit_observation(
         Seed.
     pool
         Indices of the cells that minibatches are drawn from; all by default.
+    control
+        ``(C,)`` control condition of each condition, or -1 for none.
 
     Returns
     -------
@@ -91,7 +94,7 @@ def fit_observation(
         totals = fit_dispersion(observation, counts, unit, target, codes)
         if round_ < n_rounds:
             factor = _signal_share(generator, unit, latent, codes, factor, rng)
-    fit_residual(observation, totals, tokens)
+    fit_residual(observation, totals, tokens, None if control is None else control.to(device))
     return factor
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from scperturbrl.flow.observation.base import Observation
+
+if TYPE_CHECKING:
+    from scperturbrl.flow.observation.carry import ControlCounts
 
 _SMALLEST = 1e-6
 
@@ -26,6 +31,7 @@ class LatticeObservation(Observation):
         Sum of a cell's normalised values; 0 where it differs between cells, as in a panel of genes.
     """
 
+    carries = False
     intercept: Tensor
     slope: Tensor
 
@@ -43,10 +49,16 @@ class LatticeObservation(Observation):
         return torch.expm1(self.intercept + self.slope * latent).clamp_min(_SMALLEST).log()
 
     def sample(
-        self, log_rate: Tensor, unit: Tensor, rng: torch.Generator, *, differentiable: bool = False
+        self,
+        log_rate: Tensor,
+        unit: Tensor,
+        rng: torch.Generator,
+        *,
+        control: ControlCounts | None = None,
+        differentiable: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Round to whole counts; nothing is drawn. The gradient is that of the expression before rounding."""
-        del rng
+        """Round to whole counts; nothing is drawn or carried over. The gradient is that of the expression before rounding."""
+        del rng, control
         counts = torch.round(torch.exp(log_rate.detach() - unit.log()[:, None]))
         cells, _ = self.shown(counts, unit)
         if differentiable:

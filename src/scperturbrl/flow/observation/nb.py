@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from scperturbrl.flow.observation.base import Observation
+from scperturbrl.flow.observation.carry import carry_counts, draw_counts
+
+if TYPE_CHECKING:
+    from scperturbrl.flow.observation.carry import ControlCounts
 
 MAX_DISPERSION = 1e4
 
@@ -53,9 +59,15 @@ class NegativeBinomialObservation(Observation):
         return torch.addmm(self.intercept, self.design(latent), self.loading)
 
     def sample(
-        self, log_rate: Tensor, unit: Tensor, rng: torch.Generator, *, differentiable: bool = False
+        self,
+        log_rate: Tensor,
+        unit: Tensor,
+        rng: torch.Generator,
+        *,
+        control: ControlCounts | None = None,
+        differentiable: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Draw cells.
+        """Draw cells: from the counts of their control cells if these are given, see :func:`carry_counts`, else afresh.
 
         With ``differentiable=True`` the cells carry a gradient with respect to the rate. For a Poisson count K with
         mean m, ``d E[f(K)] / dm = E[f(K + 1) - f(K)]`` (the Stein-Chen identity); a negative binomial is a Poisson whose
@@ -63,10 +75,8 @@ class NegativeBinomialObservation(Observation):
         is an unbiased derivative of the expected value of a cell. With a `total` it is one to first order: what one more count
         does to the other genes of the cell is left out, because changes of scaled rates add up to nothing.
         """
-        mean = torch.exp(log_rate.detach() - unit.log()[:, None])
-        theta = self.log_theta.exp()
-        noise = torch._standard_gamma(theta.expand_as(mean).contiguous(), generator=rng) / theta
-        counts = torch.poisson(mean * noise, generator=rng)
+        mean, theta = torch.exp(log_rate.detach() - unit.log()[:, None]), self.log_theta.exp()
+        counts, noise = draw_counts(mean, theta, rng) if control is None else carry_counts(control, mean, theta, rng)
         cells, unit = self.shown(counts, unit)
         if differentiable:
             step = torch.log1p(unit[:, None] * (counts + 1)) - cells

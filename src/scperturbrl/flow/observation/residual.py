@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def fit_residual(observation: NegativeBinomialObservation, counts: ConditionCounts, tokens: Tensor) -> None:
+def fit_residual(
+    observation: NegativeBinomialObservation, counts: ConditionCounts, tokens: Tensor, control: Tensor | None = None
+) -> None:
     r"""Set the residual of every perturbation by empirical Bayes.
 
     The log ratio of seen to expected counts of a training condition is the sum of the residuals of its parts plus noise.
@@ -34,15 +36,20 @@ def fit_residual(observation: NegativeBinomialObservation, counts: ConditionCoun
         Of C training conditions.
     tokens
         ``(C, L)`` parts of each, 0 for none.
+    control
+        ``(C,)`` the control condition of each among them, or -1. What the latent cells miss of the control cells is no effect, so the log
+        ratio of these is taken away: counts are carried over from control cells, see :func:`~scperturbrl.flow.observation.carry.carry_counts`.
     """
     design = observation.residual.new_zeros(len(tokens), len(observation.residual))
     design = design.scatter_add_(1, tokens, design.new_ones(tokens.shape))[:, 1:]
     perturbed, used = design.any(1), design.any(0)
     if not used.any():
         return
-    seen, expected, deviations = (part[perturbed] for part in counts)
+    missed = torch.log((counts.seen + 1) / (counts.expected + 1))
+    if control is not None:
+        missed = missed - torch.where(control[:, None] >= 0, missed[control], 0.0)
+    ratio, expected, deviations = missed[perturbed], counts.expected[perturbed], counts.deviations[perturbed]
     design = design[perturbed][:, used]
-    ratio = torch.log((seen + 1) / (expected + 1))
     weight = expected.sum(1, keepdim=True).clamp_min(1)
     weight = weight / weight.mean()
     noise = (weight * deviations / (expected + 1).square()).mean(0)

@@ -9,46 +9,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from scperturbrl.flow.observation.carry import ControlCounts
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scperturbrl.flow.condition_encoder import ConditionBatch
+    from scperturbrl.flow.control_cells import ControlCells
     from scperturbrl.flow.generator import Generator
+    from scperturbrl.flow.rollout.control_pool import ControlPool
 
     Sampler = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class ControlPool:
-    """Control cells to start from, with the run that belongs to each condition.
-
-    Attributes
-    ----------
-    latent
-        ``(m, d)`` coordinates.
-    unit
-        ``(m,)`` normalised value of one count.
-    start, count
-        ``(C,)`` the run of each condition.
-    depth
-        ``(C,)`` depth of the cells of each condition, as a multiple of that of their control cells.
-    """
-
-    latent: Tensor
-    unit: Tensor
-    start: Tensor
-    count: Tensor
-    depth: Tensor
-
-    def draw(self, index: Tensor, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Coordinates ``(C' * n, d)`` of n random control cells for each condition in `index`, and count units ``(C' * n,)`` of its cells."""
-        share = torch.rand(len(index), n, generator=rng, device=index.device)
-        rows = (self.start[index, None] + (share * self.count[index, None]).long()).reshape(-1)
-        return self.latent[rows], self.unit[rows] / self.depth[index].repeat_interleave(n)
-
-    def to(self, device: torch.device | str) -> ControlPool:
-        """The same on `device`."""
-        return ControlPool(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
@@ -60,7 +31,7 @@ class Rollout:
     index
         ``(C,)`` the conditions.
     control, unit
-        ``(C * n, d)`` and ``(C * n,)`` what went in: control cells, and the normalised value of one count in each.
+        What went in: C * n control cells, and the normalised value of one count in each cell to generate ``(C * n,)``.
     latent
         ``(C * n, d)`` what came out.
     cells
@@ -72,7 +43,7 @@ class Rollout:
     """
 
     index: Tensor
-    control: Tensor
+    control: ControlCells
     unit: Tensor
     latent: Tensor
     cells: Tensor
@@ -93,8 +64,9 @@ class Rollout:
         """The first conditions of a rollout with the sampler of the generator."""
         n_cells = n_conditions * self.group_size
         approach = None if self.approach is None else self.approach[:n_cells]
-        parts = (self.control[:n_cells], self.unit[:n_cells], self.latent[:n_cells], self.cells[:, :n_conditions])
-        return Rollout(self.index[:n_conditions], *parts, approach)
+        control = self.control.each(lambda part: part[:n_cells])
+        parts = (self.unit[:n_cells], self.latent[:n_cells], self.cells[:, :n_conditions])
+        return Rollout(self.index[:n_conditions], control, *parts, approach)
 
 
 @torch.no_grad()
@@ -136,12 +108,12 @@ def roll_out(
     own, rows = _of_groups(conditions, index, group_size)
     approach = path = None
     if sampler is None:
-        approach = generator.approach(control, own, rows, rng)
-        latent = generator.last_step(approach, control, own, rows)
+        approach = generator.approach(control.latent, own, rows, rng)
+        latent = generator.last_step(approach, control.latent, own, rows)
     else:
-        path = sampler(control, index[rows])
+        path = sampler(control.latent, index[rows])
         latent = path[-1]
-    cells = _with_counts(generator, latent, unit, own, rows, rng, draws=draws)
+    cells = _with_counts(generator, latent, control, unit, own, rows, rng, draws=draws)
     return Rollout(index, control, unit, latent, cells, approach, path)
 
 
@@ -163,8 +135,9 @@ def finish(
         msg = "This rollout has no last step of the generator's sampler."
         raise ValueError(msg)
     own, rows = _of_groups(conditions, rollout.index, rollout.group_size)
-    latent = generator.last_step(rollout.approach, rollout.control, own, rows)
-    cells = _with_counts(generator, latent, rollout.unit, own, rows, rng, draws=1, differentiable=True)
+    latent = generator.last_step(rollout.approach, rollout.control.latent, own, rows)
+    parts = (rollout.control, rollout.unit, own, rows, rng)
+    cells = _with_counts(generator, latent, *parts, draws=1, differentiable=True)
     return latent, cells[0]
 
 
@@ -177,6 +150,7 @@ def _of_groups(conditions: ConditionBatch, index: Tensor, group_size: int) -> tu
 def _with_counts(
     generator: Generator,
     latent: Tensor,
+    control: ControlCells,
     unit: Tensor,
     conditions: ConditionBatch,
     rows: Tensor,
@@ -187,12 +161,14 @@ def _with_counts(
 ) -> Tensor:
     """Cells ``(draws, C, n, G)`` of the latent cells of all `conditions`."""
     group_size = len(latent) // len(conditions)
-    log_rate = generator.log_rate(latent, conditions, rows)
+    log_rate, measured = generator.cell_log_rate(latent, control, conditions, rows), generator.measured(control)
     # a stream of random numbers for each condition, because drawing counts takes as many of them as it happens to need
     seeds = torch.randint(2**62, (len(conditions),), generator=rng, device=rows.device).tolist()
     drawn = []
-    for seed, own_rate, own_unit in zip(seeds, log_rate.split(group_size), unit.split(group_size), strict=True):
+    for number, seed in enumerate(seeds):
+        group = slice(number * group_size, (number + 1) * group_size)
         own = torch.Generator(device=rows.device).manual_seed(seed)
-        sample = partial(generator.observation.sample, own_rate, own_unit, own, differentiable=differentiable)
-        drawn.append(torch.stack([sample()[0] for _ in range(draws)]))
+        counts = None if measured is None else ControlCounts(*(part[group] for part in measured))
+        sample = partial(generator.observation.sample, log_rate[group], unit[group], own, control=counts)
+        drawn.append(torch.stack([sample(differentiable=differentiable)[0] for _ in range(draws)]))
     return torch.stack(drawn, dim=1)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scperturbrl.flow.condition_encoder import ConditionBatch
-    from scperturbrl.flow.rollout.rollout import ControlPool
+    from scperturbrl.flow.rollout.control_pool import ControlPool
 
 
 @dataclass(frozen=True)

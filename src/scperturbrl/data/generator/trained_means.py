@@ -1,0 +1,73 @@
+"""Means of generated cells of trained conditions, set by their training cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scperturbrl._core import keys
+from scperturbrl._core.random import torch_rng
+from scperturbrl.data.generator.controls import control_pool
+from scperturbrl.data.generator.linear import recentred
+from scperturbrl.data.generator.trained_shift import positions
+from scperturbrl.data.latent.cells import encode_rows
+
+if TYPE_CHECKING:
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.generator.stored import StoredGenerator
+
+N_CELLS, N_AT_ONCE = 256, 16
+
+
+@torch.no_grad()
+def set_trained_means(stored: StoredGenerator, cells: Cells, *, seed: int) -> None:
+    """Find the shift of each trained condition that brings the mean of its generated cells to that of its training cells.
+
+    Compared are generated and real cells as they are seen, on the coordinates of the space. The gap is shrunk by its noise
+    (James and Stein), so that a condition with few cells keeps the mean that the flow learnt from all.
+
+    Parameters
+    ----------
+    stored
+        Generator, changed in place.
+    cells
+        Training cells.
+    seed
+        Seed.
+    """
+    names = cells.conditions(keys.TRAIN, min_cells=10)
+    linear, position = stored.generator.linear, positions(stored)
+    linear.trained_shift.zero_()
+    names = [name for name in names if name in position]
+    for first in range(0, len(names), N_AT_ONCE):
+        some = names[first : first + N_AT_ONCE]
+        made, made_noise = _made_means(stored, cells, some, seed=seed, number=first)
+        for i, name in enumerate(some):
+            own = np.flatnonzero((cells.codes == cells.rows([name])[0]) & cells.is_training())
+            real = encode_rows(cells, own, stored.generator.space)
+            gap = real.mean(0) - made[i]
+            noise = real.var(0).sum() / len(real) + made_noise[i]
+            linear.trained_shift[position[name]] = gap * (1 - noise / gap.square().sum()).clamp_min(0)
+
+
+def _made_means(
+    stored: StoredGenerator, cells: Cells, names: list[str], *, seed: int, number: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean generated cell ``(C, d)`` of each condition, and the variance of the noise in it ``(C,)``, summed over coordinates.
+
+    What control cells were drawn is most of the noise, and the mean of all of them is known: so it is the mean change of a cell that is
+    estimated (a control variate).
+    """
+    generator, rng = stored.generator, torch_rng(seed, "means of trained conditions", number)
+    table = cells.table.loc[names]
+    pool, conditions = control_pool(stored, cells, table), recentred(stored, cells, table, seed=seed)
+    index = torch.arange(len(names))
+    control, unit = pool.draw(index, N_CELLS, rng)
+    rows = index.repeat_interleave(N_CELLS)
+    latent = generator.sample_latent(control.latent, conditions, rows, rng)
+    drawn, _ = generator.sample_cells(latent, control, unit, conditions, rows, rng)
+    change = (generator.space.encode(drawn) - control.latent).view(len(names), N_CELLS, -1)
+    before = [pool.latent[start : start + count].mean(0) for start, count in zip(pool.start, pool.count, strict=True)]
+    return torch.stack(before) + change.mean(1), change.var(1).sum(1) / N_CELLS

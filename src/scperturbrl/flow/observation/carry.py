@@ -1,0 +1,70 @@
+"""Counts of a generated cell, carried over from those of its control cell."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class ControlCounts(NamedTuple):
+    """Control cells as they were measured, and as the observation layer expects them.
+
+    Attributes
+    ----------
+    counts
+        ``(n, G)`` measured counts.
+    log_mean
+        ``(n, G)`` log of the counts that the layer expects at their latent cells.
+    """
+
+    counts: Tensor
+    log_mean: Tensor
+
+
+class Carried(NamedTuple):
+    """Counts ``(n, G)``, and the gamma factor ``(n, G)`` by which a cell departs from its expected count."""
+
+    counts: Tensor
+    factor: Tensor
+
+
+def carry_counts(control: ControlCounts, mean: Tensor, theta: Tensor, rng: torch.Generator) -> Carried:
+    r"""Counts with the wanted mean that keep what is particular to the control cell.
+
+    A negative-binomial count is a Poisson count whose mean :math:`m_0` is multiplied by a factor :math:`w \sim \Gamma(\theta, \theta)`. Given
+    the measured count x the factor has the posterior :math:`\Gamma(\theta + x, \theta + m_0)`. With the same factor and the new mean m,
+    counts are thinned where m is smaller, by :math:`m / m_0`, and others are added where it is larger,
+    :math:`\mathrm{Poisson}(w (m - m_0))`. If the control cell follows the model, the result is negative binomial with mean m.
+
+    This is the counterfactual of the control cell: the same cell, had its rates been others. Where the rates do not
+    change, it is the control cell itself; so what the layer gets wrong about cells cancels instead of being added.
+
+    Parameters
+    ----------
+    control
+        Control cells.
+    mean
+        ``(n, G)`` wanted mean counts.
+    theta
+        ``(G,)`` inverse dispersion.
+    rng
+        Random generator on the same device.
+    """
+    counts, expected = control.counts, control.log_mean.exp()
+    shape, rate = theta + counts, theta + expected
+    factor = torch._standard_gamma(shape, generator=rng) / rate
+    kept = torch.zeros_like(counts)
+    # zeros stay zeros, and most counts are
+    some = counts.nonzero(as_tuple=True)
+    share = (mean[some] / expected[some].clamp_min(1e-12)).clamp(max=1)
+    kept[some] = torch.binomial(counts[some], share, generator=rng)
+    added = torch.poisson(factor * (mean - expected).clamp_min(0), generator=rng)
+    return Carried(kept + added, factor)
+
+
+def draw_counts(mean: Tensor, theta: Tensor, rng: torch.Generator) -> Carried:
+    """Negative-binomial counts with the wanted mean ``(n, G)`` and inverse dispersion ``(G,)``, drawn afresh."""
+    factor = torch._standard_gamma(theta.expand_as(mean).contiguous(), generator=rng) / theta
+    return Carried(torch.poisson(mean * factor, generator=rng), factor)

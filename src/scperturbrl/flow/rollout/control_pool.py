@@ -1,0 +1,53 @@
+"""Control cells of several conditions to start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from scperturbrl.flow.control_cells import ControlCells
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scperturbrl.flow.control_cells import SparseRows
+
+
+@dataclass(frozen=True)
+class ControlPool:
+    """Control cells to start from, with the run that belongs to each condition.
+
+    Attributes
+    ----------
+    latent, denoised
+        ``(m, d)`` coordinates, and the same with less of the noise of counts.
+    counts
+        ``(m, G)`` measured counts.
+    unit
+        ``(m,)`` normalised value of one count.
+    start, count
+        ``(C,)`` the run of each condition.
+    depth
+        ``(C,)`` depth of the cells of each condition, as a multiple of that of their control cells.
+    """
+
+    latent: Tensor
+    denoised: Tensor
+    counts: SparseRows
+    unit: Tensor
+    start: Tensor
+    count: Tensor
+    depth: Tensor
+
+    def draw(self, index: Tensor, n: int, rng: torch.Generator) -> tuple[ControlCells, Tensor]:
+        """`n` random control cells for each condition in `index` ``(C',)``, and count units ``(C' * n,)`` of the cells to generate."""
+        share = torch.rand(len(index), n, generator=rng, device=index.device)
+        rows = (self.start[index, None] + (share * self.count[index, None]).long()).reshape(-1)
+        drawn = ControlCells(self.latent[rows], self.denoised[rows], self.counts.dense(rows), self.unit[rows])
+        return drawn, drawn.unit / self.depth[index].repeat_interleave(n)
+
+    def to(self, device: torch.device | str) -> ControlPool:
+        """The same on `device`."""
+        return ControlPool(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
