@@ -24,6 +24,7 @@ import scperturbrl as spr
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.architecture import Architecture
 from scperturbrl.flow.condition_encoder import ConditionBatch
+from scperturbrl.flow.control_cells import SparseRows
 from scperturbrl.flow.generator import Generator
 from scperturbrl.flow.rollout.control_pool import ControlPool
 from scperturbrl.flow.rollout.task import Task
@@ -310,17 +311,17 @@ def trained_world():
     cells = latent_cells(300, rng)
     settings = FitSettings(n_steps=300, learning_rate=4e-3, ema_decay=0.99, validate_every=300, progress=False)
     fit_flow(generator, cells, None, conditions([1, 2, 3]), settings)
-    pool = ControlPool(
-        cells.control, torch.full((200,), 0.02), torch.zeros(C, dtype=torch.long), torch.full((C,), 200), torch.ones(C)
-    )
+    unit, first = torch.full((200,), 0.02), torch.zeros(C, dtype=torch.long)
+    mean = torch.exp(generator.observation.log_rate(cells.control)) / 0.02
+    counts = SparseRows.of(torch.poisson(mean, generator=torch_rng(0, "control counts")))
+    pool = ControlPool(cells.control, cells.control, counts, unit, first, torch.full((C,), 200), torch.ones(C))
     real = cells.latent.view(C, 300, D).clone()
     real[1, 250:] = torch.nan
     task = Task(conditions([1, 2, 3]), pool, real)
     verifier = coordinate(0, generator.space.components)
     reward = Reward([verifier], reference(), calibration(), torch.ones(1))
-    validation = Task(
-        conditions([1]), ControlPool(pool.latent, pool.unit, pool.start[:1], pool.count[:1], pool.depth[:1]), real[:1]
-    )
+    alone = {name: getattr(pool, name)[:1] for name in ("start", "count", "depth")}
+    validation = Task(conditions([1]), replace(pool, **alone), real[:1])
     return World(generator.eval(), task, reward, validation)
 
 

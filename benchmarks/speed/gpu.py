@@ -8,7 +8,6 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -177,8 +177,8 @@ def test_out_of_memory_means_smaller_blocks_with_a_warning(make_generator, make_
     draw = Generator._draw
 
     def small_device(self, control, *arguments):
-        sizes.append(len(control))
-        if len(control) > 200:
+        sizes.append(len(control.latent))
+        if len(control.latent) > 200:
             msg = "CUDA out of memory. Tried to allocate 2.00 GiB"
             raise torch.OutOfMemoryError(msg)
         return draw(self, control, *arguments)

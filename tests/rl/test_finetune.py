@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -152,12 +153,12 @@ def test_conditions_that_cannot_be_judged_are_left_out(world, make_reward, make_
 
 
 def test_scores_are_averaged_over_draws_of_counts(world):
-    world.generator.observation.log_theta.fill_(1.0)
-    spread = {}
-    for draws in (1, 16):
-        tuner = Finetuner(world.generator, world.task, world.reward, replace(FREE, draws=draws, group_size=200))
-        spread[draws] = tuner.first_scores().raw.var(1).mean().item()
-    assert spread[16] < 0.8 * spread[1]
+    tuner = Finetuner(world.generator, world.task, world.reward, replace(FREE, draws=3, group_size=20))
+    rollout = tuner.n_conditions(partial(tuner._roll_out, tuner.usable, draws=3))
+    assert len(rollout.cells) == 3
+    assert not torch.equal(rollout.cells[0], rollout.cells[1])
+    each = [tuner.reward(cells, rollout.index).reward for cells in rollout.cells]
+    torch.testing.assert_close(tuner._score(rollout).reward, torch.stack(each).mean(0))
 
 
 def test_first_scores_leave_the_random_numbers_alone(world):

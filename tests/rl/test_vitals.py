@@ -48,7 +48,7 @@ def test_a_constant_shift_of_the_velocity_is_its_drift(world, signs):
     moved = signs.measure(world.generator)
     # the drift is measured at points of the moved generator's own cells
     own = signs.train.roll_out(world.generator, seed=0)
-    scale = sample_path(own.latent, own.control, GAUSSIAN, torch_rng(0, "drift")).velocity.square().mean().item()
+    scale = sample_path(own.latent, own.control.latent, GAUSSIAN, torch_rng(0, "drift")).velocity.square().mean().item()
     assert moved.drift == pytest.approx(0.3**2 / 2 / scale, rel=1e-4)
     assert (own.latent - rollout.latent)[:, 0].mean().item() == pytest.approx(0.3, abs=0.1)
     assert moved.spread == pytest.approx(1, abs=0.1)

@@ -52,6 +52,17 @@ def on_device(rng: torch.Generator, device: torch.device) -> torch.Generator:
     return torch.Generator(device=device).manual_seed(seed)
 
 
+def children(rng: torch.Generator, n: int) -> list[torch.Generator]:
+    """`n` generators on the device of `rng`, which seeds them.
+
+    Some draws take as many random numbers as they happen to need. With a generator of its own each leaves the others alone.
+    """
+    import torch
+
+    seeds = torch.randint(2**62, (n,), generator=rng, device=rng.device).tolist()
+    return [torch.Generator(device=rng.device).manual_seed(seed) for seed in seeds]
+
+
 def _entropy(seed: int, stream: str, numbers: tuple[int, ...]) -> int:
     # SeedSequence pads with zeros, so that [seed] and [seed, 0] are one to it; the hash tells all apart
     text = repr((operator.index(seed), stream, *map(operator.index, numbers)))

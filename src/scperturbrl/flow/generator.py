@@ -168,9 +168,7 @@ class Generator(nn.Module):
         residual = self.linear.with_own_genes(self.observation.condition_residual(conditions.tokens), conditions)
         return self.observation.log_rate(shifted, residual[index])
 
-    def cell_log_rate(
-        self, latent: Tensor, control: ControlCells, conditions: ConditionBatch, index: Tensor
-    ) -> Tensor:
+    def cell_log_rate(self, latent: Tensor, control: ControlCells, conditions: ConditionBatch, index: Tensor) -> Tensor:
         """The :meth:`log_rate` ``(n, G)`` of the cells that the generator makes of `control`: of translated conditions the moved control cells."""
         if conditions.translated is not None:
             latent = torch.where(conditions.translated[index][:, None], control.denoised, latent)
@@ -272,7 +270,13 @@ class Generator(nn.Module):
         counts = torch.empty_like(cells)
         start = 0
         wanted = unit if wanted_unit is None else wanted_unit
-        for block, own in self.blocks(lambda rows: self.read_controls(control[rows].to(self.device), unit[rows].to(self.device)), wanted, conditions, index, seed=seed):
+        for block, own in self.blocks(
+            lambda rows: self.read_controls(control[rows].to(self.device), unit[rows].to(self.device)),
+            wanted,
+            conditions,
+            index,
+            seed=seed,
+        ):
             part = slice(start, start + len(block))
             cells[part], counts[part] = block, own
             start = part.stop

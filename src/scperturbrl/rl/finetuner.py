@@ -182,7 +182,9 @@ class Finetuner:
         advantage = group_advantage(scores.rewarded, self.reward.verifier_weight[rollout.index])
         advantage = self.reward.trusted(advantage, rollout.index)
         value = SoftReward.of_group(self.reward, self.generator.space, rollout.index, scores)
-        return Batch(rollout.latent, rollout.control.latent, advantage.reshape(-1), self.generator.source, rollout.path, value)
+        return Batch(
+            rollout.latent, rollout.control.latent, advantage.reshape(-1), self.generator.source, rollout.path, value
+        )
 
     def _reward_step(self, rollout: Rollout, batch: Batch) -> float:
         models = (self.generator, self.old, self.pretrained)

@@ -105,7 +105,7 @@ def test_the_more_combinations_fall_short_of_their_sum_the_more_the_straight_lin
     assert asked[0] == pytest.approx({"prior": most - 0.25 if most < 1 else 1.0, "most": most})
     # new contexts, then new perturbations
     assert asked[1] == {"prior": 0.75, "most": 1.0, "evidence": 3.0}
-    assert asked[2] == {"prior": 1.0, "most": 1.0}
+    assert asked[2] == {"prior": 1.0, "most": 1.0, "evidence": 8.0}
 
 
 def test_the_straight_line_decides_at_most_half_of_what_is_no_combination(world):

@@ -11,9 +11,11 @@ from sklearn.linear_model import RidgeCV
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.generator.controls import draw_controls
+from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.learnable import Learnable
 from scperturbrl.data.generator.linear import linear_weights, recentred
-from scperturbrl.data.generator.means import linear_effects
+from scperturbrl.data.generator.means import linear_effects, predicted_means
 from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties
 from scperturbrl.data.generator.unseen import gene_responses, without_own_genes
@@ -157,9 +159,9 @@ def test_uncertainty_is_disagreement_and_error_in_expression(screen, world):
     table = cells.table.loc[cells.conditions("test")]
     stored.generator.linear.map_error.zero_()
     one = uncertainties(stored, cells, table, seed=0)
-    shift = recentred(stored, cells, table, seed=0).shift / float(stored.generator.linear.weight_unseen)
+    means = predicted_means(stored, cells, table, np.ones(len(table), dtype=bool), seed=0, device="cpu")
     space = stored.generator.space
-    apart = (shift * space.scale) @ space.components.T
+    apart = ((means.linear - means.flow) * space.scale) @ space.components.T
     np.testing.assert_allclose(one, apart.square().mean(1).sqrt(), rtol=1e-4)
     stored.generator.linear.map_error.fill_(2.0)
     more = uncertainties(stored, cells, table, seed=0)
@@ -184,3 +186,26 @@ def test_what_cannot_be_learnt_is_said(screen, monkeypatch):
     new = spr.tl.predict(adata, n_cells=5, key="generator")
     assert (new.uns["prediction"]["conditions"]["reliability"] == 0).all()
     assert any("Nothing that was learnt tells the effect" in message for message in told)
+
+
+def test_cells_of_an_unseen_perturbation_are_control_cells_moved_by_its_effect(screen, world):
+    stored, cells = world
+    table = cells.table.loc[[*cells.conditions("test")[:2], cells.conditions("train")[0]]]
+    batch = recentred(stored, cells, table, seed=0)
+    assert batch.translated.tolist() == [True, True, False]
+    weight = float(stored.generator.linear.weight_unseen)
+    means = predicted_means(stored, cells, table.iloc[:2], np.ones(2, dtype=bool), seed=0, device="cpu")
+    torch.testing.assert_close(batch.shift[:2], means.mixed(weight))
+
+
+def test_where_nothing_is_predicted_the_cells_are_control_cells(screen, world):
+    stored, cells = world
+    linear = stored.generator.linear
+    linear.weight_unseen.fill_(1.0)
+    linear.from_features.zero_()
+    linear.own_gene.zero_()
+    name = cells.conditions("test")[0]
+    controls = draw_controls(cells, ["all"] * 30, None, seed=0)
+    parts = stored, cells, cells.table.loc[[name]], np.zeros(30, dtype=int), controls
+    made = generate_cells(*parts, library_size="control", seed=0, device=torch.device("cpu"))
+    np.testing.assert_allclose(made.toarray(), cells.block(controls), atol=1e-5)

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.latent.cells import common_total, suitable_source
+from scperturbrl.data.latent.cells import common_total, sparse_counts
 
 
 @pytest.fixture
@@ -24,19 +24,7 @@ def test_a_panel_has_no_common_total(cells):
     assert common_total(replace(cells, expression=cells.expression[:, :20]), np.arange(50)) == 0
 
 
-def test_a_held_out_patient_is_a_context(zhao):
-    spr.pp.setup_anndata(zhao, covariate_keys=["patient_id"])
-    spr.pp.split(zhao, holdout="patient_id")
-    assert suitable_source(Cells.of(zhao)) == "control"
-
-
-def test_held_out_combinations_are_no_contexts(norman):
-    spr.pp.setup_anndata(norman)
-    spr.pp.split(norman, holdout="combinations")
-    assert suitable_source(Cells.of(norman)) == "gaussian"
-
-
-def test_without_held_out_conditions_it_is_noise(toy):
-    toy.obs["everything"] = "train"
-    spr.pp.split(toy, holdout="column", column="everything")
-    assert suitable_source(Cells.of(toy)) == "gaussian"
+def test_counts_are_those_of_the_rows_in_their_order(cells):
+    rows, unit = np.array([7, 3, 3, 40]), np.array([0.5, 2.0, 2.0, 1.0])
+    found = sparse_counts(cells, rows, unit).dense(torch.arange(4)).numpy()
+    np.testing.assert_allclose(found, np.rint(np.expm1(cells.block(rows)) / unit[:, None]), atol=1)

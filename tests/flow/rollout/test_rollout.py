@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.rollout.control_pool import ControlPool
 from scperturbrl.flow.rollout.rollout import finish, roll_out
 
 
@@ -14,26 +13,9 @@ def run(world, index=(0, 2), **options):
     return roll_out(world.generator, world.task.pool, world.task.conditions, torch.tensor(index), **arguments)
 
 
-def test_control_cells_come_from_the_run_of_the_condition():
-    pool = ControlPool(
-        latent=torch.arange(10.0)[:, None],
-        unit=torch.arange(10.0) / 10,
-        start=torch.tensor([0, 3, 9]),
-        count=torch.tensor([3, 6, 1]),
-        depth=torch.tensor([1.0, 2.0, 1.0]),
-    ).to("cpu")
-    latent, unit = pool.draw(torch.tensor([1, 2, 0]), 300, torch_rng(0, "test"))
-    assert latent.shape == (900, 1)
-    # deeper cells have smaller units
-    depth = np.repeat([2.0, 1.0, 1.0], 300)
-    np.testing.assert_allclose(unit, latent[:, 0].numpy() / 10 / depth, rtol=1e-6)
-    groups = [set(part.long().flatten().tolist()) for part in latent.split(300)]
-    assert groups == [set(range(3, 9)), {9}, {0, 1, 2}]
-
-
 def test_shapes_and_rows(world):
     rollout = run(world)
-    assert rollout.latent.shape == rollout.control.shape == (10, 2)
+    assert rollout.latent.shape == rollout.control.latent.shape == (10, 2)
     assert rollout.cells.shape == (2, 2, 5, 8)
     assert rollout.rows.tolist() == [0] * 5 + [2] * 5
     assert not rollout.cells.requires_grad
@@ -59,7 +41,7 @@ def test_the_sampler_is_the_generators_own(world):
     with torch.no_grad():
         rollout, rng = run(world), torch_rng(0, "test")
         control, _ = world.task.pool.draw(torch.tensor([0, 2]), 5, rng)
-        latent = world.generator.sample_latent(control, world.task.conditions, rollout.rows, rng)
+        latent = world.generator.sample_latent(control.latent, world.task.conditions, rollout.rows, rng)
     torch.testing.assert_close(latent, rollout.latent)
 
 
@@ -86,8 +68,9 @@ def test_the_first_conditions_of_a_rollout(world):
     part = rollout.first(2)
     assert part.index.tolist() == [2, 0]
     assert part.group_size == rollout.group_size == 5
-    for name in ("control", "unit", "latent", "approach"):
+    for name in ("unit", "latent", "approach"):
         assert torch.equal(getattr(part, name), getattr(rollout, name)[:10])
+    assert all(torch.equal(own, whole[:10]) for own, whole in zip(part.control, rollout.control, strict=True))
     assert torch.equal(part.cells, rollout.cells[:, :2])
     latent, _ = finish(world.generator, part, world.task.conditions, torch_rng(1, "test"))
     torch.testing.assert_close(latent.detach(), rollout.latent[:10])

