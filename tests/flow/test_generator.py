@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.generator import BLOCK, Architecture, Generator
+from scperturbrl.flow.blocks import BLOCK
+from scperturbrl.flow.generator import Architecture, Generator
 from scperturbrl.flow.sampler import integrate
 
 
@@ -170,27 +171,6 @@ def test_it_shows_sizes_instead_of_layers():
     assert "4 values" in html
     assert f"{sum(value.numel() for value in generator.state_dict().values()):,}" in text
     assert "Linear" not in text
-
-
-def test_out_of_memory_means_smaller_blocks_with_a_warning(make_generator, make_batch, monkeypatch):
-    generator, sizes = make_generator(), []
-    draw = Generator._draw
-
-    def small_device(self, control, *arguments):
-        sizes.append(len(control.latent))
-        if len(control.latent) > 200:
-            msg = "CUDA out of memory. Tried to allocate 2.00 GiB"
-            raise torch.OutOfMemoryError(msg)
-        return draw(self, control, *arguments)
-
-    monkeypatch.setattr(Generator, "_draw", small_device)
-    n, control = 600, torch.rand(600, 6, generator=torch_rng(0, "test"))
-    index = torch.zeros(n, dtype=torch.long)
-    with pytest.warns(UserWarning, match="Going on with (256|128) generated cells at a time"):
-        cells, counts = generator.generate(control, torch.ones(n), make_batch([(1,)]), index, seed=0)
-    assert cells.shape == counts.shape == (n, 6)
-    assert sizes == [512, 256] + [128] * 8
-    assert len(np.unique(counts.numpy(), axis=0)) > 1
 
 
 @pytest.mark.parametrize("wrong", [-1.0, 6.0])

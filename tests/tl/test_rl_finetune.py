@@ -136,9 +136,8 @@ def test_unanchored_optimisation_hacks_the_rewards(screen):
     hacked_energy, hacked_size, hacked_scores, _ = measure(screen, "hacked")
     assert energy < 0.1
     assert 0.8 < size < 1.2
-    # measured: 85 to 235 times the distance, as the pretrained one is small and noisy; effects 2.6 times as large
-    assert hacked_energy > 40 * energy
-    assert hacked_energy > 5
+    # measured: -.01 and 2.8, in units of the distance of control cells
+    assert hacked_energy > 1.5
     assert hacked_size > 1.8
     spr.tl.score(screen)
     real = screen.obsm["score_observed"][screen.obs["split"] == "train"].mean()
@@ -167,7 +166,7 @@ def test_the_guard_prevents_it(screen):
         assert vitals[name] <= start + params["limits"]["energy"] + 0.1 * max(start, 0)
     energy, *_ = measure(screen, "generator")
     guarded_energy, guarded_size, *_ = measure(screen, "guarded")
-    assert guarded_energy < 5 * energy
+    assert guarded_energy < energy + 0.05
     assert 0.8 < guarded_size < 1.2
 
 
@@ -247,6 +246,8 @@ def test_errors_name_value_and_remedy(fitted, spoil, options, error, message):
 
 @pytest.mark.parametrize("rule", ["grpo", "value_gradient"])
 def test_update_rules_can_be_chosen(fitted, rule):
+    if rule == "grpo":
+        spr.tl.fit_generator(fitted, source="gaussian", n_steps=20, width=16)
     spr.tl.rl_finetune(fitted, update_rule=rule, guard=False, **TINY)
     assert fitted.uns["generator_rl"]["params"]["update_rule"] == rule
     weights = [fitted.uns[key]["weights"] for key in ("generator", "generator_rl")]

@@ -3,45 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from scperturbrl._core.memory import BatchSize
 from scperturbrl._core.random import torch_rng
 from scperturbrl._core.show import as_html, as_text
-from scperturbrl._core.validate import check_choice
 from scperturbrl.flow.architecture import Architecture, described_space, read_architecture
+from scperturbrl.flow.blocks import generated_blocks
 from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
 from scperturbrl.flow.control_cells import ControlCells
 from scperturbrl.flow.linear_part import LinearPart
 from scperturbrl.flow.observation.carry import ControlCounts
-from scperturbrl.flow.observation.lattice import LatticeObservation
-from scperturbrl.flow.observation.nb import NegativeBinomialObservation
-from scperturbrl.flow.observation.scvi import ScviObservation
 from scperturbrl.flow.own_draws import OwnDraws
+from scperturbrl.flow.parts import empty_observation, empty_space, new_velocity
 from scperturbrl.flow.sampler import integrate
 from scperturbrl.flow.source import Source
-from scperturbrl.flow.space.base import SPACES, GeneSpace, PCASpace
-from scperturbrl.flow.space.scvi import ScviSpace, TwoLayers
-from scperturbrl.flow.velocity.base import BACKBONES, PRECISIONS
-from scperturbrl.flow.velocity.mlp import VelocityMLP
-from scperturbrl.flow.velocity.transformer import VelocityTransformer
 from scperturbrl.flow.weights import checked_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Mapping
 
     import numpy as np
-
-    from scperturbrl.flow.observation.base import Observation
-    from scperturbrl.flow.space.base import Space
-    from scperturbrl.flow.velocity.base import Velocity
-
-# cells are drawn in blocks of this size, each with its own random stream, so results do not depend on memory settings
-BLOCK = 512
 
 
 class Generator(nn.Module):
@@ -71,11 +55,11 @@ class Generator(nn.Module):
         super().__init__()
         a = self.architecture = architecture
         self.source = Source(a.source)
-        self.space = _space(a)
+        self.space = empty_space(a)
         with OwnDraws(torch_rng(seed, "weights before training")):
             self.encoder = ConditionEncoder(a.n_tokens, a.n_features, a.n_covariate_values, a.width)
-            self.velocity = _velocity(a)
-        self.observation = _observation(a)
+            self.velocity = new_velocity(a)
+        self.observation = empty_observation(a)
         # share of what sets a latent cell apart from the mean of its condition that is not the noise of counts
         self.denoise: Tensor
         self.register_buffer("denoise", torch.ones(a.n_latent))
@@ -270,62 +254,12 @@ class Generator(nn.Module):
         counts = torch.empty_like(cells)
         start = 0
         wanted = unit if wanted_unit is None else wanted_unit
-        for block, own in self.blocks(
-            lambda rows: self.read_controls(control[rows].to(self.device), unit[rows].to(self.device)),
-            wanted,
-            conditions,
-            index,
-            seed=seed,
-        ):
+        read = lambda rows: self.read_controls(control[rows].to(self.device), unit[rows].to(self.device))
+        for block, own in generated_blocks(self, read, wanted, conditions, index, seed=seed):
             part = slice(start, start + len(block))
             cells[part], counts[part] = block, own
             start = part.stop
         return cells, counts
-
-    @torch.no_grad()
-    def blocks(
-        self,
-        control: Callable[[Tensor], ControlCells],
-        unit: Tensor,
-        conditions: ConditionBatch,
-        index: Tensor,
-        *,
-        seed: int,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """What :meth:`generate` gives, 512 cells at a time.
-
-        `control` is a function from their numbers to control cells; `unit` ``(n,)`` is that of the cells to generate.
-        """
-
-        def block(number: int, wanted: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
-            # filled up to whole blocks, because what a random stream gives depends on how much is drawn at once
-            rows = torch.cat([wanted, wanted.new_zeros(BLOCK - len(wanted))])
-            parts = rows.split(size)
-            drawn = []
-            for part, own in enumerate(parts):
-                numbers = (number,) if len(parts) == 1 else (number, part)
-                rng = torch_rng(seed, "generated block", *numbers, device=self.device)
-                drawn.append(self._draw(control(own), unit[own], conditions, index[own], rng))
-            return drawn
-
-        batch = BatchSize(BLOCK, "generated cells")
-        for number, wanted in enumerate(torch.arange(len(unit)).split(BLOCK)):
-            drawn = batch(partial(block, number, wanted))
-            cells, counts = (torch.cat(parts)[: len(wanted)] for parts in zip(*drawn, strict=True))
-            yield cells, counts
-
-    def _draw(
-        self,
-        control: ControlCells,
-        unit: Tensor,
-        conditions: ConditionBatch,
-        index: Tensor,
-        rng: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        own = index.to(self.device)
-        latent = self.sample_latent(control.latent, conditions, own, rng)
-        drawn = self.sample_cells(latent, control, unit.to(self.device), conditions, own, rng)
-        return drawn[0].cpu(), drawn[1].cpu()
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Weights as a flat dictionary of float32 arrays."""
@@ -354,31 +288,3 @@ class Generator(nn.Module):
     def architecture_dict(self) -> dict[str, Any]:
         """Architecture as plain values."""
         return {**asdict(self.architecture), "n_covariate_values": list(self.architecture.n_covariate_values)}
-
-
-def _space(a: Architecture) -> Space:
-    check_choice("space", a.space, SPACES)
-    mean = torch.zeros(a.n_genes)
-    if a.space == "pca":
-        return PCASpace(mean, torch.zeros(a.n_genes, a.n_latent), 1.0)
-    components = torch.zeros(a.n_genes, a.n_components)
-    if a.space == "genes":
-        return GeneSpace(mean, components, 1.0)
-    encoder = TwoLayers.zeros(a.n_genes, a.n_hidden, a.n_latent)
-    decoder = TwoLayers.zeros(a.n_latent, a.n_hidden, a.n_genes)
-    return ScviSpace(mean, components, torch.zeros(a.n_components, a.n_latent), encoder, decoder)
-
-
-def _velocity(a: Architecture) -> Velocity:
-    check_choice("backbone", a.backbone, BACKBONES)
-    check_choice("precision", a.precision, PRECISIONS)
-    kind = VelocityMLP if a.backbone == "mlp" else VelocityTransformer
-    return kind(a.n_latent, a.width, a.n_blocks, precision=a.precision)
-
-
-def _observation(a: Architecture) -> Observation:
-    if a.space == "genes":
-        return LatticeObservation(a.n_genes, a.total)
-    if a.space == "scvi":
-        return ScviObservation(a.n_genes, a.n_latent, a.n_hidden, a.n_tokens, a.total)
-    return NegativeBinomialObservation(a.n_genes, a.n_latent, a.n_tokens, a.total)

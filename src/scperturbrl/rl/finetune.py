@@ -94,7 +94,7 @@ def finetune(
             regular = iteration % settings.check_every == 0 or iteration == settings.n_iterations
             if not regular:
                 # before the check, which an uninterrupted run would not make here
-                run.keep(iteration, now=True)
+                run.keep(iteration, now=True, checked=False)
             vitals, may_go_on = _check(iteration, tuner, signs, run)
             result.history.append(history_row(iteration, scores, drift, vitals, reward, tuner.anchor))
             show(iteration, f"reward {vitals.reward:.3f}, energy distance {vitals.energy:.3f}")

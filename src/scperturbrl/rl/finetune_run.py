@@ -61,12 +61,13 @@ class FinetuneRun:
         """Go on from the last good state."""
         self.weights.load(self.good)
 
-    def keep(self, iteration: int, end: str = "", *, now: bool = False) -> None:
-        """Take the present state for a good one, and write it to the file if that is due; `end` is final."""
+    def keep(self, iteration: int, end: str = "", *, now: bool = False, checked: bool = True) -> None:
+        """Take the present state for a good one if it was `checked`, and write the run to the file if that is due; `end` is final."""
         if not self.finite.good():
             return
         self.iteration, self.ended = iteration, end
-        self.good = self.weights.state()
+        if checked:
+            self.good = self.weights.state()
         if self.file is not None and (now or bool(end) or self.file.is_due()):
             self.file.write(self.state())
 
@@ -75,6 +76,7 @@ class FinetuneRun:
         guard = self.guard
         return {
             "weights": self.weights.state(),
+            "last_good": self.good,
             "rng": self.rng.get_state(),
             "guard": {
                 "start": None if guard.start is None else asdict(guard.start),
@@ -101,7 +103,7 @@ class FinetuneRun:
         self.finite.load(state["finite"])
         self.iteration, self.ended = state["progress"]["iteration"], state["progress"]["ended"]
         self.result.stopped = self.ended or self.result.stopped
-        self.good = self.weights.state()
+        self.good = state["last_good"]
         return self
 
     def finish(self, seconds: float) -> None:

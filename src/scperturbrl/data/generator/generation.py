@@ -12,6 +12,7 @@ from scperturbrl._core.threads import one_thread
 from scperturbrl.data.generator.controls import control_cells
 from scperturbrl.data.generator.depth import generated_units
 from scperturbrl.data.generator.linear import recentred
+from scperturbrl.flow.blocks import generated_blocks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,8 @@ def generate_cells(
         read = control_cells(stored, cells, controls)
         generator = stored.generator.to(device)
         own = generated_units(stored, cells, table, codes, controls, library_size) if unit is None else unit
-        blocks = generator.blocks(
+        blocks = generated_blocks(
+            generator,
             read,
             torch.as_tensor(own, dtype=torch.float32),
             conditions.to(device),

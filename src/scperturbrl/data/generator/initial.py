@@ -149,7 +149,7 @@ def _fit_observation(
 
 def _control_positions(cells: Cells, training: np.ndarray, position: np.ndarray) -> np.ndarray:
     """Position among the training conditions of the control condition of each, -1 where it has none there."""
-    found = np.array([cells.control_row(row) for row in np.flatnonzero(training)])
+    found = np.array([cells.control_row(int(row)) for row in np.flatnonzero(training)])
     return np.where(training[found], position[found], -1)
 
 

@@ -158,8 +158,8 @@ def recentred(
             parts = [torch.as_tensor(x[moved, None], dtype=torch.float32) for x in (weight, magnitude)]
             own = torch.as_tensor(translated[moved])[:, None]
             shift[moved] = torch.where(own, means.effect(*parts), means.shift(*parts))
-    own = torch.as_tensor(translated) if translated.any() else None
-    return replace(batch, shift=shift, own_genes=own_genes(stored, table, batch), translated=own)
+    marked = torch.as_tensor(translated) if translated.any() else None
+    return replace(batch, shift=shift, own_genes=own_genes(stored, table, batch), translated=marked)
 
 
 def is_translated(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:

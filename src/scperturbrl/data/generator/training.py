@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from scperturbrl._core import keys, log
 from scperturbrl.data.generator.identity import array_hash, cells_identity, weights_hash
@@ -19,6 +18,8 @@ from scperturbrl.flow.training.fit import FitResult, FitSettings, fit_flow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import torch
 
     from scperturbrl._core.run_file import RunFile
     from scperturbrl.data.cells.cells import Cells

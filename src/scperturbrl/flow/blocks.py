@@ -1,0 +1,86 @@
+"""Generating many cells, some at a time."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from scperturbrl._core.memory import BatchSize
+from scperturbrl._core.random import torch_rng
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor
+
+    from scperturbrl.flow.condition_encoder import ConditionBatch
+    from scperturbrl.flow.control_cells import ControlCells
+    from scperturbrl.flow.generator import Generator
+
+# cells are drawn in blocks of this size, each with its own random stream, so results do not depend on memory settings
+BLOCK = 512
+
+
+@torch.no_grad()
+def generated_blocks(
+    generator: Generator,
+    control: Callable[[Tensor], ControlCells],
+    unit: Tensor,
+    conditions: ConditionBatch,
+    index: Tensor,
+    *,
+    seed: int,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Generate cells, 512 at a time; see :meth:`Generator.generate`.
+
+    Parameters
+    ----------
+    generator
+        Generator.
+    control
+        Function from the numbers of cells to their control cells.
+    unit
+        ``(n,)`` normalised value of one count in each cell to generate.
+    conditions, index
+        Conditions, and ``(n,)`` the one wanted for each cell.
+    seed
+        Seed.
+
+    Yields
+    ------
+    Log-normalised cells and their counts, on the CPU.
+    """
+
+    def block(number: int, wanted: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
+        # filled up to whole blocks, because what a random stream gives depends on how much is drawn at once
+        rows = torch.cat([wanted, wanted.new_zeros(BLOCK - len(wanted))])
+        parts = rows.split(size)
+        drawn = []
+        for part, own in enumerate(parts):
+            numbers = (number,) if len(parts) == 1 else (number, part)
+            rng = torch_rng(seed, "generated block", *numbers, device=generator.device)
+            drawn.append(draw_block(generator, control(own), unit[own], conditions, index[own], rng))
+        return drawn
+
+    batch = BatchSize(BLOCK, "generated cells")
+    for number, wanted in enumerate(torch.arange(len(unit)).split(BLOCK)):
+        drawn = batch(partial(block, number, wanted))
+        cells, counts = (torch.cat(parts)[: len(wanted)] for parts in zip(*drawn, strict=True))
+        yield cells, counts
+
+
+def draw_block(
+    generator: Generator,
+    control: ControlCells,
+    unit: Tensor,
+    conditions: ConditionBatch,
+    index: Tensor,
+    rng: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """One block of log-normalised cells and their counts, on the CPU."""
+    own = index.to(generator.device)
+    latent = generator.sample_latent(control.latent, conditions, own, rng)
+    cells, counts = generator.sample_cells(latent, control, unit.to(generator.device), conditions, own, rng)
+    return cells.cpu(), counts.cpu()
