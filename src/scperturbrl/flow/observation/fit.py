@@ -19,19 +19,22 @@ BATCH = 512
 
 
 class ConditionCounts(NamedTuple):
-    """Totals over the training cells of C conditions, each ``(C, G)``.
+    """Totals over the training cells of C conditions.
 
     Attributes
     ----------
     seen, expected
-        Counts, and what the latent cells let expect.
+        ``(C, G)`` counts, and expected counts given the latent cells.
     deviations
-        Squared differences of the two, cell by cell.
+        ``(C, G)`` squared differences of the two, cell by cell.
+    exposure
+        ``(C,)`` counts of a gene whose rate is 1.
     """
 
     seen: Tensor
     expected: Tensor
     deviations: Tensor
+    exposure: Tensor
 
 
 def fit_log_rate(
@@ -131,7 +134,8 @@ def fit_dispersion(
         if not final:
             observation.intercept += torch.log((seen.sum(0) + 0.5) / (expected.sum(0) + 0.5))
     _set_theta(observation, excess, squares)
-    return ConditionCounts(seen, expected, deviations)
+    exposure = latent.new_zeros(n_conditions).index_add_(0, codes, 1 / unit)
+    return ConditionCounts(seen, expected, deviations, exposure)
 
 
 def _set_theta(observation: NegativeBinomialObservation, excess: Tensor, squares: Tensor) -> None:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from scperturbrl.flow.observation.fit import ConditionCounts
     from scperturbrl.flow.observation.nb import NegativeBinomialObservation
 
+# of residuals, in units of their noise
+_PRIOR_VARIANCES = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1000.0)
+_N_STEPS = 50
+
 
 @torch.no_grad()
 def fit_residual(
@@ -20,10 +24,9 @@ def fit_residual(
 
     The log ratio of seen to expected counts of a training condition is the sum of the residuals of its parts plus noise.
     The noise has the variance :math:`b_g / w_c`, with :math:`w_c` the counts of condition c and :math:`b_g` from the
-    deviations of its cells or, if that is more, from conditions with the same parts in other contexts. Residuals of gene g have
-    a normal prior of variance :math:`\tau_g`: what the squared log ratios exceed the noise by, moved halfway to that of all
-    genes. The posterior mean is then a ridge with the penalty :math:`b_g / \tau_g`; a gene that moves no more than its
-    noise keeps next to no residual.
+    deviations of its cells and of their control cells or, if that is more, from conditions with the same parts in other contexts. Residuals of gene g have
+    a normal prior, whose variance is 0 for many genes and large for a few, as the squared log ratios of all genes show. The posterior mean is then
+    a ridge with a penalty for each gene; a gene that moves no more than its noise keeps next to no residual.
 
     Leaving conditions out to choose a penalty would not do: without the only condition of a perturbation nothing predicts
     it, which looks as if there were no residuals at all.
@@ -37,33 +40,62 @@ def fit_residual(
     tokens
         ``(C, L)`` parts of each, 0 for none.
     control
-        ``(C,)`` the control condition of each among them, or -1. What the latent cells miss of the control cells is no effect, so the log
-        ratio of these is taken away: counts are carried over from control cells, see :func:`~scperturbrl.flow.observation.carry.carry_counts`.
+        ``(C,)`` the control condition of each among them, or -1. With it the residuals are those of counts that are carried over from control
+        cells, see :func:`~scperturbrl.flow.observation.carry.carry_counts`.
     """
     design = observation.residual.new_zeros(len(tokens), len(observation.residual))
     design = design.scatter_add_(1, tokens, design.new_ones(tokens.shape))[:, 1:]
     perturbed, used = design.any(1), design.any(0)
     if not used.any():
         return
-    missed = torch.log((counts.seen + 1) / (counts.expected + 1))
-    if control is not None:
-        missed = missed - torch.where(control[:, None] >= 0, missed[control], 0.0)
-    ratio, expected, deviations = missed[perturbed], counts.expected[perturbed], counts.deviations[perturbed]
+    wanted, variance = (counts.seen, counts.deviations) if control is None else _carried(counts, control)
+    ratio = torch.log((wanted + 1) / (counts.expected + 1))[perturbed]
+    variance = (variance / (counts.expected + 1).square())[perturbed]
+    expected = counts.expected[perturbed]
     design = design[perturbed][:, used]
     weight = expected.sum(1, keepdim=True).clamp_min(1)
     weight = weight / weight.mean()
-    noise = (weight * deviations / (expected + 1).square()).mean(0)
+    noise = (weight * variance).mean(0)
     noise = torch.maximum(noise, _between_contexts(design, ratio, weight))
-    prior = _prior_variance(weight * ratio.square() - noise, (weight[:, 0] * design.sum(1)).sum())
     values, vectors = torch.linalg.eigh(design.T @ (weight * design))
-    rotated = vectors.T @ (design.T @ (weight * ratio)) / (values.clamp_min(0)[:, None] + noise / prior)
+    penalty = _penalty((weight * ratio.square()).sum(0) / noise.clamp_min(1e-12), len(ratio), float(values.mean()))
+    rotated = vectors.T @ (design.T @ (weight * ratio)) / (values.clamp_min(0)[:, None] + penalty)
     observation.residual[1:][used] = vectors @ rotated
 
 
-def _prior_variance(excess: Tensor, parts: Tensor) -> Tensor:
-    """Variance of the residuals of each gene ``(G,)``, halfway between its own and the mean of all; never quite 0."""
-    own = excess.sum(0) / parts
-    return ((own.clamp_min(0) + own.mean().clamp_min(0)) / 2).clamp_min(1e-8)
+def _carried(counts: ConditionCounts, control: Tensor) -> tuple[Tensor, Tensor]:
+    """Expected counts ``(C, G)`` with which the counts that are carried over from control cells have the mean of `counts`, and their variance.
+
+    Counts are added where a rate rises, and thinned where it falls: what the layer misses of the control cells stays as it is in the one
+    case, and is scaled with them in the other.
+    """
+    has = (control >= 0)[:, None]
+    scale = (counts.exposure / counts.exposure[control])[:, None]
+    seen, expected = (torch.where(has, part[control] * scale, 0.0) for part in (counts.seen, counts.expected))
+    noise = torch.where(has, counts.deviations[control] * scale.square(), 0.0)
+    rises = counts.seen >= seen
+    added, thinned = expected + counts.seen - seen, expected * (counts.seen + 1) / (seen + 1)
+    relative = counts.deviations / (counts.seen + 1).square() + noise / (seen + 1).square()
+    wanted = torch.where(has, torch.where(rises, added.clamp_min(0), thinned), counts.seen)
+    variance = torch.where(rises | ~has, counts.deviations + noise, relative * thinned.square())
+    return wanted, variance
+
+
+def _penalty(squares: Tensor, n: int, evidence: float) -> Tensor:
+    """Penalty of the residuals of each gene ``(G,)``, in units of their noise.
+
+    `squares` ``(G,)`` are the squared log ratios of a gene over their noise, summed over n conditions: chi-squared with n degrees of freedom, times
+    one plus the prior variance. How many genes have which prior variance is estimated from all of them (Stephens 2017, with a grid of variances and
+    expectation maximisation), because most genes have no residual and a few a large one. `evidence` is the weight of the conditions of one perturbation.
+    """
+    prior = torch.tensor(_PRIOR_VARIANCES, dtype=squares.dtype, device=squares.device)
+    log_likelihood = -(n / 2) * torch.log1p(prior) - squares[:, None] / (2 * (1 + prior))
+    share = torch.full_like(prior, 1 / len(prior))
+    for _ in range(_N_STEPS):
+        posterior = (log_likelihood + share.log()).softmax(1)
+        share = posterior.mean(0).clamp_min(1e-12)
+    kept = (posterior * (evidence * prior / (evidence * prior + 1))).sum(1)
+    return evidence * (1 / kept.clamp_min(1e-6) - 1)
 
 
 def _between_contexts(design: Tensor, ratio: Tensor, weight: Tensor) -> Tensor:
