@@ -11,8 +11,9 @@ from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import default_key
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
-from scperturbrl._core.provenance import record_layer
+from scperturbrl._core.provenance import with_layer
 from scperturbrl._core.random import Seed, resolve_seed
+from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.components import picture_components
 from scperturbrl.data.cells.setup import Setup
@@ -113,11 +114,13 @@ def generate(
     source = cells.names.to_numpy().astype(object)
     source[perturbed] = cells.names.to_numpy()[controls]
     coordinates = components.project(layer)
-    # written together at the end, so that an interrupt before leaves what was there
-    adata.layers[key_added] = layer
-    record_layer(adata, key_added, key=key, made_under=stored.made_under())
-    adata.obs[keys.source(key_added)] = source
-    adata.obsm[keys.pca(key_added)] = coordinates
+    write(
+        adata,
+        layers={key_added: layer},
+        obs={keys.source(key_added): source},
+        obsm={keys.pca(key_added): coordinates},
+        uns={keys.SETUP: with_layer(adata, key_added, key=key, made_under=stored.made_under())},
+    )
     log.finish(
         started, [f"layers[{key_added!r}]", f"obs[{keys.source(key_added)!r}]", f"obsm[{keys.pca(key_added)!r}]"]
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys, log
-from scperturbrl._core.checkpoint import read_directory, write_directory
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.files.checkpoint import read_directory, write_directory
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import split_hash
 from scperturbrl._core.validate import name_hash
+from scperturbrl._core.write import write
 from scperturbrl.data.generator.stored import StoredGenerator, check_genes, read_generator
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def load_generator(
         raise ValueError(msg) from error
     check_genes(stored.genes, adata.var_names)
     _check_provenance(adata, stored, path)
-    adata.uns[key_added] = record
+    write(adata, uns={key_added: record})
     log.finish(started, [f"uns[{key_added!r}]"])
 
 

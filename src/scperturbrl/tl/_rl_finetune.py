@@ -9,10 +9,10 @@ import pandas as pd
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.distributed import join
+from scperturbrl._core.files.run_file import RunFile
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import check_same_labels
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.run_file import RunFile
 from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_number, check_positive
 from scperturbrl.data.cells.cells import Cells

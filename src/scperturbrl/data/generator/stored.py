@@ -12,6 +12,7 @@ from scperturbrl._core.default_key import next_number
 from scperturbrl._core.provenance import counted, leaked, split_hash
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import name_hash, near_matches
+from scperturbrl._core.write import write
 from scperturbrl.data.generator.identity import weights_hash
 from scperturbrl.data.generator.vocabulary import Vocabulary, gene_embeddings
 from scperturbrl.flow.generator import Generator
@@ -109,7 +110,7 @@ def write_generator(adata: AnnData, key: str, stored: StoredGenerator) -> None:
         "number": next_number(adata),
         "parent_hash": weights_hash(adata.uns[parent]["weights"]) if parent else "",
     }
-    adata.uns[key] = stored.to_uns()
+    write(adata, uns={key: stored.to_uns()})
 
 
 def read_generator(adata: AnnData, key: str) -> StoredGenerator:

@@ -20,7 +20,7 @@ from scperturbrl.flow.training.fit import FitResult, FitSettings, fit_flow
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scperturbrl._core.run_file import RunFile
+    from scperturbrl._core.files.run_file import RunFile
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.generator.stored import StoredGenerator
     from scperturbrl.flow.generator import Generator

@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scperturbrl._core.run_file import RunFile
+from scperturbrl._core.files.run_file import RunFile
 
 IDENTITY = {"seed": 3, "rate": 1e-3, "names": ["a", "b"], "nothing": None}
 STATE = {

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scperturbrl._core.run_file import sync_directory
+from scperturbrl._core.files.run_file import sync_directory
 
 SCHEMA = 1
 _TABLES = ("history", "conditions")
