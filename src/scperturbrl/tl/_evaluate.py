@@ -12,6 +12,7 @@ from scperturbrl._core import keys as slots
 from scperturbrl._core import log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
+from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import (
     check_predictions_held_out,
     held_out_generators,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from scperturbrl.verifiers.base import Verifier
 
 
+@own_torch
 def evaluate(
     adata: AnnData | MuData,
     *,

@@ -12,6 +12,7 @@ from scperturbrl._core.distributed import join
 from scperturbrl._core.files.run_file import RunFile
 from scperturbrl._core.memory_limit import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
+from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import check_same_labels
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.threads import one_thread
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from scperturbrl.data.generator.stored import StoredGenerator
 
 
+@own_torch
 def fit_generator(
     adata: AnnData | MuData,
     *,

@@ -8,6 +8,7 @@ from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import default_key
 from scperturbrl._core.files.checkpoint import read_directory, write_directory
 from scperturbrl._core.modality import pick
+from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import split_hash
 from scperturbrl._core.validate import name_hash
 from scperturbrl._core.write import write
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@own_torch
 def save_generator(
     adata: AnnData | MuData,
     path: str | os.PathLike[str],
@@ -75,6 +77,7 @@ def save_generator(
     log.finish(started, [f"the directory {path}"])
 
 
+@own_torch
 def load_generator(
     adata: AnnData | MuData,
     path: str | os.PathLike[str],

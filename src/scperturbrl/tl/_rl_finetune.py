@@ -11,6 +11,7 @@ from scperturbrl._core.device import resolve_device
 from scperturbrl._core.distributed import join
 from scperturbrl._core.files.run_file import RunFile
 from scperturbrl._core.modality import pick
+from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import check_same_labels
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.threads import one_thread
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from scperturbrl.verifiers.base import Verifier
 
 
+@own_torch
 def rl_finetune(
     adata: AnnData | MuData,
     *,

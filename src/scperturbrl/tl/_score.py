@@ -12,6 +12,7 @@ import torch
 from scperturbrl._core import keys, log
 from scperturbrl._core.memory_limit import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
+from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import layer_hash, split_hash, warn_other_split
 from scperturbrl._core.validate import check_choice
 from scperturbrl._core.write import ABSENT, write
@@ -39,6 +40,7 @@ _UNREADABLE = (
 )
 
 
+@own_torch
 def score(
     adata: AnnData | MuData,
     *,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy import sparse
 
@@ -19,6 +18,7 @@ from scperturbrl.data.latent.cells import Controls
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import pandas as pd
     from torch import Tensor
 
     from scperturbrl.data.cells.cells import Cells
@@ -30,7 +30,10 @@ def draw_controls(cells: Cells, groups: Sequence[str], batches: Sequence[str] | 
     controls = Controls.of(cells)
     labels = list(zip(groups, batches if batches is not None else [""] * len(groups), strict=True))
     chosen = np.empty(len(labels), dtype=int)
-    codes, unique = pd.factorize(pd.Series(labels))
+    # sorted, so that the order of rows does not matter
+    unique = sorted(set(labels))
+    place = {pair: number for number, pair in enumerate(unique)}
+    codes = np.array([place[pair] for pair in labels], dtype=int)
     for number, pair in enumerate(unique):
         start, count = controls.run(*pair)
         wanted = np.flatnonzero(codes == number)

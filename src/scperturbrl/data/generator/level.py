@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from scperturbrl._core import keys
-from scperturbrl._core.random import numpy_rng, torch_rng
+from scperturbrl._core.random import torch_rng
 from scperturbrl.data.cells.cells import dense
+from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.generator.task import build_task
 from scperturbrl.data.generator.trained_shift import positions
 from scperturbrl.flow.observation.nb import NegativeBinomialObservation
@@ -108,9 +109,9 @@ def set_trained_means(stored: StoredGenerator, cells: Cells, *, seed: int) -> No
 def _real_means(cells: Cells, names: list[str], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean ``(G,)`` over conditions of the mean training cell of each, and the squared error of that."""
     means, errors = [], []
-    for number, row in enumerate(cells.rows(names)):
+    for row in cells.rows(names):
         found = np.flatnonzero((cells.codes == row) & cells.is_training())
-        some = np.sort(numpy_rng(seed, "cells of level", number).choice(found, min(len(found), 256), replace=False))
+        some = shuffled(cells, found, seed, "cells of level")[:256]
         block = dense(cells.expression[some])
         means.append(block.mean(0))
         errors.append(block.var(0) / len(block))

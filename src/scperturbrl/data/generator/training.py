@@ -75,7 +75,9 @@ def _read_state(file: RunFile, stored: StoredGenerator, cells: Cells, settings: 
     }
     state = file.read(identity)
     if state is None:
-        file.constant = {"model": generator.state_dict(), "denoise": np.asarray(stored.params["denoise"]).tolist()}
+        # copies, because training goes on in these very tensors
+        model = {name: value.clone() for name, value in generator.state_dict().items()}
+        file.constant = {"model": model, "denoise": np.asarray(stored.params["denoise"]).tolist()}
         return None
     file.constant = {name: state[name] for name in ("model", "denoise")}
     # on another machine they may come out with other rounding, to which the weights do not belong
