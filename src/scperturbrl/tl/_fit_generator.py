@@ -241,6 +241,8 @@ def fit_generator(
     stored.params |= {"parent": init_from or "", "method": "fit_generator", **_plain(settings), **_outcome(result)}
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
+    if file is not None:
+        file.release()
     log.finish(started, [f"uns[{key_added!r}]"])
 
 

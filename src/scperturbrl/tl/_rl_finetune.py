@@ -223,6 +223,8 @@ def rl_finetune(
     }
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
+    if file is not None:
+        file.release()
     warn_about(result)
     log.finish(started, [f"uns[{key_added!r}]"])
 
