@@ -217,7 +217,11 @@ class Generator(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         own = index.to(self.device)
         latent = self.sample_latent(self.space.encode(control.to(self.device)), conditions, own, rng)
-        drawn = self.observation.sample(self.log_rate(latent, conditions, own), unit.to(self.device), rng)
+        log_rate = self.log_rate(latent, conditions, own)
+        if not torch.isfinite(log_rate).all():
+            msg = "The generator gives rates that are not finite: its weights are damaged, or a dose is far beyond those it was fitted to."
+            raise FloatingPointError(msg)
+        drawn = self.observation.sample(log_rate, unit.to(self.device), rng)
         return drawn[0].cpu(), drawn[1].cpu()
 
     def to_arrays(self) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys, log
@@ -106,8 +107,9 @@ def load_generator(
     FileNotFoundError
         If the directory or one of its files is missing.
     ValueError
-        If a file is damaged or of a schema that this version does not know, or if the generator was fitted on other genes
-        or on expression of another log state.
+        If a file is damaged or of a schema that this version does not know, if a size, name or number in it cannot be that of
+        a generator, or if the generator was fitted on other genes or on expression of another log state. Names the file
+        and the field.
 
     Examples
     --------
@@ -118,8 +120,11 @@ def load_generator(
     try:
         stored = StoredGenerator.from_uns(read_directory(path))
         record = stored.to_uns()
-    except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
-        msg = f"{path} is not the record of a generator: {type(error).__name__} {error}"
+    except FileNotFoundError:
+        raise
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, ValueError, csv.Error) as error:
+        what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
+        msg = what if str(path) in what else f"{path} is not the record of a generator: {what}"
         raise ValueError(msg) from error
     check_genes(stored.genes, adata.var_names)
     _check_provenance(adata, stored, path)
