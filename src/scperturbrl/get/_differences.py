@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl.get._slots import chosen, read_evaluation
 from scperturbrl.metrics.bootstrap import paired_bootstrap

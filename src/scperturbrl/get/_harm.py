@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl.data.evaluation.calibration import CEILING
-from scperturbrl.get._slots import chosen, missing, read_evaluation
+from scperturbrl.get._slots import chosen, read_evaluation
 from scperturbrl.metrics.registry import METRICS
 
 if TYPE_CHECKING:
