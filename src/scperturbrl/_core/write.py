@@ -40,6 +40,7 @@ def write(adata: AnnData, **slots: Mapping[str, Any]) -> None:
     """
     entries = [(slot, key, value) for slot in _SLOTS for key, value in slots.get(slot, {}).items()]
     undone: list[tuple[str, str, Any]] = []
+    columns = list(adata.obs)
     try:
         for slot, key, value in entries:
             undone.append((slot, key, _get(adata, slot, key)))
@@ -47,6 +48,9 @@ def write(adata: AnnData, **slots: Mapping[str, Any]) -> None:
     except BaseException:
         for slot, key, value in reversed(undone):
             _set(adata, slot, key, value)
+        if list(adata.obs) != columns:
+            # one that was taken out came back at the end
+            adata.obs = adata.obs[columns]
         raise
 
 
