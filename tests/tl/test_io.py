@@ -129,9 +129,15 @@ def test_an_edited_configuration_is_refused_clearly_or_does_no_harm(fitted, save
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_genes": 10**9}, "shape"),
+        ({"n_genes": 10**9}, "n_genes = 1000000000"),
         ({"width": 2**40}, "`?width`? = "),
-        ({"width": 10**6}, "shape"),
+        ({"width": 10**4}, "shape"),
+        ({"n_blocks": 10**6}, "n_blocks = 1000000; a whole number from 0 to 1000"),
+        ({"n_covariate_values": [2**31]}, "n_covariate_values = "),
+        ({"n_steps": 2**31 - 1}, "n_steps = "),
+        ({"n_steps": 0}, "n_steps = 0; a whole number from 1"),
+        ({"total": float("inf")}, "total = inf"),
+        ({"total": -1.0}, r"total = -1\.0"),
         ({"n_latent": "many"}, "n_latent = 'many'"),
     ],
 )
@@ -141,6 +147,48 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(fitted, saved, change, 
     (saved / "config.json").write_text(json.dumps(config))
     signed(saved)
     with pytest.raises(ValueError, match=message):
+        spr.tl.load_generator(fitted, saved, key_added="loaded")
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("tokens", lambda names: names[:-1]),
+        ("tokens", lambda names: [*names, "more"]),
+        ("tokens", lambda names: [names[1], *names[1:]]),
+        ("groups", lambda names: [*names, "more"]),
+    ],
+)
+def test_names_without_a_place_are_refused(fitted, saved, field, change):
+    config = json.loads((saved / "config.json").read_text())
+    config["space"]["vocabulary"][field] = change(config["space"]["vocabulary"][field])
+    (saved / "config.json").write_text(json.dumps(config))
+    signed(saved)
+    with pytest.raises(ValueError, match=rf"model is not the record of a generator: The .*{field}"):
+        spr.tl.load_generator(fitted, saved, key_added="loaded")
+
+
+def test_numbers_that_mean_nothing_are_refused(fitted, saved):
+    weights = load_file(saved / "model.safetensors")
+    weights["observation.log_theta"][0] = -1e30
+    save_file(weights, saved / "model.safetensors")
+    signed(saved)
+    with pytest.raises(ValueError, match=r"'observation\.log_theta' goes up to 1e\+30 in size"):
+        spr.tl.load_generator(fitted, saved, key_added="loaded")
+    fitted.uns["generator"]["weights"]["observation.intercept"][0] = 3e38
+    fitted.uns["generator"]["weights"]["observation.loading"][:, 0] = 3e38
+    fitted.uns["generator"]["weights"]["observation.max_log_rate"][:] = np.inf
+    with pytest.raises(FloatingPointError, match="rates that are not finite"):
+        spr.tl.predict(fitted, n_cells=4)
+
+
+def test_the_header_is_looked_at_before_the_weights_are_read(fitted, saved):
+    with (saved / "model.safetensors").open("r+b") as file:
+        # takes no room on the disk, and would take all of the memory
+        file.truncate(60 * 2**30)
+    with pytest.raises(
+        ValueError, match=r"model\.safetensors is damaged: its header does not fit its 64,424,509,440 bytes"
+    ):
         spr.tl.load_generator(fitted, saved, key_added="loaded")
 
 

@@ -163,7 +163,7 @@ def test_other_settings_or_data_are_no_continuation(fitted, tmp_path, verb, chan
 def test_a_full_disk_stops_with_the_last_state_intact(fitted, tmp_path, monkeypatch, verb):
     options = {"fit_generator": {**SMALL, "n_steps": 250}, "rl_finetune": {**RL, "n_iterations": 25}}[verb]
     call, before = getattr(spr.tl, verb), set(fitted.uns)
-    monkeypatch.setattr("scperturbrl._core.run_file.RunFile.is_due", lambda self: True)
+    monkeypatch.setattr("scperturbrl._core.files.run_file.RunFile.is_due", lambda self: True)
     sync, calls = os.fsync, []
 
     def full(handle):

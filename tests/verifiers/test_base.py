@@ -27,3 +27,48 @@ def test_cells_of_another_shape_are_refused(world, shape):
 def test_a_verifier_calls_its_score(world):
     verifier = Verifier("mean", lambda cells, reference: cells.mean(-1), "Mean", "Mean expression.", (0, torch.inf))
     torch.testing.assert_close(verifier(world.cells, world.reference), world.cells.mean(-1))
+
+
+def of(score):
+    return Verifier("mine", score, "Mine", "A user's.", (0, torch.inf))
+
+
+@pytest.mark.parametrize(
+    ("score", "error", "message"),
+    [
+        (
+            lambda cells, _: cells.mean((0, 1)),
+            ValueError,
+            r"returned a tensor of shape \(60,\).*expected a tensor of shape \(3, ",
+        ),
+        (lambda cells, _: cells.mean(), ValueError, r"returned a tensor of shape \(\)"),
+        (
+            lambda cells, _: cells.mean(-1).numpy(),
+            TypeError,
+            r"returned a ndarray.*torch\.as_tensor.*differentiable=False",
+        ),
+        (lambda cells, _: None, TypeError, "returned a NoneType"),
+        (lambda cells, _: cells.mean(-1).to(torch.complex64), TypeError, r"returned a tensor of torch\.complex64"),
+        (lambda cells, _: cells.mean(-1).to("meta"), ValueError, "returned.*on meta; expected.*on cpu"),
+        (lambda cells, _: 1 / 0, ValueError, "failed on cells of shape.*ZeroDivisionError: division by zero"),
+        (lambda cells, _: cells @ torch.ones(7), ValueError, "failed on cells of shape.*RuntimeError"),
+    ],
+)
+def test_a_verifier_of_the_users_that_goes_wrong_is_named(world, score, error, message):
+    with pytest.raises(error, match=f"The verifier 'mine' {message}"):
+        of(score)(world.cells, world.reference)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64, torch.bool])
+def test_scores_take_the_type_of_the_cells(world, dtype):
+    found = of(lambda cells, _: (cells.sum(-1) > 9).to(dtype))(world.cells, world.reference)
+    assert found.dtype == world.cells.dtype
+    torch.testing.assert_close(found, (world.cells.sum(-1) > 9).to(world.cells.dtype))
+
+
+def test_memory_that_runs_out_in_a_verifier_is_left_to_the_batch_size(world):
+    def greedy(cells, _):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        of(greedy)(world.cells, world.reference)

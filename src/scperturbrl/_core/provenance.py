@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from scperturbrl._core import keys, log
 
@@ -29,9 +29,11 @@ def split_hash(adata: AnnData) -> str:
     return str(adata.uns.get(keys.SETUP, {}).get(keys.SPLIT, {}).get("hash", ""))
 
 
-def record_layer(adata: AnnData, layer: str, *, key: str, made_under: str) -> None:
-    """Note which generator made a layer, and under which split that was fitted."""
-    adata.uns[keys.SETUP].setdefault(keys.LAYERS, {})[layer] = {"made_by": key, "split_hash": made_under}
+def with_layer(adata: AnnData, layer: str, *, key: str, made_under: str) -> dict[str, Any]:
+    """The record of the package with a note of which generator made a layer, and under which split that was fitted."""
+    setup = adata.uns[keys.SETUP]
+    note = {"made_by": key, "split_hash": made_under}
+    return {**setup, keys.LAYERS: {**setup.get(keys.LAYERS, {}), layer: note}}
 
 
 def layer_hash(adata: AnnData, layer: str) -> str:

@@ -92,7 +92,19 @@ def read_architecture(values: Mapping[str, Any]) -> Architecture:
     return Architecture(**plain)
 
 
-_PLAIN: dict[str, Callable[[Any], Any]] = {"str": str, "float": float}
+_PLAIN: dict[str, Callable[[Any], Any]] = {"str": str, "float": lambda value: _total(value)}
+# beyond what any model has, and what takes for ever to build or to run
+_MOST = {
+    "width": 16_384,
+    "n_blocks": 1000,
+    "n_steps": 10_000,
+    "n_covariate_values": 100_000,
+    "n_latent": 200_000,
+    "n_genes": 200_000,
+    "n_hidden": 100_000,
+    "n_components": 10_000,
+}
+_LEAST = {"n_genes": 1, "n_latent": 1, "width": 1, "n_steps": 1}
 
 
 def _size(name: str, value: Any) -> int:
@@ -100,7 +112,18 @@ def _size(name: str, value: Any) -> int:
         size = int(value)
     except (TypeError, ValueError, OverflowError):
         size = -1
-    if not 0 <= size < 2**31:
-        msg = f"The architecture has {name} = {value!r}; a size is expected."
+    most = _MOST.get(name, 10_000_000)
+    if not _LEAST.get(name, 0) <= size <= most:
+        msg = (
+            f"The architecture has {name} = {value!r}; a whole number from {_LEAST.get(name, 0)} to {most} is expected."
+        )
         raise ValueError(msg)
     return size
+
+
+def _total(value: Any) -> float:
+    total = float(value)
+    if not 0 <= total < 1e12:
+        msg = f"The architecture has total = {value!r}; the sum of the normalised values of a cell is expected."
+        raise ValueError(msg)
+    return total

@@ -82,5 +82,10 @@ def draw_block(
     """One block of log-normalised cells and their counts, on the CPU."""
     own = index.to(generator.device)
     latent = generator.sample_latent(control.latent, conditions, own, rng)
-    cells, counts = generator.sample_cells(latent, control, unit.to(generator.device), conditions, own, rng)
+    log_rate = generator.cell_log_rate(latent, control, conditions, own)
+    if not torch.isfinite(log_rate).all():
+        msg = "The generator gives rates that are not finite: its weights are damaged, or a dose is far beyond those it was fitted to."
+        raise FloatingPointError(msg)
+    unit, measured = unit.to(generator.device), generator.measured(control)
+    cells, counts = generator.observation.sample(log_rate, unit, rng, control=measured)
     return cells.cpu(), counts.cpu()

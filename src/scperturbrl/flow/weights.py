@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_LOGARITHMS, _LARGEST_LOGARITHM = ("log_theta", "log_dispersion"), 30.0
+
+
 def checked_weights(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     """Weights as tensors, if they are those of a generator with the `expected` ones; the first that is not is named."""
     unknown = set(weights) - set(expected)
@@ -37,5 +40,14 @@ def checked_weights(expected: Mapping[str, Tensor], weights: Mapping[str, np.nda
         if torch.isnan(value).any() or (torch.isinf(value).any() and name != "observation.max_log_rate"):
             msg = f"The weight {name!r} holds values that are not finite."
             raise ValueError(msg)
+        _check_range(name, value)
         state[name] = value
     return state
+
+
+def _check_range(name: str, value: Tensor) -> None:
+    """Raise ``ValueError`` where a number that is finite means rates or counts that are not."""
+    # 1e13 counts, or none of any size
+    if name.endswith(_LOGARITHMS) and value.numel() and float(value.abs().max()) > _LARGEST_LOGARITHM:
+        msg = f"The weight {name!r} goes up to {float(value.abs().max()):.3g} in size; a logarithm is at most {_LARGEST_LOGARITHM:g}."
+        raise ValueError(msg)

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
-from scperturbrl.get._slots import chosen, missing
+from scperturbrl.get._slots import chosen, read_evaluation
 from scperturbrl.metrics.bootstrap import paired_bootstrap
 from scperturbrl.metrics.registry import METRICS
 
@@ -116,12 +115,7 @@ def differences(
 
 
 def _table(adata: AnnData | pd.DataFrame) -> pd.DataFrame:
-    if isinstance(adata, pd.DataFrame):
-        table = adata
-    elif keys.EVALUATION in adata.uns:
-        table = adata.uns[keys.EVALUATION]
-    else:
-        raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
+    table = adata if isinstance(adata, pd.DataFrame) else read_evaluation(adata)
     return table.astype(dict.fromkeys(("model", "condition", "metric", "role"), str))
 
 

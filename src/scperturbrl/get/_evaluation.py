@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
 from scperturbrl.get._labels import SCORE_PREFIX
-from scperturbrl.get._slots import chosen, missing
+from scperturbrl.get._slots import chosen, read_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,9 +84,7 @@ def evaluation(
     0  generator    mse     0.4            0.2             2
     """
     adata = pick(adata, modality)
-    if keys.EVALUATION not in adata.uns:
-        raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
-    frame = adata.uns[keys.EVALUATION].astype({"model": str, "kind": str, "metric": str, "role": str})
+    frame = read_evaluation(adata).astype({"model": str, "kind": str, "metric": str, "role": str})
     wanted_metrics = chosen("metrics", metrics, metric_order(frame))
     wanted_models = chosen("models", models, model_order(frame))
     frame = frame[frame["metric"].isin(wanted_metrics) & frame["model"].isin(wanted_models)]

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl.data.evaluation.calibration import CEILING
-from scperturbrl.get._slots import chosen, missing
+from scperturbrl.get._slots import chosen, read_evaluation
 from scperturbrl.metrics.registry import METRICS
 
 if TYPE_CHECKING:
@@ -79,12 +78,11 @@ def harm(
     [[0.5, 2, 'B', 0.1]]
     """
     adata = pick(adata, modality)
-    if keys.EVALUATION not in adata.uns:
-        raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
+    evaluation = read_evaluation(adata)
     if margin < 0:
         msg = f"`margin` is {margin}; it is the share by which an error must rise, so 0 or more."
         raise ValueError(msg)
-    table = adata.uns[keys.EVALUATION].astype(dict.fromkeys(("model", "condition", "metric"), str))
+    table = evaluation.astype(dict.fromkeys(("model", "condition", "metric"), str))
     models = list(dict.fromkeys(table["model"]))
     chosen("model", model, models)
     other = chosen("reference", _parent(adata, model) if reference is None else reference, models)[0]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl.data.evaluation.roles import HELD_OUT, ancestry, metric_roles
 from scperturbrl.get._evaluation import evaluation
-from scperturbrl.get._slots import missing
+from scperturbrl.get._slots import read_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,9 +61,7 @@ def held_out(
     ['discrimination']
     """
     adata = pick(adata, modality)
-    if keys.EVALUATION not in adata.uns:
-        raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
-    frame = adata.uns[keys.EVALUATION]
+    frame = read_evaluation(adata)
     generators = frame.loc[frame["kind"].astype(str) == "generator", "model"].astype(str).unique()
     trained = [one for key in generators for one in ancestry(adata.uns, key)]
     # hashes are not needed: a role that depends on a network is already in the table

@@ -8,7 +8,7 @@ from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl.data.evaluation.calibration import COLUMNS
 from scperturbrl.get._evaluation import metric_order
-from scperturbrl.get._slots import missing
+from scperturbrl.get._slots import read_evaluation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,9 +62,7 @@ def metric_calibration(adata: AnnData | MuData, *, modality: str | None = None) 
     0    mse  held-out        True         1.0            0.8
     """
     adata = pick(adata, modality)
-    if keys.EVALUATION not in adata.uns:
-        raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
-    table = adata.uns[keys.EVALUATION]
+    table = read_evaluation(adata)
     if not set(COLUMNS) <= set(table):
         msg = f'`uns["{keys.EVALUATION}"]` has no column {COLUMNS[0]!r}. Call `scperturbrl.tl.evaluate(adata)` again.'
         raise KeyError(msg)

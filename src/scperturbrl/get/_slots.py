@@ -83,6 +83,28 @@ def select_perturbations(adata: AnnData, perturbations: str | Sequence[str] | No
     return np.isin(labels, wanted), wanted
 
 
+def read_evaluation(adata: AnnData) -> pd.DataFrame:
+    """Read ``uns["evaluation"]``; a warning tells if it was made under another split than there is now.
+
+    Raises
+    ------
+    KeyError
+        If it is absent.
+    """
+    if keys.EVALUATION not in adata.uns:
+        raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
+    table: pd.DataFrame = adata.uns[keys.EVALUATION]
+    if "split_hash" in table:
+        warn_evaluated_elsewhere(adata, table)
+    return table
+
+
+def warn_evaluated_elsewhere(adata: AnnData, table: pd.DataFrame) -> None:
+    """Warn if an evaluation was made under another split than `adata` has now."""
+    for made_under in table["split_hash"].astype(str).unique():
+        warn_other_split(adata, {f"`uns[{keys.EVALUATION!r}]`": made_under}, "Evaluate again.")
+
+
 def read_scores(adata: AnnData, key: str) -> pd.DataFrame:
     """Read ``obsm["score_<key>"]``.
 

@@ -11,7 +11,7 @@ from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import metric_order, model_order
 from scperturbrl.get._labels import SCORE_PREFIX
-from scperturbrl.get._slots import chosen, missing
+from scperturbrl.get._slots import chosen, read_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,9 +114,7 @@ def relative_values(adata: AnnData, models: str | Sequence[str] | None) -> tuple
 
 def compared(adata: AnnData, models: str | Sequence[str] | None) -> tuple[pd.DataFrame, list[str]]:
     """Rows of ``uns["evaluation"]`` of the models to compare, and these in order."""
-    if keys.EVALUATION not in adata.uns:
-        raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
-    frame = adata.uns[keys.EVALUATION].astype({"model": str, "kind": str, "metric": str, "role": str})
+    frame = read_evaluation(adata).astype({"model": str, "kind": str, "metric": str, "role": str})
     names = _default_models(frame) if models is None else chosen("models", models, model_order(frame))
     if len(names) < 2:
         msg = f"Only {names} to compare; at least two models are needed. Evaluate more, or name more `models`."

@@ -9,6 +9,7 @@ import pandas as pd
 from scperturbrl._core import keys, log
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
+from scperturbrl._core.write import write
 from scperturbrl.data.cells.network import check_network
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def pathway_network(
     adata = pick(adata, modality)
     started = log.start("fitting the pathway network to the genes")
     kept, sets = fit_network(adata.var_names, network, organism=organism, min_targets=min_targets)
-    adata.uns[key_added] = kept
+    write(adata, uns={key_added: kept})
     log.finish(started, [f"uns[{key_added!r}]"])
     return sets
 

@@ -9,6 +9,7 @@ import numpy as np
 from scperturbrl._core import keys, log
 from scperturbrl._core.memory_limit import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
+from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_positive
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@own_torch
 def reference(
     adata: AnnData | MuData,
     *,

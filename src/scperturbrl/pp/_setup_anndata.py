@@ -16,6 +16,7 @@ from scperturbrl._core.validate import (
     name_hash,
     near_matches,
 )
+from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import check_observed, rows_at_once
 from scperturbrl.data.cells.conditions import parse_perturbation
 from scperturbrl.data.cells.doses import check_dose_column, check_no_tuples
@@ -129,7 +130,7 @@ def setup_anndata(
         gene_hash=name_hash(adata.var_names),
         version=__version__,
     )
-    adata.uns[keys.SETUP] = {"setup": setup.to_uns()}
+    write(adata, uns={keys.SETUP: {"setup": setup.to_uns()}})
     log.finish(started, [f"uns[{keys.SETUP!r}]"])
 
 

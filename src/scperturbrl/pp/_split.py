@@ -15,7 +15,7 @@ from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.split.draw import drawn, only_predictable, warn_unpredictable
 from scperturbrl.data.split.holdout import NOTHING, candidates, folds, hold_out
-from scperturbrl.data.split.manifest import SplitManifest, write_split
+from scperturbrl.data.split.manifest import SplitManifest, check_conditions, write_split
 from scperturbrl.data.split.neighbours import similar_contexts
 from scperturbrl.data.split.predictable import Described
 
@@ -144,7 +144,6 @@ def split(
         words = f"{_named(holdout)}: {', '.join(chosen)}" if pool else NOTHING
         words += f"; without {', '.join(removed)}" if removed else ""
         manifest = SplitManifest.of(labels, table, described=words, seed=seed)
-    write_split(adata, manifest)
     if (
         own_fraction
         and not manifest.validation
@@ -155,7 +154,9 @@ def split(
             f"    no validation: no condition that can be spared has at most {own_fraction:.0%} of the perturbed cells; "
             "raise `validation_fraction` to take one"
         )
+    check_conditions(manifest, table)
     warn_unpredictable(table, pd.Series(manifest.labels(table.index), index=table.index), described)
+    write_split(adata, manifest)
     log.finish(started, [f"obs[{keys.SPLIT!r}]", f"uns[{keys.SETUP!r}]['split']"])
 
 

@@ -17,7 +17,7 @@ from scperturbrl.rl.vitals import VitalSigns
 if TYPE_CHECKING:
     from typing import Any
 
-    from scperturbrl._core.run_file import RunFile
+    from scperturbrl._core.files.run_file import RunFile
     from scperturbrl.flow.generator import Generator
     from scperturbrl.flow.rollout.task import Task
     from scperturbrl.rl.guard import Vitals

@@ -11,7 +11,7 @@ from scperturbrl.rl.guard import Vitals
 if TYPE_CHECKING:
     import torch
 
-    from scperturbrl._core.run_file import RunFile
+    from scperturbrl._core.files.run_file import RunFile
     from scperturbrl.flow.training.finite_steps import FiniteSteps
     from scperturbrl.flow.training.weight_state import WeightState
     from scperturbrl.rl.finetune import FinetuneResult

@@ -12,6 +12,7 @@ from scperturbrl._core import keys as slots
 from scperturbrl._core import log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
+from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import (
     check_predictions_held_out,
     held_out_generators,
@@ -20,6 +21,7 @@ from scperturbrl._core.provenance import (
 )
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_choice, check_positive
+from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.conditions import find_conditions
 from scperturbrl.data.cells.depth import at_depths
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from scperturbrl.verifiers.base import Verifier
 
 
+@own_torch
 def evaluate(
     adata: AnnData | MuData,
     *,
@@ -193,7 +196,7 @@ def evaluate(
     table = table.assign(role=table["metric"].map(roles), seed=params["seed"], **_engines(table["metric"]))
     table = table.assign(seen=seen_rows(table, generators, cells.split_of()), split_hash=split_hash(adata))
     table.index = table.index.astype(str)
-    adata.uns[key_added] = table
+    write(adata, uns={key_added: table})
     log.finish(started, [f"uns[{key_added!r}]"])
     return table
 

@@ -9,11 +9,12 @@ import pandas as pd
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.distributed import join
+from scperturbrl._core.files.run_file import RunFile
 from scperturbrl._core.memory_limit import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
+from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import check_same_labels
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.run_file import RunFile
 from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.cells import Cells
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from scperturbrl.data.generator.stored import StoredGenerator
 
 
+@own_torch
 def fit_generator(
     adata: AnnData | MuData,
     *,
@@ -234,6 +236,8 @@ def fit_generator(
     stored.params |= {"parent": init_from or "", "method": "fit_generator", **_plain(settings), **_outcome(result)}
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
+    if file is not None:
+        file.release()
     log.finish(started, [f"uns[{key_added!r}]"])
 
 

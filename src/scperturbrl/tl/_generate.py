@@ -11,8 +11,10 @@ from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import default_key
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
-from scperturbrl._core.provenance import record_layer
+from scperturbrl._core.own_torch import own_torch
+from scperturbrl._core.provenance import with_layer
 from scperturbrl._core.random import Seed, resolve_seed
+from scperturbrl._core.write import ABSENT, write
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.components import picture_components
 from scperturbrl.data.cells.setup import Setup
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@own_torch
 def generate(
     adata: AnnData | MuData,
     *,
@@ -68,6 +71,8 @@ def generate(
     - ``layers[key_added]``: log-normalised generated cells (CSR float32); control rows hold the control cell itself,
     - ``obs[key_added + "_source"]``: name of the control cell that each started from,
     - ``obsm["X_pca_" + key_added]``: the generated cells on the components of the training cells.
+
+    Scores and selections of a layer of that name are removed, because they were of other cells.
 
     Raises
     ------
@@ -114,11 +119,21 @@ def generate(
     source = cells.names.to_numpy().astype(object)
     source[perturbed] = cells.names.to_numpy()[controls]
     coordinates = components.project(layer)
-    # written together at the end, so that an interrupt before leaves what was there
-    adata.layers[key_added] = layer
-    record_layer(adata, key_added, key=key, made_under=stored.made_under())
-    adata.obs[keys.source(key_added)] = source
-    adata.obsm[keys.pca(key_added)] = coordinates
+    write(
+        adata,
+        layers={key_added: layer},
+        obs={
+            **dict.fromkeys((keys.reward(key_added), keys.percentile(key_added), keys.selected(key_added)), ABSENT),
+            keys.source(key_added): source,
+        },
+        # scores of the cells that were there before would be taken for those of the new ones
+        obsm={keys.pca(key_added): coordinates, keys.score(key_added): ABSENT},
+        uns={
+            keys.score(key_added): ABSENT,
+            keys.selection(key_added): ABSENT,
+            keys.SETUP: with_layer(adata, key_added, key=key, made_under=stored.made_under()),
+        },
+    )
     log.finish(
         started, [f"layers[{key_added!r}]", f"obs[{keys.source(key_added)!r}]", f"obsm[{keys.pca(key_added)!r}]"]
     )

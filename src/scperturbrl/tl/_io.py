@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys, log
-from scperturbrl._core.checkpoint import read_directory, write_directory
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.files.checkpoint import read_directory, write_directory
 from scperturbrl._core.modality import pick
+from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import split_hash
 from scperturbrl._core.validate import name_hash
+from scperturbrl._core.write import write
 from scperturbrl.data.generator.stored import StoredGenerator, check_genes, read_generator
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@own_torch
 def save_generator(
     adata: AnnData | MuData,
     path: str | os.PathLike[str],
@@ -74,6 +78,7 @@ def save_generator(
     log.finish(started, [f"the directory {path}"])
 
 
+@own_torch
 def load_generator(
     adata: AnnData | MuData,
     path: str | os.PathLike[str],
@@ -102,8 +107,9 @@ def load_generator(
     FileNotFoundError
         If the directory or one of its files is missing.
     ValueError
-        If a file is damaged or of a schema that this version does not know, or if the generator was fitted on other genes
-        or on expression of another log state.
+        If a file is damaged or of a schema that this version does not know, if a size, name or number in it cannot be that of
+        a generator, or if the generator was fitted on other genes or on expression of another log state. Names the file
+        and the field.
 
     Examples
     --------
@@ -114,12 +120,15 @@ def load_generator(
     try:
         stored = StoredGenerator.from_uns(read_directory(path))
         record = stored.to_uns()
-    except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
-        msg = f"{path} is not the record of a generator: {type(error).__name__} {error}"
+    except FileNotFoundError:
+        raise
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, ValueError, csv.Error) as error:
+        what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
+        msg = what if str(path) in what else f"{path} is not the record of a generator: {what}"
         raise ValueError(msg) from error
     check_genes(stored.genes, adata.var_names)
     _check_provenance(adata, stored, path)
-    adata.uns[key_added] = record
+    write(adata, uns={key_added: record})
     log.finish(started, [f"uns[{key_added!r}]"])
 
 

@@ -14,7 +14,7 @@ from scperturbrl.tl._reward import reference_task
 if TYPE_CHECKING:
     import torch
 
-    from scperturbrl._core.run_file import RunFile
+    from scperturbrl._core.files.run_file import RunFile
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.generator.stored import StoredGenerator
     from scperturbrl.rl.finetuner import FinetuneSettings

@@ -12,6 +12,7 @@ from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import default_key
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
+from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import seen
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.serialize import to_uns, versions
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@own_torch
 def predict(
     adata: AnnData | MuData,
     conditions: Sequence[str] | str | None = None,

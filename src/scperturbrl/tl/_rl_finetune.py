@@ -9,10 +9,11 @@ import pandas as pd
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.distributed import join
+from scperturbrl._core.files.run_file import RunFile
 from scperturbrl._core.modality import pick
+from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import check_same_labels
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.run_file import RunFile
 from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_number, check_positive
 from scperturbrl.data.cells.cells import Cells
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from scperturbrl.verifiers.base import Verifier
 
 
+@own_torch
 def rl_finetune(
     adata: AnnData | MuData,
     *,
@@ -221,6 +223,8 @@ def rl_finetune(
     }
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
+    if file is not None:
+        file.release()
     warn_about(result)
     log.finish(started, [f"uns[{key_added!r}]"])
 

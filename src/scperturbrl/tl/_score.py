@@ -12,8 +12,10 @@ import torch
 from scperturbrl._core import keys, log
 from scperturbrl._core.memory_limit import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
+from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import layer_hash, split_hash, warn_other_split
 from scperturbrl._core.validate import check_choice
+from scperturbrl._core.write import ABSENT, write
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.depth import at_depths, condition_depths
 from scperturbrl.data.cells.setup import Setup
@@ -38,6 +40,7 @@ _UNREADABLE = (
 )
 
 
+@own_torch
 def score(
     adata: AnnData | MuData,
     *,
@@ -161,16 +164,22 @@ def score(
             scorer = scorer.with_guesses(home, cells, target, method=pseudo_references)
     found = scorer.run(target, memory=cells.memory)
     key = key_added or layer or (keys.GENERATED if foreign else keys.OBSERVED)
-    adata.obsm[keys.score(key)] = pd.DataFrame(found.scores, index=adata.obs_names, columns=[v.name for v in chosen])
-    adata.obs[keys.reward(key)] = found.rewards
-    if percentile:
-        adata.obs[keys.percentile(key)] = found.percentiles
-    adata.uns[keys.score(key)] = _record(target, scorer, found.scores, kind) | {
+    scores = pd.DataFrame(found.scores, index=adata.obs_names, columns=[v.name for v in chosen])
+    record = _record(target, scorer, found.scores, kind) | {
         "thinned": thinned,
         "split_hash": split_hash(home),
         **_columns(Setup.of(home)),
     }
-    _tell_not_scored(adata.uns[keys.score(key)])
+    _tell_not_scored(record)
+    write(
+        adata,
+        obsm={keys.score(key): scores},
+        obs={
+            keys.reward(key): found.rewards,
+            keys.percentile(key): found.percentiles if percentile else ABSENT,
+        },
+        uns={keys.score(key): record},
+    )
     slots = [f"obsm[{keys.score(key)!r}]", f"obs[{keys.reward(key)!r}]", f"uns[{keys.score(key)!r}]"]
     log.finish(started, slots + ([f"obs[{keys.percentile(key)!r}]"] if percentile else []))
 

@@ -13,6 +13,7 @@ from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import layer_hash, same_split, score_hash, split_hash
 from scperturbrl._core.random import Seed, numpy_rng, resolve_seed
 from scperturbrl._core.validate import check_choice, check_positive, near_matches
+from scperturbrl._core.write import write
 from scperturbrl.data.scoring.selection import best_of, effective_share, resample, selection_cost
 
 if TYPE_CHECKING:
@@ -97,10 +98,13 @@ def select(
         selected[index[chosen]] = True
         rows[name] = _row(adata, key, index, index[chosen], reward, temperature)
     table = pd.DataFrame.from_dict(rows, orient="index")
-    adata.obs[keys.selected(key)] = selected
     params: dict[str, Any] = {"key": key, "n": n, "method": method, "temperature": temperature, "seed": seed}
-    adata.uns[keys.selection(key)] = {"params": params, "cost": table}
     _report(table)
+    write(
+        adata,
+        obs={keys.selected(key): selected},
+        uns={keys.selection(key): {"params": params, "cost": table}},
+    )
     log.finish(started, [f"obs[{keys.selected(key)!r}]", f"uns[{keys.selection(key)!r}]"])
     return table
 

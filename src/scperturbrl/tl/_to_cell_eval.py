@@ -12,6 +12,7 @@ from scipy import sparse
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.modality import pick
+from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_choice, near_matches
 from scperturbrl.data.cells.cells import Cells
@@ -32,6 +33,7 @@ CONTROL = "non-targeting"
 TARGET = "target"
 
 
+@own_torch
 def to_cell_eval(
     adata: AnnData | MuData,
     path: str | PathLike[str],

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from scperturbrl._core.memory import is_out_of_memory
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -179,11 +181,39 @@ class Verifier:
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, cells: Tensor, reference: Reference) -> Tensor:
-        """Score `cells` ``(C, n, G)`` against `reference`; returns ``(C, n)``."""
+        """Score `cells` ``(C, n, G)`` against `reference`; returns ``(C, n)``, of the type of the cells.
+
+        Raises
+        ------
+        TypeError
+            If `score` returns something else than a tensor of real numbers.
+        ValueError
+            If `score` fails, or returns another shape.
+        """
         if cells.ndim != 3 or cells.shape[0] != len(reference):
             msg = f"`cells` has shape {tuple(cells.shape)}; expected ({len(reference)}, n, n_genes), one row per condition."
             raise ValueError(msg)
-        return self.score(cells, reference)
+        try:
+            found = self.score(cells, reference)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            msg = f"The verifier {self.name!r} failed on cells of shape {tuple(cells.shape)}: {type(error).__name__}: {error}"
+            raise ValueError(msg) from error
+        self._check(found, cells)
+        return found.to(cells.dtype)
+
+    def _check(self, found: object, cells: Tensor) -> None:
+        wanted = f"a tensor of shape {tuple(cells.shape[:2])}, one number a cell, on {cells.device}"
+        if not isinstance(found, torch.Tensor) or found.is_complex():
+            what = f"a tensor of {found.dtype}" if isinstance(found, torch.Tensor) else f"a {type(found).__name__}"
+            msg = f"The verifier {self.name!r} returned {what}; expected {wanted}."
+            if type(found).__module__ == "numpy":
+                msg += " Wrap it in `torch.as_tensor`, and declare the verifier with `differentiable=False`."
+            raise TypeError(msg)
+        if found.shape != cells.shape[:2] or found.device != cells.device:
+            msg = f"The verifier {self.name!r} returned a tensor of shape {tuple(found.shape)} on {found.device}; expected {wanted}."
+            raise ValueError(msg)
 
 
 def field_of(reference: Reference, name: str) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.conditions import condition_table
+from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.controls import draw_controls
 from scperturbrl.data.generator.stored import check_genes, generator_keys, read_generator, write_generator
@@ -184,7 +185,7 @@ def test_latent_cells_keep_their_condition_means_and_lose_noise(fitted):
     cells, space = Cells.of(fitted), read_generator(fitted, "generator").generator.space
     controls, factor = Controls.of(cells), torch.linspace(0.2, 1, space.dim)
     latent = latent_cells(cells, "train", space, factor, controls)
-    rows = np.flatnonzero(cells.is_training())
+    rows = shuffled(cells, np.flatnonzero(cells.is_training()), 0, "order of cells in minibatches")
     raw = pd.DataFrame(encode_rows(replace(cells, memory=37 * 120 * len(cells.genes)), rows, space).numpy())
     kept = pd.DataFrame(latent.latent.numpy())
     codes = cells.codes[rows]
@@ -206,6 +207,7 @@ def test_a_task_pairs_conditions_with_their_controls_and_real_cells(fitted):
     assert task.real.shape[:2] == (len(names), 256)
     for i, name in enumerate(names):
         own = np.flatnonzero((fitted.obs["perturbation"] == name).to_numpy())
+        own = shuffled(cells, own, 0, "real cells of a condition")
         real = task.real[i][~task.real[i].isnan().any(1)]
         torch.testing.assert_close(real, encode_rows(cells, own, stored.generator.space))
     assert (task.pool.count == (fitted.obs["perturbation"] == "control").sum()).all()

@@ -147,7 +147,7 @@ class Cells:
     @cached_property
     def keys(self) -> np.ndarray:
         """``(n_cells,)`` number of each cell, the same wherever it stands; see :func:`distinct_keys`."""
-        return distinct_keys(self)
+        return distinct_keys(self.names, self.expression, self.genes, chunk=self.chunk)
 
     def is_training(self) -> np.ndarray:
         """``(n_cells,)`` whether the cell may be learnt from."""

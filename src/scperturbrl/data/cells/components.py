@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.cells.pca import largest_eigenvectors, principal_components
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def training_components(cells: Cells, *, n_components: int, seed: int = 0) -> Tr
     many = len(cells.genes) > _MANY_GENES
     cap = _MOST_CELLS_OF_MANY_GENES if many else _MOST_CELLS
     if len(rows) > cap:
-        rows = np.sort(numpy_rng(seed, "cells for training components").choice(rows, cap, replace=False))
+        rows = np.sort(shuffled(cells, rows, seed, "cells for training components")[:cap])
     n = min(n_components, len(cells.genes), len(rows))
     if not many:
         found = principal_components(cells, rows, n)

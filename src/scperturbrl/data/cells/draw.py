@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,19 +21,24 @@ def shuffled(cells: Cells, rows: np.ndarray, seed: int, stream: str) -> np.ndarr
     Every cell has a random number of its own in each stream of `seed`, and the cells are sorted by it. So the first n are a
     simple random sample, of which a part of the cells keeps its share.
     """
-    salt = numpy_rng(seed, stream).integers(2**64, dtype=np.uint64, endpoint=False)
-    numbers = pd.util.hash_array(cells.keys[rows] ^ salt)
-    return rows[np.argsort(numbers, kind="stable")]
+    return rows[order_by(cells.keys[rows], numpy_rng(seed, stream))]
 
 
-def distinct_keys(cells: Cells) -> np.ndarray:
+def order_by(own: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Random order ``(n,)`` of cells with these numbers, the same for the same numbers wherever they stand."""
+    salt = rng.integers(2**64, dtype=np.uint64, endpoint=False)
+    return np.argsort(pd.util.hash_array(own ^ salt), kind="stable")
+
+
+def distinct_keys(names: pd.Index, matrix: Any, genes: pd.Index, *, chunk: int) -> np.ndarray:
     """Number ``(n_cells,)`` of each cell, from its name, and from its expression too where names repeat."""
-    found = cell_keys(cells.names)
-    repeated = np.flatnonzero(cells.names.duplicated(keep=False))
+    found = cell_keys(names)
+    repeated = np.flatnonzero(names.duplicated(keep=False))
     # names of genes and not their places, so that the order of genes does not matter either
-    of_gene = cell_keys(cells.genes)
-    for part, block in cells.pieces(repeated):
-        rows = sparse.csr_matrix(block, dtype=np.float32)
+    of_gene = cell_keys(genes)
+    for start in range(0, len(repeated), chunk):
+        part = slice(start, start + chunk)
+        rows = sparse.csr_matrix(matrix[repeated[part]], dtype=np.float32)
         rows.eliminate_zeros()
         values = of_gene[rows.indices] * pd.util.hash_array(rows.data.view(np.uint32).astype(np.uint64))
         # sums wrap around, and so do their differences

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
-from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells.components import training_components
+from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.evaluation.calibration import CEILING, MEAN_RESPONSE
 from scperturbrl.data.evaluation.observed import Observed
 from scperturbrl.data.evaluation.population import Population, draw_population
@@ -86,10 +86,8 @@ class Evaluation:
     def modules(self) -> np.ndarray:
         """Gene modules ``(G, M)`` of a sample of the training cells."""
         rows = np.flatnonzero(self.cells.is_training())
-        drawn = numpy_rng(self.seed, "cells for gene modules").choice(
-            rows, min(len(rows), _MODULE_CELLS), replace=False
-        )
-        return gene_modules(self.cells.block(np.sort(drawn)), seed=0)
+        drawn = shuffled(self.cells, rows, self.seed, "cells for gene modules")[:_MODULE_CELLS]
+        return gene_modules(self.cells.block(drawn), seed=0)
 
     def run(self, predict: Callable[[str], Iterator[Population]]) -> pd.DataFrame:
         """Evaluate the populations of `predict` beside baselines and ceilings; one row a model, condition and metric."""
@@ -100,6 +98,7 @@ class Evaluation:
             label = self._label(condition, len(real))
             for population in [*predict(condition), *self._baselines(condition)]:
                 rows += self._measure(label, number, population, observed)
+            real = shuffled(self.cells, real, self.seed, "order of real cells")
             first, second = split_half(real[:, None], seed=self.seed)
             half = self._draw(keys.OBSERVED, keys.OBSERVED, second[:, 0])
             for population in self._ceilings(condition, first[:, 0]):
@@ -108,7 +107,8 @@ class Evaluation:
         return pd.DataFrame(rows)
 
     def _draw(self, model: str, kind: str, index: np.ndarray) -> Population:
-        return draw_population(model, kind, self.cells, index, max_cells=self.max_cells, seed=self.seed)
+        index = shuffled(self.cells, index, self.seed, "cells of a population")
+        return draw_population(model, kind, self.cells, index, max_cells=self.max_cells)
 
     def _label(self, condition: str, n_observed: int) -> dict[str, Any]:
         row = self.cells.table.loc[condition]

@@ -7,11 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from scperturbrl._core.random import numpy_rng
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.depth import read_units
+from scperturbrl.data.cells.draw import distinct_keys, order_by, shuffled
 from scperturbrl.data.cells.other_depth import OtherCells
 from scperturbrl.data.cells.row_blocks import row_matrix
 from scperturbrl.data.cells.scale import check_expression
@@ -128,7 +130,7 @@ class Models:
 
     def predict(self, condition: str) -> Iterator[Population]:
         """The population of each model."""
-        cap: dict[str, Any] = {"max_cells": self.max_cells, "seed": self.seed}
+        cap: dict[str, Any] = {"max_cells": self.max_cells}
         table, n = self.cells.table.loc[[condition]], self.n_cells
         for key, stored in self.generators.items():
             controls = draw_controls(self.cells, [str(table["group"].iloc[0])] * n, None, seed=self.seed)
@@ -145,6 +147,7 @@ class Models:
             yield draw_population(key, "generator", self.cells, np.arange(n), matrix=made, **cap)
         for name, matrix in self._matrices.items():
             found = np.flatnonzero(self.others[name].labels == condition)
+            found = found[order_by(self._keys[name][found], numpy_rng(self.seed, "cells of a prediction"))]
             yield draw_population(name, "prediction", self.cells, found, matrix=matrix, **cap)
 
     def units(self, condition: str, controls: np.ndarray) -> np.ndarray | None:
@@ -160,11 +163,20 @@ class Models:
         if not of_both["differs"].any() and (of_both["factor"] == 1).all():
             return control_units(self.cells, controls)
         rows = np.flatnonzero(self.cells.codes == row)
+        rows = shuffled(self.cells, rows, self.seed, "cells that give depths")
         unit, _ = read_units(self.cells.expression, rows, chunk=self.cells.chunk)
         unit = unit[np.isfinite(unit)] / float(of_both["factor"].iloc[0])
         rng = numpy_rng(self.seed, "depths of generated cells", row)
         rounds = [rng.permutation(unit) for _ in range(-(-len(controls) // len(unit)))]
         return in_order_of(control_units(self.cells, controls), np.concatenate(rounds)[: len(controls)])
+
+    @cached_property
+    def _keys(self) -> dict[str, np.ndarray]:
+        """Number of each predicted cell, the same wherever it stands."""
+        return {
+            name: distinct_keys(pd.Index(other.names), other.matrix, self.cells.genes, chunk=other.chunk)
+            for name, other in self.others.items()
+        }
 
     @cached_property
     def _matrices(self) -> dict[str, Any]:

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from scperturbrl._core.random import numpy_rng
-
 if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
 
@@ -42,17 +40,18 @@ class Population(NamedTuple):
 
 
 def draw_population(
-    model: str, kind: str, cells: Cells, index: np.ndarray, *, matrix: Any = None, max_cells: int, seed: int
+    model: str, kind: str, cells: Cells, index: np.ndarray, *, matrix: Any = None, max_cells: int
 ) -> Population:
     """Read the rows at `index` of the expression, or of another matrix over the same genes, in blocks.
 
-    At most `max_cells` of them are held dense at a time; the mean is that of all.
+    The first `max_cells` are kept, so they must be in random order; the mean is that of all.
     """
     n = len(index)
     if n <= max_cells:
         return Population(model, kind, cells.block(index, matrix))
     total = np.zeros(len(cells.genes))
+    # in the order of a file
+    rows = np.sort(index)
     for start in range(0, n, _ROWS):
-        total += cells.block(index[start : start + _ROWS], matrix).sum(axis=0, dtype=np.float64)
-    kept = np.sort(numpy_rng(seed, "cells of a population", n).choice(n, max_cells, replace=False))
-    return Population(model, kind, cells.block(index[kept], matrix), total / n, n)
+        total += cells.block(rows[start : start + _ROWS], matrix).sum(axis=0, dtype=np.float64)
+    return Population(model, kind, cells.block(index[:max_cells], matrix), total / n, n)

@@ -31,7 +31,10 @@ def draw_controls(cells: Cells, groups: Sequence[str], batches: Sequence[str] | 
     controls = Controls.of(cells)
     labels = list(zip(groups, batches if batches is not None else [""] * len(groups), strict=True))
     chosen = np.empty(len(labels), dtype=int)
-    codes, unique = pd.factorize(pd.Series(labels))
+    # sorted, so that the order of rows does not matter
+    unique = sorted(set(labels))
+    place = {pair: number for number, pair in enumerate(unique)}
+    codes = np.array([place[pair] for pair in labels], dtype=int)
     for number, pair in enumerate(unique):
         start, count = controls.run(*pair)
         wanted = np.flatnonzero(codes == number)

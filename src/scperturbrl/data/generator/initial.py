@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells.cells import dense
+from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.generator.depth import with_ratios
 from scperturbrl.data.generator.linear import fit_linear_part
 from scperturbrl.data.generator.stored import StoredGenerator, condition_frame
@@ -115,7 +115,6 @@ def _fit_observation(
     seed: int,
     device: torch.device | str,
 ) -> torch.Tensor:
-    unit, pool = control_units(cells, rows), minibatch_pool(cells, len(rows), seed=seed)
     observation, space = generator.observation, generator.space
     highest = np.zeros(len(cells.genes), dtype=np.float32)
     for _, block in cells.pieces(rows):
@@ -129,6 +128,8 @@ def _fit_observation(
     if isinstance(observation, ScviObservation) and isinstance(space, ScviSpace):
         observation.start_from(space)
     position = np.cumsum(training) - 1
+    rows = shuffled(cells, rows, seed, "order of cells for the observation layer")
+    unit, pool = control_units(cells, rows), minibatch_pool(cells, len(rows), seed=seed)
     latent = encode_rows(cells, rows, space)
     factor = fit_observation(
         generator.to(device),
@@ -155,5 +156,5 @@ def _control_positions(cells: Cells, training: np.ndarray, position: np.ndarray)
 
 def _some_cells(cells: Cells, rows: np.ndarray, seed: int) -> torch.Tensor:
     """Up to 5,000 of the cells at `rows`, dense: enough to tell which genes are expressed together."""
-    some = np.sort(numpy_rng(seed, "cells for co-expression").permutation(rows)[:N_COEXPRESSION])
+    some = shuffled(cells, rows, seed, "cells for co-expression")[:N_COEXPRESSION]
     return torch.as_tensor(dense(cells.expression[some]))

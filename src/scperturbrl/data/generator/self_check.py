@@ -9,6 +9,7 @@ import torch
 
 from scperturbrl._core import keys
 from scperturbrl._core.random import numpy_rng, torch_rng
+from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.generator.task import build_task
 from scperturbrl.metrics.cells.distribution import energy_distance
 
@@ -56,8 +57,8 @@ def self_check(stored: StoredGenerator, cells: Cells, *, seed: int) -> dict[str,
         control, unit = task.pool.draw(index[:1], N_CELLS, rng)
         latent = generator.sample_latent(control.latent, task.conditions, index, rng)
         drawn, _ = generator.sample_cells(latent, control, unit, task.conditions, index, rng)
-        real = _some(cells, row, numpy_rng(seed, "real cells of the self-check", row))
-        untouched = _some(cells, cells.control_row(row), numpy_rng(seed, "controls of the self-check", row))
+        real = _some(cells, row, seed)
+        untouched = _some(cells, cells.control_row(row), seed)
         half = numpy_rng(seed, "halves of the self-check", i).permutation(len(real))
         first, second = real[half[::2]], real[half[1::2]]
         encode = lambda block: generator.space.encode(torch.as_tensor(block)).numpy()
@@ -94,9 +95,9 @@ def self_check_problems(measured: Mapping[str, float]) -> list[str]:
     return found
 
 
-def _some(cells: Cells, row: int, rng: np.random.Generator) -> np.ndarray:
+def _some(cells: Cells, row: int, seed: int) -> np.ndarray:
     rows = np.flatnonzero((cells.codes == row) & cells.is_training())
-    return cells.block(np.sort(rng.choice(rows, min(len(rows), N_CELLS), replace=False)))
+    return cells.block(shuffled(cells, rows, seed, "cells of the self-check")[:N_CELLS])
 
 
 def _compared(made: np.ndarray, real: np.ndarray, made_at: np.ndarray, real_at: np.ndarray) -> dict[str, float]:

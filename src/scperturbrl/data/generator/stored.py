@@ -12,6 +12,7 @@ from scperturbrl._core.default_key import next_number
 from scperturbrl._core.provenance import counted, leaked, split_hash
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import name_hash, near_matches
+from scperturbrl._core.write import write
 from scperturbrl.data.generator.identity import weights_hash
 from scperturbrl.data.generator.vocabulary import Vocabulary, gene_embeddings
 from scperturbrl.flow.generator import Generator
@@ -83,14 +84,36 @@ class StoredGenerator:
         embeddings = space.get("embeddings")
         if embeddings is None:
             embeddings = default_embeddings(generator, genes)
-        names = sorted(name for name in space["vocabulary"] if name.startswith("covariate_"))
+        names = [f"covariate_{i}" for i in range(len(generator.architecture.n_covariate_values))]
         vocabulary = Vocabulary(
             tokens=tuple(str(token) for token in space["vocabulary"]["tokens"]),
             covariate_values=tuple(tuple(str(v) for v in space["vocabulary"][name]) for name in names),
             embeddings=embeddings,
             groups=tuple(str(group) for group in space["vocabulary"]["groups"]),
         )
+        check_fit(generator, vocabulary, genes)
         return cls(generator, vocabulary, dict(record["params"]), record["history"], record["conditions"], genes)
+
+
+def check_fit(generator: Generator, vocabulary: Vocabulary, genes: list[str]) -> None:
+    """Raise ``ValueError`` if names are more or fewer than the generator has places for, naming the field."""
+    sizes = generator.architecture
+    found = {
+        "genes": (len(genes), sizes.n_genes),
+        "tokens": (len(vocabulary.tokens), sizes.n_tokens),
+        "groups": (len(vocabulary.groups), sizes.n_groups),
+        "embeddings": (vocabulary.embeddings.shape[1], sizes.n_features),
+    }
+    for i, (values, n) in enumerate(zip(vocabulary.covariate_values, sizes.n_covariate_values, strict=True)):
+        found[f"covariate_{i}"] = (len(values), n)
+    for name, (n, expected) in found.items():
+        if n != expected:
+            msg = f"The generator has {n} {name}, but its architecture says {expected}: the record was edited."
+            raise ValueError(msg)
+    for name in ("tokens", "groups"):
+        if len(set(getattr(vocabulary, name))) != len(getattr(vocabulary, name)):
+            msg = f"The {name} of the generator are not distinct: the record was edited."
+            raise ValueError(msg)
 
 
 def default_embeddings(generator: Generator, genes: Iterable[str]) -> pd.DataFrame:
@@ -109,7 +132,7 @@ def write_generator(adata: AnnData, key: str, stored: StoredGenerator) -> None:
         "number": next_number(adata),
         "parent_hash": weights_hash(adata.uns[parent]["weights"]) if parent else "",
     }
-    adata.uns[key] = stored.to_uns()
+    write(adata, uns={key: stored.to_uns()})
 
 
 def read_generator(adata: AnnData, key: str) -> StoredGenerator:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scperturbrl._core.random import numpy_rng
+from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.generator.controls import control_pool
 from scperturbrl.data.generator.linear import recentred
 from scperturbrl.data.latent.cells import encode_rows
@@ -29,9 +29,7 @@ def build_task(stored: StoredGenerator, cells: Cells, conditions: Sequence[str],
     real = torch.full((len(rows), N_REAL, space.dim), torch.nan)
     for i, row in enumerate(rows):
         found = np.flatnonzero((cells.codes == row) & (cells.split == label))
-        chosen = np.sort(
-            numpy_rng(seed, "real cells of a condition", i).choice(found, min(N_REAL, len(found)), replace=False)
-        )
+        chosen = shuffled(cells, found, seed, "real cells of a condition")[:N_REAL]
         real[i, : len(chosen)] = encode_rows(cells, chosen, space)
     pool = control_pool(stored, cells, cells.table.iloc[rows])
     return Task(recentred(stored, cells, cells.table.iloc[rows], seed=seed), pool, real)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from scperturbrl._core.run_file import RunFile
+    from scperturbrl._core.files.run_file import RunFile
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.generator.stored import StoredGenerator
     from scperturbrl.flow.generator import Generator
@@ -75,7 +75,8 @@ def _read_state(file: RunFile, stored: StoredGenerator, cells: Cells, settings: 
     }
     state = file.read(identity)
     if state is None:
-        file.constant = {"model": generator.state_dict()}
+        # copies, because training goes on in these very tensors
+        file.constant = {"model": {name: value.clone() for name, value in generator.state_dict().items()}}
         return None
     file.constant = {"model": state["model"]}
     # on another machine they may come out with other rounding, to which the weights do not belong

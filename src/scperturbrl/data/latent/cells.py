@@ -13,6 +13,7 @@ from scperturbrl._core import keys
 from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.cells.counts import count_unit, counts_of
+from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.cells.row_blocks import RowBlocks
 from scperturbrl.flow.control_cells import SparseRows
 from scperturbrl.flow.observation.denoise import condition_means
@@ -31,7 +32,7 @@ N_POOL = 32_768
 
 @dataclass(frozen=True)
 class Controls:
-    """Training control cells sorted so that those of one group (and batch) lie side by side.
+    """Training control cells: those of one group (and batch) side by side, in random order.
 
     Attributes
     ----------
@@ -49,6 +50,8 @@ class Controls:
         """Collect the control cells of `cells` that may be learnt from."""
         table = cells.table
         usable = np.flatnonzero(table["is_control"].to_numpy()[cells.codes] & cells.is_training())
+        # draws from a run go by place, which so is the same whatever the order of rows
+        usable = shuffled(cells, usable, 0, "order of control cells")
         group = table["group"].to_numpy()[cells.codes[usable]]
         batch = cells.batch[usable] if cells.batch is not None else np.full(len(usable), "")
         order = np.lexsort((batch, group))
@@ -139,6 +142,7 @@ def latent_cells(cells: Cells, label: str, space: Space, factor: Tensor, control
     rows = np.flatnonzero((cells.split == label) & ((label == keys.TRAIN) | ~is_control))
     if not len(rows):
         return None
+    rows = shuffled(cells, rows, 0, "order of cells in minibatches")
     codes = cells.codes[rows]
     latent = torch.as_tensor(_denoised(cells, rows, space, factor))
     groups = cells.table["group"].to_numpy()[codes]

@@ -9,6 +9,7 @@ import numpy as np
 from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.cells.counts import counts_of
+from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.latent.cells import control_units
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def signal_share(cells: Cells, rows: np.ndarray, loadings: np.ndarray, *, seed: 
         Of the cells that are looked at and of the split.
     """
     rng = numpy_rng(seed, "halves of counts")
-    some = np.sort(rng.choice(rows, min(len(rows), _N_CELLS), replace=False))
+    some = shuffled(cells, rows, seed, "cells for halves of counts")[:_N_CELLS]
     unit = control_units(cells, some)
     halves: list[list[np.ndarray]] = [[], []]
     for part, block in cells.pieces(some):

@@ -11,6 +11,7 @@ import torch
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.provenance import counted, same_split, split_hash
+from scperturbrl._core.write import ABSENT, write
 from scperturbrl.data.cells.depth import Depths, at_depths
 from scperturbrl.data.reference.cross_fit import N_FOLDS, CrossFit
 from scperturbrl.data.reference.extras import Support
@@ -90,10 +91,8 @@ def write_reference(
         "calibration": _calibration_frame(calibration, conditions, [verifier.name for verifier in verifiers]),
         "depth": depths.to_uns(),
     }
-    adata.varm.update(by_gene)
-    adata.uns.pop(keys.TF_RESPONSE, None)
-    adata.uns.update(by_set)
-    adata.uns[keys.SETUP]["reference"] = record
+    setup = {**adata.uns[keys.SETUP], "reference": record}
+    write(adata, varm=by_gene, uns={keys.TF_RESPONSE: ABSENT, **by_set, keys.SETUP: setup})
 
 
 def _regulon_response(

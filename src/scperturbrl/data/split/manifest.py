@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.write import write
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.split.predictable import shortened, without_relatives
@@ -122,14 +123,8 @@ def write_split(adata: AnnData, manifest: SplitManifest) -> None:
         If the manifest and `adata` do not have the same conditions, or control cells are held out.
     """
     table, codes = condition_table(adata, Setup.of(adata))
-    _check_conditions(manifest, table)
+    check_conditions(manifest, table)
     labels = manifest.labels(table.index)
-    adata.obs[keys.SPLIT] = pd.Categorical(labels[codes], categories=list(_LABELS)).remove_unused_categories()
-    if keys.ORIGIN not in adata.obs:
-        # so that generated cells can be told from them once they are joined
-        adata.obs[keys.ORIGIN] = pd.Categorical([keys.OBSERVED] * adata.n_obs)
-    adata.uns[keys.SETUP][keys.SPLIT] = manifest.to_uns()
-    adata.uns[keys.SETUP].pop("reference", None)
     log.note(described(labels, table))
     alone = without_relatives(table, pd.Series(labels, index=table.index))
     if alone:
@@ -137,6 +132,12 @@ def write_split(adata: AnnData, manifest: SplitManifest) -> None:
             f"{len(alone)} test conditions have no relative in training, neither by perturbation nor by context "
             f"({shortened(alone)}): their predictions rest on `embeddings` or on genes alone."
         )
+    obs = {keys.SPLIT: pd.Categorical(labels[codes], categories=list(_LABELS)).remove_unused_categories()}
+    if keys.ORIGIN not in adata.obs:
+        # so that generated cells can be told from them once they are joined
+        obs[keys.ORIGIN] = pd.Categorical([keys.OBSERVED] * adata.n_obs)
+    setup = {name: value for name, value in adata.uns[keys.SETUP].items() if name != "reference"}
+    write(adata, obs=obs, uns={keys.SETUP: {**setup, keys.SPLIT: manifest.to_uns()}})
 
 
 def described(labels: np.ndarray, table: pd.DataFrame) -> str:
@@ -167,7 +168,8 @@ def read_split(adata: AnnData) -> SplitManifest:
     return SplitManifest(holdout=str(record["holdout"]), seed=int(record["seed"]), **lists)
 
 
-def _check_conditions(manifest: SplitManifest, table: pd.DataFrame) -> None:
+def check_conditions(manifest: SplitManifest, table: pd.DataFrame) -> None:
+    """Raise ``ValueError`` if `manifest` has other conditions than `table`, or holds out control cells."""
     named = [*manifest.train, *manifest.validation, *manifest.test]
     missing, unknown = sorted(set(table.index) - set(named)), sorted(set(named) - set(table.index))
     if missing or unknown or len(named) != len(table):

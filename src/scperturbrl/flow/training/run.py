@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from scperturbrl._core.run_file import RunFile
+    from scperturbrl._core.files.run_file import RunFile
     from scperturbrl.flow.training.finite_steps import FiniteSteps
     from scperturbrl.flow.training.fit import FitResult, _Best
     from scperturbrl.flow.training.weight_state import WeightState

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from scperturbrl._core.distributed import world
+from scperturbrl._core.files.lock import Lock, not_writable
 
 SCHEMA = 1
 _TENSOR = "__tensor__"
@@ -41,7 +42,7 @@ class RunFile:
     FileExistsError
         If there is a state and `resume` is false.
     OSError
-        If its directory cannot be made or written to; checked before any work is done.
+        If its directory cannot be made or written to, or another run is at work there; checked before any work is done.
     """
 
     def __init__(self, path: Path, *, resume: bool) -> None:
@@ -50,8 +51,10 @@ class RunFile:
         self.constant: dict[str, Any] = {}
         self._saved, self._cost = -float("inf"), 0.0
         if world().rank == 0:
-            _probe(path)
+            _make(path.parent)
+            self._lock = Lock(path)
         if path.exists() and not resume:
+            self.release()
             msg = f"{path} holds the state of an earlier run. Pass `resume=True` to go on from it, or another `checkpoint_dir`."
             raise FileExistsError(msg)
 
@@ -70,6 +73,11 @@ class RunFile:
             msg = "`resume=True` needs `checkpoint_dir`, the directory that the run to go on with was given."
             raise ValueError(msg)
         return None
+
+    def release(self) -> None:
+        """Let other runs use the directory."""
+        if world().rank == 0:
+            self._lock.release()
 
     def read(self, identity: dict[str, Any]) -> dict[str, Any] | None:
         """State to resume from, or None to start. `identity` describes the run and is kept for :meth:`write`.
@@ -109,11 +117,13 @@ class RunFile:
         if world().rank:
             return
         began = time.perf_counter()
-        # always the same name, so that the leftover of a killed run is overwritten
+        # always the same name, so that the leftover of a killed run is replaced
         temporary = self.path.with_name(f".{self.path.name}.new")
         try:
             content = _pack({"schema": SCHEMA, "identity": self.identity, "state": state | self.constant})
-            with temporary.open("wb") as handle:
+            temporary.unlink(missing_ok=True)
+            # made anew, so that nothing is written through a link that somebody put there
+            with temporary.open("xb") as handle:
                 handle.write(content)
                 handle.flush()
                 os.fsync(handle.fileno())
@@ -138,17 +148,11 @@ def sync_directory(folder: Path) -> None:
             os.close(handle)
 
 
-def _probe(path: Path) -> None:
-    probe = path.with_name(f".{path.name}.probe")
+def _make(folder: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        msg = f"`checkpoint_dir` {path.parent} cannot be written to: {error.strerror or error}."
-        raise OSError(error.errno, msg) from error
-    finally:
-        if path.parent.is_dir():
-            probe.unlink(missing_ok=True)
+        raise not_writable(folder, error) from error
 
 
 def _pack(content: dict[str, Any]) -> bytes:

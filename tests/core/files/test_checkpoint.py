@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from safetensors import SafetensorError
 
-from scperturbrl._core.checkpoint import read_directory, write_directory
+from scperturbrl._core.files.checkpoint import read_directory, write_directory
 
 FILES = ["conditions.csv", "config.json", "history.csv", "model.safetensors", "sha256sums.txt"]
 

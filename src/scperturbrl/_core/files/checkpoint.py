@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scperturbrl._core.run_file import sync_directory
+from scperturbrl._core.files.run_file import sync_directory
 
 SCHEMA = 1
 _TABLES = ("history", "conditions")
 _CONFIG, _WEIGHTS, _SUMS = "config.json", "model.safetensors", "sha256sums.txt"
+_LONGEST_HEADER = 100_000_000
 _FILES = (_CONFIG, _WEIGHTS, *(f"{name}.csv" for name in _TABLES), _SUMS)
 
 
@@ -71,6 +72,7 @@ def read_directory(path: str | os.PathLike[str]) -> dict[str, Any]:
         if not (folder / name).is_file():
             msg = f"{folder} has no file {name}; it is not a saved generator."
             raise FileNotFoundError(msg)
+    _check_header(folder / _WEIGHTS)
     content = {name: (folder / name).read_bytes() for name in _FILES}
     try:
         config = json.loads(content[_CONFIG])
@@ -86,6 +88,22 @@ def read_directory(path: str | os.PathLike[str]) -> dict[str, Any]:
         msg = f"A file of {folder} is damaged or was edited: `sha256sum -c {_SUMS}` there tells which."
         raise ValueError(msg)
     return _read_files(folder, content[_WEIGHTS], config)
+
+
+def _check_header(path: Path) -> None:
+    """Raise ``ValueError`` unless the weights are as long as their header says, before they are read."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length) if 8 + length <= min(size, _LONGEST_HEADER) else b""
+    try:
+        ends = [int(entry["data_offsets"][1]) for name, entry in json.loads(header).items() if name != "__metadata__"]
+        whole = 8 + length + max(ends, default=0)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        whole = -1
+    if whole != size:
+        msg = f"{path} is damaged: its header does not fit its {size:,} bytes."
+        raise ValueError(msg)
 
 
 def _check_target(target: Path, *, overwrite: bool) -> None:

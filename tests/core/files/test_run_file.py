@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scperturbrl._core.run_file import RunFile
+from scperturbrl._core.files.run_file import RunFile
 
 IDENTITY = {"seed": 3, "rate": 1e-3, "names": ["a", "b"], "nothing": None}
 STATE = {
@@ -27,11 +27,16 @@ def written(folder, state=STATE, identity=IDENTITY):
     file = RunFile(folder / "run.safetensors", resume=True)
     assert file.read(identity) is None
     file.write(state)
+    file.release()
     return file.path
 
 
 def read(path, identity=IDENTITY):
-    return RunFile(path, resume=True).read(identity)
+    file = RunFile(path, resume=True)
+    try:
+        return file.read(identity)
+    finally:
+        file.release()
 
 
 def same(one, other):
@@ -150,28 +155,42 @@ def test_a_full_disk_leaves_the_last_state(tmp_path, monkeypatch, where):
     monkeypatch.undo()
     assert caught.value.errno == errno.ENOSPC
     assert same(read(file.path), STATE)
-    assert [found.name for found in tmp_path.iterdir()] == ["run.safetensors"]
+    file.release()
+    assert {found.name for found in tmp_path.iterdir()} - {".run.safetensors.lock"} == {"run.safetensors"}
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_disk_that_is_really_full_is_told(tmp_path):
-    file = RunFile(tmp_path / "run.safetensors", resume=True)
-    file.read(IDENTITY)
-    (tmp_path / ".run.safetensors.new").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left") as caught:
-        file.write(STATE)
-    assert caught.value.errno == errno.ENOSPC
-    assert "No state was written before" in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
+def test_nothing_is_written_through_links(tmp_path):
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".run.safetensors.new").symlink_to(outside)
+    assert same(read(written(folder)), STATE)
+    (folder / ".other.safetensors.lock").symlink_to(outside)
+    with pytest.raises(OSError, match="is a symbolic link, which is not followed"):
+        RunFile.of(folder, "other", resume=False)
+    assert outside.read_text() == "mine"
+    assert not (folder / "run.safetensors").is_symlink()
 
 
-def test_an_unwritable_folder_is_told_before_any_work(tmp_path, monkeypatch):
+def test_an_unwritable_folder_is_told_before_any_work(tmp_path):
     (tmp_path / "file").write_text("no directory")
     with pytest.raises(OSError, match="cannot be written to"):
         RunFile.of(tmp_path / "file", "verb", resume=False)
-    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(PermissionError(errno.EACCES, "denied")))
-    with pytest.raises(PermissionError, match=r"`checkpoint_dir`.*cannot be written to: denied"):
+    with pytest.raises(OSError, match="cannot be written to"):
+        RunFile.of(tmp_path / "file" / "below", "verb", resume=False)
+
+
+@pytest.mark.parametrize(("number", "words"), [(errno.EACCES, "denied"), (errno.EROFS, "Read-only file system")])
+def test_a_folder_that_only_can_be_read_is_told_before_any_work(tmp_path, monkeypatch, number, words):
+    def refuse(*_):
+        raise OSError(number, words)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OSError, match=rf"`checkpoint_dir`.*cannot be written to: {words}") as caught:
         RunFile.of(tmp_path / "locked", "verb", resume=False)
+    monkeypatch.undo()
+    assert caught.value.errno == number
 
 
 def test_what_a_killed_run_left_is_written_over(tmp_path):
