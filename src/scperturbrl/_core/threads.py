@@ -1,14 +1,25 @@
-"""One thread, so that sums are always taken in the same order."""
+"""One thread for every sum, so that it is always taken in the same order; several threads for work that is apart."""
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
+
+_THREAD = threading.local()
 
 
 @contextmanager
@@ -21,12 +32,73 @@ def one_thread(device: torch.device | str = "cpu") -> Iterator[None]:
     if torch.device(device).type != "cpu":
         yield
         return
+    before = torch.get_num_threads()
+    # also within another such block, because numba gives torch as many threads as it starts itself
+    torch.set_num_threads(1)
+    if getattr(_THREAD, "pinned", False):
+        yield
+        return
     from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    _THREAD.pinned = True
     try:
         with threadpool_limits(limits=1):
             yield
     finally:
+        _THREAD.pinned = False
         torch.set_num_threads(before)
+
+
+def pinned(verb: Callable[P, R]) -> Callable[P, R]:
+    """Decorator of a verb that computes on the CPU under :func:`one_thread` from its start to its end."""
+
+    @wraps(verb)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with one_thread():
+            return verb(*args, **kwargs)
+
+    return run
+
+
+def n_jobs() -> int:
+    """Workers that ``sc.settings.n_jobs`` of scanpy allows: 1 by default, as many as there are cores with -1."""
+    # without scanpy nobody can have asked for more
+    scanpy = sys.modules.get("scanpy")
+    wanted = 1 if scanpy is None else int(scanpy.settings.n_jobs)
+    return max(1, wanted if wanted >= 0 else _n_cores() + 1 + wanted)
+
+
+def in_threads(work: Callable[[T], R], units: Iterable[T]) -> list[R]:
+    """Results of `work`, without gradients, for each of `units` in their order, by :func:`n_jobs` workers.
+
+    Every unit is worked on by one thread, so the results have the same bits whatever the number of workers, as long as no unit
+    depends on another one. What they share must not be changed by any.
+
+    Examples
+    --------
+    >>> in_threads(lambda x: 2 * x, [1, 2, 3])
+    [2, 4, 6]
+    """
+    units = list(units)
+    # a worker that deals out work of its own does it itself
+    n = 1 if getattr(_THREAD, "worker", False) else min(n_jobs(), len(units))
+    with one_thread():
+        if n < 2:
+            with torch.no_grad():
+                return [work(unit) for unit in units]
+        with ThreadPoolExecutor(n, initializer=_prepare_worker) as pool:
+            return list(pool.map(work, units))
+
+
+def _prepare_worker() -> None:
+    from threadpoolctl import threadpool_limits
+
+    # all of this belongs to a thread, and a new one starts with the defaults
+    torch.set_grad_enabled(False)
+    torch.set_num_threads(1)
+    threadpool_limits(limits=1)
+    _THREAD.pinned = _THREAD.worker = True
+
+
+def _n_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

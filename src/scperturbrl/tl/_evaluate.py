@@ -19,6 +19,7 @@ from scperturbrl._core.provenance import (
     split_hash,
 )
 from scperturbrl._core.random import Seed, resolve_seed
+from scperturbrl._core.threads import pinned
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.conditions import find_conditions
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from scperturbrl.verifiers.base import Verifier
 
 
+@pinned
 def evaluate(
     adata: AnnData | MuData,
     *,

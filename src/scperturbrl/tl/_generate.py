@@ -13,6 +13,7 @@ from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import record_layer
 from scperturbrl._core.random import Seed, resolve_seed
+from scperturbrl._core.threads import pinned
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.components import picture_components
 from scperturbrl.data.cells.setup import Setup
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@pinned
 def generate(
     adata: AnnData | MuData,
     *,

@@ -13,6 +13,7 @@ from scperturbrl._core import keys, log
 from scperturbrl._core.memory_limit import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import layer_hash, split_hash, warn_other_split
+from scperturbrl._core.threads import pinned
 from scperturbrl._core.validate import check_choice
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.depth import at_depths, condition_depths
@@ -38,6 +39,7 @@ _UNREADABLE = (
 )
 
 
+@pinned
 def score(
     adata: AnnData | MuData,
     *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,6 +75,10 @@ class ReferenceTable:
         ValueError
             If a condition targets every gene.
         """
+        return self._ranked
+
+    @cached_property
+    def _ranked(self) -> np.ndarray:
         strength = np.where(self.targets, -1.0, np.nan_to_num(np.abs(self.statistic), nan=-0.5))
         n_ranked = min(N_RANKED, strength.shape[1] - int(self.targets.sum(1).max(initial=0)))
         if not n_ranked:
