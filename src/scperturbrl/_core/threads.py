@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import wraps
@@ -14,6 +15,7 @@ import torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -88,6 +90,25 @@ def in_threads(work: Callable[[T], R], units: Iterable[T]) -> list[R]:
                 return [work(unit) for unit in units]
         with ThreadPoolExecutor(n, initializer=_prepare_worker) as pool:
             return list(pool.map(work, units))
+
+
+def stream_in_threads(work: Callable[[T], R], units: Iterable[T]) -> Iterator[R]:
+    """The same one after another, for results that are large: no more of them wait to be taken than there are workers.
+
+    Where there is one worker, the caller's thread does the work as it is set.
+    """
+    n = 1 if getattr(_THREAD, "worker", False) else n_jobs()
+    if n < 2:
+        yield from map(work, units)
+        return
+    with ThreadPoolExecutor(n, initializer=_prepare_worker) as pool:
+        waiting: deque[Future[R]] = deque()
+        for unit in units:
+            waiting.append(pool.submit(work, unit))
+            if len(waiting) > n:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _prepare_worker() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from scperturbrl._core.memory import BatchSize
 from scperturbrl._core.random import torch_rng
 from scperturbrl._core.show import as_html, as_text
+from scperturbrl._core.threads import stream_in_threads
 from scperturbrl._core.validate import check_choice
 from scperturbrl.flow.architecture import Architecture, described_space, read_architecture
 from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
@@ -207,8 +208,10 @@ class Generator(nn.Module):
             return drawn
 
         batch = BatchSize(BLOCK, "generated cells")
-        for number, wanted in enumerate(torch.arange(len(unit)).split(BLOCK)):
-            drawn = batch(partial(block, number, wanted))
+        # on another device blocks wait for each other anyway
+        each = stream_in_threads if self.device.type == "cpu" else map
+        numbered = list(enumerate(torch.arange(len(unit)).split(BLOCK)))
+        for (_, wanted), drawn in zip(numbered, each(lambda one: batch(partial(block, *one)), numbered), strict=True):
             cells, counts = (torch.cat(parts)[: len(wanted)] for parts in zip(*drawn, strict=True))
             yield cells, counts
 

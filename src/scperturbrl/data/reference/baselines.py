@@ -10,7 +10,7 @@ import numpy as np
 from scperturbrl._core import keys
 from scperturbrl.data.cells.grouping import rows_of
 from scperturbrl.data.reference.context_baseline import CONTEXT_LINE, ContextEffects
-from scperturbrl.data.reference.statistics import fit_reference
+from scperturbrl.data.reference.statistics import mean_effects
 from scperturbrl.metrics.baselines.combination_ridge import combination_ridge_effect
 from scperturbrl.metrics.baselines.dose import interpolated_dose_effect, nearest_dose_effect
 from scperturbrl.metrics.baselines.means import (
@@ -69,9 +69,8 @@ class TrainingEffects:
     def of(cls, cells: Cells) -> TrainingEffects:
         """Compute them from the training cells of `cells`."""
         conditions = cells.conditions(keys.TRAIN, min_cells=2)
-        empty = np.zeros((len(cells.genes), 0), dtype=np.float32)
-        table = fit_reference(cells, cells.is_training(), conditions=conditions, network=empty)
-        return cls(conditions, table.mean_effect, cells.table.loc[conditions, "group"].to_numpy())
+        effects = mean_effects(cells, cells.is_training(), conditions)
+        return cls(conditions, effects, cells.table.loc[conditions, "group"].to_numpy())
 
     def predict(self, cells: Cells, condition: str, baseline: str) -> np.ndarray:
         """Effect ``(G,)`` that `baseline` predicts for `condition`.
