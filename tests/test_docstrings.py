@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 import warnings
 
@@ -11,10 +12,16 @@ import scperturbrl as spr
 from scperturbrl.verifiers import registry
 
 
+class Finder(doctest.DocTestFinder):
+    def _from_module(self, module, object):
+        # a decorated function belongs to the module that it was written in
+        return super()._from_module(module, inspect.unwrap(object))
+
+
 def examples():
     for module in pkgutil.walk_packages(spr.__path__, "scperturbrl."):
         if not module.name.endswith("__main__"):
-            found = doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(module.name))
+            found = Finder(exclude_empty=True).find(importlib.import_module(module.name))
             yield from (
                 pytest.param(test, id=test.name.removeprefix("scperturbrl.")) for test in found if test.examples
             )

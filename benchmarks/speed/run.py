@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from benchmarks.speed import anytime, cellflow, floor, gpu, growth, report, scoring, training
+from benchmarks.speed import anytime, cellflow, floor, gpu, growth, many, report, scoring, training
 from benchmarks.speed.memory import in_subprocess
 from benchmarks.speed.screen import screen
 from scperturbrl._core.threads import one_thread
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from benchmarks.speed.row import Row
 
-PARTS = ("scoring", "training", "witness", "memory", "anytime", "growth", "cellflow", "gpu")
+PARTS = ("scoring", "many", "training", "witness", "memory", "anytime", "growth", "cellflow", "gpu")
 _STEPS_FOR_MEMORY = 200
 
 
@@ -49,6 +49,11 @@ def _scoring(out: Path) -> list[Row]:
     del out
     adata = screen(10_000, 2000, 70)
     return [*scoring.measure(adata), scoring.energy_row(adata)]
+
+
+def _many(out: Path) -> list[Row]:
+    del out
+    return many.measure()
 
 
 def _training(out: Path) -> list[Row]:
@@ -100,6 +105,7 @@ def _growth(out: Path, largest: int | None) -> list[Row]:
 
 _MEASURE = {
     "scoring": _scoring,
+    "many": _many,
     "training": _training,
     "witness": _witness,
     "memory": _memory,
@@ -130,6 +136,7 @@ _SMOKE: tuple[Callable[[], list[Row]], ...] = (
     lambda: scoring.measure(screen(1500, 2000, 10), n_loop=100, repeats=7),
     # pertpy's matrix of all cells must be what costs, as in a real screen, not the call
     lambda: [scoring.energy_row(screen(6000, 100, 40))],
+    lambda: [many.observed_row(1200, 1000, 30)],
     lambda: training.measure(screen(1500, 300, 10), n_steps=100, n_iterations=2),
 )
 

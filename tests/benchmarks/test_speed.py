@@ -12,7 +12,7 @@ import torch
 if importlib.util.find_spec("benchmarks") is None:
     pytest.skip("the benchmarks are not part of an installed package", allow_module_level=True)
 
-from benchmarks.speed import floor, gpu, growth, memory, report, row, run, screen
+from benchmarks.speed import floor, gpu, growth, many, memory, report, row, run, screen
 
 from benchmarks import __main__ as command
 from scperturbrl.flow.velocity.mlp import VelocityMLP
@@ -98,6 +98,12 @@ def test_screens_have_the_size_that_was_asked_for():
     assert adata.shape == (200, 40)
     assert adata.obs["perturbation"].nunique() == 11
     assert adata.obs["perturbation"].str.contains(r"\+").any()
+
+
+def test_scoring_against_observed_cells_is_set_beside_training_references(monkeypatch):
+    monkeypatch.setattr(many, "compare", lambda ours, theirs: (ours(), theirs(), (3.0, 2.0))[-1])
+    found = many.observed_row(300, 60, 8)
+    assert (found.value, found.ratio, found.ok) == (3.0, pytest.approx(2 / 3), "yes")
 
 
 def test_the_table_is_markdown():

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class _Limit(threading.local):
     """How deep this thread is in blocks of :func:`one_thread`. What all threads share stands on the class."""
 
     depth = 0
+    is_worker = False
     openmp: Any = None
     lock = threading.Lock()
     inside = 0
@@ -36,7 +47,12 @@ def one_thread(device: torch.device | str = "cpu") -> Iterator[None]:
     Several threads may be inside at once. OpenMP, and so PyTorch, counts for each thread; libraries of linear algebra count
     for the process, and go back when the last thread leaves.
     """
-    if torch.device(device).type != "cpu" or _own.depth:
+    if torch.device(device).type != "cpu":
+        yield
+        return
+    if _own.depth:
+        # numba gives torch as many threads as it starts itself
+        torch.set_num_threads(1)
         yield
         return
     before = _enter()
@@ -73,3 +89,77 @@ def _leave(before: int) -> None:
             _Limit.blas.restore_original_limits()
         _own.openmp.restore_original_limits()
         torch.set_num_threads(before)
+
+
+def pinned(verb: Callable[P, R]) -> Callable[P, R]:
+    """Decorator of a verb that computes on the CPU under :func:`one_thread` from its start to its end."""
+
+    @wraps(verb)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with one_thread():
+            return verb(*args, **kwargs)
+
+    return run
+
+
+def n_jobs() -> int:
+    """Workers that ``sc.settings.n_jobs`` of scanpy allows: 1 by default, as many as there are cores with -1."""
+    # without scanpy nobody can have asked for more
+    scanpy = sys.modules.get("scanpy")
+    wanted = 1 if scanpy is None else int(scanpy.settings.n_jobs)
+    return max(1, wanted if wanted >= 0 else _n_cores() + 1 + wanted)
+
+
+def in_threads(work: Callable[[T], R], units: Iterable[T]) -> list[R]:
+    """Results of `work`, without gradients, for each of `units` in their order, by :func:`n_jobs` workers.
+
+    Every unit is worked on by one thread, so the results have the same bits whatever the number of workers, as long as no unit
+    depends on another one. What they share must not be changed by any.
+
+    Examples
+    --------
+    >>> in_threads(lambda x: 2 * x, [1, 2, 3])
+    [2, 4, 6]
+    """
+    units = list(units)
+    # a worker that deals out work of its own does it itself
+    n = 1 if _own.is_worker else min(n_jobs(), len(units))
+    with one_thread():
+        if n < 2:
+            with torch.no_grad():
+                return [work(unit) for unit in units]
+        with ThreadPoolExecutor(n, initializer=_prepare_worker) as pool:
+            return list(pool.map(work, units))
+
+
+def stream_in_threads(work: Callable[[T], R], units: Iterable[T]) -> Iterator[R]:
+    """The same one after another, for results that are large: no more of them wait to be taken than there are workers.
+
+    Where there is one worker, the caller's thread does the work as it is set.
+    """
+    n = 1 if _own.is_worker else n_jobs()
+    if n < 2:
+        yield from map(work, units)
+        return
+    with ThreadPoolExecutor(n, initializer=_prepare_worker) as pool:
+        waiting: deque[Future[R]] = deque()
+        for unit in units:
+            waiting.append(pool.submit(work, unit))
+            if len(waiting) > n:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _prepare_worker() -> None:
+    from threadpoolctl import threadpool_limits
+
+    # all of this belongs to a thread, and a new one starts with the defaults
+    torch.set_grad_enabled(False)
+    torch.set_num_threads(1)
+    threadpool_limits(limits=1)
+    _own.depth, _own.is_worker = 1, True
+
+
+def _n_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

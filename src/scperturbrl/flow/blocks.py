@@ -9,6 +9,7 @@ import torch
 
 from scperturbrl._core.memory import BatchSize
 from scperturbrl._core.random import torch_rng
+from scperturbrl._core.threads import stream_in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,8 +66,10 @@ def generated_blocks(
         return drawn
 
     batch = BatchSize(BLOCK, "generated cells")
-    for number, wanted in enumerate(torch.arange(len(unit)).split(BLOCK)):
-        drawn = batch(partial(block, number, wanted))
+    # on another device blocks wait for each other anyway
+    each = stream_in_threads if generator.device.type == "cpu" else map
+    numbered = list(enumerate(torch.arange(len(unit)).split(BLOCK)))
+    for (_, wanted), drawn in zip(numbered, each(lambda one: batch(partial(block, *one)), numbered), strict=True):
         cells, counts = (torch.cat(parts)[: len(wanted)] for parts in zip(*drawn, strict=True))
         yield cells, counts
 

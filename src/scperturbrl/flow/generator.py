@@ -149,8 +149,11 @@ class Generator(nn.Module):
     def log_rate(self, latent: Tensor, conditions: ConditionBatch, index: Tensor) -> Tensor:
         """Log rate ``(n, G)`` of latent cells, shifted as their conditions say, in normalised units."""
         shifted = latent + conditions.shift[index]
-        residual = self.linear.with_own_genes(self.observation.condition_residual(conditions.tokens), conditions)
-        return self.observation.log_rate(shifted, residual[index])
+        # of the conditions that these cells are of: a screen has thousands
+        used, own = index.unique(return_inverse=True)
+        some = conditions.select(used)
+        residual = self.linear.with_own_genes(self.observation.condition_residual(some.tokens), some)
+        return self.observation.log_rate(shifted, residual[own])
 
     def cell_log_rate(self, latent: Tensor, control: ControlCells, conditions: ConditionBatch, index: Tensor) -> Tensor:
         """The :meth:`log_rate` ``(n, G)`` of the cells that the generator makes of `control`: of translated conditions the moved control cells."""

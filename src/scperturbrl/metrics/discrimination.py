@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -76,30 +78,54 @@ def discrimination_score(
     if keep.shape != first.shape:
         msg = f"`exclude` has shape {keep.shape}; expected that of the effects, {first.shape}."
         raise ValueError(msg)
-    return np.array(
-        [_share_farther(first[i], second, keep[i], row=row, metric=metric) for i, row in enumerate(rows.tolist())]
-    )
+    found, rivals = [], None
+    for vector, kept, row in zip(first, keep, rows.tolist(), strict=True):
+        if rivals is None or not np.array_equal(kept, rivals.keep):
+            rivals = Rivals.of(second, kept)
+        found.append(rivals.share_farther(vector, row=row, metric=metric))
+    return np.array(found)
 
 
-def _share_farther(predicted: np.ndarray, observed: np.ndarray, keep: np.ndarray, *, row: int, metric: str) -> float:
-    others = len(observed) - 1
-    distance = _distances(predicted[keep], observed[:, keep], metric)
-    if others == 0 or np.isnan(distance).any():
-        return float("nan")
-    # Equal rows can differ by rounding, depending on how the processor groups the sum.
-    margin = 1e-12 * distance.max()
-    farther = (distance > distance[row] + margin).sum()
-    tied = (np.abs(distance - distance[row]) <= margin).sum() - 1
-    return float((farther + 0.5 * tied) / others)
+@dataclass(frozen=True)
+class Rivals:
+    """Observed effects that predictions are compared with, one after another.
 
+    Attributes
+    ----------
+    effects
+        ``(C, G)`` observed effects, 0 where `keep` is False.
+    keep
+        ``(G,)`` genes that are compared.
+    """
 
-def _distances(vector: np.ndarray, rows: np.ndarray, metric: str) -> np.ndarray:
-    if metric != "cosine":
-        return cdist(vector[None], rows, _SCIPY[metric])[0]
-    # A vector of zeros has no direction: at right angles to all, where scipy answers NaN.
-    return 1 - _unit(rows) @ _unit(vector)
+    effects: np.ndarray
+    keep: np.ndarray
 
+    @classmethod
+    def of(cls, effects: np.ndarray, keep: np.ndarray) -> Rivals:
+        """Leave out genes of `effects` ``(C, G)``; zeros on both sides do so, and cost less than a copy without some columns."""
+        return cls(effects if keep.all() else np.where(keep, effects, 0), keep)
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.divide(vectors, norm, out=np.zeros_like(vectors), where=norm != 0)
+    def share_farther(self, predicted: np.ndarray, *, row: int, metric: str) -> float:
+        """Share of the other effects that are farther from `predicted` ``(G,)`` than the one in `row`; ties count half."""
+        others = len(self.effects) - 1
+        distance = self._distances(np.where(self.keep, predicted, 0), metric)
+        if others == 0 or np.isnan(distance).any():
+            return float("nan")
+        # Equal rows can differ by rounding, depending on how the processor groups the sum.
+        margin = 1e-12 * distance.max()
+        farther = (distance > distance[row] + margin).sum()
+        tied = (np.abs(distance - distance[row]) <= margin).sum() - 1
+        return float((farther + 0.5 * tied) / others)
+
+    def _distances(self, vector: np.ndarray, metric: str) -> np.ndarray:
+        if metric != "cosine":
+            return cdist(vector[None], self.effects, _SCIPY[metric])[0]
+        # A vector of zeros has no direction: at right angles to all, where scipy answers NaN.
+        norm, length = np.linalg.norm(vector), self._norms
+        cosine = self.effects @ (vector / norm if norm else vector)
+        return 1 - np.divide(cosine, length, out=np.zeros_like(cosine), where=length != 0)
+
+    @cached_property
+    def _norms(self) -> np.ndarray:
+        return np.linalg.norm(self.effects, axis=1)

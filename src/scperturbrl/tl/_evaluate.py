@@ -20,6 +20,7 @@ from scperturbrl._core.provenance import (
     split_hash,
 )
 from scperturbrl._core.random import Seed, resolve_seed
+from scperturbrl._core.threads import pinned
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import Cells
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
 
 @own_torch
+@pinned
 def evaluate(
     adata: AnnData | MuData,
     *,

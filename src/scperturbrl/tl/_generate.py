@@ -14,6 +14,7 @@ from scperturbrl._core.modality import pick
 from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import with_layer
 from scperturbrl._core.random import Seed, resolve_seed
+from scperturbrl._core.threads import pinned
 from scperturbrl._core.write import ABSENT, write
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.components import picture_components
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 @own_torch
+@pinned
 def generate(
     adata: AnnData | MuData,
     *,

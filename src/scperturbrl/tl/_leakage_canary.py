@@ -10,6 +10,7 @@ import pandas as pd
 from scperturbrl._core import keys, log
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
+from scperturbrl._core.threads import pinned
 from scperturbrl.data.cells.cells import split_labels
 from scperturbrl.data.split.canary import equal, findings, scrambled
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@pinned
 def leakage_canary(
     adata: AnnData | MuData, pipeline: Callable[[AnnData], Any], *, seed: Seed = 0, modality: str | None = None
 ) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import seen
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.serialize import to_uns, versions
+from scperturbrl._core.threads import pinned
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 
 @own_torch
+@pinned
 def predict(
     adata: AnnData | MuData,
     conditions: Sequence[str] | str | None = None,

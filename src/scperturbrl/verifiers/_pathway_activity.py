@@ -10,6 +10,8 @@ from scperturbrl._core.stats import standardise
 from scperturbrl.verifiers.base import Verifier
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
     from scperturbrl.verifiers.base import Reference
@@ -63,14 +65,23 @@ def _score(cells: Tensor, reference: Reference) -> Tensor:
 
 def _activity(cells: Tensor, reference: Reference) -> Tensor:
     """Activities ``(C, n, P)`` of cells; on the CPU in blocks, because effects of all genes leave the cache otherwise."""
-    control = reference.control_mean.unsqueeze(1)
+    control = reference.control_mean
     if cells.device.type != "cpu":
-        return ulm_correlation(cells - control, reference.network)
+        return ulm_correlation(cells - control.unsqueeze(1), reference.network)
+    if len(cells) > 1 and cells.stride(0) == 0 and (control == control[:1]).all():
+        # one set of cells that is judged for several conditions
+        return _activity(cells[:1], reference.select(torch.zeros(1, dtype=torch.long))).expand(len(cells), -1, -1)
     blocks = [
-        torch.cat([ulm_correlation(block - mean, reference.network) for block in own.split(_BLOCK)])
-        for own, mean in zip(cells, control, strict=True)
+        torch.cat([ulm_correlation(block - mean, reference.network) for block in own.split(_BLOCK, dim=1)], dim=1)
+        for own, mean in _split(cells, control.unsqueeze(1))
     ]
-    return torch.stack(blocks)
+    return torch.cat(blocks)
+
+
+def _split(cells: Tensor, control: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """As many conditions at a time as have no more cells than a block."""
+    step = max(1, _BLOCK // max(cells.shape[1], 1))
+    return zip(cells.split(step), control.split(step), strict=True)
 
 
 def activity_agreement(activity: Tensor, *, response: Tensor, weight: Tensor, scale: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +20,7 @@ from scperturbrl.data.generator.linear import linear_weights, recentred
 from scperturbrl.data.generator.means import linear_effects, predicted_means
 from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties
-from scperturbrl.data.generator.unseen import gene_responses, without_own_genes
+from scperturbrl.data.generator.unseen import fit_own_gene, gene_responses, without_own_genes
 from scperturbrl.data.reference.baselines import TrainingEffects
 from scperturbrl.metrics.baselines.ridge import ALPHAS
 
@@ -209,3 +211,18 @@ def test_where_nothing_is_predicted_the_cells_are_control_cells(screen, world):
     parts = stored, cells, cells.table.loc[[name]], np.zeros(30, dtype=int), controls
     made = generate_cells(*parts, library_size="control", seed=0, device=torch.device("cpu"))
     np.testing.assert_allclose(made.toarray(), cells.block(controls), atol=1e-5)
+
+
+def test_what_perturbing_a_gene_does_to_it_is_measured_gene_by_gene(world):
+    stored, cells = world
+    cells = replace(cells, memory=2**20)
+    changes, dense, training = [], np.expm1(cells.block(np.arange(len(cells.codes))).astype(float)), cells.is_training()
+    for name in cells.conditions("train", min_cells=2):
+        row = int(cells.table.index.get_loc(name))
+        own, control = ((cells.codes == r) & training for r in (row, cells.control_row(row)))
+        gene = cells.genes.get_loc(cells.table.loc[name, "parts"][0])
+        if dense[own, gene].mean() > 0:
+            changes.append(np.log(dense[own, gene].mean() / dense[control, gene].mean()))
+    stored.generator.linear.own_gene.fill_(0)
+    fit_own_gene(stored, cells)
+    assert float(stored.generator.linear.own_gene) == pytest.approx(np.median(changes), rel=1e-5)

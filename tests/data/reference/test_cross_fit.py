@@ -78,7 +78,9 @@ def test_stored_calibration_is_that_of_cross_fitted_scores(ready_toy, fitted):
             known = [scores[~np.isnan(scores[:, j]), j] for scores in (real, control)]
             truth = np.repeat([1, 0], [len(scores) for scores in known])
             stored = frame.loc[(condition, verifier.name)]
-            assert stored["auroc"] == pytest.approx(roc_auc_score(truth, np.concatenate(known)), abs=1e-5)
+            # rounding may break a tie, which counts one half
+            one_pair = 1 / np.prod(list(map(len, known)))
+            assert stored["auroc"] == pytest.approx(roc_auc_score(truth, np.concatenate(known)), abs=2 * one_pair)
             assert [stored["real_median"], stored["control_median"]] == pytest.approx(
                 list(map(np.median, known)), abs=1e-5
             )

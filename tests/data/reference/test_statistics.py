@@ -10,7 +10,7 @@ from scipy import sparse, stats
 
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.reference.statistics import draw_bank, fit_reference
+from scperturbrl.data.reference.statistics import draw_bank, fit_reference, mean_effects, target_mask
 from scperturbrl.data.reference.stored import pathway_matrix
 from scperturbrl.data.reference.wilcoxon import wilcoxon_statistic
 
@@ -187,3 +187,10 @@ def test_wilcoxon_is_that_of_scanpy(screen, cells, names):
                 frame = sc.get.rank_genes_groups_df(part, label).set_index("names").loc[screen.var_names]
                 np.testing.assert_allclose(statistic[i], frame["scores"], rtol=1e-5, atol=1e-6)
                 np.testing.assert_allclose(padj[i], frame["pvals_adj"], rtol=1e-5, atol=1e-12)
+
+
+def test_mean_effects_and_targets_are_those_of_the_reference(cells, table, names):
+    np.testing.assert_array_equal(mean_effects(cells, cells.is_training(), names), table.mean_effect)
+    expected = [np.isin(cells.genes, cells.table.loc[name, "parts"]) for name in names]
+    np.testing.assert_array_equal(target_mask(cells, cells.rows(names)), expected)
+    assert np.any(expected)

@@ -56,7 +56,9 @@ def test_it_is_the_ridge_of_its_penalty():
     ratio = torch.log((seen + 1) / (expected + 1))
     noise = (deviations / (expected + 1).square()).mean()
     design = np.array([[token in pair for token in range(1, 5)] for pair in TOKENS[:-1].tolist()], dtype=float)
-    penalty = _penalty(ratio.square().sum()[None] / noise, len(ratio), float(np.linalg.eigvalsh(design.T @ design).mean()))
+    penalty = _penalty(
+        ratio.square().sum()[None] / noise, len(ratio), float(np.linalg.eigvalsh(design.T @ design).mean())
+    )
     ridge = Ridge(float(penalty), fit_intercept=False).fit(design, ratio.numpy())
     np.testing.assert_allclose(fitted(counts)[1:, 0], ridge.coef_, rtol=1e-3)
 

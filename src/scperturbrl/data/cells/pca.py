@@ -34,7 +34,7 @@ def principal_components(
     The covariance takes ``8 G ** 2`` bytes.
     """
     n, n_genes = len(rows), len(cells.genes)
-    mean = sum(dense(block).sum(0, dtype=np.float64) for _, block in cells.pieces(rows)) / n
+    mean = sum(np.ones(block.shape[0]) @ block for _, block in cells.pieces(rows)) / n
     covariance = torch.zeros(n_genes, n_genes, dtype=torch.float64, device=device)
     for _, block in cells.pieces(rows):
         centred = torch.as_tensor(dense(block) - mean.astype(np.float32)).to(device)

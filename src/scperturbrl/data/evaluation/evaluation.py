@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.threads import in_threads
 from scperturbrl.data.cells.components import training_components
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.evaluation.calibration import CEILING, MEAN_RESPONSE
@@ -20,7 +21,7 @@ from scperturbrl.metrics.ceiling import interpolated_duplicate, split_half
 from scperturbrl.metrics.cells.modules import gene_modules
 from scperturbrl.metrics.compute import compute_metrics
 from scperturbrl.metrics.differential import welch_t
-from scperturbrl.metrics.discrimination import discrimination_score
+from scperturbrl.metrics.discrimination import Rivals
 from scperturbrl.metrics.pair import ConditionPair
 
 if TYPE_CHECKING:
@@ -33,10 +34,11 @@ DUPLICATE = "interpolated_duplicate"
 N_TOP = 50
 N_COMPONENTS = 30
 _MODULE_CELLS = 2000
-_DISCRIMINATION: dict[str, Any] = {
-    "discrimination": {"metric": "cosine"},
-    "discrimination_l1": {"metric": "l1"},
-    "centroid_accuracy": {"metric": "l2", "targets": True},
+# distance, and whether the genes that the condition targets are compared
+_DISCRIMINATION = {
+    "discrimination": ("cosine", False),
+    "discrimination_l1": ("l1", False),
+    "centroid_accuracy": ("l2", True),
 }
 
 
@@ -91,20 +93,37 @@ class Evaluation:
 
     def run(self, predict: Callable[[str], Iterator[Population]]) -> pd.DataFrame:
         """Evaluate the populations of `predict` beside baselines and ceilings; one row a model, condition and metric."""
+        self._prepare()
+        found = in_threads(lambda number: self._of_condition(number, predict), range(len(self.conditions)))
+        self.mean_response += [row for _, of_mean in found for row in of_mean]
+        return pd.DataFrame([row for rows, _ in found for row in rows])
+
+    def _prepare(self) -> None:
+        """Compute what conditions share before they are dealt out to workers, each of which would compute it again."""
+        _ = self.projection, self.modules, self._context
+        if self.observed.names:
+            _ = self.observed.table
+        for condition in self.conditions:
+            for name in self._names:
+                self.training.fit(self.cells, condition, name)
+
+    def _of_condition(
+        self, number: int, predict: Callable[[str], Iterator[Population]]
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Rows of one condition, and those of the mean response in the place of the replicate."""
+        condition = self.conditions[number]
         rows: list[dict[str, Any]] = []
-        for number, condition in enumerate(self.conditions):
-            real = np.flatnonzero(self.cells.codes == self.cells.table.index.get_loc(condition))
-            observed = self._draw(keys.OBSERVED, keys.OBSERVED, real)
-            label = self._label(condition, len(real))
-            for population in [*predict(condition), *self._baselines(condition)]:
-                rows += self._measure(label, number, population, observed)
-            real = shuffled(self.cells, real, self.seed, "order of real cells")
-            first, second = split_half(real[:, None], seed=self.seed)
-            half = self._draw(keys.OBSERVED, keys.OBSERVED, second[:, 0])
-            for population in self._ceilings(condition, first[:, 0]):
-                rows += self._measure(label, number, population, half, real=real)
-            self.mean_response += self._measure(label, number, self._mean_response(condition), half)
-        return pd.DataFrame(rows)
+        real = np.flatnonzero(self.cells.codes == self.cells.table.index.get_loc(condition))
+        observed = self._draw(keys.OBSERVED, keys.OBSERVED, real)
+        label, rivals = self._label(condition, len(real)), self._rivals(condition)
+        for population in [*predict(condition), *self._baselines(condition)]:
+            rows += self._measure(label, number, population, observed, rivals)
+        real = shuffled(self.cells, real, self.seed, "order of real cells")
+        first, second = split_half(real[:, None], seed=self.seed)
+        half = self._draw(keys.OBSERVED, keys.OBSERVED, second[:, 0])
+        for population in self._ceilings(condition, first[:, 0]):
+            rows += self._measure(label, number, population, half, rivals, real=real)
+        return rows, self._measure(label, number, self._mean_response(condition), half, rivals)
 
     def _draw(self, model: str, kind: str, index: np.ndarray) -> Population:
         index = shuffled(self.cells, index, self.seed, "cells of a population")
@@ -126,13 +145,14 @@ class Evaluation:
         number: int,
         population: Population,
         observed: Population,
+        rivals: _Rivals | None,
         *,
         real: np.ndarray | None = None,
     ) -> list[dict[str, Any]]:
         """Rows of one model and condition. `real`: cells to score with the verifiers in place of the population."""
         pair = self._pair(label["condition"], population, observed)
         values = compute_metrics(pair, k=N_TOP, max_cells=self.max_cells, seed=self.seed)
-        values |= self._discrimination(label["condition"], pair.predicted_effect)
+        values |= {} if rivals is None else rivals.scores(pair.predicted_effect)
         values |= self._scores(population, number, real)
         whose = {"model": population.model, "kind": population.kind, **label, "n_cells": population.total}
         return [{**whose, "metric": name, "value": value} for name, value in values.items()]
@@ -215,16 +235,27 @@ class Evaluation:
             raw = self.fitted.score_block(population.cells[: self.max_cells], number)
         return {keys.score(v.name): float(raw[:, i].nanmean()) for i, v in enumerate(self.fitted.verifiers)}
 
-    def _discrimination(self, condition: str, effect: np.ndarray) -> dict[str, float]:
-        """Rank the true effect among those of the conditions that it may be confused with."""
+    def _rivals(self, condition: str) -> _Rivals | None:
+        """The true effect among those of the conditions that it may be confused with; None without any."""
         if condition not in self.observed.names or len(self.observed.names) < 2:
-            return {}
-        rivals = self.observed.rivals(condition)
-        row = rivals.index(self.observed.names.index(condition))
-        measured, targets = self.observed.table.mean_effect[rivals], self.observed.table.targets[rivals[row]]
-        found = {}
-        for name, options in _DISCRIMINATION.items():
-            exclude = None if options.get("targets") else targets[None]
-            score = discrimination_score(effect[None], measured, metric=options["metric"], exclude=exclude, truth=[row])
-            found[name] = float(score[0])
-        return found
+            return None
+        chosen = self.observed.rivals(condition)
+        row = chosen.index(self.observed.names.index(condition))
+        effects = self.observed.table.mean_effect[chosen].astype(np.float64)
+        kept = ~self.observed.table.targets[chosen[row]]
+        return _Rivals(row, Rivals.of(effects, kept), Rivals.of(effects, np.ones_like(kept)))
+
+
+class _Rivals(NamedTuple):
+    """Row of the true effect, and the effects without and with the genes that the condition targets."""
+
+    row: int
+    others: Rivals
+    every: Rivals
+
+    def scores(self, effect: np.ndarray) -> dict[str, float]:
+        """Rank the true effect by its distance to the predicted one ``(G,)``."""
+        return {
+            name: (self.every if targets else self.others).share_farther(effect, row=self.row, metric=metric)
+            for name, (metric, targets) in _DISCRIMINATION.items()
+        }

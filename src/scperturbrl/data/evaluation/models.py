@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,6 +129,8 @@ class Models:
     max_cells: int
     seed: int
     device: torch.device
+    # on a device conditions wait for each other, because a generator is moved there and back
+    _turn: Lock = field(default_factory=Lock, init=False, repr=False)
 
     def predict(self, condition: str) -> Iterator[Population]:
         """The population of each model."""
@@ -134,16 +138,17 @@ class Models:
         table, n = self.cells.table.loc[[condition]], self.n_cells
         for key, stored in self.generators.items():
             controls = draw_controls(self.cells, [str(table["group"].iloc[0])] * n, None, seed=self.seed)
-            made = generate_cells(
-                stored,
-                self.cells,
-                table,
-                np.zeros(n, dtype=int),
-                controls,
-                unit=self.units(condition, controls),
-                seed=self.seed,
-                device=self.device,
-            )
+            with self._turn if self.device.type != "cpu" else nullcontext():
+                made = generate_cells(
+                    stored,
+                    self.cells,
+                    table,
+                    np.zeros(n, dtype=int),
+                    controls,
+                    unit=self.units(condition, controls),
+                    seed=self.seed,
+                    device=self.device,
+                )
             yield draw_population(key, "generator", self.cells, np.arange(n), matrix=made, **cap)
         for name, matrix in self._matrices.items():
             found = np.flatnonzero(self.others[name].labels == condition)

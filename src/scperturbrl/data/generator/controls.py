@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 
 from scperturbrl._core.random import numpy_rng
@@ -17,6 +16,7 @@ from scperturbrl.flow.rollout.control_pool import ControlPool
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import pandas as pd
     from torch import Tensor
 
     from scperturbrl.data.cells.cells import Cells

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from scperturbrl._core.random import torch_rng
+from scperturbrl._core.threads import in_threads
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.generator.contexts import context_effects, is_new_context
 from scperturbrl.data.generator.unseen import unseen_features
@@ -85,14 +86,18 @@ def _flow_means(
     generator: Generator, batch: ConditionBatch, wanted: Tensor, controls: Sequence[Tensor], seed: int
 ) -> Tensor:
     """Mean of 512 latent cells ``(n, d)`` of each of the conditions at `wanted` ``(n,)``, on the CPU."""
-    device, found = generator.device, [torch.zeros(0, generator.space.dim)]
-    for first in range(0, len(wanted), N_AT_ONCE):
-        some = wanted[first : first + N_AT_ONCE]
+    device = generator.device
+
+    def mean(some: Tensor) -> Tensor:
         start = torch.cat([controls[int(i)] for i in some]).to(device)
         index = some.repeat_interleave(N_CELLS).to(device)
         latent = generator.sample_latent(start, batch, index, torch_rng(seed, "latent means", device=device))
-        found.append(latent.view(len(some), N_CELLS, -1).mean(1).cpu())
-    return torch.cat(found)
+        return latent.view(len(some), N_CELLS, -1).mean(1).cpu()
+
+    parts = wanted.split(N_AT_ONCE) if len(wanted) else ()
+    # on another device they wait for each other anyway
+    found = in_threads(mean, parts) if device.type == "cpu" else [mean(some) for some in parts]
+    return torch.cat([torch.zeros(0, generator.space.dim), *found])
 
 
 def linear_effects(stored: StoredGenerator, table: pd.DataFrame, batch: ConditionBatch) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import torch
 
 from scperturbrl._core import keys
 from scperturbrl.data.cells.cells import dense
+from scperturbrl.data.cells.pca import largest_eigenvectors
 from scperturbrl.data.generator.learnable import learnable_shares
 from scperturbrl.metrics.baselines.embedding_ridge import embedding_ridge_effect
 from scperturbrl.metrics.baselines.ridge import ridge_effect
@@ -56,11 +57,24 @@ def without_own_genes(effects: np.ndarray, parts: Sequence[tuple[str, ...]], gen
 
 def gene_responses(effects: np.ndarray) -> Responses:
     """Responses of genes to conditions, from their effects ``(C, G)`` without own genes; zeros where they are fewer than K."""
-    _, s, vt = np.linalg.svd(effects - effects.mean(0), full_matrices=False)
-    n = min(N_RESPONSES, max(len(effects) - 1, 0), len(s))
-    directions = np.zeros((N_RESPONSES, effects.shape[1]))
-    directions[:n] = vt[:n]
-    return Responses((directions[:n].T * s[:n]) @ np.eye(n, N_RESPONSES), directions)
+    centred = effects - effects.mean(0)
+    n = min(N_RESPONSES, max(len(effects) - 1, 0), effects.shape[1])
+    directions, s = np.zeros((N_RESPONSES, effects.shape[1])), np.zeros(N_RESPONSES)
+    if n:
+        s[:n], directions[:n] = _strongest(centred, n)
+    return Responses(directions.T * s, directions)
+
+
+def _strongest(centred: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `n` largest singular values of ``(C, G)`` and their right vectors ``(n, G)``, by the smaller Gram matrix."""
+    wide = centred.shape[1] > centred.shape[0]
+    gram = torch.as_tensor(centred @ centred.T if wide else centred.T @ centred).double()
+    square, vectors = largest_eigenvectors(gram, n)
+    s = np.sqrt(np.maximum(square, 0))
+    # of a value that is rounding no direction is known
+    known = s > 1e-7 * s.max(initial=0)
+    right = (vectors / np.where(known, s, 1)).T @ centred if wide else vectors.T
+    return np.where(known, s, 0), np.where(known[:, None], right, 0)
 
 
 def fit_unseen(
@@ -129,19 +143,38 @@ def unseen_features(stored: StoredGenerator, table: pd.DataFrame, features: Tens
 
 def fit_own_gene(stored: StoredGenerator, cells: Cells) -> None:
     """Measure what perturbing a gene does to its own rate: the median of the log ratios to control cells."""
-    table, changes = cells.table, []
     position = {gene: i for i, gene in enumerate(stored.genes)}
-    training = np.flatnonzero(cells.is_training())
-    for name in cells.conditions(keys.TRAIN, min_cells=2):
-        parts, row = table.loc[name, "parts"], int(table.index.get_loc(name))
-        if len(parts) == 1 and parts[0] in position:
-            gene, control = position[parts[0]], cells.control_row(row)
-            here, there = (_mean_rate(cells, training[cells.codes[training] == r], gene) for r in (row, control))
-            amount = float(stored.generator.linear.amount(torch.tensor(float(table.loc[name, "dose"]))))
-            if here > 0 and there > 0:
-                changes.append(np.log(here / there) / max(amount, 1e-3))
+    table = cells.table.loc[cells.conditions(keys.TRAIN, min_cells=2)]
+    table = table[[len(parts) == 1 and parts[0] in position for parts in table["parts"]]]
+    if len(table) < MIN_TRAINED:
+        return
+    genes = np.array([position[parts[0]] for parts in table["parts"]])
+    here, there = _own_rates(cells, np.array(cells.rows(table.index)), genes)
+    amount = stored.generator.linear.amount(torch.as_tensor(table["dose"].to_numpy(np.float32))).numpy()
+    known = (here > 0) & (there > 0)
+    changes = np.log(here[known] / there[known]) / np.maximum(amount[known], 1e-3)
     if len(changes) >= MIN_TRAINED:
         stored.generator.linear.own_gene.fill_(float(np.median(changes)))
+
+
+def _own_rates(cells: Cells, rows: np.ndarray, genes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean rate ``(C,)`` of one gene each in training cells of the conditions at `rows`, and in their control cells."""
+    controls = np.array([cells.control_row(int(row)) for row in rows])
+    of_row = np.full(len(cells.table), -1)
+    of_row[rows] = np.arange(len(rows))
+    here, there = np.zeros(len(rows)), np.zeros(len(rows))
+    training = np.flatnonzero(cells.is_training())
+    for part, block in cells.pieces(training):
+        codes = cells.codes[training[part]]
+        found = np.flatnonzero(of_row[codes] >= 0)
+        number = of_row[codes[found]]
+        here += np.bincount(number, np.expm1(np.asarray(block[found, genes[number]]).ravel()), minlength=len(rows))
+        for control in np.unique(controls[np.isin(controls, codes)]):
+            own = np.flatnonzero(controls == control)
+            rates = np.expm1(dense(block[np.flatnonzero(codes == control)][:, genes[own]]))
+            there[own] += rates.sum(0, dtype=np.float64)
+    count = np.bincount(cells.codes[training], minlength=len(cells.table))
+    return here / np.maximum(count[rows], 1), there / np.maximum(count[controls], 1)
 
 
 def own_genes(stored: StoredGenerator, table: pd.DataFrame, batch: ConditionBatch) -> Tensor | None:
@@ -153,11 +186,6 @@ def own_genes(stored: StoredGenerator, table: pd.DataFrame, batch: ConditionBatc
             if part not in stored.vocabulary.tokens:
                 found[row, slot] = position.get(part, 0)
     return found if found.any() else None
-
-
-def _mean_rate(cells: Cells, rows: np.ndarray, gene: int) -> float:
-    total = sum(float(np.expm1(dense(block[:, [gene]])).sum()) for _, block in cells.pieces(rows))
-    return total / len(rows) if len(rows) else 0.0
 
 
 def _features(stored: StoredGenerator, names: Sequence[str]) -> np.ndarray:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.flow.space.base import Space
 
+# Up to this many genes their covariance costs a fifth of what iterations over all cells do.
+MOST_IN_COVARIANCE = 4000
+
 
 def fit_space(
     kind: str,
@@ -50,7 +53,7 @@ def fit_space(
 
 
 def _components(cells: Cells, rows: np.ndarray, n: int, seed: int, device: torch.device) -> Components:
-    if cells.streamed or device.type != "cpu":
+    if cells.streamed or device.type != "cpu" or len(cells.genes) <= MOST_IN_COVARIANCE:
         return principal_components(cells, rows, n, device=device)
     from sklearn.decomposition import PCA
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scperturbrl._core import keys
+from scperturbrl.data.cells.grouping import rows_of
 from scperturbrl.data.reference.context_baseline import CONTEXT_LINE, ContextEffects
-from scperturbrl.data.reference.statistics import fit_reference
+from scperturbrl.data.reference.statistics import mean_effects
 from scperturbrl.metrics.baselines.combination_ridge import combination_ridge_effect
 from scperturbrl.metrics.baselines.dose import interpolated_dose_effect, nearest_dose_effect
 from scperturbrl.metrics.baselines.means import (
@@ -34,6 +35,7 @@ BASELINES = (
 )
 DOSE_BASELINES = {"nearest_dose": nearest_dose_effect, "interpolated_dose": interpolated_dose_effect}
 """Further ones, where perturbations have doses."""
+RIDGES = ("additive_ridge", "combination_ridge")
 CONTEXT_BASELINES = (CONTEXT_LINE,)
 """Further ones, where several contexts have perturbed training cells."""
 
@@ -58,15 +60,17 @@ class TrainingEffects:
     _fits: dict[tuple[str, bytes], tuple[np.ndarray, float]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _designed: dict[bytes, tuple[list[str], np.ndarray, np.ndarray]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _collected: list[ContextEffects] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, cells: Cells) -> TrainingEffects:
         """Compute them from the training cells of `cells`."""
         conditions = cells.conditions(keys.TRAIN, min_cells=2)
-        empty = np.zeros((len(cells.genes), 0), dtype=np.float32)
-        table = fit_reference(cells, cells.is_training(), conditions=conditions, network=empty)
-        return cls(conditions, table.mean_effect, cells.table.loc[conditions, "group"].to_numpy())
+        effects = mean_effects(cells, cells.is_training(), conditions)
+        return cls(conditions, effects, cells.table.loc[conditions, "group"].to_numpy())
 
     def predict(self, cells: Cells, condition: str, baseline: str) -> np.ndarray:
         """Effect ``(G,)`` that `baseline` predicts for `condition`.
@@ -100,6 +104,16 @@ class TrainingEffects:
         seen = design.any(0)
         return (query[0, seen] @ of_parts) * (additivity if len(parts) > 1 else 1.0)
 
+    def fit(self, cells: Cells, condition: str, baseline: str) -> None:
+        """Fit what `baseline` needs for `condition` and keeps for others, so that predicting changes nothing."""
+        parts = cells.table.loc[condition, "parts"]
+        if baseline == CONTEXT_LINE:
+            self._contexts(cells)
+        chosen = self._same_context(cells, condition, parts)
+        if baseline in RIDGES:
+            self._ridge(cells, baseline, chosen)
+        self._designs(cells, chosen, ())
+
     def _contexts(self, cells: Cells) -> ContextEffects:
         """Effects by context, collected once."""
         if not self._collected:
@@ -125,13 +139,27 @@ class TrainingEffects:
         self, cells: Cells, chosen: np.ndarray, parts: tuple[str, ...]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Parts ``(L, P)`` and mean effects ``(L, G)`` of the labels of some training conditions, and a query ``(1, P)``."""
-        labels, effects = cells.table.loc[self.conditions, "perturbation"].to_numpy()[chosen], self.effects[chosen]
-        unique = np.unique(labels)
-        means = np.stack([effects[labels == label].mean(0) for label in unique])
-        of_label = dict(zip(cells.table["perturbation"], cells.table["parts"], strict=True))
-        vocabulary = sorted({part for label in unique for part in of_label[label]} | set(parts))
-        design = np.array([[part in of_label[label] for part in vocabulary] for label in unique], dtype=float)
-        return design, means, np.array([[part in parts for part in vocabulary]], dtype=float)
+        key = chosen.tobytes()
+        if key not in self._designed:
+            self._designed[key] = self._design(cells, chosen)
+        vocabulary, design, means = self._designed[key]
+        new = sorted(set(parts) - set(vocabulary))
+        design = np.hstack([design, np.zeros((len(design), len(new)))]) if new else design
+        return design, means, np.array([[part in parts for part in [*vocabulary, *new]]], dtype=float)
+
+    def _design(self, cells: Cells, chosen: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Names of the parts of some training conditions, and what :meth:`_designs` says of them."""
+        known = cells.table.loc[np.asarray(self.conditions, dtype=object)[chosen]]
+        effects = self.effects[chosen]
+        labels, row = np.unique(known["perturbation"].to_numpy(), return_inverse=True)
+        of_label = dict(zip(known["perturbation"], known["parts"], strict=True))
+        vocabulary = sorted({part for own in of_label.values() for part in own})
+        column = {part: place for place, part in enumerate(vocabulary)}
+        design = np.zeros((len(labels), len(vocabulary)))
+        for own, label in zip(design, labels, strict=True):
+            own[[column[part] for part in of_label[label]]] = 1
+        means = np.stack([effects[own].mean(0) for own in rows_of(row, len(labels))])
+        return vocabulary, design, means
 
     def _ridge(self, cells: Cells, baseline: str, chosen: np.ndarray) -> tuple[np.ndarray, float]:
         """Effects ``(P, G)`` of the parts of some training conditions, and how much of their sum combinations do; fitted once."""
@@ -155,5 +183,5 @@ class TrainingEffects:
 
     def _same_context(self, cells: Cells, condition: str, parts: tuple[str, ...]) -> np.ndarray:
         same = self.groups == cells.table.loc[condition, "group"]
-        covered = {part for name in np.asarray(self.conditions)[same] for part in cells.table.loc[name, "parts"]}
+        covered = set().union(*cells.table.loc[self.conditions, "parts"].to_numpy()[same])
         return same if set(parts) <= covered else np.ones(len(same), dtype=bool)

@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scperturbrl.data.cells.cells import dense
+from scperturbrl._core.threads import in_threads
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.cells.grouping import rows_of
 from scperturbrl.data.reference.extras import Support
+from scperturbrl.data.reference.side_by_side import AT_ONCE, side_by_side
 from scperturbrl.data.reference.statistics import draw_bank, fit_reference
 from scperturbrl.verifiers.calibration import Calibration, fit_calibration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.verifiers.base import Reference, Verifier
 
 N_FOLDS = 3
 N_SCORED = 200
+MOST_SHARED = 4096
+"""Cells scored in one call where all conditions judge the same ones, and what does not depend on the condition is computed once."""
 
 
 class CrossFit:
@@ -74,16 +77,38 @@ class CrossFit:
 
     def score_cells(self, index: np.ndarray, condition: int) -> torch.Tensor:
         """Raw scores ``(n, V)`` of real cells at `index`, each against the reference that it is not part of."""
+        return self.score_real(index, np.full(len(index), condition))
+
+    def score_real(self, index: np.ndarray, conditions: np.ndarray) -> torch.Tensor:
+        """The same of cells that are each judged for a condition of their own, by its number in `conditions` ``(n,)``."""
         scores = torch.full((len(index), len(self.verifiers)), torch.nan)
-        for fold, reference in enumerate(self.references):
-            own = np.flatnonzero(self.folds[index] == fold)
-            for part, block in self.cells.pieces(index[own]):
-                scores[torch.as_tensor(own[part])] = self._score(torch.as_tensor(dense(block)), reference, condition)
+        units = list(self._units(index, conditions))
+
+        def score(unit: tuple[int, np.ndarray, np.ndarray]) -> torch.Tensor:
+            fold, numbers, places = unit
+            block = self.cells.block(index[places.ravel()]).reshape(*places.shape, -1)
+            own = self.references[fold].select(torch.as_tensor(numbers))
+            return score_matrix(torch.as_tensor(block), self.verifiers, own)
+
+        for (_, _, places), found in zip(units, in_threads(score, units), strict=True):
+            scores[torch.as_tensor(places)] = found
         return scores
+
+    def _units(self, index: np.ndarray, conditions: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """A fold, conditions ``(c,)``, and the places ``(c, n)`` of cells that are judged together."""
+        for fold in range(N_FOLDS):
+            members = rows_of(conditions, len(self.conditions), self.folds[index] == fold)
+            parts = ((i, part) for i, own in enumerate(members) for part in _cut(own, self.cells.chunk))
+            for numbers, places in side_by_side(parts, most=min(AT_ONCE, self.cells.chunk)):
+                yield fold, numbers, places
 
     def score_block(self, block: np.ndarray, condition: int) -> torch.Tensor:
         """Raw scores ``(n, V)`` of other cells ``(n, G)``: the mean over all references."""
-        values = [self._score(torch.as_tensor(block), reference, condition) for reference in self.references]
+        return self.score_blocks(torch.as_tensor(block)[None], torch.tensor([condition]))[0]
+
+    def score_blocks(self, block: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
+        """The same ``(c, n, V)`` of cells ``(c, n, G)`` of several conditions, by number."""
+        values = [score_matrix(block, self.verifiers, own.select(conditions)) for own in self.references]
         return torch.stack(values).mean(0)
 
     def score_fold(self, block: np.ndarray, fold: int, condition: int) -> torch.Tensor:
@@ -92,18 +117,44 @@ class CrossFit:
 
     def calibration(self) -> Calibration:
         """Calibration from up to 200 real and control cells of each fold."""
-        controls = [self.cells.control_row(row) for row in self.rows]
         members = rows_of(self.cells.codes, len(self.cells.table), self.use)
-        real = torch.stack([self._sample(members[row], i) for i, row in enumerate(self.rows)])
-        control = torch.stack([self._sample(members[row], i) for i, row in enumerate(controls)])
+        real, control = self._real_scores(members), self._control_scores(members)
         safeguard = torch.tensor([verifier.safeguard for verifier in self.verifiers])
         return fit_calibration(real, control, safeguard=safeguard)
 
-    def _sample(self, members: np.ndarray, condition: int) -> torch.Tensor:
-        found = shuffled(self.cells, members, self.seed, "cells for calibration")[: N_FOLDS * N_SCORED]
-        scores = torch.full((N_FOLDS * N_SCORED, len(self.verifiers)), torch.nan)
-        scores[: len(found)] = self.score_cells(found, condition)
+    def _real_scores(self, members: Sequence[np.ndarray]) -> torch.Tensor:
+        """Scores ``(C, m, V)`` of up to m real cells of each condition; NaN is padding."""
+        drawn = [self._drawn(members[row]) for row in self.rows]
+        count = [len(found) for found in drawn]
+        conditions = np.repeat(np.arange(len(drawn)), count)
+        scores = torch.full((len(drawn), max(count, default=0), len(self.verifiers)), torch.nan)
+        place = np.concatenate([np.arange(n) for n in count]) if count else np.zeros(0, dtype=int)
+        index = np.concatenate(drawn) if drawn else place
+        scores[torch.as_tensor(conditions), torch.as_tensor(place)] = self.score_real(index, conditions)
         return scores
+
+    def _control_scores(self, members: Sequence[np.ndarray]) -> torch.Tensor:
+        """Scores ``(C, m, V)`` of up to m control cells, each judged for every condition of its group."""
+        controls = np.array([self.cells.control_row(row) for row in self.rows], dtype=int)
+        drawn = {int(row): self._drawn(members[row]) for row in np.unique(controls)}
+        most = max(map(len, drawn.values()), default=0)
+        scores = torch.full((len(controls), most, len(self.verifiers)), torch.nan)
+        for row, found in drawn.items():
+            judged = torch.as_tensor(np.flatnonzero(controls == row))
+            for fold, reference in enumerate(self.references):
+                for part in _cut(np.flatnonzero(self.folds[found] == fold), self.cells.chunk):
+                    own = self._shared_scores(self.cells.block(found[part]), reference, judged)
+                    scores[judged[:, None], torch.as_tensor(part)] = own
+        return scores
+
+    def _shared_scores(self, block: np.ndarray, reference: Reference, conditions: torch.Tensor) -> torch.Tensor:
+        """Scores ``(c, n, V)`` of the same cells ``(n, G)`` for each of `conditions` ``(c,)``."""
+        shared = torch.as_tensor(block)
+        score = lambda some: score_matrix(shared.expand(len(some), -1, -1), self.verifiers, reference.select(some))
+        return torch.cat(in_threads(score, conditions.split(max(1, MOST_SHARED // len(block)))))
+
+    def _drawn(self, members: np.ndarray) -> np.ndarray:
+        return shuffled(self.cells, members, self.seed, "cells for calibration")[: N_FOLDS * N_SCORED]
 
     def _score(self, block: torch.Tensor, reference: Reference, condition: int) -> torch.Tensor:
         return score_matrix(block[None], self.verifiers, reference.select(torch.tensor([condition])))[0]
@@ -112,6 +163,10 @@ class CrossFit:
 def score_matrix(block: torch.Tensor, verifiers: Sequence[Verifier], reference: Reference) -> torch.Tensor:
     """Raw scores ``(C, n, V)`` of cells ``(C, n, G)``."""
     return torch.stack([verifier(block, reference) for verifier in verifiers], dim=-1)
+
+
+def _cut(rows: np.ndarray, longest: int) -> list[np.ndarray]:
+    return np.split(rows, range(longest, len(rows), longest)) if len(rows) else []
 
 
 def _folds(cells: Cells, seed: int) -> np.ndarray:

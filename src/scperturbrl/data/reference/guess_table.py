@@ -11,7 +11,13 @@ import torch
 from scipy import stats
 
 from scperturbrl.data.cells.draw import shuffled
-from scperturbrl.data.reference.statistics import N_BANK_GENES, ReferenceTable, condition_moments, control_scale
+from scperturbrl.data.reference.statistics import (
+    N_BANK_GENES,
+    ReferenceTable,
+    condition_moments,
+    control_scale,
+    target_mask,
+)
 from scperturbrl.verifiers._pathway_activity import standardise_network, ulm_correlation
 
 if TYPE_CHECKING:
@@ -97,7 +103,7 @@ class PseudoTables:
             statistic=statistic.astype(np.float32),
             padj=stats.false_discovery_control(2 * stats.norm.sf(np.abs(statistic)), axis=1).astype(np.float32),
             n_cells=np.zeros(len(rows), dtype=int),
-            targets=np.array([np.isin(cells.genes, cells.table["parts"].iloc[row]) for row in rows]),
+            targets=target_mask(cells, rows),
             pathway_response=ulm_correlation(torch.as_tensor(shrunk, dtype=torch.float32), weights).numpy(),
             pathway_statistic=(along / np.sqrt(noise @ np.square(weights.numpy()) + 1e-12)).astype(np.float32),
             pathway_scale=control_scale(cells, cells.is_training(), weights, controls, mean[controls]),

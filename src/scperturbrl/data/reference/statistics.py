@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,6 +75,10 @@ class ReferenceTable:
         ValueError
             If a condition targets every gene.
         """
+        return self._ranked
+
+    @cached_property
+    def _ranked(self) -> np.ndarray:
         strength = np.where(self.targets, -1.0, np.nan_to_num(np.abs(self.statistic), nan=-0.5))
         n_ranked = min(N_RANKED, strength.shape[1] - int(self.targets.sum(1).max(initial=0)))
         if not n_ranked:
@@ -151,9 +156,28 @@ def fit_reference(
         statistic=statistic.astype(np.float32),
         padj=stats.false_discovery_control(p, axis=1).astype(np.float32),
         n_cells=n_p.astype(int),
-        targets=np.array([np.isin(cells.genes, cells.table["parts"].iloc[row]) for row in rows]),
+        targets=target_mask(cells, rows),
         **set_response(cells, use, network, shrunk, mean_c, rows, controls),
     )
+
+
+def mean_effects(cells: Cells, use: np.ndarray, conditions: Sequence[str]) -> np.ndarray:
+    """``mean_effect`` ``(C, G)`` of :func:`fit_reference` alone, without the tests, which take most of the time."""
+    rows = cells.rows(conditions)
+    controls = [cells.control_row(row) for row in rows]
+    count, mean, _ = condition_moments(cells, use)
+    _check_cells(cells, count, [*rows, *controls], 2)
+    return (mean[rows] - mean[controls]).astype(np.float32)
+
+
+def target_mask(cells: Cells, rows: Sequence[int]) -> np.ndarray:
+    """``(C, G)`` whether a gene is perturbed in the condition at each of `rows`."""
+    parts = cells.table["parts"].to_numpy()[list(rows)]
+    number = np.repeat(np.arange(len(rows)), [len(own) for own in parts])
+    gene = cells.genes.get_indexer([part for own in parts for part in own])
+    found = np.zeros((len(rows), len(cells.genes)), dtype=bool)
+    found[number[gene >= 0], gene[gene >= 0]] = True
+    return found
 
 
 def draw_bank(

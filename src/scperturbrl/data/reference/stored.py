@@ -16,7 +16,7 @@ from scperturbrl.data.cells.depth import Depths, at_depths
 from scperturbrl.data.reference.cross_fit import N_FOLDS, CrossFit
 from scperturbrl.data.reference.extras import Support
 from scperturbrl.data.reference.networks import Networks, check_networks
-from scperturbrl.data.reference.statistics import ReferenceTable, draw_bank, fit_reference
+from scperturbrl.data.reference.statistics import ReferenceTable, draw_bank, fit_reference, target_mask
 from scperturbrl.verifiers.calibration import Calibration
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
@@ -150,7 +150,7 @@ def read_reference(
         statistic=by_gene(keys.STATISTIC),
         padj=by_gene(keys.PADJ),
         n_cells=record["n_cells"]["n_cells"].to_numpy()[kept],
-        targets=np.array([np.isin(cells.genes, cells.table["parts"].iloc[row]) for row in rows]),
+        targets=target_mask(cells, rows),
         pathway_response=adata.uns[keys.PATHWAY_RESPONSE].to_numpy(dtype=np.float32)[kept],
         pathway_statistic=np.asarray(record["pathway_statistic"])[kept],
         pathway_scale=np.asarray(record["pathway_scale"])[kept],

@@ -11,14 +11,17 @@ import pandas as pd
 import torch
 
 from scperturbrl._core import keys
+from scperturbrl._core.threads import in_threads
+from scperturbrl.data.cells.grouping import rows_of
 from scperturbrl.data.reference.cross_fit import score_matrix
 from scperturbrl.data.reference.guesses import extend_reference
+from scperturbrl.data.reference.side_by_side import AT_ONCE, side_by_side
 from scperturbrl.data.reference.stored import check_reference, cross_fit, read_calibration, read_reference
 from scperturbrl.data.scoring.percentile import Percentile
 from scperturbrl.verifiers.calibration import Calibration, calibrate, combine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from anndata import AnnData
 
@@ -124,38 +127,64 @@ class Scorer:
             np.full((n, len(self.verifiers)), np.nan, dtype=np.float32), np.full(n, np.nan), np.full(n, np.nan)
         )
         ranks = Percentile(self.fitted, self.calibration, self.weights) if self.percentile and self.fitted else None
-        most = min(CHUNK, target.chunk)
+        place = {name: number for number, name in enumerate(self.conditions)}
+        numbers = np.array([place.get(name, -1) for name in target.conditions], dtype=int)
         for window in target.windows(memory):
-            labels = target.conditions[window]
-            for i, name in enumerate(self.conditions):
-                rows = window[labels == name]
-                for index in np.array_split(rows, max(1, len(rows) // most)) if len(rows) else []:
-                    raw = self._raw(target, index, i)
-                    found.scores[index] = raw
-                    found.rewards[index] = self._reward(raw, i)
-                    if ranks is not None and i < len(ranks.fitted.conditions):
-                        found.percentiles[index] = self._percentiles(ranks, target, index, i)
+            scored = window[numbers[window] >= 0]
+            found.scores[scored] = self._raw(target, scored, numbers[scored])
+            if ranks is not None:
+                known = scored[numbers[scored] < len(ranks.fitted.conditions)]
+                found.percentiles[known] = self._percentiles(ranks, target, known, numbers[known])
+        known = np.flatnonzero(numbers >= 0)
+        found.rewards[known] = self._rewards(torch.as_tensor(found.scores[known]), numbers[known])
         return found
 
-    @staticmethod
-    def _percentiles(ranks: Percentile, target: ScoredCells, index: np.ndarray, condition: int) -> np.ndarray:
-        if target.observed:
-            return ranks.of_real(index, condition)
-        return ranks.of_block(target.block(index), condition)
+    def _raw(self, target: ScoredCells, index: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Raw scores ``(n, V)`` of the cells at `index`, each for the condition at its place in `numbers`."""
+        raw = np.empty((len(index), len(self.verifiers)), dtype=np.float32)
+        itself = np.zeros(len(index), dtype=bool)
+        if target.observed and self.fitted is not None:
+            itself = numbers < len(self.fitted.conditions)
+            raw[itself] = self.fitted.score_real(index[itself], numbers[itself])
+        units = list(side_by_side(self._chunks(target, numbers, ~itself), most=min(AT_ONCE, target.chunk)))
 
-    def _raw(self, target: ScoredCells, index: np.ndarray, condition: int) -> torch.Tensor:
-        if target.observed and self.fitted is not None and condition < len(self.fitted.conditions):
-            return self.fitted.score_cells(index, condition)
-        block = target.block(index)
+        def score(unit: tuple[np.ndarray, np.ndarray]) -> torch.Tensor:
+            of, places = unit
+            block = target.block(index[places.ravel()]).reshape(*places.shape, -1)
+            return self._judged(torch.as_tensor(block), torch.as_tensor(of))
+
+        for (_, places), found in zip(units, in_threads(score, units), strict=True):
+            raw[places] = found
+        return raw
+
+    def _judged(self, block: torch.Tensor, of: torch.Tensor) -> torch.Tensor:
+        """Raw scores ``(c, n, V)`` of cells ``(c, n, G)`` that helped to define no reference, for the conditions `of`."""
         if self.reference is None and self.fitted is not None:
-            return self.fitted.score_block(block, condition)
+            return self.fitted.score_blocks(block, of)
         assert self.reference is not None
-        own = self.reference.select(torch.tensor([condition]))
-        return score_matrix(torch.as_tensor(block)[None], self.verifiers, own)[0]
+        return score_matrix(block, self.verifiers, self.reference.select(of))
 
-    def _reward(self, raw: torch.Tensor, condition: int) -> np.ndarray:
-        own = self.calibration.select(torch.tensor([condition]))
-        return combine(calibrate(raw[None], own), own, self.weights)[0].numpy()
+    def _percentiles(
+        self, ranks: Percentile, target: ScoredCells, index: np.ndarray, numbers: np.ndarray
+    ) -> np.ndarray:
+        found = np.empty(len(index))
+        for number, places in self._chunks(target, numbers):
+            own = index[places]
+            found[places] = ranks.of_real(own, number) if target.observed else ranks.of_block(target.block(own), number)
+        return found
+
+    def _chunks(
+        self, target: ScoredCells, numbers: np.ndarray, use: np.ndarray | None = None
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Condition after condition, and places of its cells in `numbers`, as many as may be worked on together."""
+        most = min(CHUNK, target.chunk)
+        for number, rows in enumerate(rows_of(numbers, len(self.conditions), use)):
+            if len(rows):
+                yield from ((number, part) for part in np.array_split(rows, max(1, len(rows) // most)))
+
+    def _rewards(self, raw: torch.Tensor, numbers: np.ndarray) -> np.ndarray:
+        own = self.calibration.select(torch.as_tensor(numbers))
+        return combine(calibrate(raw[:, None], own), own, self.weights)[:, 0].numpy()
 
     def silent(self) -> dict[str, list[str]]:
         """Conditions in which a verifier has no say, for each verifier with any."""
