@@ -191,18 +191,22 @@ def own_response(cells: Sequence[np.ndarray], control: np.ndarray) -> Response:
     Lengths in log-normalised units. The two halves are not independent where there is no response, so its p-value is
     twice the smaller of theirs.
     """
-    halves = [([block[i::2] for block in cells], control[i::2]) for i in (0, 1)]
+    first, second = own_directions(cells, control)
+    halves = [
+        Response.of([block[start::2] @ direction for block in cells], control[start::2] @ direction)
+        for start, direction in ((0, second), (1, first))
+    ]
+    square = np.square([half.error for half in halves]).sum(0) / 4
+    p_value = min(1.0, 2 * min(half.p_value for half in halves))
+    shared = sum(half.shared for half in halves) / 4
+    return Response(np.mean([half.value for half in halves], axis=0), np.sqrt(square), shared, p_value)
+
+
+def own_directions(cells: Sequence[np.ndarray], control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors ``(G,)`` along the sum of the effects at all doses, of the even and of the odd cells."""
     found = []
-    for giving, (taking, base) in (halves, halves[::-1]):
-        direction = own_direction(*giving)
-        found.append(Response.of([block @ direction for block in taking], base @ direction))
-    square = np.square([half.error for half in found]).sum(0) / 4
-    p_value = min(1.0, 2 * min(half.p_value for half in found))
-    shared = sum(half.shared for half in found) / 4
-    return Response(np.mean([half.value for half in found], axis=0), np.sqrt(square), shared, p_value)
-
-
-def own_direction(cells: Sequence[np.ndarray], control: np.ndarray) -> np.ndarray:
-    """Unit vector ``(G,)`` along the sum of the effects at all doses."""
-    total = np.sum([block.mean(0, dtype=np.float64) - control.mean(0, dtype=np.float64) for block in cells], axis=0)
-    return np.asarray(total / max(float(np.linalg.norm(total)), 1e-12))
+    for start in (0, 1):
+        base = control[start::2].mean(0, dtype=np.float64)
+        total = np.sum([block[start::2].mean(0, dtype=np.float64) - base for block in cells], axis=0)
+        found.append(np.asarray(total / max(float(np.linalg.norm(total)), 1e-12)))
+    return found[0], found[1]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import anndata as ad
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from scperturbrl._core import log
 from scperturbrl._core.checkpoint import read_directory
@@ -24,6 +25,7 @@ from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties
 from scperturbrl.data.transfer.cells import in_genes_of, likeness, own_cells
 from scperturbrl.data.transfer.conditions import conditions_elsewhere
 from scperturbrl.data.transfer.genes import GeneMatch, match_genes
+from scperturbrl.data.transfer.level import level_of
 from scperturbrl.tl._predict import predicted_observations
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     import torch
     from anndata import AnnData
     from mudata import MuData
+
+    from scperturbrl.data.cells.cells import Cells
 
 MIN_GENES = 0.8
 _LEAST_CORRELATION, _MOST_SCALE = 0.5, 3.0
@@ -143,7 +147,7 @@ def predict_elsewhere(
     # counts are read off the cells as they were measured: filled genes hold no whole counts
     unit = generated_units(stored, measured, table, codes, controls, library_size)
     own = resolve_device(device)
-    made = generate_cells(stored, cells, table, codes, controls, output=output, unit=unit, seed=seed, device=own)
+    made = _generated(stored, cells, measured, match, table, codes, controls, unit, output, seed, own)
     obs = predicted_observations(cells.names, setup, table, codes, controls, str(stored.params["method"]), seed, {})
     new = ad.AnnData(made, obs=obs, var=pd.DataFrame({"measured": match.place >= 0}, index=stored.genes))
     frame = condition_frame(table.assign(n_cells=n_cells), {}, stored.vocabulary).assign(
@@ -160,6 +164,31 @@ def predict_elsewhere(
     }
     log.finish(started, ["a new AnnData"])
     return new
+
+
+def _generated(
+    stored: StoredGenerator,
+    cells: Cells,
+    measured: Cells,
+    match: GeneMatch,
+    table: pd.DataFrame,
+    codes: np.ndarray,
+    controls: np.ndarray,
+    unit: np.ndarray,
+    output: Literal["log", "counts"],
+    seed: int,
+    device: torch.device,
+) -> sparse.csr_matrix:
+    """Cells in the order of `codes`, context by context, each at its own level."""
+    groups = table["group"].to_numpy()[codes]
+    parts, rows = [], []
+    for group in dict.fromkeys(groups):
+        own = np.flatnonzero(groups == group)
+        with level_of(stored, cells, measured, match, group, seed=seed):
+            how: dict[str, Any] = {"output": output, "unit": unit[own], "seed": seed, "device": device}
+            parts.append(generate_cells(stored, cells, table, codes[own], controls[own], **how))
+        rows.append(own)
+    return sparse.vstack(parts, format="csr")[np.argsort(np.concatenate(rows))]
 
 
 def _setup(stored: StoredGenerator, path: str | os.PathLike[str]) -> Setup:

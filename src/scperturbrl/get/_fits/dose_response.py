@@ -13,7 +13,7 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.get._fits.objective import Objective, cell_values
 from scperturbrl.get._fits.sources import Source, control_cells, read_sources
-from scperturbrl.screen.dose_response import MIN_DOSES, Response, fit_hill, own_direction, own_response
+from scperturbrl.screen.dose_response import MIN_DOSES, Response, fit_hill, own_directions, own_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -235,7 +235,8 @@ def _one(
     blocks, control = [source.cells(str(name)) for name in rows.index], control_cells(cells, group)
     same = measured.table[(measured.table["perturbation"] == label) & (measured.table["group"] == group)]
     if values is None and source.generated and len(same):
-        direction = own_direction([measured.cells(str(name)) for name in same.index], control)
+        # the mean of the two, so that generated and measured cells are measured along equally noisy directions
+        direction = np.mean(own_directions([measured.cells(str(name)) for name in same.index], control), axis=0)
         values = lambda block: block @ direction
     response = (
         own_response(blocks, control) if values is None else Response.of([values(b) for b in blocks], values(control))

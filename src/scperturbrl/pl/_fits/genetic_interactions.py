@@ -14,6 +14,7 @@ from scperturbrl.pl._style import (
     BLUE,
     DARK,
     GREEN,
+    LEGEND,
     LIGHT,
     MIDDLE,
     ORANGE,
@@ -28,7 +29,6 @@ from scperturbrl.pl._style import (
     legend_height,
     new_axes,
     outside_legend,
-    side_legend,
 )
 from scperturbrl.screen import interactions as kinds
 
@@ -127,7 +127,7 @@ def genetic_interactions(
         limits = _limits(frame[frame["condition"].isin(rows)])
         for panel, model in zip(axes, models, strict=True):
             _draw(panel, frame[frame["model"] == model].set_index("condition"), rows, limits)
-            panel.set_xlabel("Coefficient of the part")
+            panel.set_xlabel(_label(frame[frame["model"] == model]))
             if len(models) > 1:
                 panel.set_title(model_label(model), fontsize="medium")
         axes[0].set_yticks(range(len(rows)), rows)
@@ -141,6 +141,11 @@ def _order(frame: pd.DataFrame) -> list[str]:
     first = frame.drop_duplicates("condition")
     rank = first["interaction"].map({kind: i for i, kind in enumerate(COLORS)})
     return list(first.assign(rank=rank).sort_values(["rank", "magnitude"], ascending=[True, False])["condition"])
+
+
+def _label(frame: pd.DataFrame) -> str:
+    silent = frame["first_low"].isna().any()
+    return "Coefficient of the part" + ("\n(no dots: the noise is as large as an effect)" if silent else "")
 
 
 def _limits(frame: pd.DataFrame) -> tuple[float, float]:
@@ -205,4 +210,5 @@ def _add_legend(axes: Sequence[Axes], *, own: bool) -> None:
     if own:
         outside_legend(figure_of(axes[0]), handles)
     else:
-        side_legend(axes[-1], handles, bbox_to_anchor=(1.35, 1))
+        # beyond the words
+        axes[-1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.35, 1), borderaxespad=0, **LEGEND)
