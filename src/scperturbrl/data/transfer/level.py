@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from scperturbrl._core.random import numpy_rng, torch_rng
+from scperturbrl.data.generator.contexts import is_new_context
 from scperturbrl.data.latent.cells import Controls, control_units, encode_rows
 from scperturbrl.flow.observation.nb import NegativeBinomialObservation
 
@@ -27,7 +28,7 @@ _ROUNDS, _LARGEST_STEP = 4, 0.5
 def level_of(
     stored: StoredGenerator, cells: Cells, measured: Cells, match: GeneMatch, group: str, *, seed: int
 ) -> Iterator[None]:
-    """Move the intercepts of the observation layer until decoded control cells of a group have the mean of the real ones.
+    """Move the intercepts of the observation layer until control cells of a group, as the generator makes them, have the mean of the real ones.
 
     The space of the generator holds how training cells differ from each other. What makes the level of a gene another one in this data set
     (donors, chemistry, another aligner) is mostly outside of it, and would count as an effect. Genes that were not measured keep their intercept, and so do all once
@@ -72,8 +73,13 @@ def _offset(
     unit = torch.as_tensor(control_units(measured, rows), dtype=torch.float32)
     real = torch.as_tensor(cells.block(rows))
     latent = encode_rows(cells, rows, generator.space)
-    batch = stored.vocabulary.batch(cells.table.iloc[cells.codes[rows[:1]]])
-    log_rate = generator.log_rate(latent, batch, torch.zeros(len(rows), dtype=torch.long))
+    control = cells.table.iloc[cells.codes[rows[:1]]]
+    batch = stored.vocabulary.batch(control)
+    index = torch.zeros(len(rows), dtype=torch.long)
+    if not is_new_context(stored, control).any():
+        # here the flow alone sets the mean of a condition, so that its own control cells show how far it is off
+        latent = generator.sample_latent(latent, batch, index, torch_rng(seed, "control cells of a context"))
+    log_rate = generator.log_rate(latent, batch, index)
     present, offset = torch.as_tensor(match.place >= 0), torch.zeros(real.shape[1])
     for step in range(_ROUNDS):
         rng = torch_rng(seed, "level of a context", step)
