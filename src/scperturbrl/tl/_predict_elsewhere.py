@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scperturbrl._core import log
+from scperturbrl._core import keys, log
 from scperturbrl._core.checkpoint import read_directory
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
@@ -148,7 +148,8 @@ def predict_elsewhere(
     unit = generated_units(stored, measured, table, codes, controls, library_size)
     own = resolve_device(device)
     made = _generated(stored, cells, measured, match, table, codes, controls, unit, output, seed, own)
-    obs = predicted_observations(cells.names, setup, table, codes, controls, str(stored.params["method"]), seed, {})
+    key = keys.GENERATOR_RL if stored.params.get("parent") else keys.GENERATOR
+    obs = predicted_observations(cells.names, setup, table, codes, controls, key, seed, {})
     new = ad.AnnData(made, obs=obs, var=pd.DataFrame({"measured": match.place >= 0}, index=stored.genes))
     frame = condition_frame(table.assign(n_cells=n_cells), {}, stored.vocabulary).assign(
         new_context=~table["group"].isin(stored.vocabulary.groups),
@@ -158,7 +159,9 @@ def predict_elsewhere(
         reliability=reliabilities(stored, table),
     )
     new.uns["prediction"] = {
-        "params": to_uns({"path": path, "seed": seed, "output": output, "n_cells": n_cells, "versions": versions()}),
+        "params": to_uns(
+            {"key": key, "path": path, "seed": seed, "output": output, "n_cells": n_cells, "versions": versions()}
+        ),
         "conditions": frame,
         "match": {"genes": match.share, "signal": match.signal, "missing": np.array(match.missing, dtype=str), **like},
     }
@@ -180,13 +183,15 @@ def _generated(
     device: torch.device,
 ) -> sparse.csr_matrix:
     """Cells in the order of `codes`, context by context, each at its own level."""
-    groups = table["group"].to_numpy()[codes]
+    groups = table["group"].to_numpy()
     parts, rows = [], []
     for group in dict.fromkeys(groups):
-        own = np.flatnonzero(groups == group)
+        conditions = np.flatnonzero(groups == group)
+        own = np.flatnonzero(np.isin(codes, conditions))
+        place = np.searchsorted(conditions, codes[own])
         with level_of(stored, cells, measured, match, group, seed=seed):
             how: dict[str, Any] = {"output": output, "unit": unit[own], "seed": seed, "device": device}
-            parts.append(generate_cells(stored, cells, table, codes[own], controls[own], **how))
+            parts.append(generate_cells(stored, cells, table.iloc[conditions], place, controls[own], **how))
         rows.append(own)
     return sparse.vstack(parts, format="csr")[np.argsort(np.concatenate(rows))]
 
