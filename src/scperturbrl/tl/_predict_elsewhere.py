@@ -148,7 +148,7 @@ def predict_elsewhere(
     unit = generated_units(stored, measured, table, codes, controls, library_size)
     own = resolve_device(device)
     made = _generated(stored, cells, measured, match, table, codes, controls, unit, output, seed, own)
-    key = keys.GENERATOR_RL if stored.params.get("parent") else keys.GENERATOR
+    key = keys.GENERATOR_RL if stored.params["method"] == "rl_finetune" else keys.GENERATOR
     obs = predicted_observations(cells.names, setup, table, codes, controls, key, seed, {})
     new = ad.AnnData(made, obs=obs, var=pd.DataFrame({"measured": match.place >= 0}, index=stored.genes))
     frame = condition_frame(table.assign(n_cells=n_cells), {}, stored.vocabulary).assign(
