@@ -84,7 +84,7 @@ def test_it_fits_what_the_other_verbs_read(saved, others, fitted):
     assert (new.obs["origin"] == "generated").all()
     assert not new.uns["prediction"]["conditions"]["new_context"].any()
     joined = spr.get.genetic_interactions(fitted, predictions=_with_pair(saved, others))
-    assert "prediction" in set(joined["model"])
+    assert set(joined["model"]) == {"observed", "generator"}
     counts = spr.tl.predict_elsewhere(others, saved, n_cells=20, output="counts")
     assert (counts.X.data == np.rint(counts.X.data)).all()
 

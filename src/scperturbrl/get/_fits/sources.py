@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,7 +76,11 @@ def read_sources(
         warn_other_split(adata, {f"`layers[{name!r}]`": layer_hash(adata, name)}, "Generate again.")
         check_like_controls(adata.layers[name], where=f"`layers[{name!r}]`", cells=cells)
         found.append(Source(name, adata.layers[name], cells.table, cells.codes, generated=True))
-    return found if predictions is None else [*found, _predicted(predictions, cells, Setup.of(adata))]
+    if predictions is None:
+        return found
+    new = _predicted(predictions, cells, Setup.of(adata))
+    taken = new.name in {source.name for source in found}
+    return [*found, replace(new, name=f"{new.name}_predicted") if taken else new]
 
 
 def _predicted(new: AnnData, cells: Cells, setup: Setup) -> Source:
