@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -159,7 +159,7 @@ def _draw(ax: Axes, points: pd.DataFrame, fit: pd.DataFrame, look: tuple[str, st
         return
     color, marker = look
     dose, each = points["dose"].to_numpy(), fit.iloc[0]
-    style = {"fmt": marker, "color": color, "markersize": 4.5, "linewidth": 1, "zorder": 3}
+    style: dict[str, Any] = {"fmt": marker, "color": color, "markersize": 4.5, "linewidth": 1, "zorder": 3}
     ax.errorbar(dose, points["response"], yerr=2 * points["error"], **style)
     if each["status"] == NOTHING:
         return

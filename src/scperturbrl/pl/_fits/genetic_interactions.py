@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -172,7 +172,7 @@ def _draw(ax: Axes, frame: pd.DataFrame, rows: Sequence[str], limits: tuple[floa
         for part, offset, face in (("first", -0.13, color), ("second", 0.13, "white")):
             value, low, high = (float(each[f"{part}_{what}"]) for what in ("coefficient", "low", "high"))
             _draw_part(ax, (value, low, high), row + offset, limits, color, face, gid=part)
-        words = {"color": color, "va": "center", "transform": ax.get_yaxis_transform(), "gid": "kind"}
+        words: dict[str, Any] = {"color": color, "va": "center", "transform": ax.get_yaxis_transform(), "gid": "kind"}
         ax.text(1.04, row, each["interaction"], **words)
     ax.set(xlim=limits, ylim=(len(rows) - 0.4, -0.6))
     ax.tick_params(axis="y", length=0)
@@ -201,7 +201,7 @@ def _draw_part(
 
 
 def _add_legend(axes: Sequence[Axes], *, own: bool) -> None:
-    dot = {"linestyle": "", "marker": "o", "markersize": 6, "color": DARK}
+    dot: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 6, "color": DARK}
     handles = [
         Line2D([], [], label=_LEGEND[0], **dot),
         Line2D([], [], label=_LEGEND[1], markerfacecolor="white", **dot),
