@@ -14,6 +14,7 @@ def test_every_export_is_a_function_of_its_name():
         "GeneratorSummary",
         "generator",
         "differences",
+        "dose_values",
         "harm",
         "held_out",
         "metric_calibration",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from scperturbrl.get._effects_heatmap import effects_heatmap
     from scperturbrl.get._embedding import embedding
     from scperturbrl.get._evaluation import evaluation
+    from scperturbrl.get._fits.dose_response import dose_response, dose_values
+    from scperturbrl.get._fits.genetic_interactions import genetic_interactions
     from scperturbrl.get._generator import GeneratorSummary, generator
     from scperturbrl.get._harm import harm
     from scperturbrl.get._held_out import held_out
@@ -30,12 +32,15 @@ __getattr__, __dir__, __all__ = _lazy_exports(
     {
         "calibration": "scperturbrl.get._calibration",
         "differences": "scperturbrl.get._differences",
+        "dose_response": "scperturbrl.get._fits.dose_response",
+        "dose_values": "scperturbrl.get._fits.dose_response",
         "effects": "scperturbrl.get._effects",
         "effects_heatmap": "scperturbrl.get._effects_heatmap",
         "embedding": "scperturbrl.get._embedding",
         "evaluation": "scperturbrl.get._evaluation",
         "generator": "scperturbrl.get._generator",
         "GeneratorSummary": "scperturbrl.get._generator",
+        "genetic_interactions": "scperturbrl.get._fits.genetic_interactions",
         "harm": "scperturbrl.get._harm",
         "held_out": "scperturbrl.get._held_out",
         "metric_calibration": "scperturbrl.get._metric_calibration",

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from scperturbrl.pl._effects_heatmap import effects_heatmap
     from scperturbrl.pl._embedding import embedding
     from scperturbrl.pl._evaluation import evaluation
+    from scperturbrl.pl._fits.dose_response import dose_response
+    from scperturbrl.pl._fits.genetic_interactions import genetic_interactions
     from scperturbrl.pl._page.report import report
     from scperturbrl.pl._pathway_activity import pathway_activity
     from scperturbrl.pl._reward_shift import reward_shift
@@ -24,10 +26,12 @@ __getattr__, __dir__, __all__ = _lazy_exports(
     __name__,
     {
         "calibration": "scperturbrl.pl._calibration",
+        "dose_response": "scperturbrl.pl._fits.dose_response",
         "effects": "scperturbrl.pl._effects",
         "effects_heatmap": "scperturbrl.pl._effects_heatmap",
         "embedding": "scperturbrl.pl._embedding",
         "evaluation": "scperturbrl.pl._evaluation",
+        "genetic_interactions": "scperturbrl.pl._fits.genetic_interactions",
         "pathway_activity": "scperturbrl.pl._pathway_activity",
         "report": "scperturbrl.pl._page.report",
         "reward_shift": "scperturbrl.pl._reward_shift",

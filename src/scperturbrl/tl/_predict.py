@@ -154,7 +154,7 @@ def predict(
     )
     new = ad.AnnData(
         made,
-        obs=_observations(adata, setup, table, codes, controls, key, seed, cells.split_of()),
+        obs=predicted_observations(adata.obs_names, setup, table, codes, controls, key, seed, cells.split_of()),
         var=pd.DataFrame(index=adata.var_names),
     )
     table = table.assign(n_cells=n_cells)
@@ -205,8 +205,8 @@ def _check_joinable(adata: AnnData, output: str) -> None:
         raise KeyError(msg)
 
 
-def _observations(
-    adata: AnnData,
+def predicted_observations(
+    names: pd.Index,
     setup: Setup,
     table: pd.DataFrame,
     codes: np.ndarray,
@@ -215,6 +215,7 @@ def _observations(
     seed: int,
     split: Mapping[str, str],
 ) -> pd.DataFrame:
+    """Columns of ``obs`` of generated cells: what they are, and which of the control cells `names` each started from."""
     rows = table.iloc[codes]
     columns = {setup.perturbation_key: pd.Categorical(rows["perturbation"])}
     for i, name in enumerate(setup.covariate_keys):
@@ -225,7 +226,7 @@ def _observations(
     # a condition that nobody measured is as good as held out
     columns[keys.SPLIT] = pd.Categorical([split.get(name, keys.TEST) for name in rows.index])
     columns[keys.ORIGIN] = pd.Categorical([keys.GENERATED] * len(rows))
-    columns[keys.source(key)] = adata.obs_names.to_numpy()[controls]
+    columns[keys.source(key)] = names.to_numpy()[controls]
     # the same name only for the same cell: cells of two predictions are often joined
     number = rows.groupby(level=0, sort=False).cumcount()
     index = [f"{keys.GENERATED}-{name}-{key}-{seed}-{i}" for name, i in zip(rows.index, number, strict=True)]

@@ -9,6 +9,8 @@ from scperturbrl._core import keys
 from scperturbrl._core.validate import name_hash
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
 
 
@@ -43,13 +45,17 @@ class Setup:
                 " (`anndata.concat` drops `uns` unless `uns_merge='same'`)."
             )
             raise ValueError(msg)
-        values = {name: _plain(record.get(name)) for name in cls.__dataclass_fields__}
-        values["covariate_keys"] = tuple(str(key) for key in record["covariate_keys"])
-        setup = cls(**values)
+        setup = cls.read(record)
         if setup.gene_hash != name_hash(adata.var_names):
             msg = "The genes of `adata` changed since `pp.setup_anndata`. Call it again, then `pp.split` and `pp.reference`."
             raise ValueError(msg)
         return setup
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Setup:
+        """Build it from what :meth:`to_uns` gave."""
+        values = {name: _plain(record.get(name)) for name in cls.__dataclass_fields__}
+        return cls(**values | {"covariate_keys": tuple(str(key) for key in record["covariate_keys"])})
 
     def to_uns(self) -> dict[str, Any]:
         """Return the record as plain values that AnnData can write."""

@@ -127,6 +127,8 @@ def write_generator(adata: AnnData, key: str, stored: StoredGenerator) -> None:
     stored.params |= {
         "versions": versions(),
         "log_state": str(setup["setup"]["log_state"]),
+        # what a generator that leaves this AnnData needs to read other cells
+        "setup": dict(setup["setup"]),
         "gene_hash": name_hash(stored.genes),
         "split_hash": split_hash(adata),
         "number": next_number(adata),

@@ -1,0 +1,1 @@
+"""The bridge from a saved generator to the control cells of another data set."""

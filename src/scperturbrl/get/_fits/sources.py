@@ -1,0 +1,98 @@
+"""Measured, generated and predicted cells under one roof: which rows of which matrix are a condition's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scperturbrl._core import keys
+from scperturbrl._core.provenance import layer_hash, warn_other_split
+from scperturbrl._core.validate import near_matches
+from scperturbrl.data.cells.cells import Cells, dense
+from scperturbrl.data.cells.conditions import condition_table
+from scperturbrl.data.cells.scale import check_expression, check_like_controls
+from scperturbrl.data.cells.setup import Setup
+from scperturbrl.get._slots import missing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class Source:
+    """Cells of conditions by one model, or as measured.
+
+    Attributes
+    ----------
+    name
+        ``"observed"``, the key of a layer, or the generator behind predicted cells.
+    matrix
+        ``(n, G)`` log-normalised.
+    table, codes
+        Condition table, and the row of it of each cell.
+    generated
+        Whether the cells were made from control cells.
+    """
+
+    name: str
+    matrix: Any
+    table: pd.DataFrame
+    codes: np.ndarray
+    generated: bool
+
+    def cells(self, condition: str) -> np.ndarray:
+        """Dense cells ``(m, G)`` of a condition."""
+        return dense(self.matrix[np.flatnonzero(self.codes == self.table.index.get_loc(condition))])
+
+
+def control_cells(cells: Cells, group: str) -> np.ndarray:
+    """Dense measured control cells ``(m, G)`` of a group of covariates."""
+    found = np.flatnonzero((cells.table["is_control"] & (cells.table["group"] == group)).to_numpy(dtype=bool))
+    return cells.block(np.flatnonzero(np.isin(cells.codes, found)))
+
+
+def read_sources(
+    adata: AnnData, cells: Cells, layers: str | Sequence[str] | None, predictions: AnnData | None
+) -> list[Source]:
+    """The measured cells, those of `layers`, and those of `predictions`.
+
+    Raises
+    ------
+    KeyError
+        If a layer does not exist.
+    ValueError
+        If cells are on another scale than the control cells, or predictions are of other genes.
+    """
+    found = [Source(keys.OBSERVED, cells.expression, cells.table, cells.codes, generated=False)]
+    for name in [layers] if isinstance(layers, str) else layers or ():
+        if name not in adata.layers:
+            slots = {str(key): None for key in adata.layers if key is not None}
+            raise KeyError(missing("layers", name, f"tl.generate(adata, key={name!r})", slots))
+        warn_other_split(adata, {f"`layers[{name!r}]`": layer_hash(adata, name)}, "Generate again.")
+        check_like_controls(adata.layers[name], where=f"`layers[{name!r}]`", cells=cells)
+        found.append(Source(name, adata.layers[name], cells.table, cells.codes, generated=True))
+    if predictions is None:
+        return found
+    new = _predicted(predictions, cells, Setup.of(adata))
+    taken = new.name in {source.name for source in found}
+    return [*found, replace(new, name=f"{new.name}_predicted") if taken else new]
+
+
+def _predicted(new: AnnData, cells: Cells, setup: Setup) -> Source:
+    if list(new.var_names) != list(cells.genes):
+        msg = f"`predictions` has {new.n_vars} genes, `adata` {len(cells.genes)}; expected the same in the same order."
+        raise ValueError(msg)
+    wanted = [setup.perturbation_key, *setup.covariate_keys, *([setup.dose_key] if setup.dose_key else [])]
+    for column in wanted:
+        if column not in new.obs:
+            msg = f"`predictions.obs` has no column {column!r}.{near_matches(column, new.obs.columns)}"
+            raise KeyError(msg)
+    check_expression(new.X, where="`predictions.X`", cells=cells)
+    table, codes = condition_table(new, setup)
+    name = str(new.uns.get("prediction", {}).get("params", {}).get("key", "prediction"))
+    return Source(name, new.X, table, codes, generated=True)

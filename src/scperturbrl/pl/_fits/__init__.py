@@ -1,0 +1,1 @@
+"""Pictures of models that are fitted to measured and predicted effects."""
