@@ -59,7 +59,8 @@ def children(rng: torch.Generator, n: int) -> list[torch.Generator]:
     """
     import torch
 
-    seeds = torch.randint(2**62, (n,), generator=rng, device=rng.device).tolist()
+    # in place, because several processes share out what they draw by rows, and these are not rows
+    seeds = torch.empty(n, dtype=torch.int64, device=rng.device).random_(0, 2**62, generator=rng).tolist()
     return [torch.Generator(device=rng.device).manual_seed(seed) for seed in seeds]
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from scperturbrl._core.random import children
 from scperturbrl.flow.observation.carry import ControlCounts
 
 if TYPE_CHECKING:
@@ -164,9 +163,11 @@ def _with_counts(
     group_size = len(latent) // len(conditions)
     log_rate, measured = generator.cell_log_rate(latent, control, conditions, rows), generator.measured(control)
     # a stream of random numbers for each condition, because drawing counts takes as many of them as it happens to need
+    seeds = torch.randint(2**62, (len(conditions),), generator=rng, device=rows.device).tolist()
     drawn = []
-    for number, own in enumerate(children(rng, len(conditions))):
+    for number, seed in enumerate(seeds):
         group = slice(number * group_size, (number + 1) * group_size)
+        own = torch.Generator(device=rows.device).manual_seed(seed)
         counts = None if measured is None else ControlCounts(*(part[group] for part in measured))
         sample = partial(generator.observation.sample, log_rate[group], unit[group], own, control=counts)
         drawn.append(torch.stack([sample(differentiable=differentiable)[0] for _ in range(draws)]))
