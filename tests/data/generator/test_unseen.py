@@ -11,13 +11,13 @@ from sklearn.linear_model import RidgeCV
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.generator.learnable import Learnable
 from scperturbrl.data.generator.linear import linear_weights, recentred
 from scperturbrl.data.generator.means import linear_effects
 from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties
-from scperturbrl.data.generator.unseen import gene_responses, without_own_genes
 from scperturbrl.data.reference.baselines import TrainingEffects
+from scperturbrl.metrics.baselines.learnable import Learnable
+from scperturbrl.metrics.baselines.responses import gene_responses, without_own_genes
 from scperturbrl.metrics.baselines.ridge import ALPHAS
 
 # on the CPU, where the same cells give the same bits

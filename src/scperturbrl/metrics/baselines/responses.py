@@ -1,0 +1,69 @@
+"""Genes told apart by how they respond to the trained perturbations: what that says of perturbing them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+N_RESPONSES = 20
+
+
+class Responses(NamedTuple):
+    """How genes respond to the training conditions.
+
+    Attributes
+    ----------
+    genes
+        ``(G, K)`` response of each gene along the K strongest directions.
+    directions
+        ``(K, G)`` these, unit vectors.
+    """
+
+    genes: np.ndarray
+    directions: np.ndarray
+
+
+def without_own_genes(effects: np.ndarray, parts: Sequence[tuple[str, ...]], genes: pd.Index) -> np.ndarray:
+    """Effects ``(C, G)`` in which a targeted gene changes as it does in the conditions that do not target it.
+
+    A gene changes most where it is perturbed itself. Left in, its response would tell its own effect.
+    """
+    targeted = np.stack([np.asarray(genes.isin(own)) for own in parts])
+    others = np.ma.masked_array(effects, targeted).mean(0).filled(0.0)
+    return np.where(targeted, others, effects)
+
+
+def gene_responses(effects: np.ndarray) -> Responses:
+    """Responses of genes to conditions, from their effects ``(C, G)`` without own genes; zeros where they are fewer than K."""
+    _, s, vt = np.linalg.svd(effects - effects.mean(0), full_matrices=False)
+    n = min(N_RESPONSES, max(len(effects) - 1, 0), len(s))
+    directions = np.zeros((N_RESPONSES, effects.shape[1]))
+    directions[:n] = vt[:n]
+    return Responses((directions[:n].T * s[:n]) @ np.eye(n, N_RESPONSES), directions)
+
+
+def along_responses(responses: np.ndarray, effects: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Mean effect, and below it how much a unit of each response brings ``(1 + K, G)``.
+
+    One number is fitted: a gene is taken to do what the conditions that it responds to have in common, times that number.
+    A matrix from responses to effects would need many more perturbations than a screen has. The slope is shrunk as if one extra
+    perturbation showed no relation.
+
+    Parameters
+    ----------
+    responses
+        ``(n, K)`` responses of the genes that were perturbed.
+    effects
+        ``(n, G)`` effects of perturbing them.
+    directions
+        ``(K, G)`` directions of the responses.
+    """
+    mean, n = effects.mean(0), len(effects)
+    slope = (responses * ((effects - mean) @ directions.T)).sum() / max(np.square(responses).sum() * (1 + 1 / n), 1e-12)
+    return np.vstack([mean, slope * directions])
