@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         "rl_finetune": "scperturbrl.tl._rl_finetune",
         "save_generator": "scperturbrl.tl._io",
         "score": "scperturbrl.tl._score",
+        "screen": "scperturbrl.tl._screen",
         "select": "scperturbrl.tl._select",
         "to_cell_eval": "scperturbrl.tl._to_cell_eval",
     },

@@ -1,0 +1,1 @@
+"""Which perturbation next: candidates, objectives, calibrated trust, interactions and dose response."""
