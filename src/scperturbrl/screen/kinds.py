@@ -24,8 +24,8 @@ KINDS = {
     COMBINATION: "a new combination of perturbations that were measured",
     PERTURBATION: "a perturbation that was never measured",
     UNSEEN_PART: "a combination with such a perturbation",
-    CONTEXT: "a context of which only control cells were measured",
-    SEVERAL: "a perturbation that was never measured, in such a context",
+    CONTEXT: "measured in other contexts only, and nothing but control cells in this one",
+    SEVERAL: "a perturbation or combination that was never measured, in such a context",
 }
 """Every kind with what it means."""
 
@@ -44,7 +44,7 @@ def kinds_of(conditions: Conditions, measured: Conditions) -> np.ndarray:
     elsewhere, several = ~np.isin(conditions.group, groups), conditions.n_parts > 1
     choices = [
         (is_one((*pair, much) in exactly for pair, much in zip(own, amount, strict=True)), MEASURED),
-        (new & elsewhere, SEVERAL),
+        (elsewhere & ~is_one(label in anywhere for label in labels), SEVERAL),
         (elsewhere, CONTEXT),
         (new & several, UNSEEN_PART),
         (new, PERTURBATION),

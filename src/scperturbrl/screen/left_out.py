@@ -99,7 +99,7 @@ def _folds(measured: Measured, kind: str) -> Iterator[tuple[np.ndarray, np.ndarr
         for some in _dealt(np.unique(conditions.codes[conditions.codes >= 0]), len(measured)):
             own = np.isin(conditions.codes, some)
             first = np.where(own, conditions.codes, conditions.codes.max() + 1).min(1)
-            yield first, own.any(1)
+            yield first, np.asarray(own.any(1))
         return
     if kind == CONTEXT:
         unit = conditions.group

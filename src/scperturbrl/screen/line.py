@@ -94,6 +94,8 @@ class Line:
         return self._remember("fit", -1, lambda: self._fit(-1))
 
     def _own(self, group: int) -> PartEffects | None:
+        if self._inside(group).all():
+            return self._pooled
         return self._remember("fit", group, lambda: self._fit(group))
 
     def _fit(self, group: int) -> PartEffects:

@@ -36,7 +36,10 @@ class Effects:
 class Term(Protocol):
     """One thing that a perturbation is wanted for."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of the term."""
+        ...
 
     def of_effects(self, effects: Effects) -> np.ndarray:
         """Value ``(n,)`` of each effect."""

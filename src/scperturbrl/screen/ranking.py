@@ -76,7 +76,11 @@ def nearest_measured(conditions: Conditions, effects: np.ndarray, measured: Meas
     same = conditions.group[:, None] == measured.conditions.group
     likeness = overlap + 0.1 * same + 0.05 * cosine
     n = min(n, len(measured))
-    some = np.argpartition(-likeness, n - 1, axis=1)[:, :n] if n < len(measured) else np.tile(np.arange(n), (len(conditions), 1))
+    some = (
+        np.argpartition(-likeness, n - 1, axis=1)[:, :n]
+        if n < len(measured)
+        else np.tile(np.arange(n), (len(conditions), 1))
+    )
     order = np.argsort(-np.take_along_axis(likeness, some, 1), axis=1, kind="stable")
     return np.take_along_axis(some, order, 1)
 

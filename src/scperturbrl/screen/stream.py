@@ -32,11 +32,14 @@ class Predicted(NamedTuple):
         Objective ``(n,)`` of each simple rule, NaN where it does not apply.
     nearest
         ``(n, 3)`` places of the nearest training conditions.
+    known
+        ``(n,)`` whether something is known of every part.
     """
 
     values: np.ndarray
     baselines: dict[str, np.ndarray]
     nearest: np.ndarray
+    known: np.ndarray
 
 
 def predict_all(line: Line, conditions: Conditions, objective: Objective) -> Predicted:
@@ -45,16 +48,18 @@ def predict_all(line: Line, conditions: Conditions, objective: Objective) -> Pre
     values = np.full((n, 1 + len(objective.terms)), np.nan)
     baselines = {name: np.full(n, np.nan) for name in BASELINES}
     nearest = np.zeros((n, min(3, len(measured))), dtype=int)
+    every = np.zeros(n, dtype=bool)
     for rows in blocks(conditions, line.ground):
         own = conditions.select(rows)
         effects, known = line.predict(own)
+        every[rows] = known
         additive = _additive(line, own)
         nearest[rows] = nearest_measured(own, effects, measured)
         values[rows] = _valued(objective, line.ground, own, effects, known, additive)
         for name in BASELINES:
             found, told = line.baseline(name, own)
             baselines[name][rows] = _valued(objective, line.ground, own, found, told, additive)[:, 0]
-    return Predicted(values, baselines, nearest)
+    return Predicted(values, baselines, nearest, every)
 
 
 def values_of(

@@ -3,34 +3,57 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from scperturbrl._core.random import numpy_rng
+from scperturbrl.screen.conformal import UNSUPPORTED
 from scperturbrl.screen.ranking import normal_width, ranks, top_probability
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from scperturbrl.screen.objectives import Objective
     from scperturbrl.screen.stream import Predicted
     from scperturbrl.screen.trust import Trust
 
 
-class Real(Protocol):
-    """Values, spread and standard error of the training conditions."""
+class RealValues(NamedTuple):
+    """Of C training conditions.
+
+    Attributes
+    ----------
+    values
+        ``(C, 1 + T)`` objective and its terms.
+    spread, error
+        ``(C,)`` standard deviation over cells, and standard error of the objective, by leaving a tenth of the cells out at a time.
+    """
 
     values: np.ndarray
     spread: np.ndarray
     error: np.ndarray
 
 
-class Refined(Protocol):
-    """Rows, values and spread of the candidates that cells were made of."""
+class Refined(NamedTuple):
+    """Candidates that cells were made of.
+
+    Attributes
+    ----------
+    rows
+        ``(m,)`` their places.
+    values
+        ``(m, 1 + T)`` objective and its terms.
+    spread
+        ``(m,)`` standard deviation over cells.
+    key
+        Which generator made them, "" for none.
+    """
 
     rows: np.ndarray
     values: np.ndarray
     spread: np.ndarray
+    key: str
 
 
 @dataclass
@@ -54,7 +77,7 @@ class Screen:
     candidates: pd.DataFrame
     trust: Trust
     predicted: Predicted
-    real: Real
+    real: RealValues
     objective: Objective
 
     def promising(self, n: int) -> np.ndarray:
@@ -69,16 +92,17 @@ class Screen:
         """One row a candidate, best first; see :func:`scperturbrl.get.screen`."""
         values, spread = self._values(refined)
         width = self._widths(residuals, level)
-        trust = self.trust.of_effects(level)
-        in_front = self._in_front(refined)
+        trust = self._trust(level)
+        in_front = self._in_front(refined, values[:, 0])
         frame = self.candidates[["perturbation", "group", "dose"]].copy()
         frame["rank"] = ranks(values[:, 0], in_front)
         frame["value"] = values[:, 0]
         frame["low"], frame["high"] = values[:, 0] - width, values[:, 0] + width
         rng = numpy_rng(seed, "top probability")
-        kind = self.trust.kind
-        known = residuals | self._of_measured()
-        frame["top_probability"] = top_probability(values[:, 0], kind, known, top, rng)
+        kind, known = self.trust.kind, residuals | self._of_measured()
+        # an unsupported prediction has no odds, but takes part with its value
+        errors = np.where(trust["support"] == UNSUPPORTED, "", kind)
+        frame["top_probability"] = top_probability(values[:, 0], errors, known, top, rng)
         frame["support"], frame["kind"] = trust["support"].to_numpy(), kind
         frame["reliability"] = trust["reliability"].to_numpy()
         for name in ("expected_error", "error_low", "error_high"):
@@ -96,6 +120,13 @@ class Screen:
         frame = frame if (frame["dose"] > 0).any() else frame.drop(columns="dose")
         frame.index = frame.index.astype(str)
         return frame.sort_values("rank", kind="stable")
+
+    def _trust(self, level: float) -> pd.DataFrame:
+        """Of candidates of which a part is unknown nothing is told."""
+        found = self.trust.of_effects(level)
+        found.loc[~self.predicted.known, "support"] = UNSUPPORTED
+        found.loc[~self.predicted.known, ["reliability", "expected_error", "error_low", "error_high"]] = np.nan
+        return found
 
     def _measured(self) -> np.ndarray:
         found = np.zeros(len(self.candidates), dtype=bool)
@@ -121,13 +152,12 @@ class Screen:
         known = self.real.error[places][np.isfinite(self.real.error[places])]
         return {str(self.trust.kind[at[0]]): known} if len(known) else {}
 
-    def _in_front(self, refined: Refined) -> np.ndarray:
-        """Candidates that cells were made of, and measured ones that the line puts among them."""
+    def _in_front(self, refined: Refined, value: np.ndarray) -> np.ndarray:
+        """Candidates that cells were made of, and measured ones that are no worse than the worst of them."""
         found = np.zeros(len(self.candidates), dtype=bool)
         if len(refined.rows):
             found[refined.rows] = True
-            least = np.nanmin(self.predicted.values[refined.rows, 0])
-            found |= self._measured() & (self.predicted.values[:, 0] >= least)
+            found |= self._measured() & (value >= np.nanmin(refined.values[:, 0]))
         return found
 
     def _parts_seen(self) -> np.ndarray:

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         "leakage_canary": "scperturbrl.tl._leakage_canary",
         "load_generator": "scperturbrl.tl._io",
         "predict": "scperturbrl.tl._predict",
+        "propose": "scperturbrl.tl._propose",
         "rl_finetune": "scperturbrl.tl._rl_finetune",
         "save_generator": "scperturbrl.tl._io",
         "score": "scperturbrl.tl._score",

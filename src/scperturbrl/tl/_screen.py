@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.modality import pick
-from scperturbrl._core.provenance import split_hash
+from scperturbrl._core.provenance import counted, split_hash
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import check_fraction, check_positive
@@ -158,7 +158,9 @@ def screen(
     trust, real = Trust(known.ground, known.measured, conditions), real_values(known, line, wanted)
     found = Screen(table, trust, predict_all(line, conditions, wanted), real, wanted)
     chosen = found.promising(n_refine)
-    refined = refine(adata, cells, known, line, table, chosen, wanted, key=key, n_cells=n_cells, device=device, seed=seed)
+    refined = refine(
+        adata, cells, known, line, table, chosen, wanted, key=key, n_cells=n_cells, device=device, seed=seed
+    )
     result = found.table(refined, trust.residuals(wanted, line, real.values[:, 0]), level=level, top=top, seed=seed)
     _tell(trust, result)
     params: dict[str, Any] = {
@@ -167,8 +169,12 @@ def screen(
         "scales": {term.name: float(s) for term, s in zip(wanted.terms, wanted.scales, strict=True)},
         "key": refined.key,
         "n_refined": len(refined.rows),
-        **{"n_cells": n_cells, "top": top, "level": level, "seed": seed},
-        **{"versions": versions(), "split_hash": split_hash(adata)},
+        "n_cells": n_cells,
+        "top": top,
+        "level": level,
+        "seed": seed,
+        "versions": versions(),
+        "split_hash": split_hash(adata),
     }
     adata.uns[keys.SCREEN] = {"params": to_uns(params), "table": result, "trust": trust.table()}
     log.finish(started, [f"uns[{keys.SCREEN!r}]"])
@@ -178,6 +184,9 @@ def _tell(trust: Trust, table: pd.DataFrame) -> None:
     for errors in trust.errors.values():
         if not errors.enough:
             log.tell(too_few(errors))
-    lost = int(table["value"].isna().sum())
-    if lost:
-        log.tell(f"{lost} candidates have no value, because nothing is known of one of their perturbations; they come last.")
+    lost = table.index[table["value"].isna()]
+    if len(lost):
+        log.tell(
+            f"{len(lost)} candidates have no value and come last ({counted(lost)}): nothing is known of one of their perturbations, or "
+            "the objective is about combinations."
+        )

@@ -83,6 +83,17 @@ class Known:
         return encode(table, self.ground, self.full_dose)
 
 
+def design_of(cells: Cells, table: pd.DataFrame) -> tuple[Conditions, Conditions]:
+    """The conditions of `table` and the training conditions as arrays, without a look at expression."""
+    names = cells.conditions(keys.TRAIN, min_cells=2)
+    trained = cells.table.loc[names]
+    every = sorted({part for own in (table["parts"], trained["parts"]) for parts in own for part in parts})
+    groups = tuple(dict.fromkeys(cells.table.loc[cells.table["is_control"], "group"]))
+    ground = Ground(tuple(every), groups, np.zeros((len(groups), 0)), np.full(len(every), -1))
+    full = float(trained["dose"].max()) if len(trained) else 0.0
+    return encode(table, ground, full), encode(trained, ground, full)
+
+
 def encode(table: pd.DataFrame, ground: Ground, full_dose: float) -> Conditions:
     """Conditions of `table`, whose perturbations and contexts `ground` has; ``log1p(dose) / log1p(full_dose)`` is their amount.
 

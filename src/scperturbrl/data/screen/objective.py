@@ -78,7 +78,7 @@ def _weights(objective: Wanted | None, given: Mapping[str, Any]) -> dict[Any, fl
     if objective is None and not used:
         msg = "Say what a perturbation is wanted for, such as `objective={'JAK-STAT': -1}`, `towards=` or `signature=`."
         raise ValueError(msg)
-    wanted = dict.fromkeys(used, 1.0)
+    wanted: dict[Any, float] = dict.fromkeys(used, 1.0)
     if isinstance(objective, Mapping):
         for word, weight in objective.items():
             check_number(**{str(word): weight})
@@ -118,7 +118,9 @@ def _activity(name: str, adata: AnnData) -> Along:
         if name in sources:
             return Along.activity(name, weights[:, sources.index(name)])
     known = [*networks.pathways[1], *networks.regulons[1], SIZE, SYNERGY, SIGNATURE, TOWARDS, LIKE, REWARD]
-    remedy = "" if networks.tables else " `adata` has no network: call `scperturbrl.pp.pathway_network(adata, network)`."
+    remedy = (
+        "" if networks.tables else " `adata` has no network: call `scperturbrl.pp.pathway_network(adata, network)`."
+    )
     msg = f"`objective` names {name!r}, which is no pathway, transcription factor or other objective.{near_matches(name, known)}{remedy}"
     raise KeyError(msg)
 

@@ -54,7 +54,9 @@ def population_cells(adata: AnnData, known: Known, towards: str) -> np.ndarray:
         raise ValueError(msg) from error
     rows = np.flatnonzero(adata.obs_names.isin(names) & known.cells.is_training())
     if not len(rows):
-        msg = f"`towards` is {towards!r}, which finds {len(names)} cells, none of them a training cell. Widen the query."
+        msg = (
+            f"`towards` is {towards!r}, which finds {len(names)} cells, none of them a training cell. Widen the query."
+        )
         raise ValueError(msg)
     return rows
 

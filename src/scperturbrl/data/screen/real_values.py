@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scperturbrl.data.screen.known import training_rows
 from scperturbrl.screen.objectives import Effects
 from scperturbrl.screen.ranking import spread_of
+from scperturbrl.screen.table import RealValues
 
 if TYPE_CHECKING:
     from scperturbrl.data.screen.known import Known
@@ -16,22 +17,6 @@ if TYPE_CHECKING:
     from scperturbrl.screen.objectives import Objective
 
 N_PARTS, MOST_CELLS = 10, 4096
-
-
-class RealValues(NamedTuple):
-    """Of C training conditions.
-
-    Attributes
-    ----------
-    values
-        ``(C, 1 + T)`` objective and its terms.
-    spread, error
-        ``(C,)`` standard deviation over cells, and standard error of the objective, by leaving a tenth of the cells out at a time.
-    """
-
-    values: np.ndarray
-    spread: np.ndarray
-    error: np.ndarray
 
 
 def real_values(known: Known, line: Line, objective: Objective) -> RealValues:

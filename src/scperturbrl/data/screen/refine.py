@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from scperturbrl.data.generator.generation import draw_controls, generate_cells
 from scperturbrl.data.generator.stored import is_generator, read_generator, warn_leaked
 from scperturbrl.screen.objectives import Effects
 from scperturbrl.screen.ranking import spread_of
+from scperturbrl.screen.table import Refined
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,27 +25,6 @@ if TYPE_CHECKING:
     from scperturbrl.data.screen.known import Known
     from scperturbrl.screen.line import Line
     from scperturbrl.screen.objectives import Objective
-
-
-class Refined(NamedTuple):
-    """Candidates that cells were made of.
-
-    Attributes
-    ----------
-    rows
-        ``(m,)`` their places.
-    values
-        ``(m, 1 + T)`` objective and its terms.
-    spread
-        ``(m,)`` standard deviation over cells.
-    key
-        Which generator made them, "" for none.
-    """
-
-    rows: np.ndarray
-    values: np.ndarray
-    spread: np.ndarray
-    key: str
 
 
 def refine(
