@@ -18,7 +18,7 @@ from scperturbrl._core import keys
 
 SOURCE = Path(spr.__file__).parent
 ROOMS = ("datasets", "get", "metrics", "pl", "pp", "tl", "verifiers")
-FLOORS = {"_core": 1, "flow": 2, "verifiers": 2, "pp": 3, "datasets": 3, "data": 3, "rl": 3, "metrics": 3}
+FLOORS = {"_core": 1, "flow": 2, "verifiers": 2, "pp": 3, "datasets": 3, "data": 3, "rl": 3, "metrics": 3, "screen": 3}
 FLOORS |= {"tl": 4, "pl": 4, "get": 4}
 HEAVY = ("torch", "scanpy", "anndata", "pertpy", "scvi", "jax", "decoupler", "mudata", "matplotlib", "pandas", "numpy")
 

@@ -65,7 +65,7 @@ def screen(
     Examples
     --------
     >>> import scperturbrl as spr
-    >>> adata = spr.datasets.simulated_perturbseq(n_genes=60, n_singles=8, n_doubles=12, n_cells_per_condition=30)
+    >>> adata = spr.datasets.simulated_perturbseq(n_genes=60, n_singles=8, n_doubles=20, n_cells_per_condition=30)
     >>> spr.pp.setup_anndata(adata)
     >>> spr.pp.split(adata)
     >>> spr.tl.screen(adata, "pairs", objective="size")
