@@ -37,8 +37,8 @@ def screen(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the candidates of a screen.
 
-    ``"ranked"``: the best ones in order. A dot is the predicted objective, a bar the interval that holds it; its colour says whether such predictions
-    are supported. Squares are measured, hollow dots were not made cells of. Ticks are what simple rules say, the number on the right is the probability of
+    ``"ranked"``: the best ones in order. A dot is the predicted :term:`objective`, a bar the
+    :term:`cross-conformal interval`; its colour says whether such predictions have :term:`support`. Squares are measured, hollow dots were not made cells of. Ticks are what simple rules say, the number on the right is the probability of
     being among the best.
 
     ``"pairs"``: the objective of every pair of perturbations, of those in the best pairs. Measured pairs have a dot.
