@@ -87,12 +87,15 @@ def _truth(known: Known, wanted: object, test: pd.DataFrame) -> list[float]:
 
 
 def _effect_error(known: Known, line: Line, conditions: object, test: pd.DataFrame) -> list[float]:
-    """Root mean square error of the predicted effect, relative to the size of the measured one."""
+    """Root mean square error of the predicted effect over the size of the measured one, the noise of measuring taken off both."""
     predicted, _ = line.predict(conditions)
     found = []
     for i, row in enumerate(known.cells.rows(list(test.index))):
-        real = _test_block(known, row).mean(0) - known.ground.controls[conditions.group[i]]
-        found.append(float(np.sqrt(np.square(predicted[i] - real).sum() / np.square(real).sum())))
+        block = _test_block(known, row)
+        real = block.mean(0) - known.ground.controls[conditions.group[i]]
+        noise = float(block.var(0, ddof=1).sum()) / len(block)
+        square, size = np.square(predicted[i] - real).sum() - noise, np.square(real).sum() - noise
+        found.append(float(np.sqrt(max(square, 0) / size)) if size > 0 else np.nan)
     return found
 
 

@@ -107,6 +107,9 @@ def test_towards_a_population_is_the_cosine_with_the_way_there(pairs):
     spr.tl.screen(pairs, "singles", towards=other)
     np.testing.assert_allclose(spr.get.screen(pairs)["value"].loc[inside.index], inside, atol=1e-5)
     assert inside[target] == pytest.approx(1, abs=1e-4)
+    fall = spr.get.screen(pairs)["energy_fall"]
+    assert fall[target] == fall.max() == pytest.approx(1, abs=0.05)
+    assert fall[trained(pairs)].lt(0.95).sum() == len(trained(pairs)) - 1
 
 
 def test_like_a_condition_and_any_function_of_cells(pairs):

@@ -28,11 +28,14 @@ class RealValues(NamedTuple):
         ``(C, 1 + T)`` objective and its terms.
     spread, error
         ``(C,)`` standard deviation over cells, and standard error of the objective, by leaving a tenth of the cells out at a time.
+    fall
+        ``(C,)`` how much nearer to a wanted population they are than control cells; NaN if there is none.
     """
 
     values: np.ndarray
     spread: np.ndarray
     error: np.ndarray
+    fall: np.ndarray
 
 
 class Refined(NamedTuple):
@@ -44,8 +47,8 @@ class Refined(NamedTuple):
         ``(m,)`` their places.
     values
         ``(m, 1 + T)`` objective and its terms.
-    spread
-        ``(m,)`` standard deviation over cells.
+    spread, fall
+        ``(m,)`` standard deviation over cells, and how much nearer they are to a wanted population.
     key
         Which generator made them, "" for none.
     """
@@ -53,6 +56,7 @@ class Refined(NamedTuple):
     rows: np.ndarray
     values: np.ndarray
     spread: np.ndarray
+    fall: np.ndarray
     key: str
 
 
@@ -113,6 +117,9 @@ class Screen:
         if len(self.objective.terms) > 1:
             for column, term in enumerate(self.objective.terms, start=1):
                 frame[f"value_{term.name}"] = values[:, column]
+        fall = self._falls(refined)
+        if np.isfinite(fall).any():
+            frame["energy_fall"] = fall
         frame["made_cells"] = np.isin(np.arange(len(frame)), refined.rows)
         frame["n_parts"], frame["parts_seen"] = self.trust.conditions.n_parts, self._parts_seen()
         frame["nearest"] = self._nearest()
@@ -139,6 +146,12 @@ class Screen:
         at, places = self.trust.measured_places()
         values[at], spread[at] = self.real.values[places], self.real.spread[places]
         return values, spread
+
+    def _falls(self, refined: Refined) -> np.ndarray:
+        fall = np.full(len(self.candidates), np.nan)
+        at, places = self.trust.measured_places()
+        fall[refined.rows], fall[at] = refined.fall, self.real.fall[places]
+        return fall
 
     def _widths(self, residuals: dict[str, np.ndarray], level: float) -> np.ndarray:
         width = self.trust.widths(residuals, level)

@@ -13,6 +13,7 @@ from scperturbrl._core.validate import check_fraction, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.screen.candidates import candidate_table
+from scperturbrl.data.screen.energy_fall import EnergyFall
 from scperturbrl.data.screen.features import described_perturbations, perturbation_features, trained_perturbations
 from scperturbrl.data.screen.known import Known
 from scperturbrl.data.screen.objective import build_objective
@@ -78,7 +79,7 @@ def screen(
         ``{"up": [...], "down": [...]}``: mean change of the genes to go up minus that of those to go down.
     towards
         A population to come near, as a query of ``obs`` or as cells of another AnnData with log-normalised ``X``: the cosine of the predicted effect
-        with the way from the control cells to it.
+        with the way from the control cells to it. Of candidates with cells the table tells the fall of the energy distance, too.
     like
         Name of a training condition, whose effect is wanted: the cosine with it.
     reward
@@ -155,11 +156,12 @@ def screen(
     line, conditions = Line(known.ground, known.measured), known.encode(table)
     given = {"signature": signature, "towards": towards, "like": like, "reward": reward}
     wanted = build_objective(adata, cells, known, line, objective, given, seed=seed)
-    trust, real = Trust(known.ground, known.measured, conditions), real_values(known, line, wanted)
+    fall = None if towards is None else EnergyFall.of(adata, known, towards, seed=seed)
+    trust, real = Trust(known.ground, known.measured, conditions), real_values(known, line, wanted, fall)
     found = Screen(table, trust, predict_all(line, conditions, wanted), real, wanted)
     chosen = found.promising(n_refine)
     refined = refine(
-        adata, cells, known, line, table, chosen, wanted, key=key, n_cells=n_cells, device=device, seed=seed
+        adata, cells, known, line, table, chosen, wanted, fall, key=key, n_cells=n_cells, device=device, seed=seed
     )
     result = found.table(refined, trust.residuals(wanted, line, real.values[:, 0]), level=level, top=top, seed=seed)
     _tell(trust, result)

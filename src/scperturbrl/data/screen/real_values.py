@@ -12,6 +12,7 @@ from scperturbrl.screen.ranking import spread_of
 from scperturbrl.screen.table import RealValues
 
 if TYPE_CHECKING:
+    from scperturbrl.data.screen.energy_fall import EnergyFall
     from scperturbrl.data.screen.known import Known
     from scperturbrl.screen.line import Line
     from scperturbrl.screen.objectives import Objective
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 N_PARTS, MOST_CELLS = 10, 4096
 
 
-def real_values(known: Known, line: Line, objective: Objective) -> RealValues:
+def real_values(known: Known, line: Line, objective: Objective, fall: EnergyFall | None = None) -> RealValues:
     """Values of all training conditions, from their cells."""
     measured, ground = known.measured, known.ground
     n = len(measured)
     values, spread, error = np.full((n, 1 + len(objective.terms)), np.nan), np.full(n, np.nan), np.full(n, np.nan)
+    falls = np.full(n, np.nan)
     additive, told = line.baseline("additive", measured.conditions)
     additive[~told | (measured.conditions.n_parts < 2)] = np.nan
     for i, rows in enumerate(training_rows(known.cells, measured.names.tolist())):
@@ -33,7 +35,9 @@ def real_values(known: Known, line: Line, objective: Objective) -> RealValues:
         values[i] = objective.of_population(block, own)
         spread[i] = spread_of(objective.of_cells(block, own)[:, 0])
         error[i] = _jackknife(objective, block, own)
-    return RealValues(values, spread, error)
+        if fall is not None:
+            falls[i] = fall(block, group)
+    return RealValues(values, spread, error, falls)
 
 
 def _jackknife(objective: Objective, block: np.ndarray, own: Effects) -> float:

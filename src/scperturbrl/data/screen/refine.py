@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.screen.energy_fall import EnergyFall
     from scperturbrl.data.screen.known import Known
     from scperturbrl.screen.line import Line
     from scperturbrl.screen.objectives import Objective
@@ -35,6 +36,7 @@ def refine(
     table: pd.DataFrame,
     rows: np.ndarray,
     objective: Objective,
+    fall: EnergyFall | None = None,
     *,
     key: str | None,
     n_cells: int,
@@ -48,7 +50,7 @@ def refine(
     """
     name = default_key(adata, key)
     if not len(rows) or (key is None and not is_generator(adata, name)):
-        return Refined(np.zeros(0, dtype=int), np.zeros((0, 1 + len(objective.terms))), np.zeros(0), "")
+        return Refined(np.zeros(0, dtype=int), np.zeros((0, 1 + len(objective.terms))), np.zeros(0), np.zeros(0), "")
     stored = read_generator(adata, name)
     usable = np.array([all(map(stored.vocabulary.known, table["parts"].iloc[row])) for row in rows], dtype=bool)
     rows = rows[usable]
@@ -57,6 +59,7 @@ def refine(
     additive, told = line.baseline("additive", conditions)
     additive[~told | (conditions.n_parts < 2)] = np.nan
     values, spread = np.full((len(rows), 1 + len(objective.terms)), np.nan), np.full(len(rows), np.nan)
+    falls = np.full(len(rows), np.nan)
     for i, row in enumerate(rows):
         one = table.iloc[[row]]
         controls = draw_controls(cells, one["group"].tolist() * n_cells, None, seed=seed)
@@ -74,5 +77,7 @@ def refine(
         own = Effects(block[:1], int(conditions.group[i]), source.mean(0), additive[i : i + 1])
         values[i] = objective.of_population(block, own)
         spread[i] = spread_of(objective.of_cells(block, own)[:, 0])
+        if fall is not None:
+            falls[i] = fall(block, own.group)
     log.note(f"made cells of {len(rows)} candidates by {name!r}")
-    return Refined(rows, values, spread, name)
+    return Refined(rows, values, spread, falls, name)

@@ -54,6 +54,8 @@ def screen(
         What the straight line says, and simple rules.
     ``value_<term>``
         Each term in its own unit, where the objective has several.
+    ``energy_fall``
+        With `towards`, of candidates with cells: 1 minus their energy distance to the population over that of control cells, on up to 200 cells.
     ``made_cells``, ``n_parts``, ``parts_seen``, ``nearest``
         Whether the generator made cells of it; its perturbations, how many of them training saw, and the measured conditions that are nearest.
 
