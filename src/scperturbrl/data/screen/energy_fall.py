@@ -60,5 +60,6 @@ class EnergyFall:
     def __call__(self, cells: np.ndarray, group: int) -> float:
         """1 for cells like those of the population, 0 for cells no nearer than control cells, below 0 for cells that are farther."""
         every = np.arange(len(cells))[:: max(1, len(cells) // MOST_CELLS)][:MOST_CELLS]
-        distance = energy_distance(cells[every][:, self.genes], self.population)
+        # the estimate has no bias, so that it can fall below 0
+        distance = max(energy_distance(cells[every][:, self.genes], self.population), 0.0)
         return 1 - distance / max(self.controls[group], 1e-12)
