@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import (
     backbones,
+    campaigns,
     equal_time,
     evaluation_speed,
     folds,
@@ -17,9 +18,11 @@ from benchmarks import (
     pareto,
     pareto_report,
     report,
+    screening,
     trained,
 )
 from benchmarks.arms import ARMS, BASE, BASELINES, DEFAULT
+from benchmarks.kept import keep, table_file
 from benchmarks.speed import run as speed
 from benchmarks.speed.report import markdown, table
 from benchmarks.suites import CHECKED, DATASETS, SUITES, TRAINED
@@ -38,6 +41,8 @@ WHAT = {
     "backbones": "compare spaces and backbones of the generator, each fitted for as many minutes",
     "equal-time": "as many CPU minutes for the generator, CellFlow and scGen",
     "pareto": "reward gain against energy distance for all update rules and anchors",
+    "screen": "rank held-out conditions by an objective, beside baselines; coverage and width of intervals",
+    "campaigns": "measurements that it takes to find the best pairs of the simulator, for every strategy",
     "speed": "time scoring, training and generation against references in the same run",
 }
 
@@ -98,6 +103,18 @@ def _pareto(options: argparse.Namespace) -> None:
     print(pareto_report.write(pareto.collect(options.out), options.page))
 
 
+def _screen(options: argparse.Namespace) -> None:
+    results = screening.run(options.suites or screening.SUITES, range(options.seeds), data=options.data)
+    keep(results, table_file(options.out, "screen"))
+    print(screening.summary(results))
+
+
+def _campaigns(options: argparse.Namespace) -> None:
+    results = campaigns.run(range(options.seeds))
+    keep(results, table_file(options.out, "campaigns"))
+    print(campaigns.summary(results))
+
+
 def _equal_time(options: argparse.Namespace) -> None:
     models = [name for name in equal_time.MODELS if name in (options.models or equal_time.MODELS)]
     equal_time.run(options.minutes or [1, 3, 10], models, range(options.seeds), out=options.out)
@@ -134,6 +151,8 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "pareto": _pareto,
     "backbones": _backbones,
     "equal-time": _equal_time,
+    "screen": _screen,
+    "campaigns": _campaigns,
     "speed": _speed,
 }
 

@@ -17,10 +17,10 @@ from benchmarks.adapters.base import NotApplicable
 from scperturbrl.data.cells.cells import Cells, dense
 from scperturbrl.data.cells.components import training_components
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.generator.unseen import without_own_genes
 from scperturbrl.data.generator.vocabulary import gene_embeddings
 from scperturbrl.data.reference.baselines import TrainingEffects
 from scperturbrl.metrics import embedding_ridge_effect, nearest_effect
+from scperturbrl.metrics.baselines.responses import without_own_genes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -25,12 +25,18 @@ def training_mean(adata):
     return np.asarray(adata.X[adata.obs["split"].eq("train").to_numpy()].mean(0))
 
 
+def screened_and_proposed(adata):
+    spr.tl.screen(adata, "pairs", objective="size", n_refine=2, n_cells=10)
+    spr.tl.propose(adata, n=2)
+
+
 def saved_and_loaded(adata, folder):
     spr.tl.save_generator(adata, folder / "generator")
     spr.tl.load_generator(adata, folder / "generator", key_added="loaded")
 
 
 VERBS = {
+    "tl.screen, tl.propose": lambda adata, folder: screened_and_proposed(adata),
     "pp.setup_anndata": lambda a, _: spr.pp.setup_anndata(a),
     "pp.split": lambda a, _: spr.pp.split(a),
     "pp.split_folds": lambda a, _: spr.pp.split_folds(a, k=2),

@@ -35,6 +35,7 @@ ALSO_A_WORD = {
     "pathway_network": ("pp/__init__.py",),  # the function
     "pathway_response": ("data/reference/*.py", "verifiers/_pathway_activity.py"),  # field of the reference
     "control_mean": ("verifiers/*.py", "metrics/pair.py"),  # field of the reference and of a pair
+    "screen": ("tl/__init__.py", "get/__init__.py", "pl/__init__.py"),  # functions of that name
     "train": ("data/split/manifest.py",),  # field of the manifest
     "validation": (
         "data/split/manifest.py",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from benchmarks.speed import anytime, cellflow, floor, gpu, growth, many, report, scoring, training
+from benchmarks.speed import anytime, candidates, cellflow, floor, gpu, growth, many, report, scoring, training
 from benchmarks.speed.memory import in_subprocess
 from benchmarks.speed.screen import screen
 from scperturbrl._core.threads import one_thread
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from benchmarks.speed.row import Row
 
-PARTS = ("scoring", "many", "training", "witness", "memory", "anytime", "growth", "cellflow", "gpu")
+PARTS = ("scoring", "many", "training", "witness", "memory", "anytime", "growth", "cellflow", "gpu", "candidates")
 _STEPS_FOR_MEMORY = 200
 
 
@@ -90,6 +90,11 @@ def _gpu(out: Path) -> list[Row]:
     return gpu.measure()
 
 
+def _candidates(out: Path) -> list[Row]:
+    del out
+    return candidates.measure()
+
+
 def _anytime(out: Path) -> list[Row]:
     table = anytime.curve()
     table.to_csv(out / "anytime_curve.csv", index=False)
@@ -112,6 +117,7 @@ _MEASURE = {
     "anytime": _anytime,
     "cellflow": _cellflow,
     "gpu": _gpu,
+    "candidates": _candidates,
 }
 
 

@@ -83,3 +83,20 @@ def screen(fitted_screen):
 @pytest.fixture(scope="session")
 def dense():
     return lambda matrix: np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix)
+
+
+@pytest.fixture(scope="session")
+def fitted_pairs():
+    """Enough combinations to leave some out."""
+    adata = spr.datasets.simulated_perturbseq(
+        n_genes=120, n_singles=8, n_doubles=16, n_cells_per_condition=40, n_controls=150, n_programs=6, n_pathways=4
+    )
+    spr.pp.setup_anndata(adata)
+    spr.pp.split(adata)
+    spr.tl.fit_generator(adata, n_steps=40, width=16, n_latent=6, n_blocks=1, batch_size=64)
+    return adata
+
+
+@pytest.fixture
+def screen_of_pairs(fitted_pairs):
+    return fitted_pairs.copy()

@@ -231,3 +231,29 @@ def test_cells_of_two_predictions_have_different_names(screen):
         spr.tl.predict(screen, first, n_cells=3, seed=1),
     ]
     assert ad.concat(made).obs_names.is_unique
+
+
+def test_the_expected_error_is_told_with_a_word(screen_of_pairs):
+    a, b, *_ = singles(screen_of_pairs)
+    table = spr.tl.predict(screen_of_pairs, n_cells=5).uns["prediction"]["conditions"]
+    assert (table["support"] == "supported").all()
+    assert ((table["error_low"] <= table["expected_error"]) & (table["expected_error"] <= table["error_high"])).all()
+    known = spr.tl.predict(screen_of_pairs, [a, "control"], n_cells=5).uns["prediction"]["conditions"]
+    assert known.loc[a, "expected_error"] < table["expected_error"].iloc[0]
+    assert np.isnan(known.loc[a, "error_low"])
+    assert known["support"].tolist() == ["supported", "supported"]
+
+
+def test_expected_errors_are_those_of_held_out_conditions(screen_of_pairs):
+    table = spr.tl.predict(screen_of_pairs, n_cells=100).uns["prediction"]["conditions"]
+    spr.tl.screen(screen_of_pairs, table.index.tolist(), objective="size", n_refine=0)
+    screened = spr.get.screen(screen_of_pairs).loc[table.index]
+    columns = ["expected_error", "error_low", "error_high"]
+    np.testing.assert_allclose(screened[columns], table[columns])
+    assert screened["support"].tolist() == table["support"].tolist()
+
+
+def test_with_too_few_conditions_there_is_no_interval(context):
+    table = spr.tl.predict(context, n_cells=3).uns["prediction"]["conditions"]
+    assert table[["expected_error", "error_low", "error_high"]].isna().all().all()
+    assert set(table["support"]) <= {"extrapolating", "unsupported"}

@@ -19,6 +19,7 @@ CONTROL_MEAN = "control_mean"
 OBSERVED = "observed"
 GENERATOR = "generator"
 GENERATOR_RL = "generator_rl"
+SCREEN = "screen"
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 

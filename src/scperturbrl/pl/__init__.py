@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scperturbrl.pl._page.report import report
     from scperturbrl.pl._pathway_activity import pathway_activity
     from scperturbrl.pl._reward_shift import reward_shift
+    from scperturbrl.pl._screen.plot import screen
     from scperturbrl.pl._training_history import training_history
     from scperturbrl.pl._verifier_agreement import verifier_agreement
     from scperturbrl.pl._verifier_correlation import verifier_correlation
@@ -35,6 +36,7 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         "pathway_activity": "scperturbrl.pl._pathway_activity",
         "report": "scperturbrl.pl._page.report",
         "reward_shift": "scperturbrl.pl._reward_shift",
+        "screen": "scperturbrl.pl._screen.plot",
         "training_history": "scperturbrl.pl._training_history",
         "verifier_agreement": "scperturbrl.pl._verifier_agreement",
         "verifier_correlation": "scperturbrl.pl._verifier_correlation",

@@ -27,6 +27,7 @@ from scperturbrl.data.generator.linear import linear_weights, magnitudes
 from scperturbrl.data.generator.stored import condition_frame, read_generator, warn_leaked
 from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties
 from scperturbrl.data.generator.wanted import wanted_conditions
+from scperturbrl.data.screen.effect_trust import effect_trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,7 +101,11 @@ def predict(
     the means that the flow and the linear part predict, which agree near what they were fitted to; u is the number of
     perturbations that training never saw, and :math:`e^2` the squared error of the linear part for a perturbation left out.
     It ranks conditions; it is no interval. ``reliability`` is the share of the effects that the linear part explained for perturbations, or
-    contexts, left out of training; 0 where nothing that was learnt predicts them, which is said, and NaN for other conditions. ``obs["split"]`` is that of the condition, "test" for one that was not measured.
+    contexts, left out of training; 0 where nothing that was learnt predicts them, which is said, and NaN for other conditions. ``expected_error`` is the
+    root mean square error over genes of the predicted effect, the median of training conditions that were left out whole and predicted in the same
+    way; ``error_low`` to ``error_high`` hold 80 % of them. They are NaN where fewer than eight could be left out (or contexts, three); of a measured
+    condition the first is the sampling error of its mean. ``support`` says in a word whether the straight line explained such effects: "supported" at least
+    half of them, "extrapolating" a tenth, "unsupported" less. ``obs["split"]`` is that of the condition, "test" for one that was not measured.
 
     ``anndata.concat([adata, new])`` joins the new cells to `adata`, told apart by ``obs["origin"]``. It is for plots and other
     tools: the verbs of this package learn from observed cells, and refuse it.
@@ -177,6 +182,7 @@ def predict(
             magnitude=magnitudes(stored, table),
             uncertainty=uncertainties(stored, cells, table, seed=seed, device=own),
             reliability=(reliability := reliabilities(stored, table)),
+            **effect_trust(stored, cells, table),
         ),
     }
     _tell_unlearnt(table.index[reliability == 0])

@@ -15,13 +15,14 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.controls import draw_controls
 from scperturbrl.data.generator.generation import generate_cells
-from scperturbrl.data.generator.learnable import Learnable
 from scperturbrl.data.generator.linear import linear_weights, recentred
 from scperturbrl.data.generator.means import linear_effects, predicted_means
 from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties
-from scperturbrl.data.generator.unseen import fit_own_gene, gene_responses, without_own_genes
+from scperturbrl.data.generator.unseen import fit_own_gene
 from scperturbrl.data.reference.baselines import TrainingEffects
+from scperturbrl.metrics.baselines.learnable import Learnable
+from scperturbrl.metrics.baselines.responses import gene_responses, without_own_genes
 from scperturbrl.metrics.baselines.ridge import ALPHAS
 
 # on the CPU, where the same cells give the same bits

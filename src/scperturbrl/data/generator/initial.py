@@ -13,7 +13,6 @@ from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.generator.depth import with_ratios
 from scperturbrl.data.generator.linear import fit_linear_part
 from scperturbrl.data.generator.stored import StoredGenerator, condition_frame
-from scperturbrl.data.generator.unseen import N_RESPONSES
 from scperturbrl.data.generator.vocabulary import gene_embeddings, training_vocabulary
 from scperturbrl.data.latent.cells import common_total, control_units, count_blocks, encode_rows, minibatch_pool
 from scperturbrl.data.latent.scvi_training import N_HIDDEN
@@ -25,6 +24,7 @@ from scperturbrl.flow.observation.lattice import LatticeObservation
 from scperturbrl.flow.observation.scvi import ScviObservation
 from scperturbrl.flow.space.scvi import ScviSpace
 from scperturbrl.flow.velocity.transformer import VelocityTransformer, coexpressed
+from scperturbrl.metrics.baselines.responses import N_RESPONSES
 
 if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from scperturbrl._core import keys
 from scperturbrl.data.cells.cells import dense
-from scperturbrl.data.cells.pca import largest_eigenvectors
-from scperturbrl.data.generator.learnable import learnable_shares
 from scperturbrl.metrics.baselines.embedding_ridge import embedding_ridge_effect
+from scperturbrl.metrics.baselines.learnable import learnable_shares
+from scperturbrl.metrics.baselines.responses import along_responses, gene_responses, without_own_genes
 from scperturbrl.metrics.baselines.ridge import ridge_effect
 
 if TYPE_CHECKING:
@@ -25,56 +25,8 @@ if TYPE_CHECKING:
     from scperturbrl.data.generator.stored import StoredGenerator
     from scperturbrl.flow.condition_encoder import ConditionBatch
 
-N_RESPONSES = 20
 # with fewer trained perturbations there is nothing to learn a map from
 MIN_TRAINED = 3
-
-
-class Responses(NamedTuple):
-    """How genes respond to the training conditions.
-
-    Attributes
-    ----------
-    genes
-        ``(G, K)`` response of each gene along the K strongest directions.
-    directions
-        ``(K, G)`` these, unit vectors.
-    """
-
-    genes: np.ndarray
-    directions: np.ndarray
-
-
-def without_own_genes(effects: np.ndarray, parts: Sequence[tuple[str, ...]], genes: pd.Index) -> np.ndarray:
-    """Effects ``(C, G)`` in which a targeted gene changes as it does in the conditions that do not target it.
-
-    A gene changes most where it is perturbed itself. Left in, its response would tell its own effect.
-    """
-    targeted = np.stack([np.asarray(genes.isin(own)) for own in parts])
-    others = np.ma.masked_array(effects, targeted).mean(0).filled(0.0)
-    return np.where(targeted, others, effects)
-
-
-def gene_responses(effects: np.ndarray) -> Responses:
-    """Responses of genes to conditions, from their effects ``(C, G)`` without own genes; zeros where they are fewer than K."""
-    centred = effects - effects.mean(0)
-    n = min(N_RESPONSES, max(len(effects) - 1, 0), effects.shape[1])
-    directions, s = np.zeros((N_RESPONSES, effects.shape[1])), np.zeros(N_RESPONSES)
-    if n:
-        s[:n], directions[:n] = _strongest(centred, n)
-    return Responses(directions.T * s, directions)
-
-
-def _strongest(centred: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The `n` largest singular values of ``(C, G)`` and their right vectors ``(n, G)``, by the smaller Gram matrix."""
-    wide = centred.shape[1] > centred.shape[0]
-    gram = torch.as_tensor(centred @ centred.T if wide else centred.T @ centred).double()
-    square, vectors = largest_eigenvectors(gram, n)
-    s = np.sqrt(np.maximum(square, 0))
-    # of a value that is rounding no direction is known
-    known = s > 1e-7 * s.max(initial=0)
-    right = (vectors / np.where(known, s, 1)).T @ centred if wide else vectors.T
-    return np.where(known, s, 0), np.where(known[:, None], right, 0)
 
 
 def fit_unseen(
@@ -108,7 +60,7 @@ def fit_unseen(
         own = _token_effects(masked[chosen], design[chosen], seen)
         known = features[seen[use]]
         if responses is not None:
-            found = _along_responses(known, own, responses.directions, to_latent)
+            found = along_responses(known, own, responses.directions) @ to_latent
             # of every gene, because responses are found anew without the perturbations left out
             place = names.get_indexer([t for t, told in zip(stored.vocabulary.tokens, seen, strict=True) if told])
             leave_out = partial(_without_responses, own, place, to_latent)
@@ -214,26 +166,12 @@ def _token_effects(effects: np.ndarray, design: np.ndarray, wanted: np.ndarray) 
     return ridge_effect(rows, mean, design_query=np.eye(int(seen.sum())))[0][wanted[seen]]
 
 
-def _along_responses(
-    responses: np.ndarray, effects: np.ndarray, directions: np.ndarray, to_latent: np.ndarray
-) -> np.ndarray:
-    """Mean latent effect, and below it how much a unit of each response brings ``(1 + K, d)``.
-
-    One number is fitted: a gene is taken to do what the conditions that it responds to have in common, times that number.
-    A matrix from responses to effects would need many more perturbations than a screen has. The slope is shrunk as if one extra
-    perturbation showed no relation.
-    """
-    mean, n = effects.mean(0), len(effects)
-    slope = (responses * ((effects - mean) @ directions.T)).sum() / max(np.square(responses).sum() * (1 + 1 / n), 1e-12)
-    return np.vstack([mean, slope * directions]) @ to_latent
-
-
 def _without_responses(
     effects: np.ndarray, place: np.ndarray, to_latent: np.ndarray, train: np.ndarray, left_out: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean response and departures for the rows `left_out` of `effects`, with responses of genes told by the others."""
     found = gene_responses(effects[train])
-    fitted = _along_responses(found.genes[place[train]], effects[train], found.directions, to_latent)
+    fitted = along_responses(found.genes[place[train]], effects[train], found.directions) @ to_latent
     return fitted[0], found.genes[place[left_out]] @ fitted[1:]
 
 

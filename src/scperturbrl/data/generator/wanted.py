@@ -50,7 +50,7 @@ def wanted_conditions(
             msg = f"{name!r} in `conditions` names nothing. Ask for {setup.control!r} to get control cells."
             raise ValueError(msg)
         parts = parse_perturbation(str(name), control=setup.control, sep=setup.perturbation_sep)
-        contexts = _covariate_combinations(cells, setup, covariates)
+        contexts = covariate_combinations(cells, setup, covariates)
         own = wanted_dose(dose, parts, str(name), cells.table, setup)
         records += [condition_record(parts, dose=own, covariates=list(values), setup=setup) for values in contexts]
     if not records:
@@ -58,7 +58,7 @@ def wanted_conditions(
     return pd.DataFrame(records).drop_duplicates("condition").set_index("condition")
 
 
-def _covariate_combinations(cells: Cells, setup: Setup, given: Mapping[str, object] | None) -> list[tuple[str, ...]]:
+def covariate_combinations(cells: Cells, setup: Setup, given: Mapping[str, object] | None) -> list[tuple[str, ...]]:
     """Covariates to predict for: those that control cells have and that agree with `given`."""
     given = {key: str(value) for key, value in (given or {}).items()}
     for key in given:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scperturbrl.data.generator.learnable import SHARES, learnable_shares
+from scperturbrl.metrics.baselines.learnable import SHARES, learnable_shares
 
 N, D = 40, 15
 

@@ -1,0 +1,1 @@
+"""From an AnnData to the arrays that a screen is made of."""

@@ -1,0 +1,104 @@
+"""The conditions to choose from."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from scperturbrl._core.validate import check_choice
+from scperturbrl.data.cells.conditions import condition_record, parse_perturbation
+from scperturbrl.data.cells.doses import check_dose, measured_doses, wanted_dose
+from scperturbrl.data.generator.wanted import covariate_combinations, wanted_conditions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.cells.setup import Setup
+
+SINGLES, PAIRS = "singles", "pairs"
+
+
+def candidate_table(
+    candidates: str | Sequence[str] | pd.DataFrame,
+    cells: Cells,
+    setup: Setup,
+    *,
+    trained: Sequence[str],
+    described: Iterable[str],
+    covariates: Mapping[str, object] | None,
+    dose: float | None,
+) -> pd.DataFrame:
+    """Condition table of the candidates.
+
+    Parameters
+    ----------
+    candidates
+        ``"singles"``, ``"pairs"``, labels and names of conditions, or a table with the declared columns.
+    cells, setup
+        What was measured.
+    trained
+        Perturbations with training cells.
+    described
+        Others of which something is known.
+    covariates, dose
+        As for :func:`scperturbrl.tl.predict`. Singles and pairs have the largest dose that was measured of a part by default.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or a covariate or dose is not declared.
+    KeyError
+        If a table has no column of perturbations.
+    """
+    if dose is not None:
+        check_dose(dose, setup)
+    if isinstance(candidates, pd.DataFrame):
+        return _checked(_of_table(candidates, cells, setup, covariates, dose))
+    if not isinstance(candidates, str):
+        return _checked(wanted_conditions(list(candidates), cells, setup, covariates, dose))
+    check_choice("candidates", candidates, [SINGLES, PAIRS])
+    singles = [(name,) for name in [*trained, *sorted(set(described) - set(trained) - {setup.control})]]
+    parts = singles if candidates == SINGLES else list(combinations(sorted(trained), 2))
+    doses = [_dose(own, cells, setup, dose) for own in parts]
+    contexts = covariate_combinations(cells, setup, covariates)
+    records = [
+        condition_record(own, dose=amount, covariates=list(context), setup=setup)
+        for context in contexts
+        for own, amount in zip(parts, doses, strict=True)
+    ]
+    return _checked(pd.DataFrame(records).set_index("condition") if records else pd.DataFrame())
+
+
+def _checked(table: pd.DataFrame) -> pd.DataFrame:
+    table = table[~table.index.duplicated()]
+    table = table[~table["is_control"].to_numpy(dtype=bool)] if len(table) else table
+    if not len(table):
+        msg = "There are no candidates. Name some in `candidates`: pairs need two perturbations with training cells."
+        raise ValueError(msg)
+    return table
+
+
+def _dose(parts: tuple[str, ...], cells: Cells, setup: Setup, dose: float | None) -> float:
+    if dose is not None or setup.dose_key is None:
+        return float(dose or 0.0)
+    return measured_doses(cells.table, parts)[-1]
+
+
+def _of_table(
+    frame: pd.DataFrame, cells: Cells, setup: Setup, covariates: Mapping[str, object] | None, dose: float | None
+) -> pd.DataFrame:
+    key = setup.perturbation_key
+    if key not in frame:
+        msg = f"The table of candidates has no column {key!r}, the declared perturbation column. It has {list(frame.columns)[:10]}."
+        raise KeyError(msg)
+    records = []
+    for row in frame.to_dict("records"):
+        parts = parse_perturbation(str(row[key]), control=setup.control, sep=setup.perturbation_sep)
+        amount = wanted_dose(row.get(setup.dose_key, dose), parts, str(row[key]), cells.table, setup)
+        given = {name: row[name] for name in setup.covariate_keys if name in frame}
+        contexts = covariate_combinations(cells, setup, {**(covariates or {}), **given})
+        records += [condition_record(parts, dose=amount, covariates=list(c), setup=setup) for c in contexts]
+    return pd.DataFrame(records).set_index("condition") if records else pd.DataFrame()

@@ -1,0 +1,175 @@
+"""The objective of a screen, read from the words of a user and the AnnData."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from scperturbrl._core.random import numpy_rng
+from scperturbrl._core.validate import check_number, near_matches
+from scperturbrl.data.reference.networks import Networks
+from scperturbrl.data.screen.known import training_rows
+from scperturbrl.data.screen.population import wanted_effects
+from scperturbrl.screen.objectives import Alike, Along, Objective, OfCells, Size, Synergy
+from scperturbrl.screen.stream import values_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.screen.known import Known
+    from scperturbrl.screen.line import Line
+    from scperturbrl.screen.objectives import Term
+
+Wanted = str | Callable[[np.ndarray], np.ndarray] | Mapping[Any, float]
+N_STAND_INS = 32
+SIZE, SYNERGY, SIGNATURE, TOWARDS, LIKE, REWARD = "size", "synergy", "signature", "towards", "like", "reward"
+
+
+def build_objective(
+    adata: AnnData,
+    cells: Cells,
+    known: Known,
+    line: Line,
+    objective: Wanted | None,
+    given: Mapping[str, Any],
+    *,
+    seed: int,
+) -> Objective:
+    """The objective that a user names.
+
+    Parameters
+    ----------
+    adata, cells
+        Annotated data and its cells.
+    known, line
+        Training conditions, and the line fitted to them.
+    objective
+        A word, a function of cells, or a mapping of those to weights; None for everything in `given`.
+    given
+        What the words ``"signature"``, ``"towards"``, ``"like"`` and ``"reward"`` stand for; None for what is not used.
+    seed
+        Draws the control cells that stand in for cells before any are generated.
+
+    Raises
+    ------
+    ValueError
+        If nothing is wanted, or a word lacks its meaning.
+    KeyError
+        If a word is no pathway, transcription factor or other objective.
+    """
+    wanted = _weights(objective, given)
+    terms = [_term(word, adata, cells, known, given, seed) for word in wanted]
+    weights = np.array(list(wanted.values()), dtype=float)
+    found = Objective(terms, weights, np.ones(len(terms)))
+    if len(terms) == 1:
+        return found
+    spread = np.nanstd(values_of(found, line, known.measured.conditions, known.measured.effects)[:, 1:], axis=0)
+    return Objective(terms, weights, np.where(spread > 0, spread, 1.0))
+
+
+def _weights(objective: Wanted | None, given: Mapping[str, Any]) -> dict[Any, float]:
+    used = [word for word, meaning in given.items() if meaning is not None]
+    if objective is None and not used:
+        msg = "Say what a perturbation is wanted for, such as `objective={'JAK-STAT': -1}`, `towards=` or `signature=`."
+        raise ValueError(msg)
+    wanted: dict[Any, float] = dict.fromkeys(used, 1.0)
+    if isinstance(objective, Mapping):
+        for word, weight in objective.items():
+            check_number(**{str(word): weight})
+        wanted |= objective
+    elif objective is not None:
+        wanted[objective] = 1.0
+    lost = [word for word in (SIGNATURE, TOWARDS, LIKE, REWARD) if word in wanted and given[word] is None]
+    if lost:
+        msg = f"`objective` names {lost[0]!r}, but the argument `{lost[0]}` is not given. Say what it stands for."
+        raise ValueError(msg)
+    return wanted
+
+
+def _term(word: Any, adata: AnnData, cells: Cells, known: Known, given: Mapping[str, Any], seed: int) -> Term:
+    if callable(word):
+        return OfCells(getattr(word, "__name__", "function"), word, _stand_ins(known, seed))
+    if word == SIZE:
+        return Size()
+    if word == SYNERGY:
+        return Synergy()
+    if word == SIGNATURE:
+        return _signature(given[SIGNATURE], adata)
+    if word == TOWARDS:
+        return Alike(TOWARDS, wanted_effects(adata, known, given[TOWARDS]))
+    if word == LIKE:
+        place = _measured_place(known, str(given[LIKE]), LIKE)
+        return Alike(LIKE, np.repeat(known.measured.effects[place][None], len(known.ground.groups), 0))
+    if word == REWARD:
+        _measured_place(known, str(given[REWARD]), REWARD)
+        return OfCells(REWARD, _reward(adata, cells, str(given[REWARD])), _stand_ins(known, seed))
+    return _activity(str(word), adata)
+
+
+def _activity(name: str, adata: AnnData) -> Along:
+    networks = Networks.of(adata)
+    for weights, sources in (networks.pathways, networks.regulons):
+        if name in sources:
+            return Along.activity(name, weights[:, sources.index(name)])
+    known = [*networks.pathways[1], *networks.regulons[1], SIZE, SYNERGY, SIGNATURE, TOWARDS, LIKE, REWARD]
+    remedy = (
+        "" if networks.tables else " `adata` has no network: call `scperturbrl.pp.pathway_network(adata, network)`."
+    )
+    msg = f"`objective` names {name!r}, which is no pathway, transcription factor or other objective.{near_matches(name, known)}{remedy}"
+    raise KeyError(msg)
+
+
+def _signature(genes: Mapping[str, Sequence[str]], adata: AnnData) -> Along:
+    strange = set(genes) - {"up", "down"}
+    if strange or not genes:
+        msg = f"`signature` holds {sorted(strange)}; genes are given as {{'up': [...], 'down': [...]}}."
+        raise ValueError(msg)
+    inside = {side: adata.var_names.isin(list(genes.get(side, ()))) for side in ("up", "down")}
+    if not (inside["up"] | inside["down"]).any():
+        msg = f"None of the genes of `signature` is in `var_names`, such as {next(iter(next(iter(genes.values()))), '')!r}."
+        raise ValueError(msg)
+    return Along.signature(SIGNATURE, inside["up"], inside["down"])
+
+
+def _measured_place(known: Known, name: str, argument: str) -> int:
+    names = known.measured.names.astype(str).tolist()
+    if name not in names:
+        msg = f"`{argument}` is {name!r}, which is no condition with training cells.{near_matches(name, names)}"
+        raise KeyError(msg)
+    return names.index(name)
+
+
+def _stand_ins(known: Known, seed: int) -> list[np.ndarray]:
+    table, found = known.cells.table, []
+    for number, group in enumerate(known.ground.groups):
+        names = table.index[table["is_control"] & (table["group"] == group)].tolist()
+        rows = np.concatenate(training_rows(known.cells, names))
+        rng = numpy_rng(seed, "stand-ins", number)
+        found.append(known.cells.block(np.sort(rng.permutation(rows)[:N_STAND_INS])))
+    return found
+
+
+def _reward(adata: AnnData, cells: Cells, condition: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Calibrated reward of cells as if they were of `condition`, by the default verifiers."""
+    from scperturbrl.data.reference.cross_fit import score_matrix
+    from scperturbrl.data.reference.stored import at_reference_depth, read_calibration, read_reference
+    from scperturbrl.verifiers.calibration import calibrate, combine
+    from scperturbrl.verifiers.registry import DEFAULT, resolve
+
+    verifiers, level = resolve(DEFAULT), at_reference_depth(adata, cells)
+    table, reference = read_reference(adata, level, verifiers)
+    row = torch.tensor([table.conditions.index(condition)])
+    own = read_calibration(adata, level, table.conditions, verifiers).select(row)
+    reference, weights = reference.select(row), torch.ones(len(verifiers))
+
+    def reward(block: np.ndarray) -> np.ndarray:
+        raw = score_matrix(torch.as_tensor(block, dtype=torch.float32)[None], verifiers, reference)
+        return combine(calibrate(raw, own), own, weights)[0].numpy()
+
+    return reward

@@ -1,0 +1,149 @@
+"""Conditions as arrays: what was measured, what is asked for, and what is known of perturbations and contexts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What is known before any effect.
+
+    Attributes
+    ----------
+    names
+        V perturbations.
+    groups
+        K contexts.
+    controls
+        ``(K, G)`` mean control profile of each context, log-normalised.
+    genes
+        ``(V,)`` place of each perturbation among the genes, -1 where it is none.
+    features
+        ``(V, F)`` features of perturbations, NaN where there are none; None if genes are told apart by how they respond.
+    """
+
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+    controls: np.ndarray
+    genes: np.ndarray
+    features: np.ndarray | None = None
+
+    def described(self) -> np.ndarray:
+        """``(V,)`` whether something is known of a perturbation that was never measured."""
+        return self.genes >= 0 if self.features is None else np.isfinite(self.features).all(1)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """C conditions.
+
+    Attributes
+    ----------
+    codes
+        ``(C, L)`` places of their parts among the perturbations, rising, -1 behind the last.
+    amount
+        ``(C,)`` how much of them, 1 at the full dose.
+    group
+        ``(C,)`` place of their context.
+    """
+
+    codes: np.ndarray
+    amount: np.ndarray
+    group: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of conditions."""
+        return len(self.codes)
+
+    def select(self, index: np.ndarray) -> Conditions:
+        """Some of them."""
+        return Conditions(self.codes[index], self.amount[index], self.group[index])
+
+    @property
+    def n_parts(self) -> np.ndarray:
+        """``(C,)`` parts of each."""
+        return (self.codes >= 0).sum(1)
+
+    def design(self, n_names: int) -> np.ndarray:
+        """``(C, V)`` amount of each perturbation in each condition."""
+        found = np.zeros((len(self), n_names + 1))
+        np.put_along_axis(found, self.codes, self.amount[:, None].repeat(self.codes.shape[1], 1), 1)
+        return found[:, :-1]
+
+    def labels(self) -> list[tuple[int, ...]]:
+        """Parts of each, whatever the context and dose."""
+        return [tuple(code for code in row if code >= 0) for row in self.codes.tolist()]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Training conditions with their effects.
+
+    Attributes
+    ----------
+    conditions
+        C of them.
+    names
+        Their names.
+    scores, directions
+        ``(C, R)`` and ``(R, G)``, whose product are the effects.
+    masked, masked_directions
+        The same of effects in which targeted genes change as they do elsewhere.
+    noise
+        ``(C,)`` sampling variance of an effect, mean over genes.
+    """
+
+    conditions: Conditions
+    names: np.ndarray
+    scores: np.ndarray
+    directions: np.ndarray
+    masked: np.ndarray
+    masked_directions: np.ndarray
+    noise: np.ndarray
+
+    @classmethod
+    def of(
+        cls, ground: Ground, conditions: Conditions, names: np.ndarray, effects: np.ndarray, noise: np.ndarray
+    ) -> Measured:
+        """From effects ``(C, G)``."""
+        targeted = np.zeros(effects.shape, dtype=bool)
+        for row, label in enumerate(conditions.labels()):
+            places = ground.genes[list(label)]
+            targeted[row, places[places >= 0]] = True
+        others = np.ma.masked_array(effects, targeted).mean(0).filled(0.0) if len(effects) else 0.0
+        whole, masked = _compressed(effects), _compressed(np.where(targeted, others, effects))
+        return cls(conditions, np.asarray(names), *whole, *masked, noise)
+
+    def __len__(self) -> int:
+        """Number of conditions."""
+        return len(self.names)
+
+    @property
+    def effects(self) -> np.ndarray:
+        """``(C, G)`` effects."""
+        return self.scores @ self.directions
+
+    def select(self, index: np.ndarray) -> Measured:
+        """Some of them."""
+        return replace(
+            self,
+            conditions=self.conditions.select(index),
+            names=self.names[index],
+            scores=self.scores[index],
+            masked=self.masked[index],
+            noise=self.noise[index],
+        )
+
+
+# Up to so many conditions effects are kept whole; of more, their strongest directions. Fits cost as much as there are directions.
+_MOST_DIRECTIONS = 128
+
+
+def _compressed(effects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if not len(effects):
+        return np.zeros((0, 0)), np.zeros((0, effects.shape[1]))
+    u, s, vt = np.linalg.svd(effects, full_matrices=False)
+    return u[:, :_MOST_DIRECTIONS] * s[:_MOST_DIRECTIONS], vt[:_MOST_DIRECTIONS]

@@ -1,0 +1,188 @@
+"""The straight line: a combination ridge, a context line and a map of unseen perturbations, fitted to training effects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scperturbrl.metrics.baselines.combination_ridge import combination_ridge_effect
+from scperturbrl.metrics.baselines.context_line import fit_context_line
+from scperturbrl.metrics.baselines.ridge import ridge_effect
+from scperturbrl.screen.part_effects import PartEffects, single_effects, summed
+from scperturbrl.screen.unseen import MIN_TRAINED, fit_unseen_map
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scperturbrl.metrics.baselines.context_line import ContextLine
+    from scperturbrl.screen.conditions import Conditions, Ground, Measured
+    from scperturbrl.screen.part_effects import UnseenMap
+
+# of more values, effects in a new context are those of all contexts together
+MOST_VALUES = 20_000_000
+BASELINES = ("additive", "ridge", "context_line", "mean_response")
+
+
+@dataclass
+class Line:
+    """The linear part of a generator, fitted to effects alone, so that it can be fitted again without some of them.
+
+    Attributes
+    ----------
+    ground
+        Perturbations and contexts.
+    measured
+        Training conditions.
+    """
+
+    ground: Ground
+    measured: Measured
+    _kept: dict[tuple[str, int], PartEffects | None] = field(default_factory=dict, init=False, repr=False)
+
+    def predict(self, conditions: Conditions) -> tuple[np.ndarray, np.ndarray]:
+        """Effects ``(n, G)``, and whether something is known of all parts of a condition ``(n,)``."""
+        return self._by_group(conditions, lambda g: [self._own(g), self._context(g), self._pooled])
+
+    def baseline(self, name: str, conditions: Conditions) -> tuple[np.ndarray, np.ndarray]:
+        """The same by a simple rule of :data:`BASELINES`."""
+        if name == "mean_response":
+            return self._mean_response(conditions)
+        kinds: dict[str, Callable[[int], list[PartEffects | None]]] = {
+            "additive": lambda g: [self._singles(g), self._singles(-1)],
+            "ridge": lambda g: [self._ridge(g), self._ridge(-1)],
+            "context_line": lambda g: [self._carried(g)],
+        }
+        return self._by_group(conditions, kinds[name])
+
+    def _by_group(
+        self, conditions: Conditions, sources: Callable[[int], list[PartEffects | None]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        n_genes = self.ground.controls.shape[1]
+        found, known = np.zeros((len(conditions), n_genes), np.float32), np.zeros(len(conditions), dtype=bool)
+        for group in np.unique(conditions.group):
+            rows = np.flatnonzero(conditions.group == group)
+            usable = [source for source in sources(int(group)) if source is not None]
+            found[rows], known[rows] = summed(usable, conditions.select(rows), n_genes)
+        return found, known
+
+    def _mean_response(self, conditions: Conditions) -> tuple[np.ndarray, np.ndarray]:
+        effects, found = self.measured.effects, np.zeros((len(conditions), self.ground.controls.shape[1]), np.float32)
+        several = self.measured.conditions.n_parts > 1
+        for group in np.unique(conditions.group):
+            inside = self._inside(int(group)) if self._inside(int(group)).any() else self._inside(-1)
+            for combined in (False, True):
+                rows = (conditions.group == group) & ((conditions.n_parts > 1) == combined)
+                alike = inside & (several == combined)
+                if rows.any() and inside.any():
+                    found[rows] = effects[alike if alike.any() else inside].mean(0)
+        return found, np.full(len(conditions), len(self.measured) > 0)
+
+    def _inside(self, group: int) -> np.ndarray:
+        """``(C,)`` training conditions of a context; all for -1."""
+        return (self.measured.conditions.group == group) | (group < 0)
+
+    def _remember(self, what: str, group: int, make: Callable[[], PartEffects | None]) -> PartEffects | None:
+        if (what, group) not in self._kept:
+            self._kept[what, group] = make() if self._inside(group).any() else None
+        return self._kept[what, group]
+
+    @cached_property
+    def _pooled(self) -> PartEffects | None:
+        return self._remember("fit", -1, lambda: self._fit(-1))
+
+    def _own(self, group: int) -> PartEffects | None:
+        if self._inside(group).all():
+            return self._pooled
+        return self._remember("fit", group, lambda: self._fit(group))
+
+    def _fit(self, group: int) -> PartEffects:
+        fitted = self._combination_ridge(group)
+        unseen = self._unseen(group, fitted.place >= 0)
+        return replace(fitted, unseen=unseen)
+
+    def _combination_ridge(self, group: int) -> PartEffects:
+        rows, mean, seen = self._designs(group)
+        pooled = self._pooled.additivity if group >= 0 and self._pooled is not None else 1.0
+        found = combination_ridge_effect(rows, mean, design_query=np.eye(len(seen)), otherwise=pooled)
+        return self._parts(seen, found.effect, found.additivity)
+
+    def _ridge(self, group: int) -> PartEffects | None:
+        def fit() -> PartEffects:
+            rows, mean, seen = self._designs(group)
+            return self._parts(seen, ridge_effect(rows, mean, design_query=np.eye(len(seen))).effect)
+
+        return self._remember("ridge", group, fit)
+
+    def _parts(self, seen: np.ndarray, scores: np.ndarray, additivity: float = 1.0) -> PartEffects:
+        return PartEffects.of(len(self.ground.names), seen, scores, self.measured.directions, additivity)
+
+    def _designs(self, group: int, scores: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Distinct designs ``(D, P)`` of a context, the mean scores ``(D, R)`` of each, and the P perturbations seen."""
+        inside = np.flatnonzero(self._inside(group))
+        design = self.measured.conditions.select(inside).design(len(self.ground.names))
+        seen = np.flatnonzero((design != 0).any(0))
+        rows, same = np.unique(design[:, seen], axis=0, return_inverse=True)
+        own = (self.measured.scores if scores is None else scores)[inside]
+        total = np.zeros((len(rows), own.shape[1]))
+        np.add.at(total, same.ravel(), own)
+        return rows, total / np.bincount(same.ravel())[:, None], seen
+
+    def _unseen(self, group: int, trained: np.ndarray) -> UnseenMap | None:
+        """The map of perturbations of which no context tells anything, if any are asked for."""
+        ever = np.zeros(len(self.ground.names) + 1, dtype=bool)
+        ever[self.measured.conditions.codes] = True
+        wanted = self.ground.described() & ~ever[:-1]
+        if not wanted.any() or (trained & self.ground.described()).sum() < MIN_TRAINED:
+            return None
+        rows, mean, seen = self._designs(group, self.measured.masked)
+        own = ridge_effect(rows, mean, design_query=np.eye(len(seen))).effect
+        return fit_unseen_map(self.ground, seen, own, self.measured.masked_directions, wanted)
+
+    def _singles(self, group: int) -> PartEffects | None:
+        part = self.measured
+        make = partial(single_effects, self.ground, part.conditions, part.scores, part.directions, self._inside(group))
+        return self._remember("singles", group, make)
+
+    def _context(self, group: int) -> PartEffects | None:
+        """Effects in a context without perturbed training cells, where several others have them."""
+        return None if self._inside(group).any() else self._carried(group)
+
+    def _carried(self, group: int) -> PartEffects | None:
+        if ("carried", group) not in self._kept:
+            self._kept["carried", group] = self._carry(group)
+        return self._kept["carried", group]
+
+    def _carry(self, group: int) -> PartEffects | None:
+        line, contexts, which, table = self._contexts
+        if line is None:
+            return None
+        controls, others = self.ground.controls, contexts != group
+        known = np.isfinite(table).all(2) & others[:, None]
+        told = np.flatnonzero(known.any(0))
+        carry = lambda p: line.predict(
+            controls[contexts[known[:, p]]], table[known[:, p], p], control_query=controls[group]
+        )
+        if not len(told):
+            return None
+        additivity = self._pooled.additivity if self._pooled is not None else 1.0
+        found = np.stack([carry(p) for p in told])
+        return PartEffects.of(len(self.ground.names), which[told], found, np.eye(found.shape[1]), additivity)
+
+    @cached_property
+    def _contexts(self) -> tuple[ContextLine | None, np.ndarray, np.ndarray, np.ndarray]:
+        """The context line, K contexts, P perturbations and effects ``(K, P, G)``; without a line where there is one context."""
+        contexts = np.unique(self.measured.conditions.group)
+        which = np.unique(self.measured.conditions.codes[self.measured.conditions.n_parts == 1, :1])
+        size = len(contexts) * len(which) * self.ground.controls.shape[1]
+        if len(contexts) < 2 or not 0 < size <= MOST_VALUES:
+            return None, contexts, which, np.zeros((0, 0, 0))
+        table = np.full((len(contexts), len(which), self.ground.controls.shape[1]), np.nan)
+        for k, context in enumerate(contexts):
+            singles = self._singles(int(context))
+            if singles is not None:
+                own = singles.place[which]
+                table[k, own >= 0] = singles.scores[own[own >= 0]] @ singles.directions
+        return fit_context_line(self.ground.controls[contexts], table), contexts, which, table

@@ -1,0 +1,215 @@
+"""What a perturbation is wanted for: values of predicted effects, or of cells, the higher the better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Effects of n conditions of one context.
+
+    Attributes
+    ----------
+    values
+        ``(n, G)``
+    group
+        Place of the context.
+    control
+        ``(G,)`` mean control profile.
+    additive
+        ``(n, G)`` sums of what the parts were measured to do, NaN where one was not measured alone.
+    """
+
+    values: np.ndarray
+    group: int
+    control: np.ndarray
+    additive: np.ndarray | None = None
+
+
+class Term(Protocol):
+    """One thing that a perturbation is wanted for."""
+
+    @property
+    def name(self) -> str:
+        """Of the term."""
+        ...
+
+    def of_effects(self, effects: Effects) -> np.ndarray:
+        """Value ``(n,)`` of each effect."""
+        ...
+
+    def of_cells(self, cells: np.ndarray, effects: Effects) -> np.ndarray:
+        """Value ``(m,)`` of each cell ``(m, G)`` of a condition with the one effect in `effects`."""
+        ...
+
+
+class _OfEffects:
+    """A term of which a cell has the value of its own departure from the mean control cell."""
+
+    def of_effects(self, effects: Effects) -> np.ndarray:
+        raise NotImplementedError
+
+    def of_cells(self, cells: np.ndarray, effects: Effects) -> np.ndarray:
+        own = cells - effects.control
+        additive = None if effects.additive is None else np.broadcast_to(effects.additive, own.shape)
+        return self.of_effects(Effects(own, effects.group, effects.control, additive))
+
+
+@dataclass(frozen=True)
+class Along(_OfEffects):
+    """Change along a direction of gene space: the activity of a pathway, or the score of a signature.
+
+    Attributes
+    ----------
+    name
+        Of the term.
+    weights
+        ``(G,)``
+    """
+
+    name: str
+    weights: np.ndarray
+
+    @classmethod
+    def activity(cls, name: str, weights: np.ndarray) -> Along:
+        """Slope of the change of a gene on its weight in a gene set: the coefficient of a univariate linear model."""
+        centred = weights - weights.mean()
+        return cls(name, centred / max(float(np.square(centred).sum()), 1e-12))
+
+    @classmethod
+    def signature(cls, name: str, up: np.ndarray, down: np.ndarray) -> Along:
+        """Mean change of the genes in `up` minus that of the genes in `down`, both ``(G,)`` booleans."""
+        return cls(name, up / max(up.sum(), 1) - down / max(down.sum(), 1))
+
+    def of_effects(self, effects: Effects) -> np.ndarray:
+        """Projection ``(n,)`` of each effect."""
+        return np.asarray(effects.values @ self.weights.astype(effects.values.dtype))
+
+
+@dataclass(frozen=True)
+class Alike(_OfEffects):
+    """Cosine of an effect and a wanted one: towards a population, or like a named condition.
+
+    Attributes
+    ----------
+    name
+        Of the term.
+    wanted
+        ``(K, G)`` the wanted effect in each context.
+    """
+
+    name: str
+    wanted: np.ndarray
+
+    def of_effects(self, effects: Effects) -> np.ndarray:
+        """Cosine ``(n,)``; 0 where an effect is 0."""
+        target = self.wanted[effects.group].astype(effects.values.dtype)
+        size = np.linalg.norm(effects.values, axis=1) * np.linalg.norm(target)
+        return np.asarray(effects.values @ target / np.maximum(size, 1e-12))
+
+
+@dataclass(frozen=True)
+class Size(_OfEffects):
+    """Size of the effect, a root mean square over genes."""
+
+    name: str = "size"
+
+    def of_effects(self, effects: Effects) -> np.ndarray:
+        """Size ``(n,)`` of each effect."""
+        return np.asarray(np.sqrt(np.square(effects.values).mean(1)))
+
+
+@dataclass(frozen=True)
+class Synergy(_OfEffects):
+    """Departure from the sum of what the parts were measured to do, a root mean square over genes; NaN for singles."""
+
+    name: str = "synergy"
+
+    def of_effects(self, effects: Effects) -> np.ndarray:
+        """Departure ``(n,)`` of each effect."""
+        if effects.additive is None:
+            return np.full(len(effects.values), np.nan)
+        return np.asarray(np.sqrt(np.square(effects.values - effects.additive).mean(1)))
+
+
+@dataclass(frozen=True)
+class OfCells:
+    """Mean over cells of any function of them. Before cells are generated, control cells moved by the effect stand for them.
+
+    Attributes
+    ----------
+    name
+        Of the term.
+    function
+        Cells ``(m, G)`` to values ``(m,)``.
+    controls
+        A few control cells ``(m, G)`` of each context.
+    """
+
+    name: str
+    function: Callable[[np.ndarray], np.ndarray]
+    controls: Sequence[np.ndarray]
+
+    def of_effects(self, effects: Effects) -> np.ndarray:
+        """Mean ``(n,)`` over the moved control cells."""
+        own = self.controls[effects.group]
+        return np.array([self._checked(np.maximum(own + effect, 0)).mean() for effect in effects.values])
+
+    def of_cells(self, cells: np.ndarray, effects: Effects) -> np.ndarray:
+        """The function itself."""
+        del effects
+        return self._checked(cells)
+
+    def _checked(self, cells: np.ndarray) -> np.ndarray:
+        found = np.asarray(self.function(cells), dtype=float)
+        if found.shape != (len(cells),):
+            msg = f"The objective {self.name!r} gave values of shape {found.shape} for {len(cells)} cells; one number a cell is needed."
+            raise ValueError(msg)
+        return found
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Terms with their weights.
+
+    Attributes
+    ----------
+    terms
+        T of them.
+    weights
+        ``(T,)`` importance; below 0 for what is wanted low.
+    scales
+        ``(T,)`` spread of each over the training conditions, by which several are made comparable; 1 for a single one.
+    """
+
+    terms: Sequence[Term]
+    weights: np.ndarray
+    scales: np.ndarray
+
+    def of_effects(self, effects: Effects) -> np.ndarray:
+        """Value ``(n, 1 + T)`` of each effect: all together, then each term in its own unit."""
+        return self._joined([term.of_effects(effects) for term in self.terms])
+
+    def of_cells(self, cells: np.ndarray, effects: Effects) -> np.ndarray:
+        """The same ``(m, 1 + T)`` of the cells of one condition."""
+        return self._joined([term.of_cells(cells, effects) for term in self.terms])
+
+    def of_population(self, cells: np.ndarray, effects: Effects) -> np.ndarray:
+        """Value ``(1 + T,)`` of a condition of which there are `cells`: of their mean effect, or the mean over cells."""
+        own = Effects(cells.mean(0, keepdims=True) - effects.control, effects.group, effects.control, effects.additive)
+        values = [
+            term.of_cells(cells, own).mean(keepdims=True) if isinstance(term, OfCells) else term.of_effects(own)
+            for term in self.terms
+        ]
+        return np.asarray(self._joined(values)[0])
+
+    def _joined(self, values: list[np.ndarray]) -> np.ndarray:
+        own = np.column_stack(values)
+        return np.column_stack([own @ (self.weights / self.scales), own])

@@ -1,0 +1,116 @@
+"""Effects of single perturbations in one context, which add up to those of any condition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from scperturbrl.screen.conditions import Conditions, Ground
+
+
+@dataclass(frozen=True)
+class PartEffects:
+    """What each perturbation does alone, at amount 1, and how much of their sum a combination does.
+
+    Attributes
+    ----------
+    place
+        ``(V,)`` row of each perturbation in `scores`, -1 where nothing is known.
+    scores, directions
+        ``(P, R)`` and ``(R, G)``, whose product are the effects of P perturbations.
+    additivity
+        Effect of a combination as a share of the sum of its parts.
+    unseen
+        What perturbations do that were never measured, by their features.
+    """
+
+    place: np.ndarray
+    scores: np.ndarray
+    directions: np.ndarray
+    additivity: float = 1.0
+    unseen: UnseenMap | None = None
+
+    @classmethod
+    def of(
+        cls, n_names: int, which: np.ndarray, scores: np.ndarray, directions: np.ndarray, additivity: float = 1.0
+    ) -> PartEffects:
+        """Of the perturbations `which`, in the order of the rows of `scores`."""
+        place = np.full(n_names, -1)
+        place[which] = np.arange(len(which))
+        return cls(place, scores, directions, additivity)
+
+    def covers(self, codes: np.ndarray) -> np.ndarray:
+        """``(n,)`` whether something is known of all parts in ``codes`` ``(n, L)``."""
+        known = self.place >= 0
+        if self.unseen is not None:
+            known = known | self.unseen.covered
+        return (known[codes] | (codes < 0)).all(1) & (codes >= 0).any(1)
+
+    def effects(self, conditions: Conditions) -> np.ndarray:
+        """Effects ``(n, G)`` of conditions whose parts are all covered, float32."""
+        codes = conditions.codes
+        rows = np.where(codes >= 0, self.place[codes], -1)
+        padded = np.vstack([self.scores, np.zeros((1, self.scores.shape[1]))]).astype(np.float32)
+        total = padded[rows].sum(1) @ self.directions.astype(np.float32)
+        if self.unseen is not None:
+            for slot in range(codes.shape[1]):
+                new = np.flatnonzero((codes[:, slot] >= 0) & (rows[:, slot] < 0))
+                if len(new):
+                    total[new] += self.unseen.effects(codes[new, slot])
+        share = np.where(conditions.n_parts > 1, self.additivity, 1.0) * conditions.amount
+        return np.asarray(total * share.astype(np.float32)[:, None])
+
+
+@dataclass(frozen=True)
+class UnseenMap:
+    """A linear map from features of perturbations to their effects.
+
+    Attributes
+    ----------
+    covered
+        ``(V,)`` whether it says something of a perturbation.
+    features
+        ``(V, F)``
+    rows
+        ``(1 + F, G)`` effect without any features, and below it how much a unit of each brings.
+    r2
+        Share of squared effects that it explained of perturbations left out.
+    """
+
+    covered: np.ndarray
+    features: np.ndarray
+    rows: np.ndarray
+    r2: float
+
+    def effects(self, codes: np.ndarray) -> np.ndarray:
+        """Effects ``(n, G)`` at amount 1 of the perturbations at `codes` ``(n,)``, float32."""
+        found = self.rows[0] + self.features[codes] @ self.rows[1:]
+        return np.asarray(found, dtype=np.float32)
+
+
+def summed(sources: list[PartEffects], conditions: Conditions, n_genes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Effects ``(n, G)`` by the first of `sources` that covers a condition, and whether any does ``(n,)``; 0 where none."""
+    found = np.zeros((len(conditions), n_genes), dtype=np.float32)
+    known = np.zeros(len(conditions), dtype=bool)
+    for source in sources:
+        rows = np.flatnonzero(source.covers(conditions.codes) & ~known)
+        if len(rows):
+            found[rows] = source.effects(conditions.select(rows))
+            known[rows] = True
+    return found, known
+
+
+def single_effects(
+    ground: Ground, conditions: Conditions, scores: np.ndarray, directions: np.ndarray, inside: np.ndarray
+) -> PartEffects:
+    """What the measured singles among the conditions `inside` say, by least squares over doses and contexts."""
+    rows = np.flatnonzero(inside & (conditions.n_parts == 1))
+    codes, amount = conditions.codes[rows, 0], conditions.amount[rows]
+    which, place = np.unique(codes, return_inverse=True)
+    total, square = np.zeros((len(which), scores.shape[1])), np.zeros(len(which))
+    np.add.at(total, place, amount[:, None] * scores[rows])
+    np.add.at(square, place, amount**2)
+    return PartEffects.of(len(ground.names), which, total / np.maximum(square, 1e-12)[:, None], directions)

@@ -1,0 +1,87 @@
+"""Propose what to measure next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scperturbrl._core import keys, log
+from scperturbrl._core.modality import pick
+from scperturbrl._core.provenance import same_split, split_hash
+from scperturbrl._core.validate import check_choice, check_positive
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.screen.known import design_of
+from scperturbrl.data.screen.screened import screened_table
+from scperturbrl.get._screen.table import screen as screen_frame
+from scperturbrl.screen.batch import STRATEGIES, choose_batch
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from mudata import MuData
+
+
+def propose(
+    adata: AnnData | MuData, *, n: int = 10, strategy: str = "balanced", modality: str | None = None
+) -> pd.DataFrame:
+    """Propose a batch of perturbations to measure next, from the candidates of a screen.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`~scperturbrl.tl.screen`.
+    n
+        How many.
+    strategy
+        ``"exploit"``: those with the highest predicted objective. ``"explore"``: those of which least is known, so that the next screen predicts better.
+        ``"balanced"``: the highest objective plus interval, where the interval shrinks with every measured or already proposed
+        perturbation that shares a part. The last two make a batch diverse.
+    modality
+        Modality of a MuData; by default its only one, or the only one that was set up.
+
+    Returns
+    -------
+    The proposed rows of :func:`scperturbrl.get.screen`, in the order of choice, with ``strategy``. Nothing is written. Measured candidates are not
+    proposed again.
+
+    Raises
+    ------
+    KeyError
+        If there was no screen.
+    ValueError
+        If the data was split again since, the strategy is none, or all candidates are measured.
+
+    Examples
+    --------
+    >>> import scperturbrl as spr
+    >>> adata = spr.datasets.simulated_perturbseq(n_genes=60, n_singles=8, n_doubles=20, n_cells_per_condition=30)
+    >>> spr.pp.setup_anndata(adata)
+    >>> spr.pp.split(adata)
+    >>> spr.tl.screen(adata, "pairs", objective="size")
+    >>> len(spr.tl.propose(adata, n=4))
+    4
+    """
+    adata = pick(adata, modality)
+    check_positive(n=n)
+    check_choice("strategy", strategy, STRATEGIES)
+    frame = screen_frame(adata, measured=False)
+    made_under = str(adata.uns[keys.SCREEN]["params"]["split_hash"])
+    wrong = same_split({"The screen": made_under}, split_hash(adata))
+    if wrong:
+        msg = f"{wrong}. Call `scperturbrl.tl.screen(adata, ...)` again."
+        raise ValueError(msg)
+    frame = frame[frame["value"].notna()]
+    if not len(frame):
+        msg = "There is nothing to propose: every candidate is measured or has no value. Screen with other candidates."
+        raise ValueError(msg)
+    setup = Setup.of(adata)
+    cells = Cells.of(adata, setup)
+    candidates, measured = design_of(cells, screened_table(frame, cells, setup))
+    width = (frame["high"] - frame["value"]).to_numpy(float)
+    value = frame["value"].to_numpy(float)
+    chosen = choose_batch(candidates, measured, value, width, n=n, strategy=strategy)
+    if len(chosen) < n:
+        log.note(f"only {len(chosen)} of the {n} perturbations asked for are left")
+    return frame.iloc[np.asarray(chosen)].assign(strategy=strategy)
