@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from scperturbrl._core import keys, log
-from scperturbrl._core.checkpoint import read_directory
+from scperturbrl._core.files.checkpoint import read_directory
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
@@ -18,14 +18,14 @@ from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import check_choice, check_fraction, check_positive
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.depth import generated_units
-from scperturbrl.data.generator.generation import draw_controls, generate_cells
+from scperturbrl.data.generator.controls import draw_controls
+from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.linear import linear_weights, magnitudes
 from scperturbrl.data.generator.stored import StoredGenerator, condition_frame
 from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties
 from scperturbrl.data.transfer.cells import in_genes_of, likeness, own_cells
 from scperturbrl.data.transfer.conditions import conditions_elsewhere
 from scperturbrl.data.transfer.genes import GeneMatch, match_genes
-from scperturbrl.data.transfer.level import level_of
 from scperturbrl.tl._predict import predicted_observations
 
 if TYPE_CHECKING:
@@ -140,14 +140,14 @@ def predict_elsewhere(
     measured = own_cells(adata, setup, layer)
     like = likeness(stored, measured, match)
     _tell(match, like)
-    cells = in_genes_of(stored, measured, match)
+    cells = in_genes_of(stored, measured, match, seed=seed)
     table = conditions_elsewhere(stored, cells, setup, perturbations, dose)
     codes = np.repeat(np.arange(len(table)), n_cells)
     controls = draw_controls(cells, table["group"].to_numpy()[codes].tolist(), None, seed=seed)
-    # counts are read off the cells as they were measured: filled genes hold no whole counts
     unit = generated_units(stored, measured, table, codes, controls, library_size)
     own = resolve_device(device)
-    made = _generated(stored, cells, measured, match, table, codes, controls, unit, output, seed, own)
+    how: dict[str, Any] = {"output": output, "unit": unit, "seed": seed, "device": own}
+    made = generate_cells(stored, cells, table, codes, controls, **how)
     key = keys.GENERATOR_RL if stored.params["method"] == "rl_finetune" else keys.GENERATOR
     obs = predicted_observations(cells.names, setup, table, codes, controls, key, seed, {})
     new = ad.AnnData(made, obs=obs, var=pd.DataFrame({"measured": match.place >= 0}, index=stored.genes))
@@ -167,33 +167,6 @@ def predict_elsewhere(
     }
     log.finish(started, ["a new AnnData"])
     return new
-
-
-def _generated(
-    stored: StoredGenerator,
-    cells: Cells,
-    measured: Cells,
-    match: GeneMatch,
-    table: pd.DataFrame,
-    codes: np.ndarray,
-    controls: np.ndarray,
-    unit: np.ndarray,
-    output: Literal["log", "counts"],
-    seed: int,
-    device: torch.device,
-) -> sparse.csr_matrix:
-    """Cells in the order of `codes`, context by context, each at its own level."""
-    groups = table["group"].to_numpy()
-    parts, rows = [], []
-    for group in dict.fromkeys(groups):
-        conditions = np.flatnonzero(groups == group)
-        own = np.flatnonzero(np.isin(codes, conditions))
-        place = np.searchsorted(conditions, codes[own])
-        with level_of(stored, cells, measured, match, group, seed=seed):
-            how: dict[str, Any] = {"output": output, "unit": unit[own], "seed": seed, "device": device}
-            parts.append(generate_cells(stored, cells, table.iloc[conditions], place, controls[own], **how))
-        rows.append(own)
-    return sparse.vstack(parts, format="csr")[np.argsort(np.concatenate(rows))]
 
 
 def _setup(stored: StoredGenerator, path: str | os.PathLike[str]) -> Setup:

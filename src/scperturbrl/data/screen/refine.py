@@ -10,7 +10,8 @@ from scperturbrl._core import log
 from scperturbrl._core.default_key import default_key
 from scperturbrl._core.device import resolve_device
 from scperturbrl.data.cells.cells import dense
-from scperturbrl.data.generator.generation import draw_controls, generate_cells
+from scperturbrl.data.generator.controls import draw_controls
+from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.stored import is_generator, read_generator, warn_leaked
 from scperturbrl.screen.objectives import Effects
 from scperturbrl.screen.ranking import spread_of

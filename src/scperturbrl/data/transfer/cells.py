@@ -9,10 +9,12 @@ import pandas as pd
 from scipy import sparse
 
 from scperturbrl._core import keys
+from scperturbrl._core.random import numpy_rng
 from scperturbrl._core.validate import check_log_normalised, check_obs_column
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.conditions import condition_record
 from scperturbrl.data.cells.setup import expression
+from scperturbrl.data.latent.cells import control_units
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -79,16 +81,18 @@ def own_cells(adata: AnnData, setup: Setup, layer: str | None) -> Cells:
     )
 
 
-def in_genes_of(stored: StoredGenerator, cells: Cells, match: GeneMatch) -> Cells:
+def in_genes_of(stored: StoredGenerator, cells: Cells, match: GeneMatch, *, seed: int) -> Cells:
     """The same cells over the genes of the generator.
 
-    A gene that was not measured gets its mean over the generator's training cells, which says nothing of a cell: in the space of the
-    generator it counts as 0.
+    Of a gene that was not measured a cell gets counts drawn around the mean of the generator's training cells. They say nothing of the cell, but
+    generated cells carry counts over, so these should be such as a cell has.
     """
     present = match.place >= 0
     known = cells.expression.tocsc()[:, match.place[present]]
-    mean = stored.generator.space.mean.detach().cpu().numpy()[~present]
-    filled = sparse.csr_matrix(np.broadcast_to(mean, (known.shape[0], len(mean))), dtype=np.float32)
+    mean = np.expm1(stored.generator.space.mean.detach().cpu().numpy()[~present].astype(float))
+    unit = control_units(cells, np.arange(known.shape[0]))[:, None]
+    drawn = numpy_rng(seed, "genes that were not measured").poisson(np.maximum(mean, 0) / unit)
+    filled = sparse.csr_matrix(np.log1p(unit * drawn), dtype=np.float32)
     order = np.argsort(np.r_[np.flatnonzero(present), np.flatnonzero(~present)], kind="stable")
     matrix = sparse.hstack([known, filled], format="csc", dtype=np.float32)[:, order]
     return Cells(
