@@ -166,7 +166,7 @@ def finished():
         spr.pp.split(adata, validation_fraction=0.15)
         spr.pp.reference(adata)
         spr.tl.fit_generator(adata, n_steps=30, width=32, n_latent=8)
-        spr.tl.rl_finetune(adata, n_iterations=4, n_conditions=3)
+        spr.tl.rl_finetune(adata, n_iterations=4, n_conditions=3, guard=False)
         for key in ("generator", "generator_rl"):
             spr.tl.generate(adata, key=key)
             spr.tl.score(adata, layer=key)

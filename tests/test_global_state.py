@@ -35,6 +35,12 @@ def saved_and_loaded(adata, folder):
     spr.tl.load_generator(adata, folder / "generator", key_added="loaded")
 
 
+def predicted_elsewhere(adata, folder):
+    spr.tl.save_generator(adata, folder / "model")
+    others = adata[adata.obs["perturbation"] == "control"].copy()
+    spr.tl.predict_elsewhere(others, folder / "model", n_cells=3)
+
+
 VERBS = {
     "tl.screen, tl.propose": lambda adata, folder: screened_and_proposed(adata),
     "pp.setup_anndata": lambda a, _: spr.pp.setup_anndata(a),
@@ -56,6 +62,7 @@ VERBS = {
     "tl.evaluate": lambda a, _: spr.tl.evaluate(a, n_cells=20),
     "tl.leakage_canary": lambda a, _: spr.tl.leakage_canary(a, training_mean),
     "tl.save_generator, tl.load_generator": saved_and_loaded,
+    "tl.predict_elsewhere": predicted_elsewhere,
     "tl.to_cell_eval": lambda a, folder: spr.tl.to_cell_eval(a, folder / "out", prediction="generator", n_cells=3),
 }
 

@@ -28,6 +28,17 @@ def scored_elsewhere(adata, _):
     spr.tl.score(theirs, reference=adata)
 
 
+def screened_and_proposed(adata, _):
+    spr.tl.screen(adata, "pairs", objective="size", n_refine=2, n_cells=5)
+    spr.tl.propose(adata, n=2)
+
+
+def predicted_elsewhere(adata, folder):
+    spr.tl.save_generator(adata, folder / "model")
+    others = adata[adata.obs["perturbation"] == "control"].copy()
+    spr.tl.predict_elsewhere(others, folder / "model", n_cells=3)
+
+
 VERBS = {
     "pp.setup_anndata": lambda a, _: spr.pp.setup_anndata(a),
     "pp.split": lambda a, _: spr.pp.split(a, seed=3),
@@ -47,6 +58,8 @@ VERBS = {
         a, lambda b: np.asarray(b.X[(b.obs["split"] == "train").to_numpy()].sum(0))
     ),
     "tl.save_generator, tl.load_generator": saved_and_loaded,
+    "tl.screen, tl.propose": screened_and_proposed,
+    "tl.predict_elsewhere": predicted_elsewhere,
     "tl.to_cell_eval": lambda a, folder: spr.tl.to_cell_eval(a, folder / "out", prediction="generator", n_cells=3),
 }
 

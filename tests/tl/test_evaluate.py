@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 import scperturbrl as spr
+from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.metrics import METRICS, energy_distance, split_half
 
 BASELINES = {
@@ -42,7 +44,10 @@ def values(table, model, metric, column="value"):
 
 
 def real_cells(adata, condition):
-    return adata[adata.obs["perturbation"] == condition].X.toarray()
+    """In the order in which they are dealt out to the halves."""
+    cells = Cells.of(adata)
+    rows = np.flatnonzero(adata.obs["perturbation"] == condition)
+    return adata.X[shuffled(cells, rows, 0, "order of real cells")].toarray()
 
 
 def test_the_table_is_tidy(evaluated):

@@ -8,8 +8,8 @@ from anndata import AnnData
 import scperturbrl as spr
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.stored import StoredGenerator
-from scperturbrl.data.transfer.cells import in_genes_of, own_cells
 from scperturbrl.data.latent.cells import control_units
+from scperturbrl.data.transfer.cells import in_genes_of, own_cells
 from scperturbrl.data.transfer.genes import match_genes
 
 

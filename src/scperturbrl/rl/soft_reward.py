@@ -58,7 +58,7 @@ class SoftReward:
     def _rewarded(self, cells: Tensor) -> Tensor:
         try:
             return self.reward(cells, self.index).rewarded
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             if "requires grad" not in str(error):
                 raise
             counted = zip(self.reward.verifiers, self.reward.weights.tolist(), strict=True)

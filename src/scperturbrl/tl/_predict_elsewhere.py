@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import anndata as ad
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from scperturbrl._core import keys, log
-from scperturbrl._core.files.checkpoint import read_directory
 from scperturbrl._core.device import resolve_device
+from scperturbrl._core.files.checkpoint import read_directory
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import check_choice, check_fraction, check_positive
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.generator.depth import generated_units
 from scperturbrl.data.generator.controls import draw_controls
+from scperturbrl.data.generator.depth import generated_units
 from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.linear import linear_weights, magnitudes
 from scperturbrl.data.generator.stored import StoredGenerator, condition_frame
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from scperturbrl.data.cells.cells import Cells
 
 MIN_GENES = 0.8
 _LEAST_CORRELATION, _MOST_SCALE = 0.5, 3.0

@@ -10,6 +10,7 @@ from scperturbrl._core.provenance import counted, split_hash
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import check_fraction, check_positive
+from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.screen.candidates import candidate_table
@@ -178,7 +179,7 @@ def screen(
         "versions": versions(),
         "split_hash": split_hash(adata),
     }
-    adata.uns[keys.SCREEN] = {"params": to_uns(params), "table": result, "trust": trust.table()}
+    write(adata, uns={keys.SCREEN: {"params": to_uns(params), "table": result, "trust": trust.table()}})
     log.finish(started, [f"uns[{keys.SCREEN!r}]"])
 
 

@@ -9,7 +9,7 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.generator import controls as room
 from scperturbrl.data.generator.controls import control_cells, control_pool, draw_controls
 from scperturbrl.data.generator.stored import read_generator
-from scperturbrl.data.latent.cells import encode_rows
+from scperturbrl.data.latent.cells import Controls, encode_rows
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,8 @@ def test_the_pool_has_the_control_cells_of_every_condition(world):
     table = groups_of(cells)
     pool = control_pool(stored, cells, table)
     for i, row in enumerate(cells.rows(table.index)):
-        own = np.flatnonzero(cells.codes == cells.control_row(row))
+        own = Controls.of(cells).rows
+        own = own[cells.codes[own] == cells.control_row(row)]
         run = slice(int(pool.start[i]), int(pool.start[i] + pool.count[i]))
         torch.testing.assert_close(pool.latent[run], encode_rows(cells, own, stored.generator.space))
         counts = pool.counts.dense(torch.arange(run.start, run.stop))

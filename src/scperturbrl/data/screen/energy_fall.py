@@ -41,7 +41,7 @@ class EnergyFall:
     @classmethod
     def of(cls, adata: AnnData, known: Known, towards: str | AnnData, *, seed: int) -> EnergyFall:
         """Up to 200 cells of the population and of the control cells of each context."""
-        rng = numpy_rng(seed, "cells of a population")
+        rng = numpy_rng(seed, "cells of a population to go to")
         some = lambda rows: np.sort(rng.permutation(rows)[:MOST_CELLS])
         if isinstance(towards, AnnData):
             place = towards.var_names.get_indexer(adata.var_names)
