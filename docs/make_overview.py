@@ -78,8 +78,8 @@ def draw_control(ax: Axes) -> None:
 
 
 def draw_flow(ax: Axes) -> None:
-    """Step 2: noise carried to a latent cell."""
-    box(ax, FLOW, TOP, "2", "Generator: a flow from noise to cells")
+    """Step 2: control cells carried to latent perturbed cells."""
+    box(ax, FLOW, TOP, "2", "Generator: a flow from cell to cell")
     x0, x1, y = FLOW[0] + 9, FLOW[0] + 40, 52.6
     noise = RNG.normal(size=(70, 2)).clip(-2, 2) * (2.7, 2.4)
     side = np.where(RNG.random(70) < 0.45, -1.0, 1.0)[:, None]
@@ -90,13 +90,13 @@ def draw_flow(ax: Axes) -> None:
         ax.plot(*path.T, color=LIGHT, linewidth=0.9, zorder=1)
     ax.scatter(*(noise + (x0, y)).T, s=9, color=MIDDLE, zorder=2, linewidths=0)
     ax.scatter(*(cells + (x1, y)).T, s=11, color=BLUE, zorder=2, linewidths=0)
-    write(ax, x0, 45.2, "noise, t = 0", size=9, color=DARK)
+    write(ax, x0, 45.2, "control cells, t = 0", size=9, color=DARK)
     write(ax, x1, 45.2, "latent cells, t = 1", size=9, color=DARK)
     write(ax, (x0 + x1) / 2, 42.8, "velocity  v ( x, t | control cell, perturbation )", size=9.5, color=DARK)
 
 
 def draw_cell(ax: Axes) -> None:
-    """Step 3: counts drawn around the latent cell."""
+    """Step 3: counts carried over from the control cell."""
     box(ax, CELL, TOP, "3", "Generated cell")
     colors = [VERMILLION if a > b else BLUE if a < b else MIDDLE for a, b in zip(AFTER, BEFORE, strict=True)]
     x = CELL[0] + 4.1
@@ -105,7 +105,7 @@ def draw_cell(ax: Axes) -> None:
     for left, count in zip(at, BEFORE, strict=True):
         ax.plot([left, left + 1.25], [48.5 + 1.25 * count] * 2, color=DARK, linewidth=1.1)
     write(ax, x + 11.4, 46.8, "genes (line: control cell)", size=9, color=DARK)
-    write(ax, x + 11.4, 43.3, "negative-binomial counts:\nreal zeros, real variance", size=9.5, color=DARK)
+    write(ax, x + 11.4, 43.3, "its counts, carried over:\nthinned or added to", size=9.5, color=DARK)
 
 
 def draw_verifiers(ax: Axes) -> None:
