@@ -101,6 +101,11 @@ class _Counted:
 
     def _read(self, smallest: np.ndarray) -> None:
         """Find the cells whose values are whole multiples of the smallest one, or of a half, third or quarter of it."""
+        # a value next to zero makes the others overflow, and those are no counts
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._try_divisors(smallest)
+
+    def _try_divisors(self, smallest: np.ndarray) -> None:
         for divisor in (1, 2, 3, 4):
             scale = np.where(self.size > 0, divisor / smallest, 0).astype(self.rates.dtype)[:, None]
             left = np.flatnonzero(~self.whole & _are_counts(self.rates[:, :_GLANCE] * scale))
