@@ -117,8 +117,9 @@ def fit_generator(
         with ``pd.concat(..., axis=1)``.
     prior
         ``"linear"`` moves the mean of generated cells of a condition that training never saw towards that of a straight line: of a combination
-        the combination ridge (:func:`~scperturbrl.metrics.combination_ridge_effect`), of a new context the mean shift. It goes a share of the way that validation
-        conditions choose, at most one half, and more where combinations fall short of the sum of their parts; spread and shape stay the flow's. The effect of an unseen combination is
+        the combination ridge (:func:`~scperturbrl.metrics.combination_ridge_effect`), of a new context the context line. It goes a share of the way that validation
+        conditions choose: of combinations at most one half, and more where they fall short of the sum of their parts. Spread and shape of a combination stay the flow's;
+        in a new context, and for a perturbation that training never saw, control cells are moved by the mean effect. The effect of an unseen combination is
         then multiplied by a magnitude of at most 1, by which those of validation fell short of what was predicted. A condition with a perturbation that training never saw is moved towards what `embeddings`, or the
         responses of its gene to the training conditions, say of it, by a share that held-out perturbations choose; and the gene itself
         changes as targeted genes usually do. ``"none"`` leaves the flow alone.
@@ -127,8 +128,7 @@ def fit_generator(
         what the cells differ by is kept. ``"gaussian"``: at noise.
     init_from
         Key of a fitted generator to train on instead of starting anew; space, backbone, precision, observation layer, linear part, `prior` and `source` are its own,
-        and the last state is kept, not the best. Meant for "the same generator trained on for as long", the baseline of
-        post-training.
+        and the last state is kept, not the best. Meant for extra training in the time that post-training takes, its baseline.
     checkpoint_dir
         Directory for the state of the run, which is written there now and then (``fit_generator.safetensors``: weights,
         optimiser, averages, random numbers, history).

@@ -33,7 +33,7 @@ def uncertainties(
     .. math:: \sqrt{(\lVert f - l \rVert^2 + u e^2) / G},
 
     where :math:`e^2` is the squared error of the linear map from features for a perturbation left out. 0 for conditions that were
-    trained on and for controls; NaN where the linear part is silent.
+    trained on and for controls; NaN where the linear part predicts nothing.
     """
     tokens = set(stored.vocabulary.tokens)
     n_unseen = np.array([sum(part not in tokens for part in parts) for parts in table["parts"]])

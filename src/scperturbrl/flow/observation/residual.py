@@ -84,9 +84,11 @@ def _carried(counts: ConditionCounts, control: Tensor) -> tuple[Tensor, Tensor]:
 def _penalty(squares: Tensor, n: int, evidence: float) -> Tensor:
     """Penalty of the residuals of each gene ``(G,)``, in units of their noise.
 
-    `squares` ``(G,)`` are the squared log ratios of a gene over their noise, summed over n conditions: chi-squared with n degrees of freedom, times
-    one plus the prior variance. How many genes have which prior variance is estimated from all of them (Stephens 2017, with a grid of variances and
-    expectation maximisation), because most genes have no residual and a few a large one. `evidence` is the weight of the conditions of one perturbation.
+    Most genes have no residual, and a few have a large one. So the prior is a mixture of normals with a grid of variances, whose shares are estimated
+    from all genes by expectation maximisation (Stephens 2017, adaptive shrinkage).
+
+    `squares` ``(G,)`` are squared log ratios over their noise, summed over n conditions: chi-squared with n degrees of freedom, times one plus the
+    prior variance. `evidence` is the weight of the conditions of one perturbation.
     """
     prior = torch.tensor(_PRIOR_VARIANCES, dtype=squares.dtype, device=squares.device)
     log_likelihood = -(n / 2) * torch.log1p(prior) - squares[:, None] / (2 * (1 + prior))
