@@ -81,7 +81,7 @@ def evaluate(
     contexts), ``nearest_condition``, ``additive``, ``additive_ridge``, ``combination_ridge`` and, where several contexts were trained on,
     ``context_line``, all from training conditions and given as
     shifted control cells; ``nearest_dose`` and ``interpolated_dose`` (the same perturbation at the nearest dose, and on the line along
-    the log dose between two of them) where there are doses; a post-trained generator's parent, and that parent trained on for as long where `adata` has it; and two
+    the log dose between two of them) where there are doses; a post-trained generator's parent, and that parent with extra training where `adata` has it; and two
     ceilings: ``split_half``, one half of the real cells as a prediction of the other, which is as good as an experiment
     of that size allows, and ``interpolated_duplicate``, that half moved towards the mean response by as much as its noise asks
     for. Verifier scores are computed against the *observed* held-out cells, by references that a real cell did not help to
@@ -214,7 +214,7 @@ def _conditions(cells: Cells, setup: Setup, conditions: Sequence[str] | str | No
 
 
 def _with_controls(adata: AnnData, wanted: Sequence[str]) -> list[str]:
-    """Add what a post-trained generator must be compared with: its parent, and the parent trained on for as long."""
+    """Add what a post-trained generator must be compared with: its parent, and the parent with extra training."""
     found, generators = list(wanted), generator_keys(adata)
     params = {key: adata.uns[key]["params"] for key in generators}
     for key in wanted:
@@ -226,7 +226,7 @@ def _with_controls(adata: AnnData, wanted: Sequence[str]) -> list[str]:
         longer = [name for name in longer if params[name].get("method") == "fit_generator"]
         if not longer:
             log.note(
-                f"{key!r} is not compared with {parent!r} trained on for as long; "
+                f"{key!r} is not compared with extra training of {parent!r}; "
                 f"`tl.fit_generator(adata, init_from={parent!r}, key_added=...)` makes it"
             )
         found += [name for name in [parent, *longer] if name in generators and name not in found]

@@ -105,7 +105,7 @@ def score(
       higher, before saturation. Over new real cells it is uniform, so a cell below .05 is one that only a twentieth of the
       real cells are as bad as (a conformal p-value). NaN for guessed references,
     - ``uns["score_<key>"]``: verifiers, reference used, conditions whose cells were thinned (``thinned``), conditions that could not be scored and why, conditions in which a
-      verifier has no say (``silent``), and guessed references with their reliability (``pseudo_references``: the
+      verifier cannot discriminate (``silent``), and guessed references with their reliability (``pseudo_references``: the
       cross-validated share r2 of the effect that such guesses explain).
 
     Control cells are not scored (NaN).

@@ -187,7 +187,7 @@ class Scorer:
         return combine(calibrate(raw[:, None], own), own, self.weights)[:, 0].numpy()
 
     def silent(self) -> dict[str, list[str]]:
-        """Conditions in which a verifier has no say, for each verifier with any."""
+        """Conditions in which a verifier cannot discriminate, for each verifier with any."""
         weight = self.calibration.weight.numpy()
         names = np.asarray(self.conditions)
         without = {v.name: names[weight[:, i] == 0].tolist() for i, v in enumerate(self.verifiers)}

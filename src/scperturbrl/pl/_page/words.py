@@ -83,7 +83,7 @@ class Findings:
 
     @cached_property
     def parents(self) -> list[str]:
-        """The generator that the model was made from, and that one trained on for as long."""
+        """The generator that the model was made from, and that one with extra training."""
         known = set(self.table["model"])
         return [name for name in (self._parent(self.model), f"{keys.GENERATOR}_longer") if name in known - {self.model}]
 
@@ -172,7 +172,7 @@ class Findings:
         return (
             f"the best baseline ({_plain(reference)})"
             if reference == self.best_baseline
-            else ("that generator trained on for as long")
+            else "that generator with extra training"
         )
 
     def _harm(self) -> Iterator[str]:
