@@ -26,7 +26,7 @@ from scperturbrl.data.generator.controls import draw_controls
 from scperturbrl.data.generator.depth import in_order_of
 from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.stored import check_genes
-from scperturbrl.data.latent.cells import control_units
+from scperturbrl.data.latent.cells import Controls, control_units
 from scperturbrl.data.reference.baselines import BASELINES, CONTEXT_BASELINES, DOSE_BASELINES
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Models:
     depths
         What everything is compared at; None to leave all cells as they are.
     n_cells, max_cells, seed, device
-        Cells that are generated, and cap of those that are compared.
+        Cells that are generated at most, one from each control cell, and cap of those that are compared.
     """
 
     cells: Cells
@@ -135,9 +135,12 @@ class Models:
     def predict(self, condition: str) -> Iterator[Population]:
         """The population of each model."""
         cap: dict[str, Any] = {"max_cells": self.max_cells}
-        table, n = self.cells.table.loc[[condition]], self.n_cells
+        table = self.cells.table.loc[[condition]]
+        group = str(table["group"].iloc[0])
+        # cells made from one control cell are nearly copies of each other, and a distance between populations would count their nearness
+        n = min(self.n_cells, Controls.of(self.cells).run(group)[1])
         for key, stored in self.generators.items():
-            controls = draw_controls(self.cells, [str(table["group"].iloc[0])] * n, None, seed=self.seed)
+            controls = draw_controls(self.cells, [group] * n, None, seed=self.seed)
             with self._turn if self.device.type != "cpu" else nullcontext():
                 made = generate_cells(
                     stored,
