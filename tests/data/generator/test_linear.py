@@ -7,7 +7,7 @@ import torch
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.generator.linear import fit_recentring, linear_weights, magnitudes, recentred
+from scperturbrl.data.generator.linear import _limits, fit_recentring, linear_weights, magnitudes, recentred
 from scperturbrl.data.generator.means import linear_effects, predicted_means
 from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.generator.trained_shift import trained_shifts
@@ -104,8 +104,18 @@ def test_the_more_combinations_fall_short_of_their_sum_the_more_the_straight_lin
     fit_recentring(stored, cells, seed=0)
     assert asked[0] == pytest.approx({"prior": most - 0.25 if most < 1 else 1.0, "most": most})
     # new contexts, then new perturbations
-    assert asked[1] == {"prior": 0.75, "most": 1.0, "evidence": 3.0}
+    assert asked[1] == {"prior": 0.85, "most": 1.0, "evidence": 0.0}
     assert asked[2] == {"prior": 1.0, "most": 1.0, "evidence": 8.0}
+
+
+def test_a_validation_context_is_one_piece_of_evidence_however_many_conditions_it_has(world):
+    stored, cells = world
+    table = cells.table.loc[cells.conditions("train")[:6]].assign(group=["A", "A", "A", "B", "B", "B"])
+    combined = torch.zeros(6, dtype=torch.bool)
+    # 3 contexts' worth, counted in conditions
+    assert _limits(stored, table, combined, "context_")["evidence"] == 9.0
+    assert _limits(stored, table.iloc[:3], combined[:3], "context_")["evidence"] == 9.0
+    assert _limits(stored, table.iloc[::3], combined[::3], "context_")["evidence"] == 3.0
 
 
 def test_the_straight_line_decides_at_most_half_of_what_is_no_combination(world):

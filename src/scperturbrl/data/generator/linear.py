@@ -34,8 +34,7 @@ MIN_CELLS = 10
 # takes a number of validation conditions to speak for the flow.
 UNSEEN = {"prior": 1.0, "most": 1.0, "evidence": 8.0}
 # In new contexts the line mostly comes closer than the flow. One validation context says little of another, so it counts for less.
-CONTEXT = {"prior": 0.75, "most": 1.0, "evidence": 3.0}
-_FIXED = {"context_": CONTEXT, "unseen_": UNSEEN}
+CONTEXT = {"prior": 0.85, "most": 1.0, "evidence": 3.0}
 _WEIGHTS = {"": "weight", "context_": "weight_context", "unseen_": "weight_unseen"}
 
 
@@ -101,7 +100,7 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: 
             own = np.flatnonzero((cells.codes == row) & (cells.split == keys.VALIDATION))
             real[i] = encode_rows(cells, own, stored.generator.space).mean(0)
         combined = torch.as_tensor(_is_combination(cells.table.iloc[rows]))
-        limits = _FIXED[prefix] if prefix else _limits(stored, cells.table.iloc[rows], combined)
+        limits = _limits(stored, cells.table.iloc[rows], combined, prefix)
         weight = recentring_weight(means.flow, means.linear, real, **limits)
         getattr(linear, _WEIGHTS[prefix]).fill_(weight)
         if not prefix:
@@ -115,11 +114,14 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: 
     stored.params["linear"] = record
 
 
-def _limits(stored: StoredGenerator, table: pd.DataFrame, combined: Tensor) -> dict[str, float]:
-    """What :func:`recentring_weight` may find for the conditions of `table`, of which some are combinations.
-
-    That combinations fall short of the sum of their parts, the straight line is told by all of them at once; the flow must learn it from each.
-    """
+def _limits(stored: StoredGenerator, table: pd.DataFrame, combined: Tensor, prefix: str) -> dict[str, float]:
+    """What :func:`recentring_weight` may find for the conditions of `table`, all of one kind, of which some are combinations."""
+    if prefix == "unseen_":
+        return UNSEEN
+    if prefix == "context_":
+        # one context is one piece of evidence, however many conditions it has
+        return CONTEXT | {"evidence": CONTEXT["evidence"] * len(table) / max(table["group"].nunique(), 1)}
+    # The straight line learns from all combinations at once that they fall short of the sum of their parts; the flow must learn it from each.
     linear, vocabulary = stored.generator.linear, stored.vocabulary
     additivity = linear.additivity[linear.rows(vocabulary.batch(table), vocabulary.group_codes(table))]
     short = 1 - float(torch.where(combined, additivity, 1.0).mean()) if len(table) else 0.0
