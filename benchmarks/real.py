@@ -46,7 +46,7 @@ def norman_all(seed: int, data: Path) -> tuple[ad.AnnData, dict[str, pd.DataFram
     adata.obs["side"] = [side.get(str(label), "train") for label in adata.obs["perturbation"]]
     spr.pp.split(adata, holdout="column", column="side", seed=seed)
     spr.pp.reference(adata, network=_network(data, _FILES["hallmark"]), seed=seed)
-    return adata, {}, None, 500, spr.pp.network_embeddings(_network(data, _FILES["go"]))
+    return adata, {}, None, 2000, spr.pp.network_embeddings(_network(data, _FILES["go"]))
 
 
 def norman_singles(seed: int, data: Path) -> tuple[ad.AnnData, dict[str, pd.DataFrame], None, int, pd.DataFrame]:
@@ -62,7 +62,7 @@ def norman_singles(seed: int, data: Path) -> tuple[ad.AnnData, dict[str, pd.Data
     spr.pp.setup_anndata(adata)
     spr.pp.split(adata, holdout="perturbations", values=sorted(held_out), embeddings=known, seed=seed)
     spr.pp.reference(adata, network=_network(data, _FILES["hallmark"]), seed=seed)
-    return adata, {}, None, 500, known
+    return adata, {}, None, 2000, known
 
 
 def _norman(data: Path) -> ad.AnnData:
@@ -125,7 +125,7 @@ def vcc(seed: int, data: Path) -> tuple[ad.AnnData, dict[str, pd.DataFrame], Non
     known = spr.pp.network_embeddings(_network(data, _FILES["go"]))
     spr.pp.split(adata, holdout="perturbations", values=[targets[seed % len(targets)]], embeddings=known, seed=seed)
     spr.pp.reference(adata, network=_network(data, _FILES["hallmark"]), seed=seed)
-    return adata, {}, None, 500, known
+    return adata, {}, None, 2000, known
 
 
 def planted(seed: int, data: Path, *, what: str) -> Loaded:

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 class Prepared(NamedTuple):
     """Data ready to fit, gene sets to evaluate with that no default reward uses, and genes to judge (None: all).
 
+    Generators make `n_cells` a condition, so that means are not decided by the noise of counts: those of baselines are exact.
+
     With `embeddings` perturbations are told apart by these features instead of by the loadings of their genes.
     """
 
     adata: AnnData
     networks: dict[str, pd.DataFrame]
     panel: list[str] | None = None
-    n_cells: int = 500
+    n_cells: int = 2000
     embeddings: pd.DataFrame | None = None
 
 

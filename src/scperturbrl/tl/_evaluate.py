@@ -92,8 +92,8 @@ def evaluate(
     adata
         Annotated data after :func:`~scperturbrl.pp.reference`.
     keys
-        Generators to evaluate; all that `adata` has by default. They generate up to `n_cells` per condition from the same
-        control cells and noise.
+        Generators to evaluate; all that `adata` has by default. They generate `n_cells` per condition from the same control
+        cells and noise.
     layers
         Layers of predicted cells, whoever made them; row i is taken as a cell of the condition of row i.
     predictions
@@ -107,7 +107,8 @@ def evaluate(
     verifiers
         Verifiers to score with.
     n_cells
-        Cells generated per condition, at most one from each control cell of its group.
+        Cells generated per condition. Their mean is that of all; as cells are compared at most one from each control cell, because cells
+        made from the same one are nearly copies of each other.
     max_cells
         Cap of the cells of a condition that are held dense, compared and scored. Means are of all cells.
     depth

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.counts import count_unit
 from scperturbrl.data.cells.depth import condition_depths
 from scperturbrl.data.evaluation.models import Models, check_model_names
+from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.latent.cells import control_units
 
 
@@ -33,6 +35,24 @@ def test_as_deep_as_its_controls_a_cell_has_the_depth_of_its_control_cell(toy):
     controls = np.flatnonzero(cells.table["is_control"].to_numpy()[cells.codes])[:9]
     found = models(toy, condition_depths(cells)).units(cells.conditions("test")[0], controls)
     np.testing.assert_array_equal(found, control_units(cells, controls))
+
+
+def test_at_most_one_generated_cell_of_each_control_cell_is_compared_and_the_mean_is_that_of_all(toy):
+    adata = toy.copy()
+    spr.tl.fit_generator(adata, n_steps=5, width=16, n_latent=5, progress=False)
+    cells = Cells.of(adata)
+    name = cells.conditions("test")[0]
+    n_controls = int((cells.table["is_control"].to_numpy()[cells.codes] & cells.is_training()).sum())
+    own = {"generator": read_generator(adata, "generator")}
+    of = lambda n, most: next(Models(cells, own, {}, None, n, most, 0, torch.device("cpu")).predict(name))
+    found, few = of(3 * n_controls, 10**6), of(n_controls, 10**6)
+    assert found.cells.shape == few.cells.shape == (n_controls, adata.n_vars)
+    assert found.n_cells == few.n_cells == n_controls
+    assert few.mean is None
+    assert found.mean.shape == (adata.n_vars,)
+    assert not np.array_equal(found.mean, found.cells.mean(0))
+    np.testing.assert_allclose(found.mean, found.cells.mean(0), atol=0.3)
+    assert len(of(3 * n_controls, 10).cells) == 10
 
 
 @pytest.mark.parametrize(

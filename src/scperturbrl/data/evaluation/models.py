@@ -118,7 +118,7 @@ class Models:
     depths
         What everything is compared at; None to leave all cells as they are.
     n_cells, max_cells, seed, device
-        Cells that are generated at most, one from each control cell, and cap of those that are compared.
+        Cells that are generated, and cap of those that are compared.
     """
 
     cells: Cells
@@ -137,8 +137,10 @@ class Models:
         cap: dict[str, Any] = {"max_cells": self.max_cells}
         table = self.cells.table.loc[[condition]]
         group = str(table["group"].iloc[0])
-        # cells made from one control cell are nearly copies of each other, and a distance between populations would count their nearness
-        n = min(self.n_cells, Controls.of(self.cells).run(group)[1])
+        n, n_controls = self.n_cells, Controls.of(self.cells).run(group)[1]
+        # Cells made from one control cell are nearly copies of each other, and a distance between populations would count their nearness.
+        # So one from each control cell is compared, which are those that come first; the mean is that of all.
+        one_each = min(self.max_cells, n_controls)
         for key, stored in self.generators.items():
             controls = draw_controls(self.cells, [group] * n, None, seed=self.seed)
             with self._turn if self.device.type != "cpu" else nullcontext():
@@ -152,7 +154,8 @@ class Models:
                     seed=self.seed,
                     device=self.device,
                 )
-            yield draw_population(key, "generator", self.cells, np.arange(n), matrix=made, **cap)
+            population = draw_population(key, "generator", self.cells, np.arange(n), matrix=made, max_cells=one_each)
+            yield population._replace(n_cells=min(n, n_controls))
         for name, matrix in self._matrices.items():
             found = np.flatnonzero(self.others[name].labels == condition)
             found = found[order_by(self._keys[name][found], numpy_rng(self.seed, "cells of a prediction"))]
