@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,6 +66,25 @@ def carry_counts(control: ControlCounts, mean: Tensor, theta: Tensor, rng: torch
     kept[some] = torch.binomial(counts[some], share, generator=for_kept)
     added = torch.poisson(factor * (mean - expected).clamp_min(0), generator=for_added)
     return Carried(kept + added, factor)
+
+
+def carried_alone(control: ControlCounts, mean: Tensor, theta: Tensor, rng: torch.Generator) -> Tensor:
+    r"""The counts ``(n, G)`` of :func:`carry_counts`, without the factor, which only gradients need.
+
+    On the CPU the factor is not drawn: given the measured count, what is added is negative binomial, with the inverse dispersion
+    :math:`\theta + x` and the mean :math:`(\theta + x) (m - m_0) / (\theta + m_0)`. Each cell and gene has one uniform number, hashed from its place
+    and a key that `rng` gives, so that what it gets depends on nothing else.
+    """
+    if mean.device.type != "cpu" or mean.dtype != torch.float32:
+        return carry_counts(control, mean, theta, rng).counts
+    # compiled code, which not everything that draws counts needs
+    from scperturbrl.flow.observation.hashed import carry
+
+    key = np.uint64(torch.empty(1, dtype=torch.int64).random_(0, 2**62, generator=rng).item())
+    found = torch.empty_like(mean, memory_format=torch.contiguous_format)
+    given = (control.counts, control.log_mean.exp(), mean, theta.double())
+    carry(*(part.detach().contiguous().numpy() for part in given), key, found.numpy())  # type: ignore[call-arg]
+    return found
 
 
 def draw_counts(mean: Tensor, theta: Tensor, rng: torch.Generator) -> Carried:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scperturbrl.flow.observation.base import Observation
-from scperturbrl.flow.observation.carry import carry_counts, draw_counts
+from scperturbrl.flow.observation.carry import carried_alone, carry_counts, draw_counts
 
 if TYPE_CHECKING:
     from scperturbrl.flow.observation.carry import ControlCounts
@@ -76,6 +76,8 @@ class NegativeBinomialObservation(Observation):
         does to the other genes of the cell is left out, because changes of scaled rates add up to nothing.
         """
         mean, theta = torch.exp(log_rate.detach() - unit.log()[:, None]), self.log_theta.exp()
+        if control is not None and not differentiable:
+            return self.shown(counts := carried_alone(control, mean, theta, rng), unit)[0], counts
         counts, noise = draw_counts(mean, theta, rng) if control is None else carry_counts(control, mean, theta, rng)
         cells, unit = self.shown(counts, unit)
         if differentiable:
