@@ -67,7 +67,7 @@ def evaluate(
     conditions: Sequence[str] | str | None = None,
     networks: Mapping[str, pd.DataFrame] | None = None,
     verifiers: Sequence[str | Verifier] = DEFAULT,
-    n_cells: int = 500,
+    n_cells: int = 2000,
     max_cells: int = 500,
     depth: Literal["equal", "raw"] = "equal",
     key_added: str = slots.EVALUATION,
@@ -107,8 +107,9 @@ def evaluate(
     verifiers
         Verifiers to score with.
     n_cells
-        Cells generated per condition. Their mean is that of all; as cells are compared at most one from each control cell, because cells
-        made from the same one are nearly copies of each other.
+        Cells generated per condition. Their mean is that of all, so that the noise of counts does not decide: baselines know theirs
+        exactly. As cells are compared at most one from each control cell, because cells made from the same one are nearly copies of
+        each other.
     max_cells
         Cap of the cells of a condition that are held dense, compared and scored. Means are of all cells.
     depth
