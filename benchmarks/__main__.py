@@ -22,7 +22,7 @@ from benchmarks import (
     trained,
 )
 from benchmarks.arms import ARMS, BASE, BASELINES, DEFAULT
-from benchmarks.kept import keep, table_file
+from benchmarks.kept import keep, read, table_file
 from benchmarks.speed import run as speed
 from benchmarks.speed.report import markdown, table
 from benchmarks.suites import CHECKED, DATASETS, SUITES, TRAINED
@@ -117,12 +117,16 @@ def _campaigns(options: argparse.Namespace) -> None:
 
 def _equal_time(options: argparse.Namespace) -> None:
     models = [name for name in equal_time.MODELS if name in (options.models or equal_time.MODELS)]
-    equal_time.run(options.minutes or [1, 3, 10], models, range(options.seeds), out=options.out)
-    results = equal_time.collect(options.out)
     folder = options.page / page.PICTURES if options.page else options.out
     folder.mkdir(parents=True, exist_ok=True)
-    equal_time.picture(results, folder / f"{equal_time.NAME}.png")
-    print(equal_time.markdown(results))
+    for suite in options.suites or [equal_time.COMBINATIONS]:
+        where = {"out": options.out, "data": options.data, "suite": suite}
+        equal_time.run(options.minutes or [1, 3, 10], models, range(options.seeds), **where)
+        results, name = equal_time.collect(options.out, suite), equal_time.name_of(suite)
+        equal_time.picture(results, folder / f"{name}.png")
+        print(equal_time.markdown(results))
+        if suite != equal_time.COMBINATIONS:
+            print(equal_time.fold_markdown(results, read(table_file(options.out, name))))
 
 
 def _backbones(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Equal CPU minutes for the generator, CellFlow and scGen on unseen combinations of the simulated suite.
+"""Equal CPU minutes for the generator, CellFlow and scGen on unseen combinations, or on another suite such as cell types held out.
 
 Time is that of the process, all threads together, from the data to the trained model, compilation and components included; imports,
 generation and evaluation are left out. Models that train at a constant rate are looked at on their way, once a budget is used up;
@@ -27,6 +27,8 @@ from benchmarks.clock import Budgets, stopwatch
 from benchmarks.kept import add, has, read, table_file
 from benchmarks.report import LABELS
 from benchmarks.speed.cellflow import one_thread_of_jax
+from benchmarks.suites import DATASETS
+from scperturbrl.data.cells.setup import Setup
 from scperturbrl.flow.training import fit as flow_fit
 
 if TYPE_CHECKING:
@@ -40,8 +42,10 @@ if TYPE_CHECKING:
 NAME = "equal_time"
 MODELS = (BASE, "cellflow", "cellflow_defaults", "scgen")
 METRICS = ("pearson_delta", "energy_distance", "mse")
-BESIDE = ("additive", "additive_ridge", "split_half")
-N_CELLS = 256
+BESIDE = ("additive", "additive_ridge", "context_line", "split_half")
+COMBINATIONS = "simulated"
+# with fewer control cells in a group, as many as these
+N_CELLS = 2000
 _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "cellflow": ("cellflow", {"n_ode_steps": 10, "learning_rate": 1e-3}),
     "cellflow_defaults": ("cellflow", {"n_ode_steps": 10}),
@@ -50,40 +54,60 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 _COLOURS = {BASE: "#0072B2", "cellflow": "#CC79A7", "cellflow_defaults": "#56B4E9", "scgen": "#E69F00"}
 
 
-def run(minutes: Sequence[float], models: Sequence[str], seeds: Sequence[int], *, out: Path) -> None:
-    """Measure every cell that is not in the table yet, where the package of its model is installed."""
+def name_of(suite: str) -> str:
+    """Name of the table of a suite."""
+    return NAME if suite == COMBINATIONS else f"{NAME}_{suite}"
+
+
+def run(
+    minutes: Sequence[float],
+    models: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    out: Path,
+    data: Path = Path(),
+    suite: str = COMBINATIONS,
+) -> None:
+    """Measure every cell of `suite` that is not in its table yet, where the package of its model is installed."""
     warnings.filterwarnings("ignore", category=UserWarning)
     one_thread_of_jax()
     for seed in seeds:
         for model in models:
-            found = read(table_file(out, NAME))
+            found = read(table_file(out, name_of(suite)))
             missing = [one for one in minutes if not has(found, seed=seed, fitted=model, minutes=one)]
             if not missing:
                 print(f"seed {seed}, {model}: kept")
                 continue
             try:
-                _measure(Trial(simulated.load({}, seed, Path())[0], seed, model, out), missing)
+                prepared = simulated.load({}, seed, data) if suite == COMBINATIONS else DATASETS[suite].load(seed, data)
+                _measure(Trial(prepared[0], seed, model, table_file(out, name_of(suite))), missing)
             except NotApplicable as reason:
                 print(f"seed {seed}, {model}: {reason}")
 
 
 @dataclass
 class Trial:
-    """A model on the data of a seed, and where what comes out is written."""
+    """A model on the data of a seed, and the file of the rows that come out."""
 
     adata: AnnData
     seed: int
     model: str
-    out: Path
+    file: Path
+
+    @property
+    def n_cells(self) -> int:
+        """Cells that each model makes of a condition: one of each control cell, because copies of a cell count as near neighbours."""
+        asked = grid.question(self.adata)
+        return min(N_CELLS, *(len(one) for one in asked.controls.values()))
 
     def keep(self, made: AnnData, minutes: float, **notes: object) -> None:
         """Evaluate cells and keep the rows of this budget."""
-        table = spr.tl.evaluate(self.adata, keys=[], predictions={self.model: made}, n_cells=N_CELLS, seed=self.seed)
+        table = spr.tl.evaluate(self.adata, keys=[], predictions={self.model: made}, seed=self.seed)
         table = table[table["metric"].isin(METRICS) & table["model"].isin([self.model, *BESIDE])]
         table = table[["model", "kind", "condition", "metric", "value"]]
         split = spr.get.split_manifest(self.adata).hash
         table = table.assign(fitted=self.model, minutes=minutes, seed=self.seed, split=split, **notes)
-        add(table, table_file(self.out, NAME), keys=["seed", "fitted", "minutes"])
+        add(table, self.file, keys=["seed", "fitted", "minutes"])
         print(f"seed {self.seed}, {self.model}, {minutes:g} min: {notes}", flush=True)
 
 
@@ -92,6 +116,9 @@ def _measure(trial: Trial, minutes: Sequence[float]) -> None:
         _generator(trial, minutes)
         return
     name, options = _OPTIONS[trial.model]
+    if name == "scgen":
+        # shifts are added up where there is one context
+        options = options | {"sum_parts": not Setup.of(trial.adata).covariate_keys}
     adapter = ADAPTERS[name](**options)
     engine = f"{adapter.package} {adapter.installed_version()}"
     import_module(adapter.module)
@@ -102,7 +129,7 @@ def _competitor(trial: Trial, adapter: Adapter, minutes: Sequence[float], engine
     asked = grid.question(trial.adata)
 
     def look(budget: float, seconds: float, ended: bool) -> None:
-        made = grid.answer(trial.adata, adapter, asked, N_CELLS, trial.seed)
+        made = grid.answer(trial.adata, adapter, asked, trial.n_cells, trial.seed)
         stopped = f"{'by itself' if ended else 'out of time'} after {adapter.done}"
         trial.keep(made, budget, cpu_seconds=round(seconds, 1), stopped=stopped, engine=engine)
 
@@ -123,7 +150,7 @@ def _generator(trial: Trial, minutes: Sequence[float]) -> None:
                 spr.tl.fit_generator(adata, max_minutes=left / 60, **options)
             same = _steps_ruled(adata, left)
         params, n = adata.uns[BASE]["params"], int(adata.uns[BASE]["history"]["step"].iloc[-1])
-        made = spr.tl.predict(adata, key=BASE, n_cells=N_CELLS, seed=seed)
+        made = spr.tl.predict(adata, key=BASE, n_cells=trial.n_cells, seed=seed)
         stopped = f"{params['stopped']} after {n} steps"
         trial.keep(made, budget, cpu_seconds=round(watch.seconds, 1), stopped=stopped, engine=engine)
 
@@ -139,8 +166,8 @@ def cpu_clock() -> mock._patch[SimpleNamespace]:
     return mock.patch.object(flow_fit, "time", SimpleNamespace(perf_counter=time.process_time))
 
 
-def collect(out: Path) -> pd.DataFrame:
-    """All cells measured so far: a row a model, budget, seed and metric, the mean over held-out combinations.
+def collect(out: Path, suite: str = COMBINATIONS) -> pd.DataFrame:
+    """All cells of a suite measured so far: a row a model, budget, seed and metric, the mean over held-out conditions.
 
     Raises
     ------
@@ -149,11 +176,10 @@ def collect(out: Path) -> pd.DataFrame:
     ValueError
         If models of one seed did not have the same split.
     """
-    table = read(table_file(out, NAME))
+    file = table_file(out, name_of(suite))
+    table = read(file)
     if table.empty:
-        msg = (
-            f"Nothing has been measured in {str(table_file(out, NAME))!r}: run `python -m benchmarks equal-time` first."
-        )
+        msg = f"Nothing has been measured in {str(file)!r}: run `python -m benchmarks equal-time` first."
         raise FileNotFoundError(msg)
     if (table.groupby("seed")["split"].nunique() > 1).any():
         msg = "Cells of one seed have different splits; delete the rows of one of them."
@@ -181,11 +207,26 @@ def markdown(results: pd.DataFrame) -> str:
         lines.append(
             f"| {model} | {minutes:g} | {' | '.join(cells)} | {_span(rows['cpu_seconds'])} | {ended} | {len(rows)} |"
         )
-    for model in BESIDE:
+    for model in (name for name in BESIDE if name in set(results["model"])):
         rows = results[results["model"] == model].drop_duplicates("seed")
         cells = [_span(rows[name] * scale) for name, (_, scale) in columns.items()]
         label = LABELS.get(model, model.replace("_", " "))
         lines.append(f"| {label} | - | {' | '.join(cells)} | - | - | {len(rows)} |")
+    return "\n".join(lines) + "\n"
+
+
+def fold_markdown(results: pd.DataFrame, table: pd.DataFrame) -> str:
+    """A row a fold, budget and metric, a column a model; `results` by :func:`collect` of the rows of `table`."""
+    held_out = table.groupby("seed")["condition"].agg(lambda names: ", ".join(sorted(set(names))))
+    models = [model for model in MODELS if model in set(results["model"])]
+    beside = [model for model in BESIDE if model in set(results["model"])]
+    lines = ["| held out | CPU minutes | metric | " + " | ".join([*models, *beside]) + " |"]
+    lines.append("|---" * (len(models) + len(beside) + 3) + "|")
+    for (seed, minutes), rows in results.groupby(["seed", "minutes"]):
+        for metric, (label, scale) in {"energy_distance": ("E-distance", 1.0), "mse": ("MSE x 1e3", 1e3)}.items():
+            of = {model: rows.loc[rows["model"] == model, metric] for model in [*models, *beside]}
+            cells = [f"{scale * one.iloc[0]:.3g}" if len(one) else "-" for one in of.values()]
+            lines.append(f"| {held_out[seed]} | {minutes:g} | {label} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -230,7 +271,8 @@ def picture(results: pd.DataFrame, file: Path) -> None:
                 color=_COLOURS[model],
                 label=model.replace("_", " ") if ax is axes[0] else None,
             )
-        for model, style in (("additive", ":"), ("additive_ridge", "--")):
+        lines = {"additive": ":", "additive_ridge": "--", "context_line": "-."}
+        for model, style in ((name, look) for name, look in lines.items() if name in set(results["model"])):
             value = results[results["model"] == model].drop_duplicates("seed")[metric].median()
             label = model.replace("_", " ") if ax is axes[0] else None
             ax.axhline(value, color="#666666", linestyle=style, linewidth=1, label=label)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,9 +117,40 @@ def test_every_budget_has_rows_a_line_and_a_point(measured, capsys):
     assert text.index("| cellflow | 0.001 |") < text.index("| cellflow | 0.002 |") < text.index("| generator | 5 |")
     equal_time.picture(results, measured / "equal.png")
     assert (measured / "equal.png").stat().st_size > 1000
+    folds = equal_time.fold_markdown(results, kept.read(measured / "equal_time.csv.gz"))
+    # of four budgets, two of each model
+    assert folds.count("\n") == 2 + 2 * 4
+    assert "| generator | cellflow | additive | additive_ridge | split_half |" in folds
     capsys.readouterr()
     equal_time.run([0.001, 0.002], ["cellflow"], [0], out=measured)
     assert capsys.readouterr().out == "seed 0, cellflow: kept\n"
+
+
+def test_another_suite_has_a_table_of_its_own_and_no_more_cells_than_controls(monkeypatch, tmp_path):
+    def contexts(seed, data):
+        adata = spr.datasets.simulated_contexts(
+            n_genes=60, n_singles=3, n_cell_types=2, n_cells_per_condition=15, n_controls=25
+        )
+        spr.pp.setup_anndata(adata, covariate_keys=["cell_type"])
+        spr.pp.split(adata, holdout="cell_type", values=["B2"])
+        spr.pp.reference(adata)
+        return adata, {}
+
+    suite = equal_time.DATASETS["contexts"]
+    monkeypatch.setitem(equal_time.DATASETS, "contexts", replace(suite, load=contexts))
+    asked = []
+
+    class Watched(Growing):
+        def predict(self, queries, controls, n_cells, seed):
+            asked.append(n_cells)
+            return super().predict(queries, controls, n_cells, seed)
+
+    monkeypatch.setitem(ADAPTERS, "cellflow", Watched)
+    equal_time.run([0.001], ["cellflow"], [0], out=tmp_path, suite="contexts")
+    assert asked == [25]
+    assert [file.name for file in tmp_path.iterdir()] == ["equal_time_contexts.csv.gz"]
+    results = equal_time.collect(tmp_path, "contexts")
+    assert {"cellflow", "context_line", "split_half"} <= set(results["model"])
 
 
 def test_splits_that_differ_are_not_joined(measured):
