@@ -304,3 +304,31 @@ def test_other_rules_do(toy, rule):
     spr.tl.fit_generator(toy, source="control", n_steps=5, width=16, n_latent=5, n_blocks=1)
     spr.tl.rl_finetune(toy, update_rule=rule, n_iterations=2)
     assert np.isfinite(toy.uns["generator_rl"]["history"]["check_reward"]).all()
+
+
+def test_says_when_no_validation_condition_can_tell(monkeypatch):
+    adata = spr.datasets.simulated_contexts(
+        n_genes=60, n_singles=3, n_cell_types=2, n_cells_per_condition=20, n_controls=40, n_programs=6, n_pathways=4
+    )
+    spr.pp.setup_anndata(adata, covariate_keys=["cell_type"])
+    treated, types = adata.obs["perturbation"] != "control", adata.obs["cell_type"].astype(str)
+    adata.obs["side"] = np.where(
+        treated & (types == "A1"), "validation", np.where(treated & (types == "A2"), "test", "train")
+    )
+    spr.pp.split(adata, holdout="column", column="side")
+    spr.pp.reference(adata)
+    spr.tl.fit_generator(adata, n_steps=10, width=16, n_latent=6, progress=False)
+    said = []
+    monkeypatch.setattr(log, "note", said.append)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        spr.tl.rl_finetune(adata, **TINY)
+        assert sum("rewarded conditions alone tell" in text for text in said) == 1
+        # a validation condition of a known context comes from the flow
+        known = treated & (types == "B1") & (adata.obs["perturbation"] == adata.obs["perturbation"][treated].iloc[0])
+        adata.obs.loc[known, "side"] = "validation"
+        spr.pp.split(adata, holdout="column", column="side")
+        spr.pp.reference(adata)
+        spr.tl.fit_generator(adata, n_steps=10, width=16, n_latent=6, progress=False)
+        spr.tl.rl_finetune(adata, **TINY)
+    assert sum("rewarded conditions alone tell" in text for text in said) == 1

@@ -127,7 +127,7 @@ class Guard:
             return "Post-training was not checked."
         if self.good_iteration:
             return (
-                f"Post-training helped: the reward went from {start.reward:.3f} to {kept.reward:.3f}, the energy distance from "
+                f"Post-training helped: on rewarded conditions the reward went from {start.reward:.3f} to {kept.reward:.3f}, the energy distance from "
                 f"{start.energy:.3f} to {kept.energy:.3f} of the effect's own (iteration {self.good_iteration})."
             )
         if self.alarms:

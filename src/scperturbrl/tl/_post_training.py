@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scperturbrl._core.files.run_file import RunFile
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.generator.stored import StoredGenerator
+    from scperturbrl.flow.rollout.task import Task
     from scperturbrl.rl.finetuner import FinetuneSettings
     from scperturbrl.rl.reward import Reward
 
@@ -37,11 +38,22 @@ def run(
     task = reference_task(stored, *both, conditions, keys.TRAIN, seed=seed)
     watched = cells.conditions(keys.VALIDATION, min_cells=10)
     validation = reference_task(stored, *both, watched, keys.VALIDATION, seed=seed).to(device) if watched else None
+    _say_what_cannot_change(validation)
     placed = reward.to(device)
     generator = stored.generator.to(device)
     result = finetune(generator, task.to(device), placed, settings, validation, file=file, state=state)
     stored.generator.cpu().eval()
     return result
+
+
+def _say_what_cannot_change(validation: Task | None) -> None:
+    """Tell that validation conditions say nothing about post-training where their cells do not come from the flow."""
+    translated = None if validation is None else validation.conditions.translated
+    if translated is not None and bool(translated.all()):
+        log.note(
+            "cells of new contexts and of unseen perturbations are control cells moved by a mean effect, which post-training changes little; "
+            "all validation conditions are of this kind, so rewarded conditions alone tell whether it helps"
+        )
 
 
 def recorded(reward: Reward, settings: FinetuneSettings, result: FinetuneResult) -> dict[str, Any]:
