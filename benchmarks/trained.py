@@ -19,7 +19,6 @@ from benchmarks.kept import add, has, read, table_file
 from benchmarks.suites import DATASETS, TRAINED
 from scperturbrl.data.cells.cells import Cells, dense
 from scperturbrl.data.cells.components import training_components
-from scperturbrl.data.generator.controls import draw_controls
 from scperturbrl.data.generator.depth import in_order_of
 from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.stored import read_generator
@@ -91,9 +90,11 @@ def measured(prepared: Prepared, seed: int) -> pd.DataFrame:
         observed = halves.cells.block(held_out)
         code = int(kept.table.index.get_loc(condition))
         own, control = (np.flatnonzero(kept.codes == c) for c in (code, kept.control_row(code)))
+        # the same for both, so that what cells were drawn does not set them apart
+        control = np.resize(rng.permutation(control), len(held_out))
         made = {
-            "generated": _generated(halves, kept, condition, held_out, seed),
-            "controls": kept.block(rng.permutation(control)[: len(held_out)]),
+            "generated": _generated(halves, kept, condition, held_out, control, seed),
+            "controls": kept.block(control),
             "halves": kept.block(rng.permutation(own)[: len(held_out)]),
         }
         for model in MODELS:
@@ -117,9 +118,10 @@ def without_a_third(adata: AnnData, seed: int) -> Halves:
     return Halves(adata[kept].copy(), cells, held_out)
 
 
-def _generated(halves: Halves, kept: Cells, condition: str, held_out: np.ndarray, seed: int) -> np.ndarray:
+def _generated(
+    halves: Halves, kept: Cells, condition: str, held_out: np.ndarray, controls: np.ndarray, seed: int
+) -> np.ndarray:
     table = kept.table.loc[[condition]]
-    controls = draw_controls(kept, [str(table["group"].iloc[0])] * len(held_out), None, seed=seed)
     stored = read_generator(halves.kept, "generator")
     unit = in_order_of(control_units(kept, controls), control_units(halves.cells, held_out))
     codes = np.zeros(len(held_out), dtype=int)

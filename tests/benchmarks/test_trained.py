@@ -57,7 +57,9 @@ def test_generated_cells_have_the_library_sizes_of_the_held_out_ones(monkeypatch
     spr.tl.fit_generator(halves.kept, n_steps=10, width=16, n_latent=6)
     monkeypatch.setattr(trained, "generate_cells", lambda *a, **o: given.append(o["unit"]) or generate(*a, **o))
     condition, rows = next(iter(halves.held_out.items()))
-    made = trained._generated(halves, Cells.of(halves.kept), condition, rows, 0)
+    kept = Cells.of(halves.kept)
+    control = np.flatnonzero(kept.table["is_control"].to_numpy()[kept.codes])[: len(rows)]
+    made = trained._generated(halves, kept, condition, rows, control, 0)
     assert made.shape == (20, adata.n_vars)
     totals = np.asarray(adata.layers["counts"][rows].sum(axis=1)).ravel()
     np.testing.assert_allclose(np.sort(given[0]), np.sort(1e4 / totals), rtol=1e-3)

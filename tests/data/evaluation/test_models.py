@@ -8,6 +8,7 @@ import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.counts import count_unit
 from scperturbrl.data.cells.depth import condition_depths
+from scperturbrl.data.evaluation.evaluation import Evaluation
 from scperturbrl.data.evaluation.models import Models, check_model_names
 from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.latent.cells import control_units
@@ -53,6 +54,20 @@ def test_at_most_one_generated_cell_of_each_control_cell_is_compared_and_the_mea
     assert not np.array_equal(found.mean, found.cells.mean(0))
     np.testing.assert_allclose(found.mean, found.cells.mean(0), atol=0.3)
     assert len(of(3 * n_controls, 10).cells) == 10
+
+
+def test_where_nothing_changes_generated_cells_are_those_that_baselines_shift(toy):
+    adata = toy.copy()
+    spr.tl.fit_generator(adata, n_steps=5, width=16, n_latent=5, progress=False)
+    stored = read_generator(adata, "generator")
+    cells = Cells.of(adata)
+    name = cells.conditions("test")[0]
+    evaluation = Evaluation(cells, [name], None, 10, 0)
+    control = evaluation._context[str(cells.table.loc[name, "group"])].cells
+    generator = stored.generator
+    generator.cell_log_rate = lambda latent, control, *_: generator.observation.log_rate(control.denoised)
+    found = next(Models(cells, {"generator": stored}, {}, None, 20, 10, 0, torch.device("cpu")).predict(name))
+    np.testing.assert_allclose(found.cells, control, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

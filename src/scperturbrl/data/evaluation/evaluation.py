@@ -15,7 +15,7 @@ from scperturbrl.data.cells.components import training_components
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.evaluation.calibration import CEILING, MEAN_RESPONSE
 from scperturbrl.data.evaluation.observed import Observed
-from scperturbrl.data.evaluation.population import Population, draw_population
+from scperturbrl.data.evaluation.population import Population, draw_population, population_order
 from scperturbrl.data.reference.baselines import BASELINES, CONTEXT_BASELINES, DOSE_BASELINES, TrainingEffects
 from scperturbrl.metrics.ceiling import interpolated_duplicate, split_half
 from scperturbrl.metrics.cells.modules import gene_modules
@@ -126,7 +126,7 @@ class Evaluation:
         return rows, self._measure(label, number, self._mean_response(condition), half, rivals)
 
     def _draw(self, model: str, kind: str, index: np.ndarray) -> Population:
-        index = shuffled(self.cells, index, self.seed, "cells of a population")
+        index = population_order(self.cells, index, self.seed)
         return draw_population(model, kind, self.cells, index, max_cells=self.max_cells)
 
     def _label(self, condition: str, n_observed: int) -> dict[str, Any]:

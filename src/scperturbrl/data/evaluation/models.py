@@ -21,12 +21,11 @@ from scperturbrl.data.cells.row_blocks import row_matrix
 from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.cells.setup import expression
 from scperturbrl.data.evaluation.evaluation import CEILING, DUPLICATE
-from scperturbrl.data.evaluation.population import Population, draw_population
-from scperturbrl.data.generator.controls import draw_controls
+from scperturbrl.data.evaluation.population import Population, draw_population, population_order
 from scperturbrl.data.generator.depth import in_order_of
 from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.stored import check_genes
-from scperturbrl.data.latent.cells import Controls, control_units
+from scperturbrl.data.latent.cells import control_units
 from scperturbrl.data.reference.baselines import BASELINES, CONTEXT_BASELINES, DOSE_BASELINES
 
 if TYPE_CHECKING:
@@ -135,14 +134,15 @@ class Models:
     def predict(self, condition: str) -> Iterator[Population]:
         """The population of each model."""
         cap: dict[str, Any] = {"max_cells": self.max_cells}
-        table = self.cells.table.loc[[condition]]
-        group = str(table["group"].iloc[0])
-        n, n_controls = self.n_cells, Controls.of(self.cells).run(group)[1]
+        table, n = self.cells.table.loc[[condition]], self.n_cells
+        row = self.cells.control_row(int(self.cells.table.index.get_loc(condition)))
+        usable = np.flatnonzero((self.cells.codes == row) & self.cells.is_training())
+        # Baselines shift these very cells in this order, so that what cells were drawn does not set models apart.
+        controls = np.resize(population_order(self.cells, usable, self.seed), n)
         # Cells made from one control cell are nearly copies of each other, and a distance between populations would count their nearness.
         # So one from each control cell is compared, which are those that come first; the mean is that of all.
-        one_each = min(self.max_cells, n_controls)
+        one_each = min(self.max_cells, len(usable))
         for key, stored in self.generators.items():
-            controls = draw_controls(self.cells, [group] * n, None, seed=self.seed)
             with self._turn if self.device.type != "cpu" else nullcontext():
                 made = generate_cells(
                     stored,
@@ -155,7 +155,7 @@ class Models:
                     device=self.device,
                 )
             population = draw_population(key, "generator", self.cells, np.arange(n), matrix=made, max_cells=one_each)
-            yield population._replace(n_cells=min(n, n_controls))
+            yield population._replace(n_cells=min(n, len(usable)))
         for name, matrix in self._matrices.items():
             found = np.flatnonzero(self.others[name].labels == condition)
             found = found[order_by(self._keys[name][found], numpy_rng(self.seed, "cells of a prediction"))]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from scperturbrl.data.cells.draw import shuffled
+
 if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
 
@@ -37,6 +39,11 @@ class Population(NamedTuple):
     def total(self) -> int:
         """Number of cells before the cap."""
         return len(self.cells) if self.n_cells is None else self.n_cells
+
+
+def population_order(cells: Cells, index: np.ndarray, seed: int) -> np.ndarray:
+    """The rows at `index` in the random order in which they become a population; the first are compared as cells."""
+    return shuffled(cells, index, seed, "cells of a population")
 
 
 def draw_population(
