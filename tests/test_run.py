@@ -109,7 +109,7 @@ def test_counts_are_normalised_where_that_is_asked(tmp_path):
     arguments = ["run", str(tmp_path / "counts.h5ad"), "--out", str(tmp_path / "out"), *SMALL]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_run.Road, "_fit", _interrupt)
-        with pytest.raises(SystemExit, match="--target-sum 1e4 does that"):
+        with pytest.raises(SystemExit, match="--target-sum 1e4 does both"):
             main(arguments)
         assert main([*arguments, "--target-sum", "1000"]) == INTERRUPTED
     done = ad.read_h5ad(tmp_path / "out" / "run.h5ad")

@@ -146,7 +146,7 @@ class Road:
                     stage(adata)
                 except (KeyError, ValueError) as error:
                     # they name the column or the value at fault; what a shell needs is that, not where it was noticed
-                    counts = " The option --target-sum 1e4 does that." if "raw counts" in str(error) else ""
+                    counts = "\nThe option --target-sum 1e4 does both." if "raw counts" in str(error) else ""
                     msg = f"{name}: {error.args[0]}{counts}"
                     raise SystemExit(msg) from error
                 self._keep(adata, name)

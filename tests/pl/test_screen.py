@@ -36,6 +36,16 @@ def test_odds_are_written_and_measured_ones_are_squares(screened, drawn):
     assert squares == (frame["kind"] == "measured").tolist()
 
 
+def test_the_legend_explains_the_question_mark(screened):
+    few = screened.copy()
+    words = {}
+    for name, unknown in (("told", False), ("not told", True)):
+        few.uns["screen"]["table"].loc[:, "top_probability"] = np.nan if unknown else 0.5
+        figure = spr.pl.screen(few, return_fig=True)
+        words[name] = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert [word for word in words["not told"] if word not in words["told"]] == ["Odds cannot be told"]
+
+
 def test_only_new_ones(screened, drawn):
     ax = spr.pl.screen(screened, measured=False, show=False)
     assert {line.get_marker() for line in drawn(ax, "candidate")} == {"o"}

@@ -257,10 +257,11 @@ def test_unicode_and_slashes_survive_a_file(tmp_path, suffix):
     getattr(adata, f"write_{suffix}")(tmp_path / f"a.{suffix}")
     back = getattr(anndata, f"read_{suffix}")(tmp_path / f"a.{suffix}")
     for frame in ("perturbation_effect", "control_mean"):
-        pd.testing.assert_frame_equal(back.varm[frame], adata.varm[frame])
+        # with nullable strings names come back as another type of string
+        pd.testing.assert_frame_equal(back.varm[frame], adata.varm[frame], check_index_type=False)
     spr.tl.score(adata)
     spr.tl.score(back)
-    pd.testing.assert_frame_equal(back.obsm["score_observed"], adata.obsm["score_observed"])
+    pd.testing.assert_frame_equal(back.obsm["score_observed"], adata.obsm["score_observed"], check_index_type=False)
     assert np.isfinite(adata.obsm["score_observed"]["pearson_topk"][labels == "TNFα"]).all()
 
 

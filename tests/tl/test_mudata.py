@@ -86,7 +86,9 @@ def test_round_trip_through_h5mu(joined, tmp_path, dense):
     for column in joined.obs:
         assert back.obs[column].astype(str).tolist() == joined.obs[column].astype(str).tolist()
     conditions = joined["rna"].uns["prediction"]["conditions"]
-    pd.testing.assert_frame_equal(back["rna"].uns["prediction"]["conditions"], conditions, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        back["rna"].uns["prediction"]["conditions"], conditions, check_dtype=False, check_index_type=False
+    )
 
 
 def test_a_fitted_modality_survives_h5mu(fitted, tmp_path):

@@ -42,6 +42,17 @@ def test_all_that_is_left(screened):
     assert len(spr.tl.propose(screened, n=1000)) == left
 
 
+def test_unsupported_ones_are_named(screened, monkeypatch):
+    told = []
+    monkeypatch.setattr("scperturbrl.tl._propose.log.tell", told.append)
+    spr.tl.propose(screened, n=3)
+    assert not told
+    doubtful = screened.copy()
+    doubtful.uns["screen"]["table"] = doubtful.uns["screen"]["table"].assign(support="unsupported")
+    spr.tl.propose(doubtful, n=3)
+    assert told[0].startswith("3 of 3 proposed perturbations are unsupported")
+
+
 def test_errors_say_what_to_do(screened):
     with pytest.raises(ValueError, match="'exploit', 'explore', 'balanced'"):
         spr.tl.propose(screened, strategy="greedy")

@@ -20,7 +20,7 @@ SEVERAL = "several"
 KINDS = {
     MEASURED: "it has training cells itself",
     DOSE: "the same perturbation was measured in this context at other doses",
-    TRANSFER: "it was measured in other contexts only, and other perturbations in this one",
+    TRANSFER: "it was measured in other contexts or in combinations only, and other perturbations in this context",
     COMBINATION: "a new combination of perturbations that were measured",
     PERTURBATION: "a perturbation that was never measured",
     UNSEEN_PART: "a combination with such a perturbation",

@@ -8,7 +8,7 @@ import numpy as np
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.modality import pick
-from scperturbrl._core.provenance import same_split, split_hash
+from scperturbrl._core.provenance import counted, same_split, split_hash
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
@@ -16,6 +16,7 @@ from scperturbrl.data.screen.known import design_of
 from scperturbrl.data.screen.screened import screened_table
 from scperturbrl.get._screen.table import screen as screen_frame
 from scperturbrl.screen.batch import STRATEGIES, choose_batch
+from scperturbrl.screen.conformal import UNSUPPORTED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,4 +85,11 @@ def propose(
     chosen = choose_batch(candidates, measured, value, width, n=n, strategy=strategy)
     if len(chosen) < n:
         log.note(f"only {len(chosen)} of the {n} perturbations asked for are left")
-    return frame.iloc[np.asarray(chosen)].assign(strategy=strategy)
+    batch = frame.iloc[np.asarray(chosen)].assign(strategy=strategy)
+    unsupported = batch.index[batch["support"].astype(str) == UNSUPPORTED]
+    if len(unsupported):
+        log.tell(
+            f"{len(unsupported)} of {len(batch)} proposed perturbations are unsupported ({counted(unsupported)}): nothing measured tells what they do, "
+            "so their order means nothing."
+        )
+    return batch

@@ -79,4 +79,6 @@ def legend_of(frame: pd.DataFrame) -> list[Line2D]:
     for name, (label, color) in RULES.items():
         if frame[name].notna().any():
             handles.append(Line2D([], [], linestyle="", marker="|", markersize=9, color=color, label=label))
+    if frame["top_probability"].isna().any():
+        handles.append(Line2D([], [], linestyle="", marker="$?$", color=DARK, label="Odds cannot be told"))
     return handles
