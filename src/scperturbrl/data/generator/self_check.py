@@ -58,7 +58,8 @@ def self_check(stored: StoredGenerator, cells: Cells, *, seed: int) -> dict[str,
         latent = generator.sample_latent(control.latent, task.conditions, index, rng)
         drawn, _ = generator.sample_cells(latent, control, unit, task.conditions, index, rng)
         real = _some(cells, row, seed)
-        untouched = _some(cells, cells.control_row(row), seed)
+        # the very cells that the generated ones were made of, so that what cells were drawn does not set the two apart
+        untouched = torch.log1p(control.counts * control.unit[:, None]).numpy()
         half = numpy_rng(seed, "halves of the self-check", i).permutation(len(real))
         first, second = real[half[::2]], real[half[1::2]]
         encode = lambda block: generator.space.encode(torch.as_tensor(block)).numpy()
