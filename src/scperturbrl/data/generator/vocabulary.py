@@ -85,7 +85,8 @@ class Vocabulary:
                     options = [*self.tokens, *map(str, self.embeddings.index)]
                     msg = (
                         f"Nothing is known of the perturbation {part!r}: it was not trained on, is no measured gene and has "
-                        f"no row in `embeddings`, so any prediction would be random.{near_matches(part, options)}"
+                        f"no row in `embeddings`, so any prediction would be random.{near_matches(part, options)} Pass to "
+                        "`tl.fit_generator` the `embeddings` that `pp.split` was given, or a table with a row for it."
                     )
                     raise KeyError(msg)
 

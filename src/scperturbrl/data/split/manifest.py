@@ -63,7 +63,7 @@ class SplitManifest:
             If no perturbed condition is left to train on.
         """
         if not ((labels == keys.TRAIN) & ~table["is_control"]).any():
-            msg = f"Holding out {described} leaves no perturbed condition to train on. Lower `fraction`, name fewer `values`, or hold out a covariate such as a cell type or donor."
+            msg = f'Holding out {described} leaves no perturbed condition to train on. Lower `fraction`, name fewer `values`, or hold out something else: `holdout="perturbations"`, or a covariate such as a cell type or donor.'
             raise ValueError(msg)
         parts = {label: tuple(labels.index[labels == label]) for label in _LABELS}
         return cls(holdout=described, seed=seed, **parts)
