@@ -18,6 +18,7 @@ from scperturbrl._core.validate import (
 )
 from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import check_observed, rows_at_once
+from scperturbrl.data.cells.checks import check_not_doubled
 from scperturbrl.data.cells.conditions import parse_perturbation
 from scperturbrl.data.cells.doses import check_dose_column, check_no_tuples
 from scperturbrl.data.cells.labels import CONTROLS, check_labels
@@ -102,6 +103,8 @@ def setup_anndata(
     covariate_keys = [covariate_keys] if isinstance(covariate_keys, str) else list(covariate_keys)
     _check_in_modality(whole, adata, [perturbation_key, *covariate_keys, dose_key, batch_key])
     started = log.start("setting up perturbations and controls")
+    if layer is None or layer in adata.layers:
+        check_not_doubled(adata, layer)
     check_unique_names(adata)
     check_observed(adata)
     check_obs_column(adata, perturbation_key, role="perturbation")

@@ -15,9 +15,11 @@ from scperturbrl._core.modality import pick
 from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import (
     check_predictions_held_out,
+    generator_hash,
     held_out_generators,
     seen_rows,
     split_hash,
+    warn_old_layers,
 )
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.threads import pinned
@@ -139,7 +141,8 @@ def evaluate(
     - ``n_cells``, ``n_observed``: predicted and observed cells,
     - ``seed``, ``engine``, ``version``: what computed the number,
     - ``seen``: whether the condition is no test condition, or of a generator whether it was trained on or chosen by it,
-    - ``split_hash``: of the split under which it was evaluated.
+    - ``split_hash``: of the split under which it was evaluated,
+    - ``generator_hash``: of the weights of the generator, empty for all else.
 
     Metrics are those of :data:`scperturbrl.metrics.METRICS` and ``score_<verifier>``, the mean raw score.
     :func:`scperturbrl.get.evaluation` summarises the table, :func:`scperturbrl.get.held_out` does so without anything
@@ -179,6 +182,7 @@ def evaluate(
     check_model_names(names, layers, list(predictions or {}))
     generators = held_out_generators({key: read_generator(adata, key) for key in names}, cells.split_of(), wanted, keys)
     check_predictions_held_out(adata, predictions or {}, layers, cells.split_of(), wanted)
+    warn_old_layers(adata, layers)
     others = {name: read_prediction(name, other, cells, setup, wanted) for name, other in (predictions or {}).items()}
     others |= {layer: read_layer(adata, layer, cells, wanted) for layer in layers}
     depths = compared_depths(cells, others, wanted) if depth == "equal" else None
@@ -197,6 +201,8 @@ def evaluate(
     )
     table = table.assign(role=table["metric"].map(roles), seed=params["seed"], **_engines(table["metric"]))
     table = table.assign(seen=seen_rows(table, generators, cells.split_of()), split_hash=split_hash(adata))
+    made = {key: generator_hash(adata, key) for key in generators}
+    table = table.assign(generator_hash=table["model"].map(made).fillna(""))
     table.index = table.index.astype(str)
     write(adata, uns={key_added: table})
     log.finish(started, [f"uns[{key_added!r}]"])
