@@ -30,7 +30,9 @@ def controls_scaled(adata):
 
 def swapped(adata):
     trained = [name for name in adata.varm["perturbation_effect"] if "+" not in name][:2]
-    adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace(dict(zip(trained, trained[::-1], strict=True)))
+    adata.obs["perturbation"] = (
+        adata.obs["perturbation"].astype(str).replace(dict(zip(trained, trained[::-1], strict=True)))
+    )
 
 
 def one_swapped(adata):

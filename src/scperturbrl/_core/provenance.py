@@ -26,6 +26,7 @@ class Recorded(Protocol):
 G = TypeVar("G", bound=Recorded)
 _LEARNT_FROM = (keys.TRAIN, keys.VALIDATION)
 N_NAMED = 3
+_REWARD = ("verifiers", "reward_steps", "energy_steps", "network")
 
 
 def split_hash(adata: AnnData) -> str:
@@ -150,6 +151,13 @@ def warn_other_split(adata: AnnData, made_under: Mapping[str, str], remedy: str)
     wrong = same_split(made_under, split_hash(adata))
     if wrong:
         log.warn(f"{wrong}, so held-out conditions may be among those that were learnt from. {remedy}")
+
+
+def rewards(params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a generator with the settings `params`, and those that it was made from, were rewarded with."""
+    before = {str(name): dict(each) for name, each in params.get("ancestors", {}).items()}
+    own = {name: params[name] for name in _REWARD if name in params} if "verifiers" in params else {}
+    return {**before, **({str(len(before)): own} if own else {})}
 
 
 def seen(conditions: pd.DataFrame) -> set[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys, log
-from scperturbrl._core.default_key import default_key
+from scperturbrl._core.default_key import check_key, default_key
 from scperturbrl._core.files.checkpoint import write_directory
 from scperturbrl._core.modality import pick
 from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import split_hash
 from scperturbrl._core.write import write
-from scperturbrl.data.generator.stored import StoredGenerator, check_genes, load_stored, read_generator
+from scperturbrl.data.generator.stored import StoredGenerator, check_declared, check_genes, load_stored, read_generator
 
 if TYPE_CHECKING:
     import os
@@ -108,17 +108,19 @@ def load_generator(
         If a file is damaged or of a schema that this version does not know, or if a size, name or number in it cannot be that of
         a generator. A ``ValueError`` that names the file and the field.
     ValueError
-        If the generator was fitted on other genes or on expression of another log state.
+        If the generator was fitted on other genes, with other covariates, dose or control, or on expression of another log state.
 
     Examples
     --------
     See :func:`save_generator`.
     """
     adata = pick(adata, modality)
+    check_key(adata, key_added, keys.GENERATOR)
     started = log.start(f"loading {path}")
     stored = load_stored(path)
     record = stored.to_uns()
     check_genes(stored.genes, adata.var_names)
+    check_declared(stored, adata, f"The generator in {path}")
     _check_provenance(adata, stored, path)
     write(adata, uns={key_added: record})
     log.finish(started, [f"uns[{key_added!r}]"])

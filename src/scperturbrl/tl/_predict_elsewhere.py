@@ -11,6 +11,7 @@ import pandas as pd
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
+from scperturbrl._core.provenance import rewards
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import check_choice, check_fraction, check_positive
@@ -158,6 +159,7 @@ def predict_elsewhere(
         reliability=reliabilities(stored, table),
     )
     new.uns["prediction"] = {
+        "rewarded": to_uns(rewards(stored.params)),
         "params": to_uns(
             {"key": key, "path": path, "seed": seed, "output": output, "n_cells": n_cells, "versions": versions()}
         ),

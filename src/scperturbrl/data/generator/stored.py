@@ -12,7 +12,7 @@ from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import next_number
 from scperturbrl._core.files.checkpoint import CONFIG, WEIGHTS, read_directory
 from scperturbrl._core.files.damage import DamagedFileError
-from scperturbrl._core.provenance import counted, leaked, split_hash
+from scperturbrl._core.provenance import counted, leaked, rewards, split_hash
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import name_hash, near_matches
 from scperturbrl._core.write import write
@@ -191,6 +191,8 @@ def write_generator(adata: AnnData, key: str, stored: StoredGenerator) -> None:
         "gene_hash": name_hash(stored.genes),
         "split_hash": split_hash(adata),
         "number": next_number(adata),
+        # the parent may be deleted, or stay behind when the generator is saved
+        "ancestors": rewards(adata.uns[parent]["params"]) if parent else {},
         "parent_hash": weights_hash(adata.uns[parent]["weights"]) if parent else "",
     }
     write(adata, uns={key: stored.to_uns()})
@@ -204,7 +206,7 @@ def read_generator(adata: AnnData, key: str) -> StoredGenerator:
     KeyError
         If there is no generator under `key`; lists those that there are.
     ValueError
-        If it was fitted on other genes, or on the same in another order.
+        If it was fitted on other genes, on the same in another order, or with other covariates, dose or control.
     """
     if not is_generator(adata, key):
         found = generator_keys(adata)
@@ -213,7 +215,37 @@ def read_generator(adata: AnnData, key: str) -> StoredGenerator:
         raise KeyError(msg)
     stored = StoredGenerator.from_uns(adata.uns[key])
     check_genes(stored.genes, adata.var_names)
+    check_declared(stored, adata, f"The generator {key!r}")
     return stored
+
+
+def check_declared(stored: StoredGenerator, adata: AnnData, name: str) -> None:
+    """Raise if the setup of `adata` gives conditions another meaning than they had when a generator was fitted.
+
+    Raises
+    ------
+    ValueError
+        Naming what differs.
+    """
+    then, now = stored.params.get("setup", {}), adata.uns.get(keys.SETUP, {}).get("setup", {})
+    if not then or not now:
+        return
+    control = str(now["control"])
+    if control in stored.vocabulary.tokens:
+        msg = f"{name} was fitted with {control!r} as a perturbation, which is the control of `adata` now. Declare {str(then['control'])!r}, or fit again."
+        raise ValueError(msg)
+    for field, words in (("covariate_keys", "covariates"), ("dose_key", "a dose")):
+        was, found = (_declared(one.get(field)) for one in (then, now))
+        if was != found:
+            msg = (
+                f"{name} was fitted with {words} {was or 'not declared'}, which `adata` declares as {found or 'nothing'}: its conditions mean something "
+                "else. Call `pp.setup_anndata` as then, or fit again."
+            )
+            raise ValueError(msg)
+
+
+def _declared(value: Any) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else [str(each) for each in value]
 
 
 def warn_leaked(key: str, stored: StoredGenerator, now: Mapping[str, str], wanted: Iterable[str] | None = None) -> None:
