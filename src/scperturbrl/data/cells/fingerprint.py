@@ -84,7 +84,9 @@ class Fingerprint:
         found = np.flatnonzero(known & (self.content[place] != 0))
         found = found[np.argsort(numbers[found])]
         codes = self.codes[place[found]]
-        found = found[_first_of_each(codes, _share(_COMPARED, len(np.unique(codes))))]
+        # cells in a file are read one by one
+        total = _COMPARED // (4 if is_out_of_core(expression(adata, layer)) else 1)
+        found = found[_first_of_each(codes, _share(total, len(np.unique(codes))))]
         return found[_contents(adata, layer, found) != self.content[place[found]]], len(found)
 
     def label_of(self, number: Any) -> str:

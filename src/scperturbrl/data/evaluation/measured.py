@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.cells.other_depth import OtherCells
 
-_LOOKED_AT, _FEWEST_GENES, _MANY = 512, 30, 0.1
+_LOOKED_AT, _FEWEST_GENES, _MANY = 512, 30, 0.5
 
 
 def warn_measured(others: Mapping[str, OtherCells], cells: Cells, conditions: Sequence[str]) -> None:
@@ -27,14 +27,16 @@ def warn_measured(others: Mapping[str, OtherCells], cells: Cells, conditions: Se
     rows = np.flatnonzero(np.isin(cells.codes, cells.rows(conditions)))[:_LOOKED_AT]
     if not others or not len(rows):
         return
-    real = set(content_keys(cells.expression[rows], cells.genes).tolist())
-    names = set(cells.table.index[cells.codes[rows]])
+    labels = cells.table.index[cells.codes[rows]]
+    real = set(zip(labels, content_keys(cells.expression[rows], cells.genes).tolist(), strict=True))
     for name, other in others.items():
-        block = sparse.csr_matrix(other.matrix[np.flatnonzero(np.isin(other.labels, list(names)))[: 4 * _LOOKED_AT]])
-        block = block[np.flatnonzero(np.diff(block.indptr) >= _FEWEST_GENES)]
-        same = sum(key in real for key in content_keys(block, cells.genes).tolist())
-        if same > _MANY * block.shape[0]:
+        places = np.flatnonzero(np.isin(other.labels, list(set(labels))))[: 4 * _LOOKED_AT]
+        block = sparse.csr_matrix(other.matrix[places])
+        deep = np.flatnonzero(np.diff(block.indptr) >= _FEWEST_GENES)
+        found = zip(other.labels[places[deep]], content_keys(block[deep], cells.genes).tolist(), strict=True)
+        same = sum(each in real for each in found)
+        if same > _MANY * len(deep):
             log.warn(
-                f"{same} of {block.shape[0]} cells of the prediction {name!r} that were looked at are measured cells of the same conditions, value for "
+                f"{same} of {len(deep)} cells of the prediction {name!r} that were looked at are measured cells of the same conditions, value for "
                 "value. Who has seen the answer predicts nothing: hand over the cells that the model made."
             )

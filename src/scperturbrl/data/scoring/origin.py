@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scperturbrl.data.cells.fingerprint import Fingerprint, cell_numbers
+from scperturbrl.data.cells.row_blocks import is_out_of_core
+from scperturbrl.data.cells.setup import expression
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
     from anndata import AnnData
 
 _LOOKED_AT = 256
@@ -18,8 +21,12 @@ _LOOKED_AT = 256
 
 def record_scored(adata: AnnData, layer: str | None, columns: Sequence[str]) -> dict[str, Any]:
     """What :func:`check_scored` compares with: some of the cells of `layer`, and what `columns` of ``obs`` say of them."""
-    rows = np.argsort(cell_numbers(adata, layer))[:_LOOKED_AT]
-    labels, codes = _labels(adata, columns)
+    rows = np.argsort(cell_numbers(adata, layer))[
+        : _LOOKED_AT // (4 if is_out_of_core(expression(adata, layer)) else 1)
+    ]
+    labels, own = _labels(adata.obs.iloc[rows], columns)
+    codes = np.zeros(adata.n_obs, dtype=int)
+    codes[rows] = own
     found = Fingerprint.of(adata, layer, labels, codes, rows)
     return {"layer": layer or "", "cells": found.to_uns()}
 
@@ -34,7 +41,7 @@ def check_scored(adata: AnnData, key: str, record: Mapping[str, Any]) -> str | N
     """
     layer, columns = str(record["layer"]) or None, [str(column) for column in record["columns"]]
     then, numbers = Fingerprint.from_uns(record["cells"]), cell_numbers(adata, layer)
-    moved = then.relabelled(numbers, *_labels(adata, columns))
+    moved = then.relabelled(numbers, *_labels(adata.obs, columns))
     if len(moved):
         msg = f"The labels of cells in `obs[{columns!r}]` changed since the scores {key!r} were made, such as of {adata.obs_names[moved[0]]!r}. Call `tl.score` again."
         raise ValueError(msg)
@@ -49,8 +56,8 @@ def check_scored(adata: AnnData, key: str, record: Mapping[str, Any]) -> str | N
     return layer
 
 
-def _labels(adata: AnnData, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _labels(obs: pd.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Distinct labels, and the place of that of each cell."""
-    joined = [" | ".join(map(str, row)) for row in zip(*(adata.obs[column] for column in columns), strict=True)]
+    joined = [" | ".join(map(str, row)) for row in zip(*(obs[column] for column in columns), strict=True)]
     labels, codes = np.unique(np.asarray(joined, dtype=str), return_inverse=True)
     return labels, codes
