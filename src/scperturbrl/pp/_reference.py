@@ -12,10 +12,9 @@ from scperturbrl._core.modality import pick
 from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.threads import one_thread
-from scperturbrl._core.validate import check_choice, check_positive
+from scperturbrl._core.validate import check_choice, check_log_normalised, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.depth import condition_depths
-from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.reference.stored import write_reference
 from scperturbrl.pp._depth import report_depths
@@ -116,7 +115,7 @@ def reference(
     started = log.start("summarising the training cells of every condition")
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup, memory_limit=memory_limit)
-    check_expression(cells.expression, where="`X`" if setup.layer is None else f"`layers[{setup.layer!r}]`")
+    check_log_normalised(cells.expression, where="`X`" if setup.layer is None else f"`layers[{setup.layer!r}]`")
     asked = {keys.PATHWAY_NETWORK: network, keys.TF_NETWORK: tf_network}
     given = {
         slot: fit_network(adata.var_names, found, min_targets=min_targets)[0]

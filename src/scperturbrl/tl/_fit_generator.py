@@ -17,9 +17,8 @@ from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import check_same_labels
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.threads import one_thread
-from scperturbrl._core.validate import check_choice, check_positive
+from scperturbrl._core.validate import check_choice, check_log_normalised, check_positive
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.finish import finish_generator
 from scperturbrl.data.generator.initial import Sizes, new_generator
@@ -258,7 +257,7 @@ def _space(backbone: str, space: str) -> str:
 
 
 def _check_cells(cells: Cells, setup: Setup, init_from: str | None, parent: StoredGenerator | None) -> None:
-    check_expression(cells.expression, where="`X`" if setup.layer is None else f"`layers[{setup.layer!r}]`")
+    check_log_normalised(cells.expression, where="`X`" if setup.layer is None else f"`layers[{setup.layer!r}]`")
     if parent is not None:
         check_same_labels(str(init_from), parent.conditions, cells.split_of(), "Training on")
     if not cells.is_training().any():

@@ -208,12 +208,12 @@ def rl_finetune(
     check_source(update_rule, stored.generator.source)
     cells = Cells.of(adata, Setup.of(adata))
     check_same_labels(key, stored.conditions, cells.split_of(), "Post-training it")
-    warn_unlike({key: stored}, cells)
     chosen = resolve(verifiers)
     torch_device = resolve_device(device)
     with one_thread(torch_device):
         shown = at_reference_depth(adata, cells)
         reward, trust = build_reward(adata, shown, chosen, weights, calibrate=calibrate, guess=pseudo_references)
+        warn_unlike({key: stored}, cells)
         check_gradients(update_rule, reward)
         result = run(stored, (cells, shown), reward, settings, torch_device, file)
         finish_generator(stored, cells, seed=settings.seed, device=torch_device, means=False)
