@@ -184,9 +184,9 @@ TABLE = {
     "layer to score missing": ("fitted", None, lambda a: spr.tl.score(a, layer="generated"), KeyError, "no 'generated'"),
     # conditions
     "one cell per condition": ("plain", lonely, lambda a: spr.pp.reference(a), ValueError, r"No perturbed training condition has 10 cells \(most: 1\)"),
-    "nothing to train on": ("ready", all_test, fit, ValueError, "no training cells.*pp.split"),
+    "nothing to train on": ("ready", all_test, fit, ValueError, "is 'test' for a cell of 'control', which .*pp.split"),
     "split with other words": ("ready", odd_split, fit, ValueError, r"holds \['training'\]"),
-    "control cells not for training": ("ready", no_training_controls, fit, ValueError, "no control cells"),
+    "control cells not for training": ("ready", no_training_controls, fit, ValueError, "is 'test' for a cell of 'control', which .*pp.split"),
     "condition on both sides": ("ready", mixed_column, lambda a: spr.pp.split(a, holdout="column", column="fold"), ValueError, "both sides of the split"),
     "an empty condition": ("fitted", None, lambda a: spr.tl.predict(a, ["GENE034", " + "]), ValueError, "names nothing.*'control'"),
     "nothing to hold out": ("ready", None, lambda a: spr.pp.split(a, holdout="combos"), KeyError, "Did you mean 'combinations'"),

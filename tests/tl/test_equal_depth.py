@@ -172,6 +172,8 @@ def test_values_that_are_no_counts_are_compared_as_they_are(half_screen, toy):
     assert figure(tables[0], "p").notna().all()
     toy.X = (toy.X * 0.97).toarray() + 0.01
     with pytest.warns(UserWarning, match="No counts can be read off the expression"):
+        spr.pp.reference(toy)
+    with pytest.warns(UserWarning, match="No counts can be read off the expression"):
         table = spr.tl.evaluate(toy, keys=[], verifiers=["rmse_topk"])
     raw = spr.tl.evaluate(toy, keys=[], verifiers=["rmse_topk"], depth="raw")
     np.testing.assert_array_equal(table["value"], raw["value"])

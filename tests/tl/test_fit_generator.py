@@ -154,7 +154,8 @@ def test_time_can_run_out(toy):
 
 
 def test_without_validation_conditions_training_runs_through(toy):
-    toy.obs["split"] = toy.obs["split"].astype(str).replace("validation", "train")
+    toy.obs["mine"] = toy.obs["split"].astype(str).replace("validation", "train")
+    spr.pp.split(toy, holdout="column", column="mine")
     spr.tl.fit_generator(toy, **SMALL)
     history = toy.uns["generator"]["history"]
     assert history[["validation_loss", "validation_energy"]].isna().all().all()
@@ -198,6 +199,7 @@ def corrected(adata):
 
 
 def no_training(adata):
+    spr.pp.setup_anndata(adata)
     adata.obs["split"] = "test"
 
 

@@ -121,8 +121,10 @@ def test_an_edited_configuration_is_refused_clearly_or_does_no_harm(fitted, save
         signed(saved)
         try:
             spr.tl.load_generator(fitted, saved, key_added="loaded")
-        except ValueError as error:
-            assert len(str(error)) > 30, (path, change)  # noqa: PT017
+        except spr.tl.DamagedFileError as error:
+            assert error.path.name in {"config.json", "model.safetensors", "history.csv", "conditions.csv"}  # noqa: PT017
+            assert str(error.path) in str(error), (path, change)  # noqa: PT017
+            assert error.field in str(error), (path, change)  # noqa: PT017
         fitted.uns.pop("loaded", None)
 
 
@@ -146,7 +148,7 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(fitted, saved, change, 
     config["space"]["architecture"] |= change
     (saved / "config.json").write_text(json.dumps(config))
     signed(saved)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(spr.tl.DamagedFileError, match=message):
         spr.tl.load_generator(fitted, saved, key_added="loaded")
 
 
@@ -164,7 +166,7 @@ def test_names_without_a_place_are_refused(fitted, saved, field, change):
     config["space"]["vocabulary"][field] = change(config["space"]["vocabulary"][field])
     (saved / "config.json").write_text(json.dumps(config))
     signed(saved)
-    with pytest.raises(ValueError, match=rf"model is not the record of a generator: The .*{field}"):
+    with pytest.raises(spr.tl.DamagedFileError, match=rf"model/config\.json is damaged.*field 'space': The .*{field}"):
         spr.tl.load_generator(fitted, saved, key_added="loaded")
 
 
@@ -173,7 +175,10 @@ def test_numbers_that_mean_nothing_are_refused(fitted, saved):
     weights["observation.log_theta"][0] = -1e30
     save_file(weights, saved / "model.safetensors")
     signed(saved)
-    with pytest.raises(ValueError, match=r"'observation\.log_theta' goes up to 1e\+30 in size"):
+    with pytest.raises(
+        spr.tl.DamagedFileError,
+        match=r"field 'observation\.log_theta'.*'observation\.log_theta' goes up to 1e\+30 in size",
+    ):
         spr.tl.load_generator(fitted, saved, key_added="loaded")
     fitted.uns["generator"]["weights"]["observation.intercept"][0] = 3e38
     fitted.uns["generator"]["weights"]["observation.loading"][:, 0] = 3e38
@@ -187,7 +192,7 @@ def test_the_header_is_looked_at_before_the_weights_are_read(fitted, saved):
         # takes no room on the disk, and would take all of the memory
         file.truncate(60 * 2**30)
     with pytest.raises(
-        ValueError, match=r"model\.safetensors is damaged: its header does not fit its 64,424,509,440 bytes"
+        ValueError, match=r"model\.safetensors is damaged.*field 'header': it does not fit the 64,424,509,440 bytes"
     ):
         spr.tl.load_generator(fitted, saved, key_added="loaded")
 
@@ -198,7 +203,10 @@ def test_weights_of_another_type_are_named(fitted, saved, dtype):
     weights["space.mean"] = weights["space.mean"].astype(dtype)
     save_file(weights, saved / "model.safetensors")
     signed(saved)
-    with pytest.raises(ValueError, match=rf"'space\.mean' has type {np.dtype(dtype)}; expected float32"):
+    with pytest.raises(
+        spr.tl.DamagedFileError,
+        match=rf"model\.safetensors is damaged.*'space\.mean' has type {np.dtype(dtype)}; expected float32",
+    ):
         spr.tl.load_generator(fitted, saved, key_added="loaded")
 
 
@@ -210,7 +218,7 @@ def test_any_cut_and_any_flipped_bit_is_refused(fitted, saved, name):
         flipped[position] ^= 1 << int(rng.integers(8))
         for bad in (bytes(flipped), content[:position]):
             (saved / name).write_bytes(bad)
-            with pytest.raises(ValueError, match="damaged|schema"):
+            with pytest.raises(spr.tl.DamagedFileError, match=name):
                 spr.tl.load_generator(fitted, saved, key_added="loaded")
     assert "loaded" not in fitted.uns
 
@@ -230,10 +238,10 @@ def spoil_schema(folder):
     ("spoil", "error", "message"),
     [
         (lambda folder: (folder / "history.csv").unlink(), FileNotFoundError, r"no file history\.csv"),
-        (lambda folder: (folder / "config.json").write_text("{"), ValueError, "damaged"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"1234"), ValueError, "damaged"),
-        (spoil_weight, ValueError, "damaged|not finite"),
-        (spoil_schema, ValueError, "damaged|schema 99"),
+        (lambda folder: (folder / "config.json").write_text("{"), spr.tl.DamagedFileError, "damaged"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"1234"), spr.tl.DamagedFileError, "damaged"),
+        (spoil_weight, spr.tl.DamagedFileError, "damaged|not finite"),
+        (spoil_schema, spr.tl.DamagedFileError, "damaged|schema 99"),
     ],
 )
 def test_damaged_directories_are_refused(fitted, saved, spoil, error, message):
@@ -250,3 +258,65 @@ def test_other_genes_and_keys_are_refused(fitted, saved, tmp_path):
         spr.tl.save_generator(fitted, tmp_path / "other", key="genrator")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         spr.tl.load_generator(fitted, tmp_path / "nowhere")
+
+
+def spoil_text(name, change):
+    def spoil(folder):
+        (folder / name).write_bytes(change((folder / name).read_bytes()))
+
+    return spoil
+
+
+def shifted_weights(content):
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    first = next(name for name in header if name != "__metadata__")
+    header[first]["dtype"] = "F33"
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
+
+
+DAMAGE = {
+    "no table": ("history.csv", lambda content: b"", ""),
+    "another encoding": ("history.csv", lambda content: b"\xff\xfe" + content, ""),
+    "a NUL": ("conditions.csv", lambda content: content + b"\x00,1\n", ""),
+    "a row too short": ("conditions.csv", lambda content: content + b"x\n", ""),
+    "a word for a number": ("conditions.csv", lambda content: content + b"x" + b",y" * 20 + b"\n", "dose"),
+    "a field without end": ("history.csv", lambda content: content + b'"' + b"x" * 200_000, ""),
+    "a number too large": (
+        "conditions.csv",
+        lambda content: content.replace(b",30,", b"," + b"9" * 30 + b",", 1),
+        "n_cells",
+    ),
+    "a column less": ("conditions.csv", lambda content: content.replace(b"n_parts", b"parts", 1), "parts"),
+    "deep JSON": ("config.json", lambda content: b"[" * 100_000, ""),
+    "a type of numbers that there is not": ("model.safetensors", shifted_weights, ""),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_every_kind_of_damage_is_one_error_that_names_file_and_field(fitted, saved, kind):
+    name, change, field = DAMAGE[kind]
+    spoil_text(name, change)(saved)
+    signed(saved)
+    for call in (spr.tl.load_generator, lambda adata, path: spr.tl.predict_elsewhere(adata, path, perturbations="A")):
+        with pytest.raises(spr.tl.DamagedFileError) as error:
+            call(fitted, saved)
+        assert error.value.path == saved / name
+        assert str(saved / name) in str(error.value)
+        assert field in error.value.field
+
+
+def test_an_edited_file_is_named_by_its_checksum(fitted, saved):
+    (saved / "conditions.csv").write_bytes((saved / "conditions.csv").read_bytes() + b" ")
+    with pytest.raises(spr.tl.DamagedFileError, match=r"conditions\.csv is damaged.*its checksum"):
+        spr.tl.load_generator(fitted, saved)
+
+
+def test_gene_names_that_were_edited_are_noticed(fitted, saved):
+    config = json.loads((saved / "config.json").read_text())
+    config["space"]["genes"][0] = "OTHER"
+    (saved / "config.json").write_text(json.dumps(config))
+    signed(saved)
+    with pytest.raises(spr.tl.DamagedFileError, match=r"field 'params\.gene_hash'"):
+        spr.tl.load_generator(fitted, saved)

@@ -192,7 +192,7 @@ def test_the_dose_matters(screen, context, dense):
 
 
 def no_test(adata):
-    adata.obs["split"] = "train"
+    spr.pp.split(adata, holdout="nothing")
 
 
 @pytest.mark.parametrize(

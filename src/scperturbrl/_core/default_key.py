@@ -1,4 +1,4 @@
-"""Which generator is meant where none is named: the newest post-trained one, else the generator."""
+"""Which generator is meant where none is named (the newest post-trained one, else the generator), and which names are free."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _PARTS = {"params", "weights", "space"}
+_RESERVED = {
+    keys.SETUP,
+    keys.EVALUATION,
+    keys.SCREEN,
+    keys.PATHWAY_NETWORK,
+    keys.PATHWAY_RESPONSE,
+    keys.TF_NETWORK,
+    keys.TF_RESPONSE,
+}
 
 
 def default_key(adata: AnnData, key: str | None = None) -> str:
@@ -28,6 +37,27 @@ def default_key(adata: AnnData, key: str | None = None) -> str:
 def next_number(adata: AnnData) -> int:
     """One more than the number of any generator of `adata`: the order in which they were written."""
     return 1 + max((int(params.get("number", 0)) for params in _params(adata).values()), default=0)
+
+
+def check_key(adata: AnnData, key: str, kind: str) -> None:
+    """Raise if results of a `kind` (``"generator"``, ``"evaluation"`` or ``"layer"``) under `key` would replace something else.
+
+    Raises
+    ------
+    ValueError
+        Saying what is there.
+    """
+    if kind == "layer":
+        place, held = f"layers[{key!r}]", key in adata.layers
+        own = key in adata.uns.get(keys.SETUP, {}).get(keys.LAYERS, {}) or keys.source(key) in adata.obs
+    else:
+        place, found = f"uns[{key!r}]", adata.uns.get(key)
+        held = found is not None or key in _RESERVED - {kind}
+        is_table = hasattr(found, "columns") and {"model", "metric"} <= set(found.columns)
+        own = key in _params(adata) if kind == keys.GENERATOR else is_table
+    if held and not own:
+        msg = f"`key_added` is {key!r}, but `{place}` is no {kind} of this package and would be lost. Choose another name."
+        raise ValueError(msg)
 
 
 def _params(adata: AnnData) -> dict[str, dict[str, Any]]:

@@ -1,10 +1,14 @@
-"""Under which split something was made, and whether that goes together with the split there is now."""
+"""Under which split and by which generator something was made, and whether these are the ones there are now."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import numpy as np
+
 from scperturbrl._core import keys, log
+from scperturbrl._core.validate import name_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +26,7 @@ class Recorded(Protocol):
 G = TypeVar("G", bound=Recorded)
 _LEARNT_FROM = (keys.TRAIN, keys.VALIDATION)
 N_NAMED = 3
+_REWARD = ("verifiers", "reward_steps", "energy_steps", "network")
 
 
 def split_hash(adata: AnnData) -> str:
@@ -29,16 +34,90 @@ def split_hash(adata: AnnData) -> str:
     return str(adata.uns.get(keys.SETUP, {}).get(keys.SPLIT, {}).get("hash", ""))
 
 
+def array_hash(*values: Any) -> str:
+    """Hash of arrays: their kinds, shapes and contents.
+
+    Examples
+    --------
+    >>> array_hash(np.zeros(2)) == array_hash(np.zeros(2)) != array_hash(np.zeros(3))
+    True
+    """
+    total = hashlib.blake2b(digest_size=8)
+    for value in values:
+        array = np.ascontiguousarray(value)
+        total.update(f"{array.dtype.str}{array.shape}".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def weights_hash(weights: dict[str, Any]) -> str:
+    """Hash of named arrays in single precision, whatever their order."""
+    # a file gives a single number back in double precision
+    return name_hash(f"{name} {array_hash(np.asarray(weights[name], dtype=np.float32))}" for name in sorted(weights))
+
+
+def generator_hash(adata: AnnData, key: str) -> str:
+    """Hash of the weights of the generator under `key`, "" if there is none."""
+    record = adata.uns.get(key)
+    return weights_hash(record["weights"]) if isinstance(record, dict) and "weights" in record else ""
+
+
 def with_layer(adata: AnnData, layer: str, *, key: str, made_under: str) -> dict[str, Any]:
     """The record of the package with a note of which generator made a layer, and under which split that was fitted."""
     setup = adata.uns[keys.SETUP]
-    note = {"made_by": key, "split_hash": made_under}
+    note = {"made_by": key, "split_hash": made_under, "generator_hash": generator_hash(adata, key)}
     return {**setup, keys.LAYERS: {**setup.get(keys.LAYERS, {}), layer: note}}
+
+
+def layer_note(adata: AnnData, layer: str | None) -> dict[str, str]:
+    """Which generator made a layer (``made_by``, ``generator_hash``) under which split, as far as that is known."""
+    found = adata.uns.get(keys.SETUP, {}).get(keys.LAYERS, {}).get(layer, {})
+    return {str(name): str(value) for name, value in found.items()}
 
 
 def layer_hash(adata: AnnData, layer: str) -> str:
     """Hash of the split of the generator that made a layer, "" where that is not known."""
-    return str(adata.uns.get(keys.SETUP, {}).get(keys.LAYERS, {}).get(layer, {}).get("split_hash", ""))
+    return layer_note(adata, layer).get("split_hash", "")
+
+
+def warn_older(adata: AnnData, made_by: Mapping[str, Mapping[str, str]], remedy: str) -> None:
+    """Warn if results were made by a generator that was fitted again under the same key since.
+
+    Parameters
+    ----------
+    adata
+        Annotated data.
+    made_by
+        What each result is called, to the key (``made_by``) and hash (``generator_hash``) of its generator.
+    remedy
+        What to call.
+    """
+    for name, note in made_by.items():
+        key, then = note.get("made_by", ""), note.get("generator_hash", "")
+        now = generator_hash(adata, key)
+        if then and now and then != now:
+            log.warn(f"{name} is older than the generator {key!r}, which was fitted again since. {remedy}")
+
+
+def warn_old_layers(adata: AnnData, layers: Iterable[str], remedy: str = "Generate again.") -> None:
+    """Warn if layers were made under another split, or by a generator that was fitted again since."""
+    made = {f"`layers[{layer!r}]`": layer_note(adata, layer) for layer in layers}
+    _warn_old(adata, made, remedy)
+
+
+def warn_old_scores(adata: AnnData, place: str, key: str) -> None:
+    """Warn if scores, which stand in `place`, are of another split, or of cells of a generator that was fitted again since."""
+    record = adata.uns.get(keys.score(key), {})
+    names = ("split_hash", "made_by", "generator_hash")
+    _warn_old(adata, {place: {name: str(record.get(name, "")) for name in names}}, "Generate and score again.")
+
+
+def _warn_old(adata: AnnData, made: Mapping[str, Mapping[str, str]], remedy: str) -> None:
+    under = {name: note.get("split_hash", "") for name, note in made.items()}
+    if same_split(under, split_hash(adata)):
+        warn_other_split(adata, under, remedy)
+    else:
+        warn_older(adata, made, remedy)
 
 
 def score_hash(adata: AnnData, key: str) -> str:
@@ -72,6 +151,13 @@ def warn_other_split(adata: AnnData, made_under: Mapping[str, str], remedy: str)
     wrong = same_split(made_under, split_hash(adata))
     if wrong:
         log.warn(f"{wrong}, so held-out conditions may be among those that were learnt from. {remedy}")
+
+
+def rewards(params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a generator with the settings `params`, and those that it was made from, were rewarded with."""
+    before = {str(name): dict(each) for name, each in params.get("ancestors", {}).items()}
+    own = {name: params[name] for name in _REWARD if name in params} if "verifiers" in params else {}
+    return {**before, **({str(len(before)): own} if own else {})}
 
 
 def seen(conditions: pd.DataFrame) -> set[str]:

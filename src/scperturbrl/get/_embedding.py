@@ -10,7 +10,7 @@ import pandas as pd
 from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
-from scperturbrl._core.provenance import layer_hash, warn_other_split
+from scperturbrl._core.provenance import warn_old_layers
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import Cells, split_labels
 from scperturbrl.data.cells.setup import Setup
@@ -97,8 +97,7 @@ def embedding(
     """
     adata = pick(adata, modality)
     key = default_key(adata, key)
-    made = {f"`layers[{key!r}]`": layer_hash(adata, key)}
-    warn_other_split(adata, made, "Generate again under the present split.")
+    warn_old_layers(adata, [key])
     observed, generated = _coordinates(adata, key, basis)
     _check_dimensions(dimensions, basis, min(observed.shape[1], generated.shape[1]))
     groups = CellGroups.of(adata, None)

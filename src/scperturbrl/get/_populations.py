@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scperturbrl._core import keys
-from scperturbrl._core.provenance import layer_hash, warn_other_split
+from scperturbrl._core.provenance import warn_old_layers
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.scale import check_like_controls
@@ -48,8 +48,7 @@ class Populations:
         """Read what `adata` holds of `conditions` (perturbed ones with three cells by default)."""
         cells = Cells.of(adata, Setup.of(adata))
         layers = {key: adata.layers[key] for key in _layer_keys(adata, model_keys)}
-        made = {f"`layers[{key!r}]`": layer_hash(adata, key) for key in layers}
-        warn_other_split(adata, made, "Generate again under the present split.")
+        warn_old_layers(adata, layers)
         for key, matrix in layers.items():
             check_like_controls(matrix, where=f"`layers[{key!r}]`", cells=cells)
         return cls(cells, choose_conditions(cells, conditions), layers)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
-from scperturbrl._core.provenance import score_hash, warn_other_split
+from scperturbrl._core.provenance import warn_old_scores, warn_older, warn_other_split
 from scperturbrl._core.validate import check_obs_column, near_matches
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.setup import Setup
@@ -84,7 +84,7 @@ def select_perturbations(adata: AnnData, perturbations: str | Sequence[str] | No
 
 
 def read_evaluation(adata: AnnData) -> pd.DataFrame:
-    """Read ``uns["evaluation"]``; a warning tells if it was made under another split than there is now.
+    """Read ``uns["evaluation"]``; a warning tells if it is of another split, or of other generators, than there are now.
 
     Raises
     ------
@@ -100,9 +100,22 @@ def read_evaluation(adata: AnnData) -> pd.DataFrame:
 
 
 def warn_evaluated_elsewhere(adata: AnnData, table: pd.DataFrame) -> None:
-    """Warn if an evaluation was made under another split than `adata` has now."""
+    """Warn if an evaluation was made under another split than `adata` has now, or of generators that were fitted again since."""
+    name = f"`uns[{keys.EVALUATION!r}]`"
     for made_under in table["split_hash"].astype(str).unique():
-        warn_other_split(adata, {f"`uns[{keys.EVALUATION!r}]`": made_under}, "Evaluate again.")
+        warn_other_split(adata, {name: made_under}, "Evaluate again.")
+    if "generator_hash" not in table:
+        return
+    for key, then in table[["model", "generator_hash"]].astype(str).drop_duplicates().itertuples(index=False):
+        warn_older(adata, {name: {"made_by": key, "generator_hash": then}}, "Evaluate again.")
+
+
+def warn_old_screen(adata: AnnData) -> None:
+    """Warn if ``uns["screen"]`` is of another split, or of cells of a generator that was fitted again since."""
+    name, params = f"`uns[{keys.SCREEN!r}]`", adata.uns[keys.SCREEN]["params"]
+    warn_other_split(adata, {name: str(params.get("split_hash", ""))}, "Screen again.")
+    note = {"made_by": str(params.get("key", "")), "generator_hash": str(params.get("generator_hash", ""))}
+    warn_older(adata, {name: note}, "Screen again.")
 
 
 def read_scores(adata: AnnData, key: str) -> pd.DataFrame:
@@ -117,7 +130,7 @@ def read_scores(adata: AnnData, key: str) -> pd.DataFrame:
     if slot not in adata.obsm:
         verb = "tl.score(adata)" if key == keys.OBSERVED else f"tl.score(adata, layer={key!r})"
         raise KeyError(missing("obsm", slot, verb, adata.obsm))
-    warn_other_split(adata, {f"`obsm[{slot!r}]`": score_hash(adata, key)}, "Score again.")
+    warn_old_scores(adata, f"`obsm[{slot!r}]`", key)
     return adata.obsm[slot]
 
 
@@ -133,7 +146,7 @@ def read_reward(adata: AnnData, key: str) -> np.ndarray:
     if column not in adata.obs:
         verb = "tl.score(adata)" if key == keys.OBSERVED else f"tl.score(adata, layer={key!r})"
         raise KeyError(missing("obs", column, verb, adata.obs))
-    warn_other_split(adata, {f"`obs[{column!r}]`": score_hash(adata, key)}, "Score again.")
+    warn_old_scores(adata, f"`obs[{column!r}]`", key)
     return adata.obs[column].to_numpy(dtype=float)
 
 

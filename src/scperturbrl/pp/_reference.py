@@ -12,7 +12,7 @@ from scperturbrl._core.modality import pick
 from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.threads import one_thread
-from scperturbrl._core.validate import check_choice, check_positive
+from scperturbrl._core.validate import check_choice, check_log_normalised, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.depth import condition_depths
 from scperturbrl.data.cells.setup import Setup
@@ -95,7 +95,8 @@ def reference(
     Raises
     ------
     ValueError
-        If the data are not set up or split, or no condition has `min_cells` cells. The data are then as before.
+        If the data are not set up or split, are not log-normalised any more, or no condition has `min_cells` cells. The data are then as
+        before.
 
     Examples
     --------
@@ -114,6 +115,7 @@ def reference(
     started = log.start("summarising the training cells of every condition")
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup, memory_limit=memory_limit)
+    check_log_normalised(cells.expression, where="`X`" if setup.layer is None else f"`layers[{setup.layer!r}]`")
     asked = {keys.PATHWAY_NETWORK: network, keys.TF_NETWORK: tf_network}
     given = {
         slot: fit_network(adata.var_names, found, min_targets=min_targets)[0]

@@ -18,6 +18,7 @@ from scperturbrl._core.validate import (
 )
 from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import check_observed, rows_at_once
+from scperturbrl.data.cells.checks import check_not_doubled
 from scperturbrl.data.cells.conditions import parse_perturbation
 from scperturbrl.data.cells.doses import check_dose_column, check_no_tuples
 from scperturbrl.data.cells.labels import CONTROLS, check_labels
@@ -88,7 +89,8 @@ def setup_anndata(
     Warns
     -----
     UserWarning
-        If labels look like other spellings of the control, numbered guides of one gene, or combinations with a number.
+        If labels look like other spellings of the control, numbered guides of one gene, or combinations with a number; if most perturbed
+        cells are in batches without control cells.
 
     Examples
     --------
@@ -102,6 +104,8 @@ def setup_anndata(
     covariate_keys = [covariate_keys] if isinstance(covariate_keys, str) else list(covariate_keys)
     _check_in_modality(whole, adata, [perturbation_key, *covariate_keys, dose_key, batch_key])
     started = log.start("setting up perturbations and controls")
+    if layer is None or layer in adata.layers:
+        check_not_doubled(adata, layer)
     check_unique_names(adata)
     check_observed(adata)
     check_obs_column(adata, perturbation_key, role="perturbation")
@@ -114,6 +118,7 @@ def setup_anndata(
         is_control = {x: not parse_perturbation(x, control=control, sep=perturbation_sep) for x in labels.unique()}
         perturbed = ~labels.map(is_control).to_numpy(dtype=bool)
         check_dose_column(adata, dose_key, perturbed, perturbation_key=perturbation_key, control=control)
+    _warn_batches(adata, perturbation_key, control, batch_key, perturbation_sep)
     _check_expression(adata, layer)
     if adata.is_view:
         log.note("`adata` is a view; it is made an actual object to write to it.")
@@ -184,6 +189,20 @@ def _check_control(adata: AnnData, key: str, control: object, sep: str) -> str:
         raise ValueError(msg)
     check_labels(labels, adata.var_names, key=key, control=control, sep=sep)
     return control
+
+
+def _warn_batches(adata: AnnData, key: str, control: str, batch_key: str | None, sep: str) -> None:
+    """Warn if most perturbed cells are in batches without control cells."""
+    if batch_key is None:
+        return
+    labels, batch = adata.obs[key].astype(str), adata.obs[batch_key].astype(str)
+    is_control = labels.map({x: not parse_perturbation(x, control=control, sep=sep) for x in labels.unique()})
+    alone = ~is_control & ~batch.isin(batch[is_control].unique())
+    if alone.sum() > 0.5 * (~is_control).sum():
+        log.warn(
+            f"{int(alone.sum())} of {int((~is_control).sum())} perturbed cells are in batches of `obs[{batch_key!r}]` without control cells, such as "
+            f"{batch[alone].iloc[0]!r}. They are compared with controls of other batches, so that what differs between batches looks like an effect."
+        )
 
 
 def _check_contexts(adata: AnnData, key: str, control: str, covariates: Sequence[str], sep: str) -> None:

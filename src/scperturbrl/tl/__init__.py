@@ -5,6 +5,7 @@ from scperturbrl._core.lazy import lazy_exports as _lazy_exports
 __getattr__, __dir__, __all__ = _lazy_exports(
     __name__,
     {
+        "DamagedFileError": "scperturbrl._core.files.damage",
         "evaluate": "scperturbrl.tl._evaluate",
         "fit_generator": "scperturbrl.tl._fit_generator",
         "generate": "scperturbrl.tl._generate",

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys as slots
 from scperturbrl._core import log
+from scperturbrl._core.default_key import check_key
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
 from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import (
     check_predictions_held_out,
+    generator_hash,
     held_out_generators,
+    layer_note,
     seen_rows,
     split_hash,
+    warn_old_layers,
 )
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.threads import pinned
@@ -37,17 +41,19 @@ from scperturbrl.data.evaluation.calibration import (
 )
 from scperturbrl.data.evaluation.compared_depth import compared_depths
 from scperturbrl.data.evaluation.evaluation import Evaluation
+from scperturbrl.data.evaluation.measured import warn_measured
 from scperturbrl.data.evaluation.models import Models, check_model_names, read_layer, read_prediction
-from scperturbrl.data.evaluation.roles import ancestry, metric_roles
+from scperturbrl.data.evaluation.roles import ancestry, chosen_by, metric_roles
 from scperturbrl.data.generator.stored import generator_keys, read_generator
 from scperturbrl.data.reference.stored import check_reference, cross_fit, pathway_matrix
+from scperturbrl.data.transfer.same import warn_unlike
 from scperturbrl.metrics.ceiling import scaled_score
 from scperturbrl.metrics.compute import PATHWAY
 from scperturbrl.metrics.registry import METRICS, OWN_ENGINE
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import torch
     from anndata import AnnData
@@ -134,14 +140,16 @@ def evaluate(
 
     - ``model``, ``kind`` (generator, prediction, baseline, ceiling), ``condition``, ``covariates``, ``metric``, ``value``,
     - ``scaled``: 0 as good as ``perturbed_mean``, 1 as good as ``split_half``, not clipped,
-    - ``role``: ``rewarded``, ``related`` or ``held-out``, by what the generators in the table were rewarded with,
+    - ``role``: ``rewarded``, ``related`` or ``held-out``, by what the generators in the table, or behind its layers and predictions, were
+      rewarded with, and by what predicted cells were selected by,
     - ``calibrated``, ``told_apart``, ``dynamic_range``: whether the metric tells ``split_half`` from ``perturbed_mean`` on these data,
       in which share of the conditions, and how far apart they are, see :func:`scperturbrl.get.metric_calibration`,
     - ``n_parts``, ``parts_seen``: parts of the condition, and how many of them training measures alone,
     - ``n_cells``, ``n_observed``: predicted and observed cells,
     - ``seed``, ``engine``, ``version``: what computed the number,
     - ``seen``: whether the condition is no test condition, or of a generator whether it was trained on or chosen by it,
-    - ``split_hash``: of the split under which it was evaluated.
+    - ``split_hash``: of the split under which it was evaluated,
+    - ``generator_hash``: of the weights of the generator, empty for all else.
 
     Metrics are those of :data:`scperturbrl.metrics.METRICS` and ``score_<verifier>``, the mean raw score.
     :func:`scperturbrl.get.evaluation` summarises the table, :func:`scperturbrl.get.held_out` does so without anything
@@ -170,6 +178,7 @@ def evaluate(
     adata = pick(adata, modality)
     check_positive(n_cells=n_cells, max_cells=max_cells)
     check_choice("depth", depth, ["equal", "raw"])
+    check_key(adata, key_added, slots.EVALUATION)
     started = log.start("evaluating held-out conditions")
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
@@ -181,8 +190,11 @@ def evaluate(
     check_model_names(names, layers, list(predictions or {}))
     generators = held_out_generators({key: read_generator(adata, key) for key in names}, cells.split_of(), wanted, keys)
     check_predictions_held_out(adata, predictions or {}, layers, cells.split_of(), wanted)
+    warn_old_layers(adata, layers)
     others = {name: read_prediction(name, other, cells, setup, wanted) for name, other in (predictions or {}).items()}
     others |= {layer: read_layer(adata, layer, cells, wanted) for layer in layers}
+    warn_measured(others, cells, wanted)
+    warn_unlike(generators, cells)
     depths = compared_depths(cells, others, wanted) if depth == "equal" else None
     compared = cells if depths is None else at_depths(cells, depths)
     fitted = cross_fit(adata, compared, everything, wanted, resolve(verifiers), params)
@@ -192,17 +204,28 @@ def evaluate(
     table = _with_scaled(evaluation.run(models.predict))
     calibration = calibrate(table[table["model"] == CEILING], pd.DataFrame(evaluation.mean_response))
     table = with_calibration(table, calibration)
-    roles = metric_roles(
-        table["metric"].unique(),
-        [one for key in generators for one in ancestry(adata.uns, key)],
-        {name: network_hash(matrix) for name, matrix in gene_sets.items()},
-    )
+    trained = _trained_with(adata, generators, layers, predictions or {})
+    hashes = {name: network_hash(matrix) for name, matrix in gene_sets.items()}
+    roles = metric_roles(table["metric"].unique(), trained, hashes)
     table = table.assign(role=table["metric"].map(roles), seed=params["seed"], **_engines(table["metric"]))
-    table = table.assign(seen=seen_rows(table, generators, cells.split_of()), split_hash=split_hash(adata))
+    table = table.assign(
+        seen=seen_rows(table, generators, cells.split_of()),
+        split_hash=split_hash(adata),
+        generator_hash=table["model"].map({key: generator_hash(adata, key) for key in generators}).fillna(""),
+    )
     table.index = table.index.astype(str)
     write(adata, uns={key_added: table})
     log.finish(started, [f"uns[{key_added!r}]"])
     return table
+
+
+def _trained_with(
+    adata: AnnData, generators: Iterable[str], layers: Sequence[str], predictions: Mapping[str, AnnData]
+) -> list[dict[str, Any]]:
+    """Settings of everything that generators, layers and predictions were trained with and chosen by."""
+    makers = [*generators, *(layer_note(adata, layer).get("made_by", "") for layer in layers)]
+    trained = [one for key in makers for one in ancestry(adata.uns, key)]
+    return [*trained, *(one for other in predictions.values() for one in chosen_by(other))]
 
 
 def _conditions(cells: Cells, setup: Setup, conditions: Sequence[str] | str | None, *, min_cells: int = 6) -> list[str]:
@@ -224,6 +247,11 @@ def _with_controls(adata: AnnData, wanted: Sequence[str]) -> list[str]:
         if own.get("method") != "rl_finetune":
             continue
         parent = str(own.get("parent", ""))
+        if parent in generators and own.get("parent_hash", "") not in {"", generator_hash(adata, parent)}:
+            log.warn(
+                f"{parent!r} was fitted again since {key!r} was post-trained from it, so it is not its parent: the two differ by more than "
+                "post-training. Post-train it again."
+            )
         longer = [name for name in generators if params[name].get("parent") == parent and name != key]
         longer = [name for name in longer if params[name].get("method") == "fit_generator"]
         if not longer:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.default_key import check_key
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.distributed import join
 from scperturbrl._core.files.run_file import RunFile
@@ -16,7 +17,7 @@ from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import check_same_labels
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.threads import one_thread
-from scperturbrl._core.validate import check_choice, check_positive
+from scperturbrl._core.validate import check_choice, check_log_normalised, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.finish import finish_generator
@@ -184,6 +185,7 @@ def fit_generator(
     ['conditions', 'history', 'params', 'space', 'weights']
     """
     adata = pick(adata, modality)
+    check_key(adata, key_added, keys.GENERATOR)
     check_choice("prior", prior, ["linear", "none"])
     check_choice("source", source, SOURCES)
     check_choice("precision", precision, PRECISIONS)
@@ -209,7 +211,7 @@ def fit_generator(
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup, memory_limit=memory_limit)
     torch_device = resolve_device(device)
-    _check_split(cells, init_from, parent)
+    _check_cells(cells, setup, init_from, parent)
     own_space = space if parent else _space(backbone, space)
     n_components = None if n_latent == "auto" else n_latent
     sizes = Sizes(n_components, width, n_blocks, space=own_space, backbone=network, precision=precision)
@@ -254,7 +256,8 @@ def _space(backbone: str, space: str) -> str:
     return space
 
 
-def _check_split(cells: Cells, init_from: str | None, parent: StoredGenerator | None) -> None:
+def _check_cells(cells: Cells, setup: Setup, init_from: str | None, parent: StoredGenerator | None) -> None:
+    check_log_normalised(cells.expression, where="`X`" if setup.layer is None else f"`layers[{setup.layer!r}]`")
     if parent is not None:
         check_same_labels(str(init_from), parent.conditions, cells.split_of(), "Training on")
     if not cells.is_training().any():

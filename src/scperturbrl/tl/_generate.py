@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from scperturbrl._core import keys, log
-from scperturbrl._core.default_key import default_key
+from scperturbrl._core.default_key import check_key, default_key
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
 from scperturbrl._core.own_torch import own_torch
@@ -22,6 +22,7 @@ from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.controls import draw_controls
 from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.stored import read_generator, warn_leaked
+from scperturbrl.data.transfer.same import warn_unlike
 
 if TYPE_CHECKING:
     import torch
@@ -96,11 +97,13 @@ def generate(
     """
     adata = pick(adata, modality)
     key = default_key(adata, key)
+    check_key(adata, key_added or key, "layer")
     started = log.start("generating cells")
     seed = resolve_seed(seed)
     cells = Cells.of(adata, Setup.of(adata))
     stored = read_generator(adata, key)
     warn_leaked(key, stored, cells.split_of())
+    warn_unlike({key: stored}, cells)
     key_added = key_added or key
     components = picture_components(cells)
     perturbed = np.flatnonzero(~cells.table["is_control"].to_numpy()[cells.codes])

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys, log
-from scperturbrl._core.default_key import default_key
-from scperturbrl._core.files.checkpoint import read_directory, write_directory
+from scperturbrl._core.default_key import check_key, default_key
+from scperturbrl._core.files.checkpoint import write_directory
 from scperturbrl._core.modality import pick
 from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import split_hash
-from scperturbrl._core.validate import name_hash
 from scperturbrl._core.write import write
-from scperturbrl.data.generator.stored import StoredGenerator, check_genes, read_generator
+from scperturbrl.data.generator.stored import StoredGenerator, check_declared, check_genes, load_stored, read_generator
 
 if TYPE_CHECKING:
     import os
@@ -106,38 +104,31 @@ def load_generator(
     ------
     FileNotFoundError
         If the directory or one of its files is missing.
+    scperturbrl.tl.DamagedFileError
+        If a file is damaged or of a schema that this version does not know, or if a size, name or number in it cannot be that of
+        a generator. A ``ValueError`` that names the file and the field.
     ValueError
-        If a file is damaged or of a schema that this version does not know, if a size, name or number in it cannot be that of
-        a generator, or if the generator was fitted on other genes or on expression of another log state. Names the file
-        and the field.
+        If the generator was fitted on other genes, with other covariates, dose or control, or on expression of another log state.
 
     Examples
     --------
     See :func:`save_generator`.
     """
     adata = pick(adata, modality)
+    check_key(adata, key_added, keys.GENERATOR)
     started = log.start(f"loading {path}")
-    try:
-        stored = StoredGenerator.from_uns(read_directory(path))
-        record = stored.to_uns()
-    except FileNotFoundError:
-        raise
-    except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, ValueError, csv.Error) as error:
-        what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
-        msg = what if str(path) in what else f"{path} is not the record of a generator: {what}"
-        raise ValueError(msg) from error
+    stored = load_stored(path)
+    record = stored.to_uns()
     check_genes(stored.genes, adata.var_names)
+    check_declared(stored, adata, f"The generator in {path}")
     _check_provenance(adata, stored, path)
     write(adata, uns={key_added: record})
     log.finish(started, [f"uns[{key_added!r}]"])
 
 
 def _check_provenance(adata: AnnData, stored: StoredGenerator, path: str | os.PathLike[str]) -> None:
-    """Compare what is recorded of genes, log state and split, where it is recorded."""
+    """Compare what is recorded of log state and split, where it is recorded."""
     params = stored.params
-    if params.get("gene_hash", name_hash(stored.genes)) != name_hash(stored.genes):
-        msg = f"The gene names of {path} do not fit their hash."
-        raise ValueError(msg)
     own = adata.uns.get(keys.SETUP, {}).get("setup", {}).get("log_state")
     theirs = params.get("log_state", own)
     if own is not None and str(own) != str(theirs):

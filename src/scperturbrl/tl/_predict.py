@@ -13,7 +13,7 @@ from scperturbrl._core.default_key import default_key
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.modality import pick
 from scperturbrl._core.own_torch import own_torch
-from scperturbrl._core.provenance import seen
+from scperturbrl._core.provenance import rewards, seen
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.threads import pinned
@@ -28,6 +28,7 @@ from scperturbrl.data.generator.stored import condition_frame, read_generator, w
 from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties
 from scperturbrl.data.generator.wanted import wanted_conditions
 from scperturbrl.data.screen.effect_trust import effect_trust
+from scperturbrl.data.transfer.same import warn_unlike
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -151,6 +152,7 @@ def predict(
         msg = "There is nothing to predict: no test conditions. Name some in `conditions`."
         raise ValueError(msg)
     warn_leaked(key, stored, cells.split_of(), table.index)
+    warn_unlike({key: stored}, cells)
     codes = np.repeat(np.arange(len(table)), n_cells)
     controls = draw_controls(cells, table["group"].to_numpy()[codes].tolist(), None, seed=seed)
     own = resolve_device(device)
@@ -164,6 +166,7 @@ def predict(
     )
     table = table.assign(n_cells=n_cells)
     new.uns["prediction"] = {
+        "rewarded": to_uns(rewards(stored.params)),
         "params": to_uns(
             {
                 "key": key,

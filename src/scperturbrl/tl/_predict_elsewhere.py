@@ -10,8 +10,8 @@ import pandas as pd
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.device import resolve_device
-from scperturbrl._core.files.checkpoint import read_directory
 from scperturbrl._core.modality import pick
+from scperturbrl._core.provenance import rewards
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import check_choice, check_fraction, check_positive
@@ -20,7 +20,7 @@ from scperturbrl.data.generator.controls import draw_controls
 from scperturbrl.data.generator.depth import generated_units
 from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.linear import linear_weights, magnitudes
-from scperturbrl.data.generator.stored import StoredGenerator, condition_frame
+from scperturbrl.data.generator.stored import condition_frame, load_stored
 from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties
 from scperturbrl.data.transfer.cells import in_genes_of, likeness, own_cells
 from scperturbrl.data.transfer.conditions import conditions_elsewhere
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     import torch
     from anndata import AnnData
     from mudata import MuData
+
+    from scperturbrl.data.generator.stored import StoredGenerator
 
 
 MIN_GENES = 0.8
@@ -132,7 +134,7 @@ def predict_elsewhere(
     check_fraction(min_genes=min_genes)
     check_choice("output", output, ["log", "counts"])
     started, seed = log.start(f"predicting with {path}"), resolve_seed(seed)
-    stored = StoredGenerator.from_uns(read_directory(path))
+    stored = load_stored(path)
     setup = _setup(stored, path)
     match = match_genes(stored, adata.var_names, least=min_genes)
     measured = own_cells(adata, setup, layer)
@@ -157,6 +159,7 @@ def predict_elsewhere(
         reliability=reliabilities(stored, table),
     )
     new.uns["prediction"] = {
+        "rewarded": to_uns(rewards(stored.params)),
         "params": to_uns(
             {"key": key, "path": path, "seed": seed, "output": output, "n_cells": n_cells, "versions": versions()}
         ),

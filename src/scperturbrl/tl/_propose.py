@@ -67,12 +67,12 @@ def propose(
     adata = pick(adata, modality)
     check_positive(n=n)
     check_choice("strategy", strategy, STRATEGIES)
-    frame = screen_frame(adata, measured=False)
-    made_under = str(adata.uns[keys.SCREEN]["params"]["split_hash"])
+    made_under = str(adata.uns.get(keys.SCREEN, {}).get("params", {}).get("split_hash", ""))
     wrong = same_split({"The screen": made_under}, split_hash(adata))
     if wrong:
         msg = f"{wrong}. Call `scperturbrl.tl.screen(adata, ...)` again."
         raise ValueError(msg)
+    frame = screen_frame(adata, measured=False)
     frame = frame[frame["value"].notna()]
     if not len(frame):
         msg = "There is nothing to propose: every candidate is measured or has no value. Screen with other candidates."

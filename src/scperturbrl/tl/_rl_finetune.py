@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.default_key import check_key
 from scperturbrl._core.device import resolve_device
 from scperturbrl._core.distributed import join
 from scperturbrl._core.files.run_file import RunFile
@@ -23,6 +24,7 @@ from scperturbrl.data.generator.finish import finish_generator
 from scperturbrl.data.generator.stored import read_generator, write_generator
 from scperturbrl.data.reference.guess_table import METHODS
 from scperturbrl.data.reference.stored import at_reference_depth, pathway_matrix
+from scperturbrl.data.transfer.same import warn_unlike
 from scperturbrl.rl.finetuner import FinetuneSettings
 from scperturbrl.rl.rules.registry import UPDATE_RULES, check_source
 from scperturbrl.tl._post_training import recorded, run, warn_about
@@ -176,6 +178,7 @@ def rl_finetune(
     'generator'
     """
     adata = pick(adata, modality)
+    check_key(adata, key_added, keys.GENERATOR)
     check_positive(n_iterations=n_iterations, n_conditions=n_conditions, learning_rate=learning_rate)
     _check_at_least(0, anchor=anchor, reward_steps=reward_steps, energy_steps=energy_steps)
     _check_at_least(0, **({} if energy_budget is None else {"energy_budget": energy_budget}))
@@ -210,6 +213,7 @@ def rl_finetune(
     with one_thread(torch_device):
         shown = at_reference_depth(adata, cells)
         reward, trust = build_reward(adata, shown, chosen, weights, calibrate=calibrate, guess=pseudo_references)
+        warn_unlike({key: stored}, cells)
         check_gradients(update_rule, reward)
         result = run(stored, (cells, shown), reward, settings, torch_device, file)
         finish_generator(stored, cells, seed=settings.seed, device=torch_device, means=False)

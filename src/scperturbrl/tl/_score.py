@@ -13,7 +13,7 @@ from scperturbrl._core import keys, log
 from scperturbrl._core.memory_limit import DEFAULT_LIMIT
 from scperturbrl._core.modality import pick
 from scperturbrl._core.own_torch import own_torch
-from scperturbrl._core.provenance import layer_hash, split_hash, warn_other_split
+from scperturbrl._core.provenance import layer_note, split_hash, warn_old_layers
 from scperturbrl._core.threads import pinned
 from scperturbrl._core.validate import check_choice
 from scperturbrl._core.write import ABSENT, write
@@ -22,6 +22,7 @@ from scperturbrl.data.cells.depth import at_depths, condition_depths
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.reference.guess_table import METHODS
 from scperturbrl.data.reference.stored import reference_depths
+from scperturbrl.data.scoring.origin import record_scored
 from scperturbrl.data.scoring.scorer import Scorer
 from scperturbrl.data.scoring.targets import ScoredCells
 from scperturbrl.verifiers.registry import DEFAULT, resolve
@@ -155,8 +156,8 @@ def score(
     else:
         target = ScoredCells.own(adata, cells, measured, layer)
     target, thinned = _at_depths(target, depths)
-    made_under = "" if foreign or layer is None else layer_hash(adata, layer)
-    warn_other_split(home, {f"`layers[{layer!r}]`": made_under}, "Generate it again under the present split.")
+    note = {} if foreign else layer_note(adata, layer)
+    warn_old_layers(adata, [layer] if layer is not None and not foreign else [])
     values = importance(chosen, weights)
     if kind == "observed":
         scorer = Scorer.observed(home, cells, chosen, values, percentile=percentile)
@@ -167,10 +168,15 @@ def score(
     found = scorer.run(target, memory=cells.memory)
     key = key_added or layer or (keys.GENERATED if foreign else keys.OBSERVED)
     scores = pd.DataFrame(found.scores, index=adata.obs_names, columns=[v.name for v in chosen])
+    columns = _columns(Setup.of(home))
     record = _record(target, scorer, found.scores, kind) | {
         "thinned": thinned,
+        "made_by": "",
+        "generator_hash": "",
+        **note,
         "split_hash": split_hash(home),
-        **_columns(Setup.of(home)),
+        **columns,
+        **record_scored(adata, layer if foreign else layer or Setup.of(home).layer, columns["columns"]),
     }
     _tell_not_scored(record)
     write(

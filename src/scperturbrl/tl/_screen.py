@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.modality import pick
-from scperturbrl._core.provenance import counted, split_hash
+from scperturbrl._core.provenance import counted, generator_hash, split_hash
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import check_fraction, check_positive
@@ -178,6 +178,7 @@ def screen(
         "seed": seed,
         "versions": versions(),
         "split_hash": split_hash(adata),
+        "generator_hash": generator_hash(adata, refined.key),
     }
     write(adata, uns={keys.SCREEN: {"params": to_uns(params), "table": result, "trust": trust.table()}})
     log.finish(started, [f"uns[{keys.SCREEN!r}]"])

@@ -15,6 +15,8 @@ from scperturbrl._core.random import Seed, numpy_rng, resolve_seed
 from scperturbrl._core.threads import pinned
 from scperturbrl._core.validate import check_choice, check_positive, near_matches
 from scperturbrl._core.write import write
+from scperturbrl.data.cells.setup import expression
+from scperturbrl.data.scoring.origin import check_scored
 from scperturbrl.data.scoring.selection import best_of, effective_share, resample, selection_cost
 
 if TYPE_CHECKING:
@@ -71,7 +73,8 @@ def select(
     KeyError
         If there are no such scores.
     ValueError
-        If they come from held-out cells (``reference="observed"``): choosing by the truth makes any evaluation void.
+        If they come from held-out cells (``reference="observed"``): choosing by the truth makes any evaluation void; or if cells or
+        their labels changed since.
 
     Examples
     --------
@@ -93,12 +96,13 @@ def select(
     started = log.start("selecting cells")
     seed = resolve_seed(seed)
     reward, conditions = _rewards(adata, key)
+    matrix = expression(adata, check_scored(adata, key, adata.uns[keys.score(key)]))
     selected, rows = np.zeros(adata.n_obs, dtype=bool), {}
     for number, (name, index) in enumerate(conditions.items()):
         rng, own = numpy_rng(seed, "selected cells", number), reward[index]
         chosen = best_of(own, n, rng) if method == "best_of" else resample(own, n, temperature, rng)
         selected[index[chosen]] = True
-        rows[name] = _row(adata, key, index, index[chosen], reward, temperature)
+        rows[name] = _row(matrix, index, index[chosen], reward, temperature)
     table = pd.DataFrame.from_dict(rows, orient="index")
     params: dict[str, Any] = {"key": key, "n": n, "method": method, "temperature": temperature, "seed": seed}
     _report(table)
@@ -137,11 +141,7 @@ def _rewards(adata: AnnData, key: str) -> tuple[np.ndarray, dict[str, np.ndarray
     return adata.obs[keys.reward(key)].to_numpy(float), groups
 
 
-def _row(
-    adata: AnnData, key: str, index: np.ndarray, chosen: np.ndarray, reward: np.ndarray, temperature: float
-) -> dict[str, Any]:
-    matrix = adata.layers.get(key, adata.X)
-
+def _row(matrix: Any, index: np.ndarray, chosen: np.ndarray, reward: np.ndarray, temperature: float) -> dict[str, Any]:
     def block(rows: np.ndarray) -> np.ndarray:
         values = matrix[rows]
         return np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float32)

@@ -79,6 +79,7 @@ def test_every_door_names_another_scale_than_that_of_the_control_cells(toy, name
         assert str(error.value).startswith(where.split(" ")[0])
 
 
+@pytest.mark.filterwarnings("ignore:.*are measured cells of the same conditions")
 def test_the_right_scale_passes_every_door(toy):
     for call in doors(toy, toy.X.copy()).values():
         call()

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scperturbrl._core.files.damage import DamagedFileError
 from scperturbrl._core.files.run_file import sync_directory
 
 SCHEMA = 1
 _TABLES = ("history", "conditions")
-_CONFIG, _WEIGHTS, _SUMS = "config.json", "model.safetensors", "sha256sums.txt"
+CONFIG, WEIGHTS, _SUMS = "config.json", "model.safetensors", "sha256sums.txt"
 _LONGEST_HEADER = 100_000_000
-_FILES = (_CONFIG, _WEIGHTS, *(f"{name}.csv" for name in _TABLES), _SUMS)
+_FILES = (CONFIG, WEIGHTS, *(f"{name}.csv" for name in _TABLES), _SUMS)
 
 
 def write_directory(path: str | os.PathLike[str], record: dict[str, Any], *, overwrite: bool) -> None:
@@ -63,35 +64,42 @@ def read_directory(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     FileNotFoundError
-        If a file is missing.
-    ValueError
-        If a file is damaged or of an unknown schema.
+        If there is no such directory, or a file of it is missing.
+    DamagedFileError
+        If a file is damaged or of an unknown schema; names the file and, where one is at fault, the field.
     """
     folder = Path(path)
     for name in _FILES:
         if not (folder / name).is_file():
             msg = f"{folder} has no file {name}; it is not a saved generator."
             raise FileNotFoundError(msg)
-    _check_header(folder / _WEIGHTS)
+    _check_header(folder / WEIGHTS)
     content = {name: (folder / name).read_bytes() for name in _FILES}
     try:
-        config = json.loads(content[_CONFIG])
-    except ValueError as error:
-        msg = f"{folder / _CONFIG} is damaged: {error}"
-        raise ValueError(msg) from error
+        config = json.loads(content[CONFIG])
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(folder / CONFIG, "", f"it is no JSON ({error})") from error
     # before the checksums, because another schema may have other files
     schema = config.get("schema") if isinstance(config, dict) else None
     if schema != SCHEMA:
-        msg = f"{folder} has schema {schema!r}; this version reads schema {SCHEMA}."
-        raise ValueError(msg)
-    if content.pop(_SUMS) != _checksums(content):
-        msg = f"A file of {folder} is damaged or was edited: `sha256sum -c {_SUMS}` there tells which."
-        raise ValueError(msg)
-    return _read_files(folder, content[_WEIGHTS], config)
+        what = f"it has schema {schema!r}; this version reads schema {SCHEMA}"
+        raise DamagedFileError(folder / CONFIG, "schema", what)
+    _check_sums(folder, content)
+    return _read_files(folder, content[WEIGHTS], config)
+
+
+def _check_sums(folder: Path, content: dict[str, bytes]) -> None:
+    found = content.pop(_SUMS)
+    if found == _checksums(content):
+        return
+    told = set(found.splitlines())
+    wrong = [line for line in _checksums(content).splitlines() if line not in told]
+    name = wrong[0].decode().split("  ", 1)[1] if wrong else _SUMS
+    raise DamagedFileError(folder / name, "", f"its checksum is not the one in {_SUMS}")
 
 
 def _check_header(path: Path) -> None:
-    """Raise ``ValueError`` unless the weights are as long as their header says, before they are read."""
+    """Raise unless the weights are as long as their header says, before they are read."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -99,11 +107,10 @@ def _check_header(path: Path) -> None:
     try:
         ends = [int(entry["data_offsets"][1]) for name, entry in json.loads(header).items() if name != "__metadata__"]
         whole = 8 + length + max(ends, default=0)
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
         whole = -1
     if whole != size:
-        msg = f"{path} is damaged: its header does not fit its {size:,} bytes."
-        raise ValueError(msg)
+        raise DamagedFileError(path, "header", f"it does not fit the {size:,} bytes of the file")
 
 
 def _check_target(target: Path, *, overwrite: bool) -> None:
@@ -123,13 +130,13 @@ def _write_files(folder: Path, record: dict[str, Any]) -> None:
     from safetensors.numpy import save
 
     weights = {name: np.asarray(value, order="C") for name, value in record["weights"].items()}
-    (folder / _WEIGHTS).write_bytes(save(weights))
+    (folder / WEIGHTS).write_bytes(save(weights))
     for name in _TABLES:
         record[name].to_csv(folder / f"{name}.csv")
     config = {name: value for name, value in record.items() if name not in {"weights", *_TABLES}}
     dtypes = {name: {str(column): str(dtype) for column, dtype in record[name].dtypes.items()} for name in _TABLES}
     text = json.dumps({"schema": SCHEMA, "dtypes": dtypes, **_to_json(config)}, indent=1)
-    (folder / _CONFIG).write_text(text, encoding="utf-8")
+    (folder / CONFIG).write_text(text, encoding="utf-8")
     (folder / _SUMS).write_bytes(_checksums({name: (folder / name).read_bytes() for name in _FILES if name != _SUMS}))
     for file in folder.iterdir():
         with file.open("rb") as handle:
@@ -137,14 +144,31 @@ def _write_files(folder: Path, record: dict[str, Any]) -> None:
 
 
 def _read_files(folder: Path, weights: bytes, config: dict[str, Any]) -> dict[str, Any]:
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    dtypes = config["dtypes"]
-    return {
-        **{name: _from_json(value) for name, value in config.items() if name not in {"schema", "dtypes"}},
-        "weights": load(weights),
-        **{name: _read_table(folder / f"{name}.csv", dtypes[name]) for name in _TABLES},
-    }
+    try:
+        arrays = load(weights)
+    except (SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedFileError(folder / WEIGHTS, "", f"its weights cannot be read ({error})") from error
+    found: dict[str, Any] = {"weights": arrays}
+    for name, value in config.items():
+        if name not in {"schema", "dtypes"}:
+            try:
+                found[name] = _from_json(value)
+            except (LookupError, TypeError, ValueError) as error:
+                raise DamagedFileError(folder / CONFIG, name, _said(error)) from error
+    for name in _TABLES:
+        dtypes = config.get("dtypes")
+        own = dtypes.get(name) if isinstance(dtypes, dict) else None
+        if not isinstance(own, dict):
+            raise DamagedFileError(folder / CONFIG, f"dtypes.{name}", "it should hold the type of every column")
+        found[name] = _read_table(folder / f"{name}.csv", own)
+    return found
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__} {error}"
 
 
 def _checksums(content: dict[str, bytes]) -> bytes:
@@ -153,11 +177,22 @@ def _checksums(content: dict[str, bytes]) -> bytes:
 
 def _read_table(path: Path, dtypes: dict[str, str]) -> pd.DataFrame:
     # not by pandas' reader, which takes a gene or cell type called "NA" for a missing value and "1" for a number
-    with path.open(encoding="utf-8", newline="") as handle:
-        (index_name, *columns), *rows = csv.reader(handle)
-    index = pd.Index([row[0] for row in rows] or np.array([], dtype=object), name=index_name or None)
-    values = {column: [row[i + 1] for row in rows] for i, column in enumerate(columns)}
-    return pd.DataFrame({name: _parsed(texts, dtypes[name], index) for name, texts in values.items()}, index=index)
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            (index_name, *columns), *rows = csv.reader(handle)
+        index = pd.Index([row[0] for row in rows] or np.array([], dtype=object), name=index_name or None)
+        texts = {column: [row[i + 1] for row in rows] for i, column in enumerate(columns)}
+    except (csv.Error, ValueError, LookupError) as error:
+        raise DamagedFileError(path, "", f"it is no table ({error})") from error
+    found: dict[str, pd.Series] = {}
+    for name, own in texts.items():
+        try:
+            found[name] = _parsed(own, dtypes[name], index)
+        except (LookupError, TypeError, ValueError, OverflowError, NotImplementedError) as error:
+            raise DamagedFileError(
+                path, name, f"its values are not of the type in {CONFIG} ({_said(error)})"
+            ) from error
+    return pd.DataFrame(found, index=index)
 
 
 def _parsed(texts: list[str], dtype: str, index: pd.Index) -> pd.Series:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from scperturbrl._core.distributed import world
+from scperturbrl._core.files.damage import DamagedFileError
 from scperturbrl._core.files.lock import Lock, not_writable
 
 SCHEMA = 1
@@ -84,8 +85,10 @@ class RunFile:
 
         Raises
         ------
+        DamagedFileError
+            If the file is damaged.
         ValueError
-            If the file is damaged or of a run with another identity; the first difference is named.
+            If it is of a run with another identity; the first difference is named.
         """
         self.identity = {name: json.dumps(value, default=str) for name, value in identity.items()}
         if not self.path.exists():
@@ -176,11 +179,9 @@ def _unpack(path: Path) -> dict[str, Any]:
             raise ValueError(msg)
         content = json.loads(text)
     except (SafetensorError, ValueError, OverflowError, MemoryError) as error:
-        msg = f"{path} is damaged ({error}). Remove it to start the run anew."
-        raise ValueError(msg) from error
+        raise DamagedFileError(path, "", f"{error}. Remove it to start the run anew") from error
     if content.get("schema") != SCHEMA:
-        msg = f"{path} has schema {content.get('schema')!r}; this version reads schema {SCHEMA}."
-        raise ValueError(msg)
+        raise DamagedFileError(path, "schema", f"it is {content.get('schema')!r}; this version reads schema {SCHEMA}")
     return dict(_put_back(content, tensors))
 
 

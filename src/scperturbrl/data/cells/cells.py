@@ -11,6 +11,7 @@ from scipy import sparse
 
 from scperturbrl._core import keys
 from scperturbrl._core.memory_limit import DEFAULT_LIMIT, bytes_of
+from scperturbrl.data.cells.checks import check_not_doubled, check_split_labels
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.draw import distinct_keys
 from scperturbrl.data.cells.row_blocks import RowBlocks, row_matrix
@@ -66,12 +67,15 @@ class Cells:
         setup, memory = setup or Setup.of(adata), bytes_of(memory_limit)
         check_observed(adata)
         table, codes = condition_table(adata, setup)
-        matrix = expression(adata, setup.layer)
+        matrix = row_matrix(adata, expression(adata, setup.layer), longest=rows_at_once(adata.n_vars, memory))
+        split = split_labels(adata)
+        check_split_labels(adata, table, codes, split)
+        check_not_doubled(adata, setup.layer)
         return cls(
-            expression=row_matrix(adata, matrix, longest=rows_at_once(adata.n_vars, memory)),
+            expression=matrix,
             codes=codes,
             table=table,
-            split=split_labels(adata),
+            split=split,
             batch=adata.obs[setup.batch_key].astype(str).to_numpy() if setup.batch_key else None,
             genes=adata.var_names,
             names=adata.obs_names,

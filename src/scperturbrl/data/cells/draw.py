@@ -34,14 +34,19 @@ def distinct_keys(names: pd.Index, matrix: Any, genes: pd.Index, *, chunk: int) 
     """Number ``(n_cells,)`` of each cell, from its name, and from its expression too where names repeat."""
     found = cell_keys(names)
     repeated = np.flatnonzero(names.duplicated(keep=False))
-    # names of genes and not their places, so that the order of genes does not matter either
-    of_gene = cell_keys(genes)
     for start in range(0, len(repeated), chunk):
         part = slice(start, start + chunk)
-        rows = sparse.csr_matrix(matrix[repeated[part]], dtype=np.float32)
-        rows.eliminate_zeros()
-        values = of_gene[rows.indices] * pd.util.hash_array(rows.data.view(np.uint32).astype(np.uint64))
-        # sums wrap around, and so do their differences
-        running = np.concatenate([[np.uint64(0)], np.cumsum(values)])
-        found[repeated[part]] ^= running[rows.indptr[1:]] - running[rows.indptr[:-1]]
+        found[repeated[part]] ^= content_keys(matrix[repeated[part]], genes)
     return found
+
+
+def content_keys(rows: Any, genes: pd.Index) -> np.ndarray:
+    """Number of each of the cells `rows` ``(n, G)``, from its expression in single precision."""
+    # names of genes and not their places, so that the order of genes does not matter either
+    of_gene = cell_keys(genes)
+    found = sparse.csr_matrix(rows, dtype=np.float32)
+    found.eliminate_zeros()
+    values = of_gene[found.indices] * pd.util.hash_array(found.data.view(np.uint32).astype(np.uint64))
+    # sums wrap around, and so do their differences
+    running = np.concatenate([[np.uint64(0)], np.cumsum(values)])
+    return np.asarray(running[found.indptr[1:]] - running[found.indptr[:-1]])

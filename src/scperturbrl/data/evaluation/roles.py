@@ -9,6 +9,8 @@ from scperturbrl._core import keys
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from anndata import AnnData
+
 REWARDED, RELATED, HELD_OUT = "rewarded", "related", "held-out"
 ROLES = (REWARDED, RELATED, HELD_OUT)
 
@@ -33,13 +35,28 @@ _PATHWAY = "pathway_activity"
 
 
 def ancestry(uns: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    """Settings of a generator and of those it was made from, as far as ``uns`` still has them."""
+    """Settings of a generator and of those it was made from, of which it keeps what they were rewarded with."""
+    record = uns.get(key)
+    kept = record.get("params", {}).get("ancestors", {}) if isinstance(record, dict) else {}
     found: list[dict[str, Any]] = []
     seen: set[str] = set()
     while key and key not in seen and key in uns:
         seen.add(key)
         found.append(dict(uns[key]["params"]))
         key = str(found[-1].get("parent", ""))
+    return [*found, *(dict(each) for each in kept.values())]
+
+
+def chosen_by(prediction: AnnData) -> list[dict[str, Any]]:
+    """Settings of what predicted cells were made and chosen by: rewards of their generator, and verifiers if these selected them."""
+    found = [dict(each) for each in prediction.uns.get("prediction", {}).get("rewarded", {}).values()]
+    for slot in prediction.uns:
+        key = str(slot).removeprefix(keys.selection(""))
+        if not str(slot).startswith(keys.selection("")) or keys.selected(key) not in prediction.obs:
+            continue
+        scores = prediction.uns.get(keys.score(key), {})
+        if "verifiers" in scores and prediction.obs[keys.selected(key)].astype(bool).all():
+            found.append({"verifiers": {str(name): {} for name in scores["verifiers"]}})
     return found
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from scperturbrl._core.provenance import array_hash, weights_hash
 from scperturbrl._core.validate import name_hash
 from scperturbrl.data.cells.cells import dense
 
@@ -17,26 +18,7 @@ if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.rl.reward import Reward
 
-
-def array_hash(*values: Any) -> str:
-    """Hash of arrays: their kinds, shapes and contents.
-
-    Examples
-    --------
-    >>> array_hash(np.zeros(2)) == array_hash(np.zeros(2)) != array_hash(np.zeros(3))
-    True
-    """
-    total = hashlib.blake2b(digest_size=8)
-    for value in values:
-        array = np.ascontiguousarray(value)
-        total.update(f"{array.dtype.str}{array.shape}".encode())
-        total.update(array.tobytes())
-    return total.hexdigest()
-
-
-def weights_hash(weights: dict[str, Any]) -> str:
-    """Hash of named arrays, whatever their order."""
-    return name_hash(f"{name} {array_hash(weights[name])}" for name in sorted(weights))
+__all__ = ["array_hash", "cells_identity", "reward_identity", "weights_hash"]
 
 
 def cells_identity(cells: Cells) -> dict[str, str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import next_number
-from scperturbrl._core.provenance import counted, leaked, split_hash
+from scperturbrl._core.files.checkpoint import CONFIG, WEIGHTS, read_directory
+from scperturbrl._core.files.damage import DamagedFileError
+from scperturbrl._core.provenance import counted, leaked, rewards, split_hash
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import name_hash, near_matches
 from scperturbrl._core.write import write
@@ -18,10 +21,16 @@ from scperturbrl.data.generator.vocabulary import Vocabulary, gene_embeddings
 from scperturbrl.flow.generator import Generator
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping
 
     import pandas as pd
     from anndata import AnnData
+
+
+_KINDS = {dict: "group of fields", np.ndarray: "list"}
+# of the table of conditions
+_COLUMNS = ("perturbation", "group", "dose", "n_cells", "n_parts", "parts_seen", keys.SPLIT)
 
 
 @dataclass
@@ -95,6 +104,56 @@ class StoredGenerator:
         return cls(generator, vocabulary, dict(record["params"]), record["history"], record["conditions"], genes)
 
 
+def load_stored(path: str | os.PathLike[str]) -> StoredGenerator:
+    """The generator in the directory `path`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such directory, or a file of it is missing.
+    DamagedFileError
+        If a file is damaged, or what it holds cannot be that of a generator.
+    """
+    folder, record = Path(path), read_directory(path)
+    _check_fields(folder, record)
+    try:
+        stored = StoredGenerator.from_uns(record)
+        stored.to_uns()
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, ValueError) as error:
+        what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
+        quoted = [name for name in record["weights"] if repr(name) in what]
+        if quoted or " weight" in what:
+            raise DamagedFileError(folder / WEIGHTS, quoted[0] if quoted else "", what) from error
+        raise DamagedFileError(folder / CONFIG, "space", what) from error
+    if stored.params.get("gene_hash", name_hash(stored.genes)) != name_hash(stored.genes):
+        raise DamagedFileError(folder / CONFIG, "params.gene_hash", "it does not fit the names in 'space.genes'")
+    return stored
+
+
+def _check_fields(folder: Path, record: dict[str, Any]) -> None:
+    """Raise ``DamagedFileError`` unless the parts of a record that are not weights are there and of their kinds."""
+    space = record.get("space")
+    inner = space if isinstance(space, dict) else {}
+    vocabulary = inner.get("vocabulary")
+    kinds: dict[str, tuple[Any, type]] = {
+        "params": (record.get("params"), dict),
+        "space": (space, dict),
+        "space.architecture": (inner.get("architecture"), dict),
+        "space.vocabulary": (vocabulary, dict),
+        "space.genes": (inner.get("genes"), np.ndarray),
+    }
+    for name, value in (vocabulary if isinstance(vocabulary, dict) else {}).items():
+        kinds[f"space.vocabulary.{name}"] = (value, np.ndarray)
+    for field, (value, kind) in kinds.items():
+        if not isinstance(value, kind):
+            raise DamagedFileError(folder / CONFIG, field, f"it is {str(value)[:40]!r}, no {_KINDS[kind]}")
+    if not isinstance(record["params"].get("setup", {}), dict):
+        raise DamagedFileError(folder / CONFIG, "params.setup", "it is no group of fields")
+    missing = [name for name in _COLUMNS if name not in record["conditions"]]
+    if missing:
+        raise DamagedFileError(folder / "conditions.csv", missing[0], "the column is missing")
+
+
 def check_fit(generator: Generator, vocabulary: Vocabulary, genes: list[str]) -> None:
     """Raise ``ValueError`` if names are more or fewer than the generator has places for, naming the field."""
     sizes = generator.architecture
@@ -132,6 +191,8 @@ def write_generator(adata: AnnData, key: str, stored: StoredGenerator) -> None:
         "gene_hash": name_hash(stored.genes),
         "split_hash": split_hash(adata),
         "number": next_number(adata),
+        # the parent may be deleted, or stay behind when the generator is saved
+        "ancestors": rewards(adata.uns[parent]["params"]) if parent else {},
         "parent_hash": weights_hash(adata.uns[parent]["weights"]) if parent else "",
     }
     write(adata, uns={key: stored.to_uns()})
@@ -145,7 +206,7 @@ def read_generator(adata: AnnData, key: str) -> StoredGenerator:
     KeyError
         If there is no generator under `key`; lists those that there are.
     ValueError
-        If it was fitted on other genes, or on the same in another order.
+        If it was fitted on other genes, on the same in another order, or with other covariates, dose or control.
     """
     if not is_generator(adata, key):
         found = generator_keys(adata)
@@ -154,7 +215,37 @@ def read_generator(adata: AnnData, key: str) -> StoredGenerator:
         raise KeyError(msg)
     stored = StoredGenerator.from_uns(adata.uns[key])
     check_genes(stored.genes, adata.var_names)
+    check_declared(stored, adata, f"The generator {key!r}")
     return stored
+
+
+def check_declared(stored: StoredGenerator, adata: AnnData, name: str) -> None:
+    """Raise if the setup of `adata` gives conditions another meaning than they had when a generator was fitted.
+
+    Raises
+    ------
+    ValueError
+        Naming what differs.
+    """
+    then, now = stored.params.get("setup", {}), adata.uns.get(keys.SETUP, {}).get("setup", {})
+    if not then or not now:
+        return
+    control = str(now["control"])
+    if control in stored.vocabulary.tokens:
+        msg = f"{name} was fitted with {control!r} as a perturbation, which is the control of `adata` now. Declare {str(then['control'])!r}, or fit again."
+        raise ValueError(msg)
+    for field, words in (("covariate_keys", "covariates"), ("dose_key", "a dose")):
+        was, found = (_declared(one.get(field)) for one in (then, now))
+        if was != found:
+            msg = (
+                f"{name} was fitted with {words} {was or 'not declared'}, which `adata` declares as {found or 'nothing'}: its conditions mean something "
+                "else. Call `pp.setup_anndata` as then, or fit again."
+            )
+            raise ValueError(msg)
+
+
+def _declared(value: Any) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else [str(each) for each in value]
 
 
 def warn_leaked(key: str, stored: StoredGenerator, now: Mapping[str, str], wanted: Iterable[str] | None = None) -> None:

@@ -16,6 +16,7 @@ from scperturbrl.data.cells.depth import Depths, at_depths
 from scperturbrl.data.reference.cross_fit import N_FOLDS, CrossFit
 from scperturbrl.data.reference.extras import Support
 from scperturbrl.data.reference.networks import Networks, check_networks
+from scperturbrl.data.reference.origin import check_origin, record_origin
 from scperturbrl.data.reference.statistics import ReferenceTable, draw_bank, fit_reference, target_mask
 from scperturbrl.verifiers.calibration import Calibration
 from scperturbrl.verifiers.registry import DEFAULT, resolve
@@ -82,6 +83,7 @@ def write_reference(
     record = {
         "params": params,
         "split_hash": split_hash(adata),
+        "cells": record_origin(adata, cells, use),
         "networks": networks.hashes,
         "n_cells": pd.Series(table.n_cells, index=list(conditions)).rename("n_cells").to_frame(),
         "group": groups.to_numpy().astype(str),
@@ -162,12 +164,12 @@ def read_reference(
 
 
 def check_reference(adata: AnnData, cells: Cells) -> dict[str, Any]:
-    """The record of the stored reference, if it is of this split and of this network.
+    """The record of the stored reference, if it is of this split, of this network and of these cells.
 
     Raises
     ------
     ValueError
-        If there is none, or the split or the pathway network changed since.
+        If there is none, or the split, the pathway network or the cells changed since.
     """
     record = adata.uns.get(keys.SETUP, {}).get("reference")
     if record is None or keys.EFFECT not in adata.varm:
@@ -176,6 +178,7 @@ def check_reference(adata: AnnData, cells: Cells) -> dict[str, Any]:
     check_networks(adata, record.get("networks", {}))
     conditions = [str(name) for name in adata.varm[keys.EFFECT].columns]
     _check_split(adata, cells, conditions, str(record.get("split_hash", "")))
+    check_origin(adata, cells, record["cells"])
     return dict(record)
 
 

@@ -13,8 +13,10 @@ import pandas as pd
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.write import write
+from scperturbrl.data.cells.checks import check_not_doubled
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.split.copies import warn_copies
 from scperturbrl.data.split.predictable import shortened, without_relatives
 
 if TYPE_CHECKING:
@@ -120,11 +122,14 @@ def write_split(adata: AnnData, manifest: SplitManifest) -> None:
     Raises
     ------
     ValueError
-        If the manifest and `adata` do not have the same conditions, or control cells are held out.
+        If the manifest and `adata` do not have the same conditions, control cells are held out, or cells occur twice.
     """
-    table, codes = condition_table(adata, Setup.of(adata))
+    own = Setup.of(adata)
+    table, codes = condition_table(adata, own)
     check_conditions(manifest, table)
+    check_not_doubled(adata, own.layer)
     labels = manifest.labels(table.index)
+    warn_copies(adata, own.layer, labels[codes])
     log.note(described(labels, table))
     alone = without_relatives(table, pd.Series(labels, index=table.index))
     if alone:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scperturbrl._core import keys
-from scperturbrl._core.provenance import layer_hash, warn_other_split
+from scperturbrl._core.provenance import warn_old_layers
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import Cells, dense
 from scperturbrl.data.cells.conditions import condition_table
@@ -73,7 +73,7 @@ def read_sources(
         if name not in adata.layers:
             slots = {str(key): None for key in adata.layers if key is not None}
             raise KeyError(missing("layers", name, f"tl.generate(adata, key={name!r})", slots))
-        warn_other_split(adata, {f"`layers[{name!r}]`": layer_hash(adata, name)}, "Generate again.")
+        warn_old_layers(adata, [name])
         check_like_controls(adata.layers[name], where=f"`layers[{name!r}]`", cells=cells)
         found.append(Source(name, adata.layers[name], cells.table, cells.codes, generated=True))
     if predictions is None:

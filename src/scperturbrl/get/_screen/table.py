@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_positive
-from scperturbrl.get._slots import missing
+from scperturbrl.get._slots import missing, warn_old_screen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +79,7 @@ def screen(
         check_positive(n=n)
     if keys.SCREEN not in adata.uns:
         raise KeyError(missing("uns", keys.SCREEN, "tl.screen(adata)", {}))
+    warn_old_screen(adata)
     table = adata.uns[keys.SCREEN]["table"]
     if not measured:
         table = table[table["kind"].astype(str) != "measured"]

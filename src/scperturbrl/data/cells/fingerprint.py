@@ -1,0 +1,132 @@
+"""What cells a result was made of, kept so small that every later call can compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scperturbrl.data.cells.draw import content_keys, distinct_keys
+from scperturbrl.data.cells.row_blocks import is_out_of_core, row_matrix
+from scperturbrl.data.cells.setup import expression
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+
+# cells whose expression is kept, and those that are looked at in a comparison
+_KEPT, _COMPARED = 4096, 256
+_MOST, _FEWEST, _AT_ONCE = 64, 2, 512
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Cells by their names, the label of each, and a hash of the expression of some of each label.
+
+    It does not depend on the order of cells and genes, and a part of the cells can be compared with that of all.
+
+    Attributes
+    ----------
+    keys
+        ``(n,)`` rising numbers of the cells, from their names.
+    codes
+        ``(n,)`` place in `labels`.
+    content
+        ``(n,)`` hash of the expression in single precision, 0 where it was not looked at.
+    labels
+        ``(L,)`` names.
+    """
+
+    keys: np.ndarray
+    codes: np.ndarray
+    content: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def of(
+        cls, adata: AnnData, layer: str | None, labels: np.ndarray, codes: np.ndarray, use: np.ndarray
+    ) -> Fingerprint:
+        """Of the cells `use` ``(m,)`` of `adata`, cell i having the label ``labels[codes[i]]``."""
+        own = cell_numbers(adata, layer)[use]
+        order = np.argsort(own)
+        use, own = use[order], own[order]
+        content = np.zeros(len(use), dtype=np.uint64)
+        some = _first_of_each(codes[use], _share(_KEPT, len(np.unique(codes[use]))))
+        content[some] = _contents(adata, layer, use[some])
+        return cls(own, codes[use].astype(np.int32), content, np.asarray(labels, dtype=str))
+
+    def to_uns(self) -> dict[str, Any]:
+        """What AnnData can write."""
+        return {"keys": self.keys, "codes": self.codes, "content": self.content, "labels": self.labels}
+
+    @classmethod
+    def from_uns(cls, record: Mapping[str, Any]) -> Fingerprint:
+        """Read what :meth:`to_uns` wrote."""
+        labels = np.array([str(name) for name in record["labels"]], dtype=str)
+        return cls(np.asarray(record["keys"]), np.asarray(record["codes"]), np.asarray(record["content"]), labels)
+
+    def relabelled(self, numbers: np.ndarray, labels: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """``(r,)`` cells of those with `numbers` ``(n,)`` that had another label than ``labels[codes]`` says now."""
+        place, known = self._places(numbers)
+        of = {name: row for row, name in enumerate(self.labels.tolist())}
+        now = np.array([of.get(str(name), -1) for name in labels], dtype=int)
+        return np.flatnonzero(known & (self.codes[place] != now[codes]))
+
+    def unknown(self, numbers: np.ndarray, use: np.ndarray) -> np.ndarray:
+        """Those of the cells `use` that were not there."""
+        return use[~self._places(numbers[use])[1]]
+
+    def rewritten(self, adata: AnnData, layer: str | None, numbers: np.ndarray) -> tuple[np.ndarray, int]:
+        """Cells whose expression is another one now, and how many were looked at."""
+        place, known = self._places(numbers)
+        found = np.flatnonzero(known & (self.content[place] != 0))
+        found = found[np.argsort(numbers[found])]
+        codes = self.codes[place[found]]
+        # cells in a file are read one by one
+        total = _COMPARED // (4 if is_out_of_core(expression(adata, layer)) else 1)
+        found = found[_first_of_each(codes, _share(total, len(np.unique(codes))))]
+        return found[_contents(adata, layer, found) != self.content[place[found]]], len(found)
+
+    def label_of(self, number: Any) -> str:
+        """Label that a cell had."""
+        return str(self.labels[self.codes[np.searchsorted(self.keys, number)]])
+
+    def _places(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        place = np.minimum(np.searchsorted(self.keys, numbers), len(self.keys) - 1)
+        return place, self.keys[place] == numbers
+
+
+def cell_numbers(adata: AnnData, layer: str | None) -> np.ndarray:
+    """Number of each cell, from its name; where names repeat, from its expression too."""
+    matrix = None if adata.obs_names.is_unique else _rows_of(adata, layer)
+    return distinct_keys(adata.obs_names, matrix, adata.var_names, chunk=_AT_ONCE)
+
+
+def _share(total: int, n_labels: int) -> int:
+    return int(np.clip(total // max(n_labels, 1), _FEWEST, _MOST))
+
+
+def _first_of_each(codes: np.ndarray, most: int) -> np.ndarray:
+    """Places of the first `most` cells of each code."""
+    order = np.argsort(codes, kind="stable")
+    ordered = codes[order]
+    rank = np.arange(len(codes)) - np.searchsorted(ordered, ordered)
+    return np.sort(order[rank < most])
+
+
+def _rows_of(adata: AnnData, layer: str | None) -> Any:
+    # a matrix in memory is not brought to another format, which would take longer than the comparison
+    matrix = expression(adata, layer)
+    return row_matrix(adata, matrix, longest=_AT_ONCE) if is_out_of_core(matrix) else matrix
+
+
+def _contents(adata: AnnData, layer: str | None, rows: np.ndarray) -> np.ndarray:
+    """Hash ``(m,)`` of the expression of the cells `rows`, never 0."""
+    order = np.argsort(rows)
+    matrix, found = _rows_of(adata, layer), np.empty(len(rows), dtype=np.uint64)
+    for start in range(0, len(rows), _AT_ONCE):
+        part = order[start : start + _AT_ONCE]
+        found[part] = content_keys(matrix[rows[part]], adata.var_names)
+    return found | np.uint64(1)
