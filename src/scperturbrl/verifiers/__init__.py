@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scperturbrl.verifiers._tf_activity import tf_activity
     from scperturbrl.verifiers.base import Reference, Verifier
     from scperturbrl.verifiers.calibration import Calibration, calibrate, combine, fit_calibration
+    from scperturbrl.verifiers.prepared import Prepared, ReferenceCells, SetResponse
     from scperturbrl.verifiers.registry import DEFAULT, get, names, register, resolve
 
 __getattr__, __dir__, __all__ = _lazy_exports(
@@ -30,6 +31,7 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         for module, exported in {
             "base": ["Reference", "Verifier"],
             "calibration": ["Calibration", "calibrate", "combine", "fit_calibration"],
+            "prepared": ["Prepared", "ReferenceCells", "SetResponse"],
             "registry": ["DEFAULT", "get", "names", "register", "resolve"],
             "_show": ["show"],
             # The underscore keeps a module from taking the name of the function that it defines.

@@ -14,7 +14,7 @@ from scperturbrl._core.provenance import counted, same_split, split_hash
 from scperturbrl._core.write import ABSENT, write
 from scperturbrl.data.cells.depth import Depths, at_depths
 from scperturbrl.data.reference.cross_fit import N_FOLDS, CrossFit
-from scperturbrl.data.reference.extras import Support
+from scperturbrl.data.reference.material import Material
 from scperturbrl.data.reference.networks import Networks, check_networks
 from scperturbrl.data.reference.statistics import ReferenceTable, draw_bank, fit_reference, target_mask
 from scperturbrl.verifiers.calibration import Calibration
@@ -34,16 +34,6 @@ _CALIBRATION_FIELDS = ("control_median", "real_median", "auroc", "weight")
 def pathway_matrix(adata: AnnData) -> tuple[np.ndarray, list[str]]:
     """Weights ``(n_genes, P)`` and names of the stored pathway network; P is 0 without one."""
     return Networks.of(adata).pathways
-
-
-def regulon_matrix(adata: AnnData) -> tuple[np.ndarray, list[str]]:
-    """The same for the stored network of transcription factors."""
-    return Networks.of(adata).regulons
-
-
-def needed(verifiers: Sequence[Verifier]) -> set[str]:
-    """Fields of the reference that any of `verifiers` reads."""
-    return {name for verifier in verifiers for name in verifier.needs}
 
 
 def write_reference(
@@ -77,7 +67,7 @@ def write_reference(
     by_set = {
         **given,
         keys.PATHWAY_RESPONSE: pd.DataFrame(table.pathway_response, index=list(conditions), columns=pathways),
-        **_regulon_response(cells, use, table, networks, params),
+        **_regulon_response(cells, use, table, networks),
     }
     record = {
         "params": params,
@@ -96,13 +86,12 @@ def write_reference(
 
 
 def _regulon_response(
-    cells: Cells, use: np.ndarray, table: ReferenceTable, networks: Networks, params: dict[str, Any]
+    cells: Cells, use: np.ndarray, table: ReferenceTable, networks: Networks
 ) -> dict[str, pd.DataFrame]:
     regulons, factors = networks.regulons
     if not factors:
         return {}
-    support = Support(cells, use, table, regulons, factors, int(params["bank_size"]), int(params["seed"]))
-    response = support.regulon_table["pathway_response"]
+    response = Material(cells, use, table, networks, bank_size=0, seed=0).response(regulons).response
     return {keys.TF_RESPONSE: pd.DataFrame(response, index=table.conditions, columns=factors)}
 
 
@@ -127,8 +116,7 @@ def read_reference(
     """Read the stored reference as a table and as tensors.
 
     Of a part of the cells that it was made of, those conditions are read that still have training cells and controls; the
-    others are named. What only some verifiers need is computed from the training cells if one of `verifiers` needs it. `cells` are those of
-    :func:`at_reference_depth`.
+    others are named. What `verifiers` prepare is computed from the training cells. `cells` are those of :func:`at_reference_depth`.
 
     Raises
     ------
@@ -136,7 +124,7 @@ def read_reference(
         If there is none, no condition of it has training cells here, or the pathway network changed since.
     """
     record = check_reference(adata, cells)
-    network, _ = pathway_matrix(adata)
+    networks = Networks.of(adata)
     kept = _present(cells, [str(name) for name in adata.varm[keys.EFFECT].columns])
     conditions = [str(name) for name in adata.varm[keys.EFFECT].columns[kept]]
     rows = cells.rows(conditions)
@@ -156,9 +144,9 @@ def read_reference(
         pathway_scale=np.asarray(record["pathway_scale"])[kept],
     )
     use, params = cells.is_training(), record["params"]
-    reference = bank_and_tensors(table, cells, use, network, params)
-    support = Support(cells, use, table, *regulon_matrix(adata), int(params["bank_size"]), int(params["seed"]))
-    return table, replace(reference, **support.fields(needed(verifiers)))
+    reference = bank_and_tensors(table, cells, use, networks.pathways[0], params)
+    material = Material(cells, use, table, networks, bank_size=int(params["bank_size"]), seed=int(params["seed"]))
+    return table, material.complete(reference, verifiers)
 
 
 def check_reference(adata: AnnData, cells: Cells) -> dict[str, Any]:
@@ -266,11 +254,10 @@ def cross_fit(
         cells,
         use,
         conditions=conditions,
-        network=networks.pathways[0],
+        networks=networks,
         verifiers=verifiers,
         bank_size=int(params["bank_size"]),
         seed=int(params["seed"]),
-        regulons=networks.regulons,
     )
 
 
