@@ -14,8 +14,8 @@ import torch
 
 import scperturbrl
 from scperturbrl._core import keys, log
-from scperturbrl._core.device import resolve_device
 from scperturbrl._core.lazy import lazy_exports
+from scperturbrl._core.machine.device import resolve_device
 from scperturbrl._core.random import numpy_rng, resolve_seed, torch_rng
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
-from scperturbrl.get._populations import Populations
+from scperturbrl.get._read.populations import Populations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

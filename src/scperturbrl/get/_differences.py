@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from scperturbrl._core.modality import pick
-from scperturbrl.get._slots import chosen, read_evaluation
+from scperturbrl.get._read.slots import chosen, read_evaluation
 from scperturbrl.metrics.bootstrap import paired_bootstrap
 from scperturbrl.metrics.registry import METRICS
 

@@ -10,7 +10,7 @@ import pandas as pd
 from scperturbrl._core import keys as slots
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_positive
-from scperturbrl.get._populations import Populations
+from scperturbrl.get._read.populations import Populations
 from scperturbrl.metrics.differential import direction_match, top_genes, welch_t
 
 if TYPE_CHECKING:

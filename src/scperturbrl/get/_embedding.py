@@ -14,7 +14,7 @@ from scperturbrl._core.provenance import layer_hash, warn_other_split
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import Cells, split_labels
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.get._slots import CellGroups, missing, read_reward, read_scores, select_perturbations
+from scperturbrl.get._read.slots import CellGroups, missing, read_reward, read_scores, select_perturbations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

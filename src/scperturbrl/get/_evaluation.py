@@ -8,8 +8,8 @@ import pandas as pd
 
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
-from scperturbrl.get._labels import SCORE_PREFIX
-from scperturbrl.get._slots import chosen, read_evaluation
+from scperturbrl.get._read.labels import SCORE_PREFIX
+from scperturbrl.get._read.slots import chosen, read_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

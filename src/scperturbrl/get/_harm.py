@@ -9,7 +9,7 @@ import pandas as pd
 
 from scperturbrl._core.modality import pick
 from scperturbrl.data.evaluation.calibration import CEILING
-from scperturbrl.get._slots import chosen, read_evaluation
+from scperturbrl.get._read.slots import chosen, read_evaluation
 from scperturbrl.metrics.registry import METRICS
 
 if TYPE_CHECKING:

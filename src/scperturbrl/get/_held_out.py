@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from scperturbrl._core.modality import pick
 from scperturbrl.data.evaluation.roles import HELD_OUT, ancestry, metric_roles
 from scperturbrl.get._evaluation import evaluation
-from scperturbrl.get._slots import read_evaluation
+from scperturbrl.get._read.slots import read_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

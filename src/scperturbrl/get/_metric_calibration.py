@@ -8,7 +8,7 @@ from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl.data.evaluation.calibration import COLUMNS
 from scperturbrl.get._evaluation import metric_order
-from scperturbrl.get._slots import read_evaluation
+from scperturbrl.get._read.slots import read_evaluation
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,8 @@ import pandas as pd
 
 from scperturbrl._core import keys as slots
 from scperturbrl._core.modality import pick
-from scperturbrl.get._populations import Populations
-from scperturbrl.get._slots import chosen
+from scperturbrl.get._read.populations import Populations
+from scperturbrl.get._read.slots import chosen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import split_labels
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.get._slots import read_reward, read_scores
+from scperturbrl.get._read.slots import read_reward, read_scores
 
 if TYPE_CHECKING:
     from anndata import AnnData

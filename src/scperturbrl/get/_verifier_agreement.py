@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
-from scperturbrl.get._labels import SCORE_PREFIX
-from scperturbrl.get._slots import chosen
+from scperturbrl.get._read.labels import SCORE_PREFIX
+from scperturbrl.get._read.slots import chosen
 from scperturbrl.get._verifier_correlation import compared, goodness
 
 if TYPE_CHECKING:

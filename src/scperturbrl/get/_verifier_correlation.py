@@ -10,8 +10,8 @@ import pandas as pd
 from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import metric_order, model_order
-from scperturbrl.get._labels import SCORE_PREFIX
-from scperturbrl.get._slots import chosen, read_evaluation
+from scperturbrl.get._read.labels import SCORE_PREFIX
+from scperturbrl.get._read.slots import chosen, read_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ import pandas as pd
 from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
-from scperturbrl.get._slots import CellGroups, chosen, read_scores, select_perturbations
+from scperturbrl.get._read.slots import CellGroups, chosen, read_scores, select_perturbations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,8 +11,18 @@ from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
 from scperturbrl.get._calibration import VARIANCE, ZERO_FRACTION
 from scperturbrl.get._calibration import calibration as calibration_frame
-from scperturbrl.get._labels import model_label
-from scperturbrl.pl._style import BLUE, MIDDLE, VERMILLION, figure_of, finish, given_axes, house_style, inch, new_axes
+from scperturbrl.get._read.labels import model_label
+from scperturbrl.pl._draw.style import (
+    BLUE,
+    MIDDLE,
+    VERMILLION,
+    figure_of,
+    finish,
+    given_axes,
+    house_style,
+    inch,
+    new_axes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,10 +13,10 @@ from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_positive
 from scperturbrl.get._effects import agreement
 from scperturbrl.get._effects import effects as effect_frame
-from scperturbrl.get._labels import model_label
-from scperturbrl.pl._conditions import default_conditions
-from scperturbrl.pl._labels import spread_labels
-from scperturbrl.pl._style import (
+from scperturbrl.get._read.labels import model_label
+from scperturbrl.pl._draw.conditions import default_conditions
+from scperturbrl.pl._draw.labels import spread_labels
+from scperturbrl.pl._draw.style import (
     DARK,
     MIDDLE,
     VERMILLION,

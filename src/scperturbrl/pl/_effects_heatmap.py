@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_positive
 from scperturbrl.get._effects_heatmap import effects_heatmap as effect_frame
-from scperturbrl.get._labels import model_label
-from scperturbrl.pl._conditions import default_conditions
-from scperturbrl.pl._heatmap import DIVERGING, draw_heatmap, shared_colorbar, symmetric_limit
-from scperturbrl.pl._style import finish, given_axes, house_style, inch, new_axes, wrapped
+from scperturbrl.get._read.labels import model_label
+from scperturbrl.pl._draw.conditions import default_conditions
+from scperturbrl.pl._draw.heatmap import DIVERGING, draw_heatmap, shared_colorbar, symmetric_limit
+from scperturbrl.pl._draw.style import finish, given_axes, house_style, inch, new_axes, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,9 +14,9 @@ from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
 from scperturbrl.get._embedding import PCA
 from scperturbrl.get._embedding import embedding as embedding_frame
-from scperturbrl.get._labels import model_label, readable, verifier_label
-from scperturbrl.pl._palette import group_colors
-from scperturbrl.pl._style import (
+from scperturbrl.get._read.labels import model_label, readable, verifier_label
+from scperturbrl.pl._draw.palette import group_colors
+from scperturbrl.pl._draw.style import (
     BLACK,
     LEGEND,
     LIGHT,

@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import ROLES
 from scperturbrl.get._evaluation import evaluation as evaluation_frame
-from scperturbrl.get._labels import metric_label, model_label, readable
-from scperturbrl.pl._evaluation_lanes import BASELINES, draw_lanes
-from scperturbrl.pl._looks import Look, fill, model_looks
-from scperturbrl.pl._style import (
+from scperturbrl.get._read.labels import metric_label, model_label, readable
+from scperturbrl.pl._draw.evaluation_lanes import BASELINES, draw_lanes
+from scperturbrl.pl._draw.looks import Look, fill, model_looks
+from scperturbrl.pl._draw.style import (
     DARK,
     MIDDLE,
     figure_of,

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from scperturbrl._core.keys import OBSERVED, SPLIT, TRAIN
 from scperturbrl._core.modality import pick
-from scperturbrl.get._labels import model_label, readable
 from scperturbrl.get._pathway_activity import pathway_activity as activity_frame
-from scperturbrl.pl._heatmap import DIVERGING, draw_heatmap, shared_colorbar, symmetric_limit
-from scperturbrl.pl._shown import label_height, rows_label, top_rows
-from scperturbrl.pl._style import finish, given_axes, house_style, inch, new_axes, wrapped
+from scperturbrl.get._read.labels import model_label, readable
+from scperturbrl.pl._draw.heatmap import DIVERGING, draw_heatmap, shared_colorbar, symmetric_limit
+from scperturbrl.pl._draw.shown import label_height, rows_label, top_rows
+from scperturbrl.pl._draw.style import finish, given_axes, house_style, inch, new_axes, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,11 +9,11 @@ from matplotlib.lines import Line2D
 
 from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
-from scperturbrl.get._labels import model_label, verifier_label
+from scperturbrl.get._read.labels import model_label, verifier_label
 from scperturbrl.get._reward_shift import reward_shift as shift_frame
-from scperturbrl.pl._palette import group_colors
-from scperturbrl.pl._shown import N_TOP, label_height, rows_label, top_rows
-from scperturbrl.pl._style import (
+from scperturbrl.pl._draw.palette import group_colors
+from scperturbrl.pl._draw.shown import N_TOP, label_height, rows_label, top_rows
+from scperturbrl.pl._draw.style import (
     BLUE,
     DARK,
     MIDDLE,

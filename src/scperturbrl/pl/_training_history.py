@@ -11,11 +11,11 @@ from matplotlib.ticker import MaxNLocator
 
 from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
-from scperturbrl.get._labels import model_label, readable, verifier_label
-from scperturbrl.get._slots import chosen
+from scperturbrl.get._read.labels import model_label, readable, verifier_label
+from scperturbrl.get._read.slots import chosen
 from scperturbrl.get._training_history import BOTH, read_history
 from scperturbrl.get._training_history import training_history as history_frame
-from scperturbrl.pl._style import (
+from scperturbrl.pl._draw.style import (
     DARK,
     LINES,
     MIDDLE,

@@ -9,11 +9,11 @@ from matplotlib.lines import Line2D
 
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import evaluation as evaluation_frame
-from scperturbrl.get._labels import metric_label, model_label, verifier_label
+from scperturbrl.get._read.labels import metric_label, model_label, verifier_label
 from scperturbrl.get._verifier_agreement import verifier_agreement as agreement_frame
 from scperturbrl.get._verifier_correlation import MIN_PAIRS, spearman
-from scperturbrl.pl._looks import fill, model_looks
-from scperturbrl.pl._style import (
+from scperturbrl.pl._draw.looks import fill, model_looks
+from scperturbrl.pl._draw.style import (
     LIGHT,
     MIDDLE,
     figure_of,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mudata import MuData
 
-    from scperturbrl.pl._looks import Look
+    from scperturbrl.pl._draw.looks import Look
 
 _SAME = "Models of the same condition"
 

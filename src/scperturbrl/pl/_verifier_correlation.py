@@ -8,11 +8,11 @@ import numpy as np
 
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import ROLES
-from scperturbrl.get._labels import metric_label, readable, verifier_label
+from scperturbrl.get._read.labels import metric_label, readable, verifier_label
 from scperturbrl.get._verifier_correlation import MIN_PAIRS
 from scperturbrl.get._verifier_correlation import verifier_correlation as correlation_frame
-from scperturbrl.pl._heatmap import DIVERGING, draw_heatmap, shared_colorbar
-from scperturbrl.pl._style import DARK, finish, given_axes, house_style, inch, new_axes
+from scperturbrl.pl._draw.heatmap import DIVERGING, draw_heatmap, shared_colorbar
+from scperturbrl.pl._draw.style import DARK, finish, given_axes, house_style, inch, new_axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,13 +13,13 @@ from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
-from scperturbrl.get._labels import model_label, readable, verifier_label
-from scperturbrl.get._slots import CellGroups
+from scperturbrl.get._read.labels import model_label, readable, verifier_label
+from scperturbrl.get._read.slots import CellGroups
 from scperturbrl.get._verifier_scores import verifier_scores as score_frame
-from scperturbrl.pl._distribution import DRAW, HALF, draw_band
-from scperturbrl.pl._palette import group_colors
-from scperturbrl.pl._shown import N_TOP, label_height, rows_label, top_rows
-from scperturbrl.pl._style import (
+from scperturbrl.pl._draw.distribution import DRAW, HALF, draw_band
+from scperturbrl.pl._draw.palette import group_colors
+from scperturbrl.pl._draw.shown import N_TOP, label_height, rows_label, top_rows
+from scperturbrl.pl._draw.style import (
     BLUE,
     DARK,
     LIGHT,

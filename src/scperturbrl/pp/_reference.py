@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scperturbrl._core import keys, log
-from scperturbrl._core.memory_limit import DEFAULT_LIMIT
+from scperturbrl._core.machine.memory_limit import DEFAULT_LIMIT
+from scperturbrl._core.machine.own_torch import own_torch
+from scperturbrl._core.machine.threads import one_thread
 from scperturbrl._core.modality import pick
-from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.depth import condition_depths

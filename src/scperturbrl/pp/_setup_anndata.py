@@ -8,7 +8,7 @@ import numpy as np
 
 from scperturbrl import __version__
 from scperturbrl._core import keys, log
-from scperturbrl._core.memory_limit import DEFAULT_LIMIT, bytes_of
+from scperturbrl._core.machine.memory_limit import DEFAULT_LIMIT, bytes_of
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import (
     check_obs_column,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from scperturbrl._core.distributed import add_up, joined, mean_of_all, shared_draws, world
-from scperturbrl._core.memory import BatchSize
+from scperturbrl._core.machine.memory import BatchSize
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.path import sample_path
 from scperturbrl.flow.rollout.energy import energy_distance

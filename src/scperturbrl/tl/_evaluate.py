@@ -10,9 +10,10 @@ import pandas as pd
 
 from scperturbrl._core import keys as slots
 from scperturbrl._core import log
-from scperturbrl._core.device import resolve_device
+from scperturbrl._core.machine.device import resolve_device
+from scperturbrl._core.machine.own_torch import own_torch
+from scperturbrl._core.machine.threads import pinned
 from scperturbrl._core.modality import pick
-from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import (
     check_predictions_held_out,
     held_out_generators,
@@ -20,7 +21,6 @@ from scperturbrl._core.provenance import (
     split_hash,
 )
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.threads import pinned
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import Cells

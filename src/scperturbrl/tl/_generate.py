@@ -9,12 +9,12 @@ from scipy import sparse
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import default_key
-from scperturbrl._core.device import resolve_device
+from scperturbrl._core.machine.device import resolve_device
+from scperturbrl._core.machine.own_torch import own_torch
+from scperturbrl._core.machine.threads import pinned
 from scperturbrl._core.modality import pick
-from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import with_layer
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.threads import pinned
 from scperturbrl._core.write import ABSENT, write
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.components import picture_components

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import default_key
 from scperturbrl._core.files.checkpoint import read_directory, write_directory
+from scperturbrl._core.machine.own_torch import own_torch
 from scperturbrl._core.modality import pick
-from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import split_hash
 from scperturbrl._core.validate import name_hash
 from scperturbrl._core.write import write

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.machine.threads import pinned
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.threads import pinned
 from scperturbrl.data.cells.cells import split_labels
 from scperturbrl.data.split.canary import equal, findings, scrambled
 

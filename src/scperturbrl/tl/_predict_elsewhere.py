@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys, log
-from scperturbrl._core.device import resolve_device
 from scperturbrl._core.files.checkpoint import read_directory
+from scperturbrl._core.machine.device import resolve_device
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.serialize import to_uns, versions

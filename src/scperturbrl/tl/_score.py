@@ -10,11 +10,11 @@ import pandas as pd
 import torch
 
 from scperturbrl._core import keys, log
-from scperturbrl._core.memory_limit import DEFAULT_LIMIT
+from scperturbrl._core.machine.memory_limit import DEFAULT_LIMIT
+from scperturbrl._core.machine.own_torch import own_torch
+from scperturbrl._core.machine.threads import pinned
 from scperturbrl._core.modality import pick
-from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import layer_hash, split_hash, warn_other_split
-from scperturbrl._core.threads import pinned
 from scperturbrl._core.validate import check_choice
 from scperturbrl._core.write import ABSENT, write
 from scperturbrl.data.cells.cells import Cells

@@ -9,10 +9,10 @@ import pandas as pd
 from scipy import sparse
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.machine.threads import pinned
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import layer_hash, same_split, score_hash, split_hash
 from scperturbrl._core.random import Seed, numpy_rng, resolve_seed
-from scperturbrl._core.threads import pinned
 from scperturbrl._core.validate import check_choice, check_positive, near_matches
 from scperturbrl._core.write import write
 from scperturbrl.data.scoring.selection import best_of, effective_share, resample, selection_cost

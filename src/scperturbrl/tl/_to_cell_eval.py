@@ -11,8 +11,8 @@ import pandas as pd
 from scipy import sparse
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.machine.own_torch import own_torch
 from scperturbrl._core.modality import pick
-from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_choice, near_matches
 from scperturbrl.data.cells.cells import Cells

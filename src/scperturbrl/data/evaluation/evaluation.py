@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
-from scperturbrl._core.threads import in_threads
+from scperturbrl._core.machine.threads import in_threads
 from scperturbrl.data.cells.components import training_components
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.evaluation.calibration import CEILING, MEAN_RESPONSE

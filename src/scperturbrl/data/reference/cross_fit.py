@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scperturbrl._core.threads import in_threads
+from scperturbrl._core.machine.threads import in_threads
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.cells.grouping import rows_of
 from scperturbrl.data.reference.material import Material

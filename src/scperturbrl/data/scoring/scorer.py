@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from scperturbrl._core import keys
-from scperturbrl._core.threads import in_threads
+from scperturbrl._core.machine.threads import in_threads
 from scperturbrl.data.cells.grouping import rows_of
 from scperturbrl.data.reference.cross_fit import score_matrix
 from scperturbrl.data.reference.guesses import extend_reference

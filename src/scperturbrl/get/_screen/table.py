@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_positive
-from scperturbrl.get._slots import missing
+from scperturbrl.get._read.slots import missing
 
 if TYPE_CHECKING:
     import pandas as pd

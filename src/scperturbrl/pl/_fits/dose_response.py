@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from scperturbrl._core import keys
 from scperturbrl.get._fits.dose_response import NOTHING, both_tables
 from scperturbrl.get._fits.objective import objective_label
-from scperturbrl.get._labels import model_label
-from scperturbrl.pl._style import (
+from scperturbrl.get._read.labels import model_label
+from scperturbrl.pl._draw.style import (
     BLUE,
     DARK,
     GREEN,

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from scperturbrl.get._fits.genetic_interactions import genetic_interactions as interaction_frame
-from scperturbrl.get._labels import model_label
-from scperturbrl.pl._shown import N_TOP, label_height, rows_label, top_rows
-from scperturbrl.pl._style import (
+from scperturbrl.get._read.labels import model_label
+from scperturbrl.pl._draw.shown import N_TOP, label_height, rows_label, top_rows
+from scperturbrl.pl._draw.style import (
     BLUE,
     DARK,
     GREEN,

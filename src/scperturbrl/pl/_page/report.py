@@ -11,9 +11,9 @@ from scperturbrl import __version__
 from scperturbrl._core import keys
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import evaluation as evaluation_frame
-from scperturbrl.get._labels import metric_label, model_label
 from scperturbrl.get._metric_calibration import metric_calibration
-from scperturbrl.get._slots import chosen, missing
+from scperturbrl.get._read.labels import metric_label, model_label
+from scperturbrl.get._read.slots import chosen, missing
 from scperturbrl.get._verifier_scores import verifier_scores as score_frame
 from scperturbrl.metrics.registry import METRICS
 from scperturbrl.pl._effects import effects

@@ -13,7 +13,7 @@ from scperturbrl.data.evaluation.roles import HELD_OUT
 from scperturbrl.get._differences import differences
 from scperturbrl.get._evaluation import evaluation
 from scperturbrl.get._harm import harm
-from scperturbrl.get._labels import metric_label, model_label
+from scperturbrl.get._read.labels import metric_label, model_label
 from scperturbrl.metrics.registry import METRICS
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
-from scperturbrl.pl._style import BLACK, BLUE, DARK, GREEN, LIGHT, MIDDLE, ORANGE, PURPLE, SKY, VERMILLION
+from scperturbrl.pl._draw.style import BLACK, BLUE, DARK, GREEN, LIGHT, MIDDLE, ORANGE, PURPLE, SKY, VERMILLION
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scperturbrl.pl._style import BLACK, BLUE, DARK, GREEN, MIDDLE, ORANGE, PURPLE, SKY, VERMILLION
+from scperturbrl.pl._draw.style import BLACK, BLUE, DARK, GREEN, MIDDLE, ORANGE, PURPLE, SKY, VERMILLION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
