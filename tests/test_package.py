@@ -24,7 +24,13 @@ HEAVY = ("torch", "scanpy", "anndata", "pertpy", "scvi", "jax", "decoupler", "mu
 
 # words that are keys of an AnnData here and something else in these files
 ALSO_A_WORD = {
-    "scperturbrl": ("__init__.py", "__main__.py", "_core/serialize.py", "metrics/registry.py"),  # the package itself
+    "scperturbrl": (
+        "__init__.py",
+        "__main__.py",
+        "_core/serialize.py",
+        "metrics/metric.py",
+        "metrics/built_in.py",
+    ),  # the package itself
     "split": (
         "pp/__init__.py",
         "pp/_split.py",
@@ -33,7 +39,11 @@ ALSO_A_WORD = {
     "evaluation": ("get/__init__.py", "pl/__init__.py", "_demo.py"),  # functions and a file of that name
     "layers": ("data/split/canary.py", "get/_read/populations.py"),  # part of an AnnData
     "pathway_network": ("pp/__init__.py",),  # the function
-    "pathway_response": ("data/reference/*.py", "verifiers/_pathway_activity.py", "verifiers/base.py"),  # field of the reference
+    "pathway_response": (
+        "data/reference/*.py",
+        "verifiers/_pathway_activity.py",
+        "verifiers/base.py",
+    ),  # field of the reference
     "control_mean": ("verifiers/*.py", "metrics/pair.py"),  # field of the reference and of a pair
     "screen": ("tl/__init__.py", "get/__init__.py", "pl/__init__.py"),  # functions of that name
     "train": ("data/split/manifest.py",),  # field of the manifest

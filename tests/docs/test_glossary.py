@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import scperturbrl as spr
+from scperturbrl.get._read import labels
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "glossary.md").read_text(encoding="utf-8")

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import scperturbrl.verifiers._bank as _bank
+import scperturbrl.verifiers.bank as _bank
 from scperturbrl.verifiers import (
     de_spearman,
     energy_witness,

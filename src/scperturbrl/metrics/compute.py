@@ -64,6 +64,7 @@ def compute_metrics(pair: ConditionPair, *, k: int = 50, max_cells: int = 500, s
     values = _profile_metrics(pair, pair.strongest_genes(k))
     values |= _differential_metrics(pair, pair.strongest_genes(k), k)
     values |= _effect_metrics(pair) | _cell_metrics(pair, pair.strongest_genes(k), max_cells, seed)
+    values |= {name: metric.compute(pair) for name, metric in METRICS.items() if metric.compute is not None}
     ordered = {name: float(values.pop(name)) for name, metric in METRICS.items() if not metric.joint}
     return ordered | values
 

@@ -43,7 +43,8 @@ from scperturbrl.data.generator.stored import generator_keys, read_generator
 from scperturbrl.data.reference.stored import check_reference, cross_fit, pathway_matrix
 from scperturbrl.metrics.ceiling import scaled_score
 from scperturbrl.metrics.compute import PATHWAY
-from scperturbrl.metrics.registry import METRICS, OWN_ENGINE
+from scperturbrl.metrics.metric import OWN_ENGINE
+from scperturbrl.metrics.registry import METRICS
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from scperturbrl.data.generator.task import build_task
 from scperturbrl.data.reference.guesses import extend_reference
 from scperturbrl.data.reference.stored import read_calibration, read_reference
 from scperturbrl.rl.reward import Reward
+from scperturbrl.rl.rules.registry import UPDATE_RULES
 from scperturbrl.tl._score import importance
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ WEIGHTS = {"rmse_topk": 8.0}
 
 def check_anchor(update_rule: str, anchor: float) -> None:
     """Without a pretrained population to stay near to, a gradient has no optimum to lead to."""
-    if anchor == 0 and update_rule in ("value_gradient", "hybrid"):
+    if anchor == 0 and UPDATE_RULES[update_rule].needs_anchor:
         msg = f"`anchor` is 0, but `update_rule={update_rule!r}` needs one to stay near to. Use `update_rule='nft'` to let go."
         raise ValueError(msg)
 
@@ -37,9 +38,9 @@ def check_anchor(update_rule: str, anchor: float) -> None:
 def check_gradients(update_rule: str, reward: Reward) -> None:
     """Refuse a rule that needs gradients where no verifier has any, and name those that it leaves out."""
     without = [v.name for v in reward.verifiers if not v.differentiable]
-    if update_rule == "value_gradient" and without:
+    if UPDATE_RULES[update_rule].needs_gradients and without:
         if len(without) == len(reward.verifiers):
-            msg = f"`update_rule='value_gradient'` needs verifiers with gradients; {without} have none. Use 'nft'."
+            msg = f"`update_rule={update_rule!r}` needs verifiers with gradients; {without} have none. Use 'nft'."
             raise ValueError(msg)
         log.note(f"not rewarded, because they have no gradients: {without}")
 

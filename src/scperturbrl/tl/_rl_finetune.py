@@ -180,7 +180,7 @@ def rl_finetune(
     _check_at_least(0, anchor=anchor, reward_steps=reward_steps, energy_steps=energy_steps)
     _check_at_least(0, **({} if energy_budget is None else {"energy_budget": energy_budget}))
     _check_at_least(2, group_size=group_size)
-    check_choice("update_rule", update_rule, UPDATE_RULES)
+    check_choice("update_rule", update_rule, list(UPDATE_RULES))
     check_anchor(update_rule, anchor)
     if pseudo_references is not None:
         check_choice("pseudo_references", pseudo_references, list(METHODS))

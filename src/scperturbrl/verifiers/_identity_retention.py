@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scperturbrl.verifiers._components import GROUP, PROJECTION, of_group
 from scperturbrl.verifiers.base import Verifier
+from scperturbrl.verifiers.components import GROUP, PROJECTION, of_group
 from scperturbrl.verifiers.prepared import Prepared
 
 if TYPE_CHECKING:

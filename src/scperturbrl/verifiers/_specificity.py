@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from scperturbrl._core.stats import standardise
-from scperturbrl.verifiers._genes import MIN_GENES, cell_effects, top_genes
 from scperturbrl.verifiers.base import Verifier
+from scperturbrl.verifiers.genes import MIN_GENES, cell_effects, top_genes
 from scperturbrl.verifiers.prepared import Prepared
 
 if TYPE_CHECKING:

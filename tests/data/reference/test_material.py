@@ -13,7 +13,7 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.reference.material import Material
 from scperturbrl.data.reference.networks import Networks
 from scperturbrl.data.reference.stored import read_reference
-from scperturbrl.verifiers._components import PROJECTION, for_components
+from scperturbrl.verifiers.components import PROJECTION, for_components
 
 OPTIONAL = ["energy_witness", "specificity", "target_direction", "tf_activity", "plausibility", "identity_retention"]
 OPTIONAL += ["nonresponder_stability"]

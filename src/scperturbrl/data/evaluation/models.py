@@ -28,6 +28,7 @@ from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.stored import check_genes
 from scperturbrl.data.latent.cells import Controls, control_units
 from scperturbrl.data.reference.baselines import BASELINES, CONTEXT_BASELINES, DOSE_BASELINES
+from scperturbrl.metrics.baselines.registry import ADDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -87,7 +88,7 @@ def check_model_names(generators: Sequence[str], layers: Sequence[str], predicti
     ValueError
         If a generator, layer or prediction is called like another one, or like a baseline or ceiling.
     """
-    taken = dict.fromkeys((*BASELINES, *CONTEXT_BASELINES, *DOSE_BASELINES), "a baseline")
+    taken = dict.fromkeys((*BASELINES, *CONTEXT_BASELINES, *DOSE_BASELINES, *ADDED), "a baseline")
     taken |= {CEILING: "a ceiling", DUPLICATE: "a ceiling"}
     remedy = {
         "generator": "Fit it with another `key_added`, or leave it out of `keys`.",

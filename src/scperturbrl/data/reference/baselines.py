@@ -9,7 +9,7 @@ import numpy as np
 
 from scperturbrl._core import keys
 from scperturbrl.data.cells.grouping import rows_of
-from scperturbrl.data.reference.context_baseline import CONTEXT_LINE, ContextEffects
+from scperturbrl.data.reference.context_baseline import CONTEXT_LINE, ContextEffects, control_profiles
 from scperturbrl.data.reference.statistics import mean_effects
 from scperturbrl.metrics.baselines.combination_ridge import combination_ridge_effect
 from scperturbrl.metrics.baselines.dose import interpolated_dose_effect, nearest_dose_effect
@@ -19,6 +19,7 @@ from scperturbrl.metrics.baselines.means import (
     nearest_effect,
     perturbed_mean_effect,
 )
+from scperturbrl.metrics.baselines.registry import ADDED, Known, Wanted
 from scperturbrl.metrics.baselines.ridge import ridge_effect
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class TrainingEffects:
         default_factory=dict, init=False, repr=False, compare=False
     )
     _collected: list[ContextEffects] = field(default_factory=list, init=False, repr=False, compare=False)
+    _known: list[Known] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, cells: Cells) -> TrainingEffects:
@@ -79,6 +81,8 @@ class TrainingEffects:
         of all covariates, the effects of one perturbation being averaged over them.
         """
         parts = cells.table.loc[condition, "parts"]
+        if baseline in ADDED:
+            return np.asarray(ADDED[baseline].predict(self._shown(cells), _wanted(cells, condition)))
         if baseline == "control":
             return np.zeros(self.effects.shape[1], dtype=np.float32)
         if baseline == CONTEXT_LINE:
@@ -109,6 +113,8 @@ class TrainingEffects:
         parts = cells.table.loc[condition, "parts"]
         if baseline == CONTEXT_LINE:
             self._contexts(cells)
+        if baseline in ADDED:
+            self._shown(cells)
         chosen = self._same_context(cells, condition, parts)
         if baseline in RIDGES:
             self._ridge(cells, baseline, chosen)
@@ -119,6 +125,13 @@ class TrainingEffects:
         if not self._collected:
             self._collected.append(ContextEffects.of(cells, self.conditions, self.effects))
         return self._collected[0]
+
+    def _shown(self, cells: Cells) -> Known:
+        """What a baseline of somebody else may look at, collected once."""
+        if not self._known:
+            conditions = tuple(_wanted(cells, name) for name in self.conditions)
+            self._known.append(Known(conditions, self.effects, control_profiles(cells)))
+        return self._known[0]
 
     def _at_dose(self, cells: Cells, condition: str, baseline: str) -> np.ndarray:
         """Effect ``(G,)`` of the same perturbation at other doses: in the same context if it was measured there, else elsewhere."""
@@ -185,3 +198,8 @@ class TrainingEffects:
         same = self.groups == cells.table.loc[condition, "group"]
         covered = set().union(*cells.table.loc[self.conditions, "parts"].to_numpy()[same])
         return same if set(parts) <= covered else np.ones(len(same), dtype=bool)
+
+
+def _wanted(cells: Cells, condition: str) -> Wanted:
+    own = cells.table.loc[condition]
+    return Wanted(str(own["perturbation"]), tuple(own["parts"]), str(own["group"]), float(own["dose"]))

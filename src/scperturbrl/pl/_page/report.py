@@ -23,6 +23,7 @@ from scperturbrl.pl._page import html
 from scperturbrl.pl._page.words import Findings
 from scperturbrl.pl._training_history import training_history
 from scperturbrl.pl._verifier_scores import verifier_scores
+from scperturbrl.pl.registry import ADDED
 
 if TYPE_CHECKING:
     import os
@@ -222,6 +223,8 @@ def _pictures(adata: AnnData, findings: Findings, generators: list[str]) -> list
     for name in generators:
         watched = "What was optimised, and what was watched."
         wanted[f"Training of {name}"] = (training_history, {"key": name}, watched)
+    for plot in ADDED.values():
+        wanted[plot.title] = (plot.draw, {"key": model}, plot.caption)
     found, left_out = [], []
     for title, (draw, arguments, caption) in wanted.items():
         try:
