@@ -27,6 +27,7 @@ from scperturbrl.data.generator.stored import (
 )
 from scperturbrl.data.generator.training import train_generator
 from scperturbrl.data.generator.vocabulary import check_embeddings
+from scperturbrl.flow.architecture import Architecture
 from scperturbrl.flow.source import SOURCES
 from scperturbrl.flow.space.base import SPACES
 from scperturbrl.flow.training.fit import FitResult, FitSettings
@@ -48,16 +49,16 @@ def fit_generator(
     *,
     key_added: str = keys.GENERATOR,
     n_latent: int | Literal["auto"] = "auto",
-    width: int = 256,
-    n_blocks: int = 2,
+    width: int = Architecture.width,
+    n_blocks: int = Architecture.n_blocks,
     backbone: Literal["mlp", "transformer"] = "mlp",
     space: Literal["auto", "pca", "genes", "scvi"] = "auto",
-    genes_per_step: int | None = None,
+    genes_per_step: int | None = FitSettings.genes_per_step,
     precision: Literal["float32", "bfloat16"] = "float32",
-    compile: bool = False,
-    n_steps: int = 2500,
-    batch_size: int = 256,
-    learning_rate: float = 1e-3,
+    compile: bool = FitSettings.compile,
+    n_steps: int = FitSettings.n_steps,
+    batch_size: int = FitSettings.batch_size,
+    learning_rate: float = FitSettings.learning_rate,
     max_minutes: float | None = None,
     embeddings: pd.DataFrame | None = None,
     prior: Literal["linear", "none"] = "linear",
