@@ -69,7 +69,7 @@ def test_an_architecture_read_from_a_file_is_understood(make_generator):
         name: np.array(value) if name == "n_covariate_values" else value
         for name, value in generator.architecture_dict().items()
     }
-    read |= {name: np.int64(read[name]) for name in ("n_genes", "width", "n_steps")}
+    read |= {name: np.int64(read[name]) for name in ("n_genes", "width", "solver_steps")}
     assert Generator.from_arrays(read, generator.to_arrays()).architecture == generator.architecture
 
 
