@@ -43,8 +43,8 @@ def generate(
 ) -> None:
     """Generate, for every perturbed cell, a cell of the same condition from a random control cell.
 
-    Row i of the layer is a cell *of the condition* of row i, not a prediction of that very cell: nothing of it went
-    in. It therefore has coordinates of its own, in ``obsm["X_pca_<key>"]``.
+    Row i of the layer is a cell *of the condition* of row i. It is not a prediction of the cell in that row, which the
+    generator never sees. Its coordinates are in ``obsm["X_pca_<key>"]``.
 
     Parameters
     ----------
@@ -55,9 +55,10 @@ def generate(
     key_added
         Name of the results; `key` by default.
     library_size
-        Depth of the generated cells. ``"condition"``: that of the training cells of the condition; of a condition without any
-        the control cells' depth, times the ratio that trained conditions with the same perturbation, or else all, show. ``"control"``: that of
-        the control cells. A number: so many counts a cell.
+        Depth of the generated cells. ``"condition"``: the depth of the training cells of the condition. For a condition
+        without any: the depth of the control cells times the ratio of perturbed to control depth, of training
+        conditions with the same perturbation or else of all. ``"control"``: the depth of the control cells. A number:
+        counts of a cell.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     seed
@@ -74,14 +75,14 @@ def generate(
     - ``obs[key_added + "_source"]``: name of the control cell that each started from,
     - ``obsm["X_pca_" + key_added]``: the generated cells on the components of the training cells.
 
-    Scores and selections of a layer of that name are removed, because they were of other cells.
+    Scores and selections of an earlier layer of that name are removed.
 
     Raises
     ------
     KeyError
         If there is no such generator.
     ValueError
-        If a covariate combination has no control cells, or `library_size` is none.
+        If a covariate combination has no control cells, or `library_size` is not valid.
 
     Examples
     --------
@@ -128,7 +129,7 @@ def generate(
             **dict.fromkeys((keys.reward(key_added), keys.percentile(key_added), keys.selected(key_added)), ABSENT),
             keys.source(key_added): source,
         },
-        # scores of the cells that were there before would be taken for those of the new ones
+        # scores of the earlier cells would be taken for scores of the new ones
         obsm={keys.pca(key_added): coordinates, keys.score(key_added): ABSENT},
         uns={
             keys.score(key_added): ABSENT,

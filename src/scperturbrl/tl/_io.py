@@ -33,9 +33,10 @@ def save_generator(
 ) -> None:
     """Save a generator to a directory of safetensors, JSON and CSV files.
 
-    ``model.safetensors`` holds the weights, ``config.json`` everything else (schema, versions, sizes, settings, verifiers, gene
-    names and their hash, log state, hashes of the split and of the parent generator), ``history.csv`` and
-    ``conditions.csv`` the tables, ``sha256sums.txt`` the checksums. The directory appears whole or not at all.
+    ``model.safetensors`` holds the weights, ``history.csv`` and ``conditions.csv`` the tables, and ``sha256sums.txt``
+    the checksums. ``config.json`` holds the rest: schema, versions, sizes, settings, verifiers, gene names and their
+    hash, log state, and hashes of the split and of the parent generator. The directory is written completely or not at
+    all.
 
     Parameters
     ----------
@@ -88,8 +89,8 @@ def load_generator(
 ) -> None:
     """Load a generator that :func:`save_generator` wrote into ``uns[key_added]``.
 
-    Nothing in the files is executed. Checksums are compared, and weights checked for names, types, shapes and
-    finiteness. A warning tells if the generator was trained on another split than that of `adata`.
+    No code in the files is executed. Checksums are compared; names, types, shapes and finiteness of the weights are
+    checked. A warning is given if the generator was trained on another split than that of `adata`.
 
     Parameters
     ----------
@@ -107,9 +108,8 @@ def load_generator(
     FileNotFoundError
         If the directory or one of its files is missing.
     ValueError
-        If a file is damaged or of a schema that this version does not know, if a size, name or number in it cannot be that of
-        a generator, or if the generator was fitted on other genes or on expression of another log state. Names the file
-        and the field.
+        If a file is damaged, has an unknown schema, or holds a size, name or number that no generator can have. If the
+        generator was fitted on other genes, or on expression of another log state. The message names file and field.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def load_generator(
 
 
 def _check_provenance(adata: AnnData, stored: StoredGenerator, path: str | os.PathLike[str]) -> None:
-    """Compare what is recorded of genes, log state and split, where it is recorded."""
+    """Compare the recorded genes, log state and split with those of `adata`."""
     params = stored.params
     if params.get("gene_hash", name_hash(stored.genes)) != name_hash(stored.genes):
         msg = f"The gene names of {path} do not fit their hash."

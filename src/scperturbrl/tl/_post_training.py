@@ -1,4 +1,4 @@
-"""A run of post-training: its cells, its continuation, and what is recorded of it."""
+"""One run of post-training: start or resume it, and record its settings and outcome."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(
     device: torch.device,
     file: RunFile | None,
 ) -> FinetuneResult:
-    """Post-train `stored` with `reward`, `both` being the cells and the same at the depth of the reference."""
+    """Post-train `stored` with `reward`. `both` are the cells, as measured and at the depth of the reference."""
     cells = both[0]
     state = _read_state(file, stored, cells, reward, settings) if file is not None else None
     conditions = list(reward.reference.conditions)
@@ -45,7 +45,7 @@ def run(
 
 
 def recorded(reward: Reward, settings: FinetuneSettings, result: FinetuneResult) -> dict[str, Any]:
-    """What was rewarded, with which settings, and how it ended, as plain values."""
+    """Verifiers, settings and outcome of the run as plain values."""
     names = [verifier.name for verifier in reward.verifiers]
     return {
         "verifiers": {verifier.name: dict(verifier.params) for verifier in reward.verifiers},
@@ -61,7 +61,7 @@ def recorded(reward: Reward, settings: FinetuneSettings, result: FinetuneResult)
 
 
 def warn_about(result: FinetuneResult) -> None:
-    """Say what the run did; warn if the guard stopped it, or steps were skipped."""
+    """Report the outcome; warn if the guard stopped the run, or steps were skipped."""
     (log.note if result.kept_iteration else log.tell)(result.outcome)
     if result.stopped.startswith("guard"):
         log.warn(

@@ -35,16 +35,16 @@ def propose(
     n
         How many.
     strategy
-        ``"exploit"``: those with the highest predicted objective. ``"explore"``: those of which least is known, so that the next screen predicts better.
-        ``"balanced"``: the highest objective plus interval, where the interval shrinks with every measured or already proposed
-        perturbation that shares a part. The last two make a batch diverse.
+        ``"exploit"``: the highest predicted objective. ``"explore"``: the widest intervals, so that the next screen
+        predicts better. ``"balanced"``: the highest objective plus interval. Intervals shrink with every measured or
+        proposed perturbation that shares a part, which makes the batch diverse in the last two.
     modality
         Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
-    The proposed rows of :func:`scperturbrl.get.screen`, in the order of choice, with ``strategy``. Nothing is written. Measured candidates are not
-    proposed again.
+    The proposed rows of :func:`scperturbrl.get.screen`, in the order of choice, with ``strategy``. Nothing is written.
+    Measured candidates are not proposed again.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Keep the better ones of many generated cells."""
+"""Select generated cells by their reward."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def select(
     seed: Seed = 0,
     modality: str | None = None,
 ) -> pd.DataFrame:
-    """Mark one in `n` generated cells of every condition, chosen by reward.
+    """Mark one of `n` generated cells of every condition, chosen by reward.
 
-    Selection needs no training, but pays for it: n times the cells must be generated, and the chosen ones differ less from each
-    other than all of them do. That cost is measured, printed and stored.
+    Selection needs no training. In return, n times as many cells must be generated, and the selected cells are less
+    diverse than all of them. The loss of diversity is measured, printed and stored.
 
     Parameters
     ----------
@@ -47,10 +47,10 @@ def select(
     n
         Candidates for each kept cell. 2 to 4 is mild.
     method
-        ``"best_of"`` deals the candidates into random hands of `n` and keeps the best of each. ``"importance"`` draws
-        without repeats, with odds ``exp(reward / temperature)``: gentler, since poor cells keep a chance.
+        ``"best_of"`` divides the candidates at random into groups of `n` and keeps the best of each. ``"importance"``
+        draws without replacement, with odds ``exp(reward / temperature)``, so that cells of low reward keep a chance.
     temperature
-        Of ``"importance"``, in units of the reward: large values draw at random, small ones only take the best.
+        Temperature of ``"importance"``, in units of the reward. Large values draw at random, small ones take the best.
     seed
         Seed or NumPy generator.
     modality
@@ -71,7 +71,7 @@ def select(
     KeyError
         If there are no such scores.
     ValueError
-        If they come from held-out cells (``reference="observed"``): choosing by the truth makes any evaluation void.
+        If they come from held-out cells (``reference="observed"``), because selecting by them makes any evaluation void.
 
     Examples
     --------

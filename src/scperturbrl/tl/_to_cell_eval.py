@@ -54,14 +54,15 @@ def to_cell_eval(
     path
         Folder for the files; made if it does not exist.
     prediction
-        Name of a layer or of a generator of `adata`, or an AnnData of predicted cells with its genes and declared columns.
+        Name of a layer or of a generator of `adata`, or an AnnData of predicted cells with its genes and declared
+        columns.
     conditions
         Names of conditions; the test conditions by default.
     output
         ``"log"`` writes log-normalised values, ``"counts"`` the counts behind them, which the competition metrics of
-        cell-eval2 want.
+        cell-eval2 need.
     n_cells
-        Cells a condition that a generator makes.
+        Number of cells that a generator makes for each condition.
     seed
         Seed or NumPy generator of the generated cells.
     modality
@@ -69,11 +70,11 @@ def to_cell_eval(
 
     Returns
     -------
-    One row a context (combination of covariates), because cell-eval2 compares within one: ``context``, ``pred`` and ``real`` (paths of
-    the h5ad files), ``n_conditions``, and what ``cell_eval2.EvalConfig`` has to be told: ``pert_col``, ``control`` and
-    ``input_type``. Both files hold the same real control cells, so that the prediction cannot choose its own.
-    Conditions are named by their perturbation, with the dose where one is declared. Controls are called ``"non-targeting"``, or as
-    in `adata` where a perturbation has that name.
+    One row for each context (combination of covariates), because cell-eval2 compares within one: ``context``, ``pred``
+    and ``real`` (paths of the h5ad files), ``n_conditions``, and the arguments of ``cell_eval2.EvalConfig``:
+    ``pert_col``, ``control`` and ``input_type``. Both files hold the same real control cells. Conditions are named by
+    their perturbation, with the dose where one is declared. Controls are called ``"non-targeting"``, or as in `adata`
+    where a perturbation has that name.
 
     Raises
     ------
