@@ -67,9 +67,9 @@ def differences(
         Percentile interval and two-sided p-value of the bootstrap, see :func:`scperturbrl.metrics.paired_bootstrap`. Not
         corrected for the number of rows.
     ``verdict``
-        ``"better"`` or ``"worse"`` where the interval of the difference of *errors* excludes 0, else ``"tie"``. Empty with
-        fewer than two conditions; ``"uncalibrated"`` where the metric cannot tell a replicate from the mean response on these
-        data, see :func:`scperturbrl.get.metric_calibration`.
+        ``"better"`` or ``"worse"`` where the interval of the difference of *errors* excludes 0, else ``"tie"``. Empty
+        with fewer than two conditions; ``"uncalibrated"`` where the metric cannot tell a replicate from the mean
+        response on these data, see :func:`scperturbrl.get.metric_calibration`.
     ``n_conditions``
         Number of conditions in which both have a value.
 

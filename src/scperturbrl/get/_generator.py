@@ -1,4 +1,4 @@
-"""What a generator in an AnnData is, at a glance."""
+"""Summary of a generator in an AnnData."""
 
 from __future__ import annotations
 
@@ -147,14 +147,14 @@ def generator(adata: AnnData | MuData, *, key: str | None = None, modality: str 
         n_parameters=sum(int(np.size(weight)) for weight in record["weights"].values()),
         n_genes=int(architecture["n_genes"]),
         n_latent=int(architecture["n_latent"]),
-        # generators of earlier versions do not say
+        # absent for generators that were loaded without it
         space=str(architecture.get("space", "pca")),
         backbone=str(architecture.get("backbone", "mlp")),
     )
 
 
 def _training(params: dict[str, Any]) -> dict[str, str]:
-    """How training went, in words."""
+    """Outcome of training in words."""
     if params.get("method") == "rl_finetune":
         # sorted, because a file forgets the order
         names = ", ".join(sorted(params["verifiers"]))

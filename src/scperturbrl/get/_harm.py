@@ -1,4 +1,4 @@
-"""In how many conditions a model is farther from real cells than the one it was made from."""
+"""Number of conditions in which a model is farther from real cells than its parent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def harm(
 ) -> pd.DataFrame:
     """Count the conditions whose error rises against a parent.
 
-    A mean over conditions hides a model that improves many and ruins a few.
+    A mean over conditions hides that a model improves many conditions and ruins a few.
 
     Parameters
     ----------
@@ -54,10 +54,11 @@ def harm(
     ``model``, ``reference``, ``metric``
         What is compared.
     ``harm_rate``, ``n_harmed``, ``n_conditions``
-        Share and number of the conditions that are harmed, of those in which both have a value. An error that is not above
-        that of the replicate (``split_half``) is no harm: below it differences are noise.
+        Share and number of the conditions that are harmed, of those in which both have a value. An error that is not
+        above that of the replicate (``split_half``) is no harm: below it differences are noise.
     ``worst_condition``, ``worst_rise``
-        Where the error rises most, and by what share of the parent's; ``""`` and NaN where none does.
+        Condition with the largest rise of the error, and the rise as a share of the parent's error; ``""`` and NaN if no
+        error rises.
 
     Raises
     ------
@@ -108,7 +109,7 @@ def _harmed(errors: pd.DataFrame, margin: float) -> dict[str, Any]:
     """Conditions in which the first column is worse than the second, and not within the noise of the third."""
     both = errors[errors.iloc[:, :2].notna().all(axis=1)]
     own, parent, replicate = (both.iloc[:, i].to_numpy(dtype=float) for i in range(3))
-    # NaN where the replicate was not measured: then nothing is noise
+    # NaN where there is no replicate, so that no rise counts as noise
     rise = np.where(own <= np.where(np.isnan(replicate), -np.inf, replicate), 0.0, own - parent)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(rise > 0, rise / np.abs(parent), 0.0)

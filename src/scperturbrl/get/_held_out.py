@@ -70,6 +70,6 @@ def held_out(
     rewarded = set(frame.loc[frame["role"].astype(str) != HELD_OUT, "metric"].astype(str))
     metrics = [name for name, role in roles.items() if role == HELD_OUT and name in labelled - rewarded]
     if not metrics:
-        msg = "No metric of the evaluation is held out: every one was rewarded or is pulled along by a reward."
+        msg = "No metric of the evaluation is held out: each was rewarded or is related to a reward."
         raise ValueError(msg)
     return evaluation(adata, metrics=metrics, models=models)

@@ -64,9 +64,10 @@ def training_history(adata: AnnData | MuData, *, key: str | None = None, modalit
         - ``"rollout"``: cells that the generator made in this round, or ``"check"``: the same conditions and noise every
           time, made with the averaged weights,
         - the name of a verifier,
-        - ``"proxy"``: the reward at the checks, and ``"gold"``: what it stands for, 1 minus the energy distance to the real
-          cells of validation conditions (of training conditions if there are none). Both are 0 for control cells; a
-          perfect generator has a ``"gold"`` of 1. If ``"proxy"`` rises and ``"gold"`` falls, the reward is being hacked.
+        - ``"proxy"``: the reward at the checks, and ``"gold"``: what it stands for, 1 minus the energy distance to the
+          real cells of validation conditions (of training conditions if there are none). Both are 0 for control cells;
+          a perfect generator has a ``"gold"`` of 1. If ``"proxy"`` rises and ``"gold"`` falls, the reward is being
+          hacked.
     ``value``
         Depends on the panel: the loss; the calibrated reward; the raw verifier score; the energy distance to real cells,
         as a share of that of control cells; the spread (1 = pretrained); the squared distance of the velocity to the

@@ -50,7 +50,7 @@ def verifier_correlation(
         Names of metrics, in this order; all but the verifier scores by default.
     models
         Names of models to compare; by default generators and other predictions, or all but the replicate ceiling where
-        those are fewer than two. Baselines differ so much that every score tells them apart.
+        those are fewer than two. Baselines differ so much that any score separates them.
     modality
         Modality of a MuData; by default its only one, or the only one that was set up.
 

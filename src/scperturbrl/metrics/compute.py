@@ -48,8 +48,8 @@ def compute_metrics(pair: ConditionPair, *, k: int = 50, max_cells: int = 500, s
     Returns
     -------
     Metric name to value, in the order of the registry; NaN where a metric is undefined. Networks of the pair other than
-    ``pathway`` follow as ``<name>_correlation`` and ``<name>_recovery``. The discrimination scores are not among them, they
-    compare conditions: see :func:`scperturbrl.metrics.discrimination_score`.
+    ``pathway`` follow as ``<name>_correlation`` and ``<name>_recovery``. The discrimination scores are not among them,
+    they compare conditions: see :func:`scperturbrl.metrics.discrimination_score`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How a metric is to be read, and what computes it."""
+"""Definition of a metric: direction, best value, source, and the function that computes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OWN_ENGINE = "scperturbrl"
 
 @dataclass(frozen=True)
 class Metric:
-    """What a reader must know of a metric.
+    """A metric, how to read it, and what computes it.
 
     Attributes
     ----------

@@ -71,8 +71,9 @@ def embedding(
     A generated cell stands at the coordinates of its own expression. It is not a prediction of the observed cell in its
     row, so observed cells are never coloured by the :term:`reward` of generated ones.
 
-    Generated cells of held-out conditions lie on top, larger and with a black outline. They are orange where they have no
-    reward, as is usual: training cells say nothing about them. To give them one, score with ``reference="observed"``.
+    Generated cells of held-out conditions lie on top, larger and with a black outline. They usually have no reward,
+    because held-out conditions have no training cells, and are then orange. Score with ``reference="observed"`` to give
+    them one.
     Observed cells of held-out conditions are dark grey.
 
     Parameters

@@ -44,8 +44,8 @@ def pathway_activity(
     """Plot the pathway activities of every condition: observed, and by every generator.
 
     There is one heatmap for the observed cells and one for each generator. All have the same rows (each a
-    :term:`condition`), columns (pathways) and colours, so that a pathway which a generator invents or misses stands out. Conditions that were held
-    out are in bold.
+    :term:`condition`), columns (pathways) and colours, so that a pathway which a generator invents or misses stands
+    out. Conditions that were held out are in bold.
 
     Parameters
     ----------

@@ -70,8 +70,8 @@ def reward_shift(
     n_top
         Largest number of rows: those with the largest shifts are shown, and the axis says so. None shows all.
     palette
-        Colours of the dots after: one colour, a list or mapping with a colour for each perturbation, or ``"obs"`` for those of
-        ``uns["<perturbation_key>_colors"]``. One blue by default, because the rows are labelled.
+        Colours of the dots after: one colour, a list or mapping with a colour for each perturbation, or ``"obs"`` for
+        those of ``uns["<perturbation_key>_colors"]``. One blue by default, because the rows are labelled.
     ax
         Axes to draw on; a new figure by default.
     figsize
@@ -130,7 +130,7 @@ def reward_shift(
 
 
 def _nothing(frame: pd.DataFrame, before: str, after: str) -> str:
-    """Why there is nothing to draw, and what helps."""
+    """Message if there is nothing to draw, with the remedy."""
     text = f"No condition has a value both in {before!r} and in {after!r}"
     if "reward_observed" in frame and not frame["reward_observed"].notna().any():
         return f"{text} that can be scaled: the real cells were not scored. Call `scperturbrl.tl.score(adata)` first."

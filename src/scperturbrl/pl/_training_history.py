@@ -1,4 +1,4 @@
-"""How fitting or post-training went."""
+"""History of fitting or post-training."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def training_history(
     - the raw score of every :term:`verifier`,
     - the reward beside what it stands for: closeness to the real cells of conditions that are not rewarded. If the first
       rises and the second falls, the reward is being hacked,
-    - what must not suffer: the energy distance to real cells, the spread of the cells, and the drift from the pretrained
+    - the safeguards: the energy distance to real cells, the spread of the cells, and the drift from the pretrained
       generator.
 
     A dashed line marks the state that was kept. Alarms of the :term:`guard` are marked and named.
@@ -193,7 +193,7 @@ def _series_label(panel: str, series: str) -> str:
 
 
 class Outcome(NamedTuple):
-    """How training ended: which state was kept, and what the guard had to say."""
+    """How training ended: the kept state and the alarms of the guard."""
 
     unit: str
     kept: int | None = None
@@ -202,7 +202,7 @@ class Outcome(NamedTuple):
 
 
 def _outcome(history: pd.DataFrame, params: dict[str, Any]) -> Outcome:
-    # a generator inherits the params of its parent, so that only the history tells how it was made itself
+    # a generator inherits the params of its parent; only its history shows how it was made itself
     if "iteration" not in history:
         return Outcome("Step", int(params["best_step"]) if params.get("keep_best") else None)
     alarms = []

@@ -68,7 +68,7 @@ def verifier_agreement(
     verifier
         Name of a verifier that was evaluated.
     metric
-        Name of a metric; one that was not rewarded tells most.
+        Name of a metric, best one that was not rewarded.
     models
         Names of models, in this order; by default generators and other predictions, see
         :func:`scperturbrl.get.verifier_correlation`. ``"split_half"`` adds the real cells.

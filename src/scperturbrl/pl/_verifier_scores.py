@@ -75,7 +75,8 @@ def verifier_scores(
         Annotated data after :func:`~scperturbrl.tl.score` of the generated layer, and of the observed expression for
         the band.
     key
-        Whose scores: a generator's key, or ``"observed"``; by default the newest post-trained generator, else ``"generator"``.
+        Whose scores: a generator's key, or ``"observed"``; by default the newest post-trained generator, else
+        ``"generator"``.
     groupby
         Column of ``obs`` that gives the rows; by default the condition, so that cell types and doses stay apart.
     verifiers
@@ -83,7 +84,8 @@ def verifier_scores(
     perturbations
         Perturbation labels to show, in this order; all but the control by default.
     kind
-        ``"violin"``, from the 1st to the 99th percentile; ``"strip"``, every cell; or ``"box"``, quartiles with whiskers from the 5th to the 95th percentile.
+        ``"violin"``, from the 1st to the 99th percentile; ``"strip"``, every cell; or ``"box"``, quartiles with
+        whiskers from the 5th to the 95th percentile.
     n_top
         Largest number of rows: those with the most scored cells are shown, and the axis says so. None shows all. Rows
         of `perturbations` are all shown.

@@ -20,8 +20,8 @@ class Plot:
     name
         The plot is then ``scperturbrl.pl.<name>``.
     draw
-        ``draw(adata, *, key=None, show=None, return_fig=False, ...)``: `key` is a model, `return_fig` asks for the figure. A
-        ``KeyError`` or ``ValueError`` says that `adata` lacks what the plot shows.
+        ``draw(adata, *, key=None, show=None, return_fig=False, ...)``: `key` is a model, `return_fig` asks for the
+        figure. A ``KeyError`` or ``ValueError`` says that `adata` lacks what the plot shows.
     title, caption
         What stands above and below it in a report.
     """

@@ -38,17 +38,17 @@ def pathway_network(
     organism
         Organism of a named resource.
     min_targets
-        A set with fewer targets among the genes is left out: a correlation over two or three genes says nothing.
+        Sets with fewer targets among the genes are left out, because a correlation over two or three genes is not
+        reliable.
     key_added
-        Slot in ``uns``. ``"tf_network"`` is where :func:`~scperturbrl.verifiers.tf_activity` looks for regulons.
+        Slot in ``uns``. :func:`~scperturbrl.verifiers.tf_activity` reads regulons from ``"tf_network"``.
     modality
         Modality of a MuData; by default its only one, or the only one that was set up.
 
     Returns
     -------
-    Table with one row a kept set: index ``source``, columns ``n_targets`` (all), ``n_in_data`` and ``kept``; sets that
-    were left out stay in the table with ``kept=False``. Writes the kept rows of the network to
-    ``uns[key_added]`` (columns source, target, weight).
+    Table with one row for each set: index ``source``, columns ``n_targets`` (all), ``n_in_data`` and ``kept``. Writes
+    the kept rows of the network to ``uns[key_added]`` (columns source, target, weight).
 
     Raises
     ------

@@ -52,7 +52,7 @@ def setup_anndata(
         Annotated data, cells x genes, with log1p-normalised expression (``sc.pp.normalize_total``,
         ``sc.pp.log1p``; any target sum, natural logarithm).
     perturbation_key
-        Column of ``obs`` with one label a cell: a gene, drug or cytokine, or several joined by `perturbation_sep`.
+        Column of ``obs`` with one label for each cell: a gene, drug or cytokine, or several joined by `perturbation_sep`.
         ``A+B`` and ``B+A`` are the same; a part that is the control (``A+ctrl``) is ignored.
     control
         Label of unperturbed cells.
@@ -60,10 +60,10 @@ def setup_anndata(
         Columns of ``obs`` that define the context of a cell, such as ``["cell_type"]``. A perturbed cell is only
         ever compared with control cells of the same context.
     dose_key
-        Numeric column of ``obs`` with the dose, if there is one. Doses of perturbed cells are above 0; control cells may hold any
-        value.
+        Numeric column of ``obs`` with the dose, if there is one. Doses of perturbed cells are above 0; control cells
+        may hold any value.
     batch_key
-        Column of ``obs`` with the batch. Control cells are then paired within a batch where it has some.
+        Column of ``obs`` with the batch. Cells are then paired with control cells of the same batch, if there are any.
     layer
         Layer with the expression; ``X`` by default.
     perturbation_sep
@@ -82,8 +82,8 @@ def setup_anndata(
     TypeError
         If expression is not numeric, or `control` is no single label.
     ValueError
-        If a column has missing values, the control label does not occur or a context has none of its cells, names are not unique, a dose is no number or not
-        above 0, or expression is not log-normalised.
+        If a column has missing values, the control label does not occur, a context has no control cells, names are not
+        unique, a dose is not a positive number, or expression is not log-normalised.
 
     Warns
     -----

@@ -75,9 +75,7 @@ def predict(
     output
         What ``X`` holds: ``"log"`` (log1p-normalised) or ``"counts"`` (whole counts).
     library_size
-        Depth of the generated cells. ``"condition"``: that of the training cells of the condition; of a condition
-        without any the control cells' depth, times the ratio that trained conditions with the same perturbation, or
-        else all, show. ``"control"``: that of the control cells. A number: so many counts a cell.
+        Depth of the generated cells, see :func:`~scperturbrl.tl.generate`.
     as_mudata
         Return a MuData that also has the observed cells, and the pathway activity of every cell. This needs `output`
         ``"log"`` and a pathway network.

@@ -1,4 +1,4 @@
-"""Verifiers: functions that score generated cells against what training cells say of a condition."""
+"""Verifiers: functions that score generated cells against the reference of their condition."""
 
 from __future__ import annotations
 

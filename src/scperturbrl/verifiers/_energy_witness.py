@@ -44,16 +44,17 @@ BANK_POINTS = Prepared("bank_points", _bank_points)
 def energy_witness() -> Verifier:
     """Energy witness: is the cell where real cells are and the other generated cells are not?
 
-    The mean distance to the other cells of its group minus the mean distance to real cells of the condition,
-    ``sum_j |x_i - x_j| / (n - 1) - mean_k |x_i - y_k|``, on the components of the training cells. Averaged over a group its
+    The mean distance to the other cells of its group minus the mean distance to real cells of the condition, ``sum_j
+    |x_i - x_j| / (n - 1) - mean_k |x_i - y_k|``, on the components of the training cells. Averaged over a group its
     gradient is minus half of that of the energy distance, so climbing it moves the group towards the real population.
     The other cells and the real ones are held fixed when gradients are taken.
 
     Returns
     -------
     A verifier without bounds that scores a cell *within its group*: 0 on average for a group of real cells, below 0 for
-    control cells and for copies of the mean. Its mean over a group is no measure of quality, because it grows with spread;
-    calibration cuts it off at that of real cells. NaN for a group of one and for a condition without real cells.
+    control cells and for copies of the mean. Its mean over a group is no measure of quality, because it grows with
+    spread; calibration cuts it off at that of real cells. NaN for a group of one and for a condition without real
+    cells.
 
     Notes
     -----

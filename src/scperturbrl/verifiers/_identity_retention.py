@@ -47,8 +47,8 @@ def identity_retention() -> Verifier:
     """Identity retention: is a perturbed T cell still a T cell?
 
     The probability that a logistic model gives to the cell's own covariates (cell type, line or patient, whatever was
-    declared). The model is fitted to real training cells, perturbed and control, with equal weight for each combination of
-    covariates; so what a perturbation does to a cell does not count against it.
+    declared). The model is fitted to real training cells, perturbed and control, with equal weight for each combination
+    of covariates; so what a perturbation does to a cell does not count against it.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Whether the genes that a condition leaves alone are left alone."""
+"""Whether the genes that a condition does not change stay unchanged."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ SPREAD = Prepared("spread", lambda cells: np.sqrt(cells.control_variance()), sco
 
 
 def nonresponder_stability() -> Verifier:
-    """Non-responder stability: do the genes stay put that real cells leave alone?
+    """Non-responder stability: do genes stay unchanged that the condition does not change in real cells?
 
     Over the quiet genes of the condition (false discovery rate above one half, no target), with z the cell's effect in
     standard deviations of the control cells, the score is ``1 / (1 + mean h(z) + |mean z|)``, where h is Huber's loss
-    ``z^2 / 2``, linear beyond 1. The first mean sees genes that move, each its own way, but in a single cell mostly noise;
-    in the second one noise averages out, so that it sees small shifts of all of them.
+    ``z^2 / 2``, linear beyond 1. The first mean detects single genes that move, but is mostly noise in a single cell. In
+    the second mean this noise averages out, so it detects small shifts of all genes.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def nonresponder_stability() -> Verifier:
 
     Notes
     -----
-    It blocks shifts of everything, which cost nothing at the top genes that other verifiers look at.
+    It blocks shifts of all genes, which the other verifiers do not notice because they compare top genes.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def nonresponder_stability() -> Verifier:
         name="nonresponder_stability",
         score=_score,
         label="Non-responder stability",
-        description="How still the genes are that the condition leaves alone, relative to control cells.",
+        description="How little the genes move that the condition does not change, relative to control cells.",
         range=(0.0, 1.0),
         needs=("control_mean",),
         prepares=(QUIET, SPREAD),

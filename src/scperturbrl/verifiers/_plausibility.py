@@ -24,7 +24,7 @@ DETECTED = 1e-2
 """Expression in log units below which a gene counts as not detected."""
 
 TOLERANCE = 1.0
-"""Standard deviations from the mean of real cells that cost nothing."""
+"""Deviation from the mean of real cells, in standard deviations, that is not penalised."""
 
 N_LANDMARKS = 256
 N_TYPICAL = 500

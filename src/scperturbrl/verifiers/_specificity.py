@@ -36,7 +36,7 @@ RIVALS = Prepared("rivals", _rivals, scope="condition")
 
 
 def specificity(*, n_genes: int = 200, temperature: float = 0.1) -> Verifier:
-    """Specificity: is the effect that of this condition rather than of others?
+    """Specificity: is the effect more like that of its own condition than like others?
 
     With r_p the correlation of the cell's effect with the mean effect of condition p at the first ranked genes of the
     cell's condition, the score is ``r_own - t log mean_q exp(r_q / t)`` over the other perturbations q measured with the
@@ -47,7 +47,7 @@ def specificity(*, n_genes: int = 200, temperature: float = 0.1) -> Verifier:
     n_genes
         How many of the ranked genes to compare, or as many as there are.
     temperature
-        t: towards 0 only the closest rival counts, towards infinity all count alike.
+        t: near 0 only the closest rival counts; for large values all rivals count the same.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def specificity(*, n_genes: int = 200, temperature: float = 0.1) -> Verifier:
 
     Notes
     -----
-    It blocks the average perturbation response, which agrees with every condition a little.
+    It blocks the average perturbation response, which correlates a little with every condition.
 
     Examples
     --------

@@ -34,7 +34,7 @@ def target_direction() -> Verifier:
     """Target direction: does a knocked-down gene go down, an activated one up?
 
     With d the cell's effect on a targeted gene and m the mean effect in real cells, the mean over targets of
-    ``clip(d / m, -1, 1)``: no credit for going further than real cells.
+    ``clip(d / m, -1, 1)``: a larger change than in real cells scores no higher.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def target_direction() -> Verifier:
 
     Notes
     -----
-    It blocks responses without their cause. The other verifiers leave the targeted genes out.
+    It blocks a response without a change of the targeted gene itself, which the other verifiers leave out.
 
     Examples
     --------

@@ -45,7 +45,8 @@ def tf_activity() -> Verifier:
 
     Returns
     -------
-    A verifier in [-1, 1]. NaN for a condition in which no factor responds, and without ``pp.reference(..., tf_network=...)``.
+    A verifier in [-1, 1]. NaN for a condition in which no factor responds, and without ``pp.reference(...,
+    tf_network=...)``.
 
     Notes
     -----

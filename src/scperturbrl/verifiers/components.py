@@ -18,7 +18,7 @@ N_FOR_COMPONENTS = 4000
 def for_components(cells: ReferenceCells) -> np.ndarray:
     """``(n_cells,)`` booleans: up to half of the cells of every condition, used for the components and nothing else.
 
-    Components follow the noise of the cells they are made from. These cells lie further apart on them than new cells do, so
+    Components also fit the noise of their cells. These cells therefore lie further apart on them than new cells do, and
     distances to them would be too large.
     """
     chosen = np.zeros(cells.n_cells, dtype=bool)

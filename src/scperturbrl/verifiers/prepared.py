@@ -28,9 +28,9 @@ class Prepared:
     make
         Function of :class:`~scperturbrl.verifiers.ReferenceCells` that returns an array or a tensor.
     scope
-        ``"effect"``: one row for each condition, computed from its perturbed cells. Where a condition has none, the row rests
-        on a guessed effect. ``"condition"``: one row for each condition, known without its perturbed cells. ``"all"``:
-        the same for all conditions.
+        ``"effect"``: one row for each condition, computed from its perturbed cells. Where a condition has none, the row
+        rests on a guessed effect. ``"condition"``: one row for each condition, known without its perturbed cells.
+        ``"all"``: the same for all conditions.
 
     Examples
     --------
@@ -67,8 +67,8 @@ class SetResponse(NamedTuple):
 class ReferenceCells(Protocol):
     """The real cells that a reference is computed from, as :class:`~scperturbrl.verifiers.Prepared` sees them.
 
-    They are training cells; in cross-fitting, two thirds of them; in an evaluation, cells of held-out conditions. Cells are
-    named by their row, so that they can be drawn before their expression is read.
+    They are training cells; in cross-fitting, two thirds of them; in an evaluation, cells of held-out conditions. Cells
+    are named by their row, so that they can be drawn before their expression is read.
 
     Attributes
     ----------

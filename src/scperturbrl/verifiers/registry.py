@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Item = TypeVar("Item", bound=Verifier | Callable[..., Verifier])
 
 DEFAULT: tuple[str, ...] = ("pearson_topk", "rmse_topk", "de_spearman", "pathway_activity")
-"""The four that post-training uses unless told otherwise."""
+"""The four verifiers that scoring and post-training use by default."""
 
 _FACTORIES: dict[str, Callable[..., Verifier]] = {}
 

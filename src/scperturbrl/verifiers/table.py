@@ -53,7 +53,8 @@ def show() -> pd.DataFrame:
     Returns
     -------
     A DataFrame with one row per verifier: its name, label, range, what it needs of a reference, whether it is
-    differentiable, whether it is a safeguard, and what it measures. It prints as text, and in a notebook as a table, with nothing cut off.
+    differentiable, whether it is a safeguard, and what it measures. It prints as text, and in a notebook as a table,
+    with nothing cut off.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Measured, generated and predicted cells under one roof: which rows of which matrix are a condition's."""
+"""One interface to measured, generated and predicted cells: the matrix and rows of each condition."""
 
 from __future__ import annotations
 

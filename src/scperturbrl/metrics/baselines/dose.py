@@ -38,8 +38,8 @@ def nearest_dose_effect(
 
     Returns
     -------
-    ``(Q, G)``: mean effect of the training conditions of the perturbation at the nearest dose on the log scale. A perturbation
-    without any gets the mean of all training effects.
+    ``(Q, G)``: mean effect of the training conditions of the perturbation at the nearest dose on the log scale. A
+    perturbation without any gets the mean of all training effects.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Names beside points that do not lie on each other."""
+"""Place the names of points without overlap."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def model_looks(frame: pd.DataFrame, palette: Mapping[str, str]) -> dict[str, Lo
 
 
 def fill(look: Look, *, size: float = 4.5) -> dict[str, Any]:
-    """Colour and marker of a look, as keyword arguments of matplotlib; a star needs more size to look as large."""
+    """Colour and marker of a look, as keyword arguments of matplotlib. A star is drawn larger to look equally large."""
     return {
         "color": look.color,
         "markerfacecolor": "white" if look.hollow else look.color,

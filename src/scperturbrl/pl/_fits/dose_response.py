@@ -63,9 +63,10 @@ def dose_response(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the response of every perturbation over its doses, with the Hill curve through it.
 
-    There is one panel for each perturbation and context. Dots are mean responses relative to control cells, with two standard errors. Lines are
-    the curves, which start at 0; a perturbation without a response has none. The mark on a curve is its :term:`EC50`, with the 90 % interval of that as a
-    bar. Above each panel stands the EC50 of the real cells.
+    There is one panel for each perturbation and context. Dots are mean responses relative to control cells, with two
+    standard errors. Lines are the curves, which start at 0; a perturbation without a response has none. The mark on a
+    curve is its :term:`EC50`, with the 90 % interval of that as a bar. Above each panel stands the EC50 of the real
+    cells.
 
     Parameters
     ----------

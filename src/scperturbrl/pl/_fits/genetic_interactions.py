@@ -1,4 +1,4 @@
-"""What each part counts in a pair, one row for each pair."""
+"""Coefficients of the two parts of each pair, one row for each pair."""
 
 from __future__ import annotations
 
@@ -68,10 +68,11 @@ def genetic_interactions(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot how much of the effect of each part is in the effect of the pair.
 
-    There is one panel for the real cells, and one for each model. A filled dot is the coefficient of the first part of the pair, a hollow one that of the
-    second, with 90 % intervals. On the line at 1 the effects of the parts add up; at 0 a part is masked. Colour and word tell the kind of
-    :term:`genetic interaction`, by the rules of :func:`scperturbrl.get.genetic_interactions`. Pairs are sorted by kind, then by magnitude. A dot at
-    the edge with an arrow lies beyond it.
+    There is one panel for the real cells, and one for each model. A filled dot is the coefficient of the first part of
+    the pair, a hollow one that of the second, with 90 % intervals. On the line at 1 the effects of the parts add up; at
+    0 a part is masked. Colour and word tell the kind of :term:`genetic interaction`, by the rules of
+    :func:`scperturbrl.get.genetic_interactions`. Pairs are sorted by kind, then by magnitude. A dot at the edge with an
+    arrow lies beyond it.
 
     Parameters
     ----------
@@ -191,7 +192,7 @@ def _draw_part(
     gid: str,
 ) -> None:
     value, low, high = span
-    # without an interval nothing is known of a coefficient
+    # a coefficient without an interval is unknown
     if not np.isfinite(low):
         return
     ax.plot(np.clip([low, high], *limits), [y, y], color=color, linewidth=1.2, alpha=0.7, zorder=2, gid=f"{gid}_range")

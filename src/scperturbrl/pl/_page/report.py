@@ -1,4 +1,4 @@
-"""One page that can be sent to somebody: verdict, tables, pictures, settings."""
+"""One page to share: verdict, tables, pictures, settings."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def report(
     path
         File to write; replaced if it exists.
     model
-        The model that the verdict is about; by default the post-trained generator, else the first generator, else the first
-        of the predictions.
+        The model that the verdict is about; by default the post-trained generator, else the first generator, else the
+        first of the predictions.
     title
         Heading.
     modality
@@ -174,8 +174,8 @@ def _metrics(findings: Findings) -> list[str]:
     values.index = pd.Index([metric_label(str(name)) for name in values.index], name="Metric")
     note = (
         "Told apart: share of the conditions in which one half of the real cells predicts the other better than the mean response "
-        "does. Dynamic range: how far that half has come from the mean response to a perfect prediction. A metric is calibrated "
-        "if it tells the two apart in three of four conditions. A metric that was rewarded, or is pulled along by a reward, proves nothing."
+        "does. Dynamic range: where that half lies between the mean response (0) and a perfect prediction (1). A metric is calibrated "
+        "if it tells the two apart in three of four conditions. A metric that was rewarded, or is related to a reward, proves nothing."
     )
     return [html.paragraph(note, role="quiet"), html.details(f"All {len(values)} metrics", html.table(values))]
 

@@ -1,4 +1,4 @@
-"""Candidates in order, with intervals and what simple rules say."""
+"""Candidates in order, with intervals and the predictions of simple rules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RULES = {
 
 
 def draw_ranked(ax: Axes, frame: pd.DataFrame, top: int) -> None:
-    """Draw one row a candidate, the best at the top."""
+    """Draw one row for each candidate, the best at the top."""
     heights = np.arange(len(frame))
     several = frame["group"].nunique() > 1
     names = frame.index if several or "dose" in frame else frame["perturbation"]
