@@ -37,10 +37,10 @@ def screen(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the candidates of a screen.
 
-    ``"ranked"``: the best ones in order. A dot is the predicted :term:`objective`, a bar the :term:`cross-conformal
-    interval`; its colour says whether such predictions have :term:`support`. Squares are measured candidates, hollow
-    dots candidates without generated cells. Ticks are the predictions of simple rules, the number on the right is the
-    probability of being among the best.
+    ``"ranked"``: the best ones in order. A dot is the predicted :term:`objective`, a bar the
+    :term:`cross-conformal interval`; its colour says whether such predictions have :term:`support`. Squares are
+    measured candidates, hollow dots candidates without generated cells. Ticks are the predictions of simple rules. The
+    number on the right is the probability to be among the best.
 
     ``"pairs"``: the objective of every pair of perturbations, of those in the best pairs. Measured pairs have a dot.
 
