@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._read.slots import chosen, read_evaluation
 from scperturbrl.metrics.bootstrap import paired_bootstrap
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def differences(
     adata: AnnData | MuData | pd.DataFrame,
     model: str,
@@ -51,8 +53,7 @@ def differences(
         Number of resamples of the conditions.
     seed
         Seed of the resamples.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

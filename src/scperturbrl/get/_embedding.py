@@ -9,6 +9,7 @@ import pandas as pd
 
 from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import layer_hash, warn_other_split
 from scperturbrl._core.validate import near_matches
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 PCA = "pca"
 
 
+@documented
 def embedding(
     adata: AnnData | MuData,
     *,
@@ -52,8 +54,7 @@ def embedding(
         Labels whose generated cells are wanted; all by default. Observed cells are never left out.
     dimensions
         The two dimensions, counted from 0.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -9,6 +9,7 @@ import numpy as np
 
 from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.show import as_html, as_text
 from scperturbrl._core.validate import near_matches
@@ -94,6 +95,7 @@ def _self_check(measured: Mapping[str, float]) -> dict[str, str]:
     }
 
 
+@documented
 def generator(adata: AnnData | MuData, *, key: str | None = None, modality: str | None = None) -> GeneratorSummary:
     """Summarise a generator.
 
@@ -103,8 +105,7 @@ def generator(adata: AnnData | MuData, *, key: str | None = None, modality: str 
         Annotated data with a generator.
     key
         Which generator; by default the newest post-trained generator, else ``"generator"``.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.data.evaluation.calibration import CEILING
 from scperturbrl.get._read.slots import chosen, read_evaluation
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def harm(
     adata: AnnData | MuData,
     model: str,
@@ -44,8 +46,7 @@ def harm(
         Names of metrics of :data:`scperturbrl.metrics.METRICS`; distances by default.
     margin
         Share by which the error must rise to count as harm.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.data.evaluation.roles import HELD_OUT, ancestry, metric_roles
 from scperturbrl.get._evaluation import evaluation
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def held_out(
     adata: AnnData | MuData, *, models: str | Sequence[str] | None = None, modality: str | None = None
 ) -> pd.DataFrame:
@@ -32,8 +34,7 @@ def held_out(
         Annotated data after :func:`~scperturbrl.tl.evaluate`.
     models
         Names of models, in this order; all by default.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.data.evaluation.calibration import COLUMNS
 from scperturbrl.get._evaluation import metric_order
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def metric_calibration(adata: AnnData | MuData, *, modality: str | None = None) -> pd.DataFrame:
     """List which metrics can discriminate on these data.
 
@@ -27,8 +29,7 @@ def metric_calibration(adata: AnnData | MuData, *, modality: str | None = None) 
     ----------
     adata
         Annotated data after :func:`~scperturbrl.tl.evaluate`.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

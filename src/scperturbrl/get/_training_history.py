@@ -9,6 +9,7 @@ import pandas as pd
 
 from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._read.slots import missing
 
@@ -38,6 +39,7 @@ POST_TRAINING = {
 _SPREAD_OF = {"reward": "reward_sd"}
 
 
+@documented
 def training_history(adata: AnnData | MuData, *, key: str | None = None, modality: str | None = None) -> pd.DataFrame:
     """Collect the history of a generator in long form.
 
@@ -47,8 +49,7 @@ def training_history(adata: AnnData | MuData, *, key: str | None = None, modalit
         Annotated data after :func:`~scperturbrl.tl.fit_generator` or :func:`~scperturbrl.tl.rl_finetune`.
     key
         Which generator; by default the newest post-trained generator, else ``"generator"``.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

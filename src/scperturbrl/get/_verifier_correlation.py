@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import metric_order, model_order
 from scperturbrl.get._read.labels import SCORE_PREFIX
@@ -26,6 +27,7 @@ MIN_PAIRS = 8
 """Fewer pairs of model and condition give no correlation: any two rankings may agree by chance."""
 
 
+@documented
 def verifier_correlation(
     adata: AnnData | MuData,
     *,
@@ -51,8 +53,7 @@ def verifier_correlation(
     models
         Names of models to compare; by default generators and other predictions, or all but the replicate ceiling where
         those are fewer than two. Baselines differ so much that any score separates them.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.ticker import NullFormatter
 
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._calibration import VARIANCE, ZERO_FRACTION
 from scperturbrl.get._calibration import calibration as calibration_frame
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _TITLES = {VARIANCE: "Variance within a condition", ZERO_FRACTION: "Share of cells without the gene"}
 
 
+@documented
 def calibration(
     adata: AnnData | MuData,
     *,
@@ -65,12 +67,8 @@ def calibration(
         Two axes to draw on; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_positive
 from scperturbrl.get._effects import agreement
@@ -48,6 +49,7 @@ ROOM = 0.6
 _LEGEND = ("{} most differentially expressed genes", "Other genes", "Perturbed gene")
 
 
+@documented
 def effects(
     adata: AnnData | MuData,
     *,
@@ -85,12 +87,8 @@ def effects(
         Axes to draw on, one for each condition; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------

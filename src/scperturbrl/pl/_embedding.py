@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._embedding import PCA
 from scperturbrl.get._embedding import embedding as embedding_frame
@@ -47,6 +48,7 @@ HELD_OUT = "generated, held out"
 UNSCORED = VERMILLION
 
 
+@documented
 def embedding(
     adata: AnnData | MuData,
     *,
@@ -100,12 +102,8 @@ def embedding(
         Axes to draw on; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------

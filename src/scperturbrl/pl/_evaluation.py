@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import ROLES
 from scperturbrl.get._evaluation import evaluation as evaluation_frame
@@ -52,6 +53,7 @@ _SHOWN = (
 )
 
 
+@documented
 def evaluation(
     adata: AnnData | MuData,
     *,
@@ -92,12 +94,8 @@ def evaluation(
         Axes to draw on, one for each role; a new figure by default.
     figsize
         Size of the new figure in inches; grows with metrics and models by default.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.keys import OBSERVED, SPLIT, TRAIN
 from scperturbrl._core.modality import pick
 from scperturbrl.get._pathway_activity import pathway_activity as activity_frame
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _COLLECTIONS = ("HALLMARK", "GOBP", "KEGG", "REACTOME", "WP")
 
 
+@documented
 def pathway_activity(
     adata: AnnData | MuData,
     *,
@@ -70,12 +72,8 @@ def pathway_activity(
         Axes to draw on, one for the observed cells and one for each generator; a new figure by default.
     figsize
         Size of the new figure in inches; grows with conditions and pathways by default.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------

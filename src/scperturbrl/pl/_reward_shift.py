@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._read.labels import model_label, verifier_label
 from scperturbrl.get._reward_shift import reward_shift as shift_frame
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def reward_shift(
     adata: AnnData | MuData,
     *,
@@ -76,12 +78,8 @@ def reward_shift(
         Axes to draw on; a new figure by default.
     figsize
         Size of the new figure in inches; grows with the number of conditions by default.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._read.labels import model_label, readable, verifier_label
 from scperturbrl.get._read.slots import chosen
@@ -67,6 +68,7 @@ EXTRA = "rollout_drift"
 _IDEALS = {"reward": 1.0, "spread": 1.0, "energy": 0.0}
 
 
+@documented
 def training_history(
     adata: AnnData | MuData,
     *,
@@ -106,12 +108,8 @@ def training_history(
         Axes to draw on, one for each panel; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------

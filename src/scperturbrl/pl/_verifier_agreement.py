@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.lines import Line2D
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import evaluation as evaluation_frame
 from scperturbrl.get._read.labels import metric_label, model_label, verifier_label
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _SAME = "Models of the same condition"
 
 
+@documented
 def verifier_agreement(
     adata: AnnData | MuData,
     *,
@@ -78,12 +80,8 @@ def verifier_agreement(
         Axes to draw on; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------

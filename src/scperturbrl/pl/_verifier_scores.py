@@ -11,6 +11,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
 from scperturbrl.get._read.labels import model_label, readable, verifier_label
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 _LEGEND = ("{} (dot: median)", "Real cells (interquartile range)", "Real cells (median)")
 
 
+@documented
 def verifier_scores(
     adata: AnnData | MuData,
     *,
@@ -96,12 +98,8 @@ def verifier_scores(
     palette
         One colour, a list or mapping with a colour for each group (each perturbation if the rows are conditions), or
         ``"obs"`` for those of ``uns["<column>_colors"]``. One blue by default, because the rows are labelled.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
 from scperturbrl._core.write import write
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def pathway_network(
     adata: AnnData | MuData,
     network: str | pd.DataFrame = "progeny",
@@ -42,8 +44,7 @@ def pathway_network(
         reliable.
     key_added
         Slot in ``uns``. :func:`~scperturbrl.verifiers.tf_activity` reads regulons from ``"tf_network"``.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
 from scperturbrl._core.machine.memory_limit import DEFAULT_LIMIT
 from scperturbrl._core.machine.own_torch import own_torch
 from scperturbrl._core.machine.threads import one_thread
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 
 @own_torch
+@documented
 def reference(
     adata: AnnData | MuData,
     *,
@@ -76,8 +78,7 @@ def reference(
         Seed or NumPy generator of the bank and of the calibration folds.
     memory_limit
         Memory for working on cells, such as ``"500 MB"``. Cells in a file are read in blocks of this size.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -8,6 +8,7 @@ import numpy as np
 
 from scperturbrl import __version__
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
 from scperturbrl._core.machine.memory_limit import DEFAULT_LIMIT, bytes_of
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def setup_anndata(
     adata: AnnData | MuData,
     *,
@@ -68,8 +70,7 @@ def setup_anndata(
         Layer with the expression; ``X`` by default.
     perturbation_sep
         What joins the parts of a combination.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

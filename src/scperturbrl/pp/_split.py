@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, numpy_rng, resolve_seed
 from scperturbrl._core.validate import check_fraction, check_obs_column
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def split(
     adata: AnnData | MuData,
     *,
@@ -85,8 +87,7 @@ def split(
         row can be removed from training, otherwise measured genes.
     seed
         Seed or NumPy generator of the draw.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
@@ -162,6 +163,7 @@ def split(
     log.finish(started, [f"obs[{keys.SPLIT!r}]", f"uns[{keys.SETUP!r}]['split']"])
 
 
+@documented
 def split_folds(
     adata: AnnData | MuData,
     *,
@@ -186,8 +188,7 @@ def split_folds(
         As in :func:`~scperturbrl.pp.split`.
     seed
         Seed or NumPy generator of the draw.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -10,6 +10,7 @@ import pandas as pd
 
 from scperturbrl._core import keys as slots
 from scperturbrl._core import log
+from scperturbrl._core.docs import documented
 from scperturbrl._core.machine.device import resolve_device
 from scperturbrl._core.machine.own_torch import own_torch
 from scperturbrl._core.machine.threads import pinned
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
 @own_torch
 @pinned
+@documented
 def evaluate(
     adata: AnnData | MuData,
     *,
@@ -128,8 +130,7 @@ def evaluate(
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     seed
         Seed or NumPy generator.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -8,6 +8,7 @@ import pandas as pd
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.distributed import join
+from scperturbrl._core.docs import documented
 from scperturbrl._core.files.run_file import RunFile
 from scperturbrl._core.machine.device import resolve_device
 from scperturbrl._core.machine.memory_limit import DEFAULT_LIMIT
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 
 @own_torch
+@documented
 def fit_generator(
     adata: AnnData | MuData,
     *,
@@ -159,8 +161,7 @@ def fit_generator(
         Seed or NumPy generator. On the CPU the same seed gives the same weights, whatever the number of threads.
     progress
         Whether to show a progress bar; by default in a terminal or notebook.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

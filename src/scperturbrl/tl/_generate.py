@@ -9,6 +9,7 @@ from scipy import sparse
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.machine.device import resolve_device
 from scperturbrl._core.machine.own_torch import own_torch
 from scperturbrl._core.machine.threads import pinned
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 @own_torch
 @pinned
+@documented
 def generate(
     adata: AnnData | MuData,
     *,
@@ -64,8 +66,7 @@ def generate(
     seed
         Seed or NumPy generator. The same seed pairs the same control cells and noise for every generator, so that two of
         them can be compared cell by cell.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.files.checkpoint import read_directory, write_directory
 from scperturbrl._core.machine.own_torch import own_torch
 from scperturbrl._core.modality import pick
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 @own_torch
+@documented
 def save_generator(
     adata: AnnData | MuData,
     path: str | os.PathLike[str],
@@ -48,8 +50,7 @@ def save_generator(
         Which generator; by default the newest post-trained generator, else ``"generator"``.
     overwrite
         Replace a directory that exists.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Raises
     ------
@@ -80,6 +81,7 @@ def save_generator(
 
 
 @own_torch
+@documented
 def load_generator(
     adata: AnnData | MuData,
     path: str | os.PathLike[str],
@@ -100,8 +102,7 @@ def load_generator(
         Directory.
     key_added
         Where it is written.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Raises
     ------

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
 from scperturbrl._core.machine.threads import pinned
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 @pinned
+@documented
 def leakage_canary(
     adata: AnnData | MuData, pipeline: Callable[[AnnData], Any], *, seed: Seed = 0, modality: str | None = None
 ) -> pd.DataFrame:
@@ -43,8 +45,7 @@ def leakage_canary(
         If it returns nothing, the changed copy is compared.
     seed
         Seed or NumPy generator of the scrambling.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -10,6 +10,7 @@ import pandas as pd
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.machine.device import resolve_device
 from scperturbrl._core.machine.own_torch import own_torch
 from scperturbrl._core.machine.threads import pinned
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 @own_torch
 @pinned
+@documented
 def predict(
     adata: AnnData | MuData,
     conditions: Sequence[str] | str | None = None,
@@ -83,8 +85,7 @@ def predict(
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     seed
         Seed or NumPy generator.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

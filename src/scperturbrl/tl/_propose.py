@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import same_split, split_hash
 from scperturbrl._core.validate import check_choice, check_positive
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def propose(
     adata: AnnData | MuData, *, n: int = 10, strategy: str = "balanced", modality: str | None = None
 ) -> pd.DataFrame:
@@ -38,8 +40,7 @@ def propose(
         ``"exploit"``: the highest predicted objective. ``"explore"``: the widest intervals, so that the next screen
         predicts better. ``"balanced"``: the highest objective plus interval. Intervals shrink with every measured or
         proposed perturbation that shares a part, which makes the batch diverse in the last two.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

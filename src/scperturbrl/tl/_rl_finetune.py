@@ -8,6 +8,7 @@ import pandas as pd
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.distributed import join
+from scperturbrl._core.docs import documented
 from scperturbrl._core.files.run_file import RunFile
 from scperturbrl._core.machine.device import resolve_device
 from scperturbrl._core.machine.own_torch import own_torch
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 
 @own_torch
+@documented
 def rl_finetune(
     adata: AnnData | MuData,
     *,
@@ -135,8 +137,7 @@ def rl_finetune(
         Seed or NumPy generator. On the CPU the same seed gives the same weights, whatever the number of threads.
     progress
         Whether to show a progress bar; by default in a terminal or notebook.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
 from scperturbrl._core.machine.memory_limit import DEFAULT_LIMIT
 from scperturbrl._core.machine.own_torch import own_torch
 from scperturbrl._core.machine.threads import pinned
@@ -43,6 +44,7 @@ _UNREADABLE = (
 
 @own_torch
 @pinned
+@documented
 def score(
     adata: AnnData | MuData,
     *,
@@ -90,8 +92,7 @@ def score(
     memory_limit
         Memory for working on cells, such as ``"500 MB"``. Cells in a file (``backed="r"``, zarr, dask) are read in
         blocks of this size; the scores are the same.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import counted, split_hash
 from scperturbrl._core.random import Seed, resolve_seed
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from scperturbrl.data.screen.objective import Wanted
 
 
+@documented
 def screen(
     adata: AnnData | MuData,
     candidates: str | Sequence[str] | pd.DataFrame = "pairs",
@@ -110,8 +112,7 @@ def screen(
         Where cells are generated.
     seed
         Seed or NumPy generator.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

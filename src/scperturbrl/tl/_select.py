@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
 from scperturbrl._core.machine.threads import pinned
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import layer_hash, same_split, score_hash, split_hash
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 @pinned
+@documented
 def select(
     adata: AnnData | MuData,
     *,
@@ -53,8 +55,7 @@ def select(
         Temperature of ``"importance"``, in units of the reward. Large values draw at random, small ones take the best.
     seed
         Seed or NumPy generator.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
 from scperturbrl._core.machine.own_torch import own_torch
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
@@ -34,6 +35,7 @@ TARGET = "target"
 
 
 @own_torch
+@documented
 def to_cell_eval(
     adata: AnnData | MuData,
     path: str | PathLike[str],
@@ -65,8 +67,7 @@ def to_cell_eval(
         Number of cells that a generator makes for each condition.
     seed
         Seed or NumPy generator of the generated cells.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import Cells
@@ -26,6 +27,7 @@ FITTED, NOTHING, BEYOND = "fitted", "no response", "beyond the doses"
 _P_VALUE = 0.01
 
 
+@documented
 def dose_response(
     adata: AnnData | MuData,
     *,
@@ -60,8 +62,7 @@ def dose_response(
         Layers of generated cells, from :func:`~scperturbrl.tl.generate`.
     predictions
         Cells from :func:`~scperturbrl.tl.predict`, log-normalised; of several doses joined by ``anndata.concat``.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

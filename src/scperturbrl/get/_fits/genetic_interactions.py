@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_number
 from scperturbrl.data.cells.cells import Cells
@@ -26,6 +27,7 @@ _COLUMNS = ["first_coefficient", "first_low", "first_high", "second_coefficient"
 _MEASURES = ["magnitude", "dominance", "similarity", "fit", "signal"]
 
 
+@documented
 def genetic_interactions(
     adata: AnnData | MuData,
     *,
@@ -57,8 +59,7 @@ def genetic_interactions(
         are fitted to its own parts.
     min_cells
         Smallest number of cells of the pair, of each part and of the controls; at least 20. Other pairs are left out.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_positive
 from scperturbrl.get._read.slots import missing
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def screen(
     adata: AnnData | MuData, *, n: int | None = None, measured: bool = True, modality: str | None = None
 ) -> pd.DataFrame:
@@ -28,8 +30,7 @@ def screen(
         How many of the best; all by default.
     measured
         Whether to list candidates that have training cells too.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl.get._fits.dose_response import NOTHING, both_tables
 from scperturbrl.get._fits.objective import objective_label
 from scperturbrl.get._read.labels import model_label
@@ -47,6 +48,7 @@ COLUMNS, N_TOP = 4, 12
 _COLORS = (BLUE, VERMILLION, GREEN, PURPLE, SKY)
 
 
+@documented
 def dose_response(
     adata: AnnData | MuData,
     *,
@@ -80,12 +82,8 @@ def dose_response(
         Axes to draw on, one for each panel; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.lines import Line2D
 
+from scperturbrl._core.docs import documented
 from scperturbrl.get._fits.genetic_interactions import genetic_interactions as interaction_frame
 from scperturbrl.get._read.labels import model_label
 from scperturbrl.pl._draw.shown import N_TOP, label_height, rows_label, top_rows
@@ -53,6 +54,7 @@ COLORS = {
 _LEGEND = ("First part", "Second part", "Parts add up")
 
 
+@documented
 def genetic_interactions(
     adata: AnnData | MuData,
     *,
@@ -86,12 +88,8 @@ def genetic_interactions(
         Axes to draw on, one for each panel; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------

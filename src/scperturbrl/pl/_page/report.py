@@ -9,6 +9,7 @@ import pandas as pd
 
 from scperturbrl import __version__
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import evaluation as evaluation_frame
 from scperturbrl.get._metric_calibration import metric_calibration
@@ -41,6 +42,7 @@ _CONDITIONS, _ROWS = 4, 12
 _NOT_ABLE = " *"
 
 
+@documented
 def report(
     adata: AnnData | MuData,
     path: str | os.PathLike[str],
@@ -65,8 +67,7 @@ def report(
         first of the predictions.
     title
         Heading.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.conditions import parse_perturbation
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def screen(
     adata: AnnData | MuData,
     *,
@@ -60,12 +62,8 @@ def screen(
         Axes to draw on; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------
