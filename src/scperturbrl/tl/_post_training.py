@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scperturbrl._core import keys, log
 from scperturbrl.data.generator.identity import cells_identity, reward_identity, weights_hash
 from scperturbrl.flow.training.finite_steps import skipped_message
-from scperturbrl.rl.finetune import FinetuneResult, finetune
+from scperturbrl.rl.finetune import finetune
 from scperturbrl.tl._reward import reference_task
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.generator.stored import StoredGenerator
     from scperturbrl.rl.finetuner import FinetuneSettings
+    from scperturbrl.rl.result import FinetuneResult
     from scperturbrl.rl.reward import Reward
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from scperturbrl._core.random import numpy_rng
-from scperturbrl.data.cells.thinning import cell_keys
 
 if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
@@ -28,20 +26,3 @@ def order_by(own: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Random order ``(n,)`` of cells with these numbers, the same for the same numbers wherever they stand."""
     salt = rng.integers(2**64, dtype=np.uint64, endpoint=False)
     return np.argsort(pd.util.hash_array(own ^ salt), kind="stable")
-
-
-def distinct_keys(names: pd.Index, matrix: Any, genes: pd.Index, *, chunk: int) -> np.ndarray:
-    """Number ``(n_cells,)`` of each cell, from its name, and from its expression too where names repeat."""
-    found = cell_keys(names)
-    repeated = np.flatnonzero(names.duplicated(keep=False))
-    # names of genes and not their places, so that the order of genes does not matter either
-    of_gene = cell_keys(genes)
-    for start in range(0, len(repeated), chunk):
-        part = slice(start, start + chunk)
-        rows = sparse.csr_matrix(matrix[repeated[part]], dtype=np.float32)
-        rows.eliminate_zeros()
-        values = of_gene[rows.indices] * pd.util.hash_array(rows.data.view(np.uint32).astype(np.uint64))
-        # sums wrap around, and so do their differences
-        running = np.concatenate([[np.uint64(0)], np.cumsum(values)])
-        found[repeated[part]] ^= running[rows.indptr[1:]] - running[rows.indptr[:-1]]
-    return found
