@@ -14,9 +14,9 @@ import pandas as pd
 from scperturbrl._core.random import numpy_rng
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cell_keys import distinct_keys
-from scperturbrl.data.cells.draw import order_by, shuffled
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.depth import read_units
+from scperturbrl.data.cells.draw import order_by, shuffled
 from scperturbrl.data.cells.other_depth import OtherCells
 from scperturbrl.data.cells.row_blocks import row_matrix
 from scperturbrl.data.cells.scale import check_expression
