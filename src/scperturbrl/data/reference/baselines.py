@@ -1,4 +1,4 @@
-"""Predicted populations of one condition: baselines made of training conditions, and the replicate ceiling."""
+"""Effects that baselines predict for a condition from the training conditions."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class TrainingEffects:
         return (query[0, seen] @ of_parts) * (additivity if len(parts) > 1 else 1.0)
 
     def fit(self, cells: Cells, condition: str, baseline: str) -> None:
-        """Fit what `baseline` needs for `condition` and keeps for others, so that predicting changes nothing."""
+        """Fit `baseline` for `condition` and keep the fit, so that predicting changes nothing."""
         parts = cells.table.loc[condition, "parts"]
         if baseline == CONTEXT_LINE:
             self._contexts(cells)
@@ -127,7 +127,7 @@ class TrainingEffects:
         return self._collected[0]
 
     def _shown(self, cells: Cells) -> Known:
-        """What a baseline of somebody else may look at, collected once."""
+        """The data for added baselines, collected once."""
         if not self._known:
             conditions = tuple(_wanted(cells, name) for name in self.conditions)
             self._known.append(Known(conditions, self.effects, control_profiles(cells)))
@@ -161,7 +161,7 @@ class TrainingEffects:
         return design, means, np.array([[part in parts for part in [*vocabulary, *new]]], dtype=float)
 
     def _design(self, cells: Cells, chosen: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """Names of the parts of some training conditions, and what :meth:`_designs` says of them."""
+        """Names of the parts of some training conditions, with their design and mean effects as in :meth:`_designs`."""
         known = cells.table.loc[np.asarray(self.conditions, dtype=object)[chosen]]
         effects = self.effects[chosen]
         labels, row = np.unique(known["perturbation"].to_numpy(), return_inverse=True)
@@ -175,7 +175,7 @@ class TrainingEffects:
         return vocabulary, design, means
 
     def _ridge(self, cells: Cells, baseline: str, chosen: np.ndarray) -> tuple[np.ndarray, float]:
-        """Effects ``(P, G)`` of the parts of some training conditions, and how much of their sum combinations do; fitted once."""
+        """Effects ``(P, G)`` of the parts of some training conditions, and the additivity of combinations; fitted once."""
         key = (baseline, chosen.tobytes())
         if key not in self._fits:
             design, means, _ = self._designs(cells, chosen, ())
@@ -183,7 +183,7 @@ class TrainingEffects:
             if baseline == "additive_ridge":
                 self._fits[key] = ridge_effect(design, means, design_query=parts).effect, 1.0
             else:
-                # how much combinations do, a context without any is told by the others
+                # contexts without combinations use the pooled additivity
                 pooled = 1.0 if chosen.all() else self._ridge(cells, baseline, np.ones_like(chosen))[1]
                 found = combination_ridge_effect(design, means, design_query=parts, otherwise=pooled)
                 self._fits[key] = found.effect, found.additivity

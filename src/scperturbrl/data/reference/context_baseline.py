@@ -1,4 +1,4 @@
-"""The context line as a baseline: a perturbation that was measured in other contexts, carried to the one asked for."""
+"""The context line as a baseline: transfers the effect of a perturbation from other contexts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONTEXT_LINE = "context_line"
 
 @dataclass(frozen=True)
 class ContextEffects:
-    """Effects of single perturbations in K contexts, and how they are carried to another.
+    """Effects of single perturbations in K contexts, and the line that transfers them to another.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Scoring real cells without letting a cell judge itself."""
+"""Cross-fitting: no real cell is scored against a reference that it helped to define."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 N_FOLDS = 3
 N_SCORED = 200
 MOST_SHARED = 4096
-"""Cells scored in one call where all conditions judge the same ones, and what does not depend on the condition is computed once."""
+"""Cells scored in one call if all conditions score the same cells. Values that do not depend on the condition are computed once."""
 
 
 class CrossFit:
-    """References of some conditions, each made of two thirds of the cells, to score the last third with.
+    """References of some conditions, each from two thirds of the cells, to score the last third with.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class CrossFit:
     use
         ``(n_cells,)`` which cells, perturbed and control, may define references.
     conditions
-        Conditions to judge.
+        Conditions to score.
     networks
         Pathways and transcription factors.
     verifiers
@@ -75,7 +75,7 @@ class CrossFit:
         return self.score_real(index, np.full(len(index), condition))
 
     def score_real(self, index: np.ndarray, conditions: np.ndarray) -> torch.Tensor:
-        """The same of cells that are each judged for a condition of their own, by its number in `conditions` ``(n,)``."""
+        """The same for cells of several conditions, given by number in `conditions` ``(n,)``."""
         scores = torch.full((len(index), len(self.verifiers)), torch.nan)
         units = list(self._units(index, conditions))
 

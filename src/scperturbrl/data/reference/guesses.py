@@ -1,4 +1,4 @@
-"""References for conditions without training cells, and how far they can be trusted."""
+"""Guessed references for conditions without training cells, and their reliability."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Extended:
     reference, calibration
         Of all of them.
     trust
-        One row a guessed condition: ``kind`` ("combination" or "transfer"), ``method``, ``n_validated`` and ``r2``, the
-        cross-validated share of the squared effect that the guess explains, at least 0.
+        One row for each guessed condition: ``kind`` ("combination" or "transfer"), ``method``, ``n_validated`` and
+        ``r2``, the cross-validated share of the squared effect that the guess explains, at least 0.
     refused
-        Conditions that no guess can be made for.
+        Conditions that cannot be guessed.
     """
 
     conditions: list[str]
@@ -69,9 +69,9 @@ def extend_reference(
 ) -> Extended:
     """Add guessed references of the `wanted` conditions to the stored ones.
 
-    Nothing but training cells is looked at. How far a guess can be trusted is measured on training conditions of the same
-    kind, each predicted as if it had not been measured: how much of its effect is explained, and whether each verifier,
-    judging by the guess, ranks the real cells above control cells.
+    Only training cells are used. The reliability of guesses is measured on training conditions of the same kind, each
+    predicted without its own cells: the explained share of the effect, and whether each verifier ranks real above
+    control cells with the guessed reference.
     """
     return _Extension(adata, cells, verifiers, method).extend(wanted)
 
@@ -131,7 +131,7 @@ class _Extension:
         return material.complete(table.to_tensors(bank, self.networks.pathways[0]), self.verifiers)
 
     def _validate(self, kind: str) -> _Validation:
-        """Guess training conditions of a kind as if they had not been measured, and see what the guesses are worth."""
+        """Guess training conditions of a kind without their own cells, and measure the reliability of the guesses."""
         effects = {name: self.tables.without(name) for name in self.known.conditions if self._kind(name) == kind}
         usable = [name for name, own in effects.items() if self.tables.covered(name, own)]
         spaced = np.unique(np.linspace(0, len(usable) - 1, min(len(usable), N_VALIDATED)).round().astype(int))
@@ -171,7 +171,7 @@ class _Extension:
     def _calibration(
         self, pseudo: ReferenceTable, reference: Reference, known: Calibration, kinds: dict[str, _Validation]
     ) -> Calibration:
-        """0 is where control cells are; 1 is as far above as real cells were of conditions guessed in the same way."""
+        """0 is the score of control cells; 1 is above it by the gap between real and control cells of the validated guesses."""
         zero = self._control_scores(pseudo, reference, len(self.known.conditions)).nanmedian(1).values
         own = [kinds[self._kind(name)] for name in pseudo.conditions]
         one = zero + torch.stack([v.gap for v in own])

@@ -1,4 +1,4 @@
-"""The networks that a reference is made with, and whether they are still those in the AnnData."""
+"""The networks of a reference, and a check that those in the AnnData did not change."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def _regulon_response(
 
 
 def reference_depths(adata: AnnData) -> Depths | None:
-    """The depths that the stored reference was made at; None if there is no reference, or one that does not say.
+    """The depths of the stored reference; None if there is no reference, or none recorded.
 
     Only of conditions with training cells.
     """
@@ -105,7 +105,7 @@ def reference_depths(adata: AnnData) -> Depths | None:
 
 
 def at_reference_depth(adata: AnnData, cells: Cells) -> Cells:
-    """`cells` of `adata` at the depths that its reference was made at, which is what functions of this room expect."""
+    """`cells` of `adata` at the depths of its reference, as the functions of this room expect them."""
     depths = reference_depths(adata)
     return cells if depths is None else at_depths(cells, depths.completed(cells))
 
@@ -115,8 +115,9 @@ def read_reference(
 ) -> tuple[ReferenceTable, Reference]:
     """Read the stored reference as a table and as tensors.
 
-    Of a part of the cells that it was made of, those conditions are read that still have training cells and controls; the
-    others are named. What `verifiers` prepare is computed from the training cells. `cells` are those of :func:`at_reference_depth`.
+    If `adata` is a subset of the original cells, only conditions that still have training cells and controls are read;
+    the others are named in a message. What `verifiers` prepare is computed from the training cells. `cells` are those
+    of :func:`at_reference_depth`.
 
     Raises
     ------
@@ -168,7 +169,7 @@ def check_reference(adata: AnnData, cells: Cells) -> dict[str, Any]:
 
 
 def _present(cells: Cells, conditions: Sequence[str]) -> np.ndarray:
-    """``(C,)`` whether training cells of a condition, and control cells, are here; the others are told."""
+    """``(C,)`` whether a condition has training cells and controls here; the others are named in a message."""
     training = set(cells.conditions(keys.TRAIN, min_cells=2))
     controls = set(cells.table.loc[cells.table["is_control"], "group"])
     kept = np.array(
@@ -201,8 +202,7 @@ def bank_and_tensors(
 ) -> Reference:
     """Draw the bank of real cells for `table` and bring both to tensors.
 
-    The bank is no larger than it was for calibration, where a fold was left out: the more cells there are to choose from,
-    the nearer the nearest ones.
+    The bank is as large as in calibration, where one fold was left out, because the nearest of more cells are nearer.
     """
     bank = draw_bank(
         cells,
