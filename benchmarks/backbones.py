@@ -11,7 +11,7 @@ import torch
 import scperturbrl as spr
 from benchmarks import simulated
 from benchmarks.kept import add, has, read, table_file
-from scperturbrl._core.device import resolve_device
+from scperturbrl._core.machine.device import resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ import scperturbrl as spr
 from benchmarks import parts_seen, published, unseen
 from benchmarks.arms import BASE, LONGER, RL
 from benchmarks.suites import DATASETS
-from scperturbrl.get._labels import model_label
+from scperturbrl.get._read.labels import model_label
 from scperturbrl.metrics import METRICS
 
 if TYPE_CHECKING:

@@ -30,8 +30,13 @@ from scperturbrl.flow.rollout.control_pool import ControlPool
 from scperturbrl.flow.rollout.task import Task
 from scperturbrl.flow.training.fit import FitSettings, fit_flow
 from scperturbrl.flow.training.latent_cells import LatentCells
+from scperturbrl.metrics import registry as metrics
+from scperturbrl.metrics.baselines import registry as baselines
+from scperturbrl.pl import registry as plots
 from scperturbrl.rl.reward import Reward
+from scperturbrl.rl.rules import registry as rules
 from scperturbrl.verifiers import Reference, Verifier
+from scperturbrl.verifiers import registry as verifier_registry
 from scperturbrl.verifiers.calibration import Calibration
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -74,6 +79,19 @@ def read_shared(shared_data):
         return anndata.read_h5ad(path)
 
     return read
+
+
+@pytest.fixture
+def no_traces():
+    """What a test registers is forgotten after it."""
+    known = (verifier_registry._FACTORIES, rules._RULES, metrics._METRICS, baselines._ADDED, plots._ADDED)
+    before = [(own, dict(own)) for own in known]
+    yield
+    for name in set(plots._ADDED) - set(before[-1][1]):
+        delattr(spr.pl, name)
+    for own, old in before:
+        own.clear()
+        own.update(old)
 
 
 def digest_of(adata):

@@ -9,7 +9,6 @@ import warnings
 import pytest
 
 import scperturbrl as spr
-from scperturbrl.verifiers import registry
 
 
 class Finder(doctest.DocTestFinder):
@@ -27,9 +26,7 @@ def examples():
             )
 
 
-@pytest.fixture(autouse=True)
-def no_traces(monkeypatch):
-    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+pytestmark = pytest.mark.usefixtures("no_traces")
 
 
 @pytest.mark.parametrize("test", list(examples()))

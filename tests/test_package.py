@@ -24,16 +24,26 @@ HEAVY = ("torch", "scanpy", "anndata", "pertpy", "scvi", "jax", "decoupler", "mu
 
 # words that are keys of an AnnData here and something else in these files
 ALSO_A_WORD = {
-    "scperturbrl": ("__init__.py", "__main__.py", "_core/serialize.py", "metrics/registry.py"),  # the package itself
+    "scperturbrl": (
+        "__init__.py",
+        "__main__.py",
+        "_core/serialize.py",
+        "metrics/metric.py",
+        "metrics/built_in.py",
+    ),  # the package itself
     "split": (
         "pp/__init__.py",
         "pp/_split.py",
         "data/generator/stored.py",
     ),  # the function, and its entry in the setup record
     "evaluation": ("get/__init__.py", "pl/__init__.py", "_demo.py"),  # functions and a file of that name
-    "layers": ("data/split/canary.py", "get/_populations.py"),  # part of an AnnData
+    "layers": ("data/split/canary.py", "get/_read/populations.py"),  # part of an AnnData
     "pathway_network": ("pp/__init__.py",),  # the function
-    "pathway_response": ("data/reference/*.py", "verifiers/_pathway_activity.py"),  # field of the reference
+    "pathway_response": (
+        "data/reference/*.py",
+        "verifiers/_pathway_activity.py",
+        "verifiers/base.py",
+    ),  # field of the reference
     "control_mean": ("verifiers/*.py", "metrics/pair.py"),  # field of the reference and of a pair
     "screen": ("tl/__init__.py", "get/__init__.py", "pl/__init__.py"),  # functions of that name
     "train": ("data/split/manifest.py",),  # field of the manifest
@@ -45,7 +55,9 @@ ALSO_A_WORD = {
     "test": ("data/split/manifest.py",),
     "pathway": (
         "get/*.py",
+        "get/_read/*.py",
         "pl/*.py",
+        "pl/_draw/*.py",
         "datasets/_programs.py",
         "metrics/compute.py",
         "data/reference/guesses.py",
@@ -57,7 +69,7 @@ ALSO_A_WORD = {
         "get/_evaluation.py",
         "get/_verifier_correlation.py",
         "get/_held_out.py",
-        "pl/_looks.py",
+        "pl/_draw/looks.py",
         "pl/_page/report.py",
         "pl/_evaluation.py",
         "data/evaluation/models.py",
@@ -66,13 +78,15 @@ ALSO_A_WORD = {
     ),  # kind of a model
     "observed": (
         "get/*.py",
+        "get/_read/*.py",
         "pl/*.py",
+        "pl/_draw/*.py",
         "tl/_score.py",
         "data/scoring/scorer.py",
         "metrics/pair.py",
     ),  # a column, value of an option, name of an array
-    "generated": ("get/*.py", "pl/*.py"),
-    "origin": ("get/*.py", "pl/*.py"),  # column of a tidy frame
+    "generated": ("get/*.py", "get/_read/*.py", "pl/*.py", "pl/_draw/*.py"),
+    "origin": ("get/*.py", "get/_read/*.py", "pl/*.py", "pl/_draw/*.py"),  # column of a tidy frame
 }
 
 

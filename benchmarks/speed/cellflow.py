@@ -67,7 +67,7 @@ def _generation(adata: AnnData, generator: Generator, adapter: CellFlowAdapter, 
 
     def ours(solver: str, n_steps: int) -> None:
         object.__setattr__(generator.architecture, "solver", solver)
-        object.__setattr__(generator.architecture, "n_steps", n_steps)
+        object.__setattr__(generator.architecture, "solver_steps", n_steps)
         with torch.no_grad():
             generator.sample_latent(control, batch, index, torch.Generator().manual_seed(0))
 

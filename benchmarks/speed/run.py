@@ -11,7 +11,7 @@ import torch
 from benchmarks.speed import anytime, candidates, cellflow, floor, gpu, growth, many, report, scoring, training
 from benchmarks.speed.memory import in_subprocess
 from benchmarks.speed.screen import screen
-from scperturbrl._core.threads import one_thread
+from scperturbrl._core.machine.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

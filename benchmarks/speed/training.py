@@ -194,7 +194,7 @@ def _generation(adata: AnnData, generator: Generator, repeats: int) -> list[Row]
 
     def draw(solver: str, steps: int) -> None:
         object.__setattr__(generator.architecture, "solver", solver)
-        object.__setattr__(generator.architecture, "n_steps", steps)
+        object.__setattr__(generator.architecture, "solver_steps", steps)
         with torch.no_grad():
             generator.sample_latent(control, batch, index, torch.Generator().manual_seed(0))
 
@@ -225,7 +225,7 @@ def solver_curve(*, seed: int = 0) -> list[dict[str, Any]]:
     generator, found = stored.generator, []
     for solver, steps in SOLVERS:
         object.__setattr__(generator.architecture, "solver", solver)
-        object.__setattr__(generator.architecture, "n_steps", steps)
+        object.__setattr__(generator.architecture, "solver_steps", steps)
         distance = np.mean([yardstick.measure(generator, seed=seed + i) for i in range(3)])
         found.append(
             {"solver": solver, "steps": steps, "evaluations": steps * EVALUATIONS[solver], "distance": distance}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import scperturbrl as spr
-from scperturbrl.get import _labels
+from scperturbrl.get._read import labels
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "glossary.md").read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def test_it_is_in_the_table_of_contents():
 
 
 def test_labels_have_no_words_that_need_another_label():
-    shown = " ".join(_labels.model_label(name) for name in _labels._MODELS)
-    shown += " ".join(_labels.metric_label(name) for name in spr.metrics.METRICS)
+    shown = " ".join(labels.model_label(name) for name in labels._MODELS)
+    shown += " ".join(labels.metric_label(name) for name in spr.metrics.METRICS)
     for riddle in ("for as long", "duplicate", "Systema"):
         assert riddle not in shown

@@ -72,7 +72,7 @@ def test_an_architecture_read_from_a_file_is_understood(make_generator):
         name: np.array(value) if name == "n_covariate_values" else value
         for name, value in generator.architecture_dict().items()
     }
-    read |= {name: np.int64(read[name]) for name in ("n_genes", "width", "n_steps")}
+    read |= {name: np.int64(read[name]) for name in ("n_genes", "width", "solver_steps")}
     assert Generator.from_arrays(read, generator.to_arrays()).architecture == generator.architecture
 
 
@@ -110,7 +110,7 @@ def test_wrong_weights_are_named(make_generator, spoil, message):
 
 
 def test_the_sampler_is_the_one_of_the_architecture(make_generator, make_batch):
-    generator, batch = make_generator(n_steps=3, solver="rk4"), make_batch([(1,), (2, 3)])
+    generator, batch = make_generator(solver_steps=3, solver="rk4"), make_batch([(1,), (2, 3)])
     control, index = torch.randn(5, 3), torch.tensor([1, 0, 1, 1, 0])
     with torch.no_grad():
         found = generator.sample_latent(control, batch, index, torch_rng(1, "test"))
@@ -139,7 +139,7 @@ def test_few_conditions_are_looked_at_once_each(make_generator, make_batch):
 
 @pytest.mark.parametrize("n_steps", [1, 5])
 def test_the_last_step_ends_where_the_sampler_does(make_generator, make_batch, n_steps):
-    generator, batch = make_generator(n_steps=n_steps), make_batch([(1,), (2, 3)])
+    generator, batch = make_generator(solver_steps=n_steps), make_batch([(1,), (2, 3)])
     torch.nn.init.normal_(generator.velocity.outlet.weight)
     control, index = torch.randn(4, generator.space.dim), torch.tensor([0, 1, 1, 0])
     approach = generator.approach(control, batch, index, torch_rng(2, "test"))

@@ -8,7 +8,7 @@ from matplotlib.text import Text
 
 import scperturbrl as spr
 from scperturbrl.get._effects import agreement
-from scperturbrl.pl._labels import _apart
+from scperturbrl.pl._draw.labels import _apart
 
 
 def points(ax, drawn, gid):

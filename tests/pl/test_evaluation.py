@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 import scperturbrl as spr
-from scperturbrl.get._labels import metric_label
+from scperturbrl.get._read.labels import metric_label
 
 
 @pytest.fixture

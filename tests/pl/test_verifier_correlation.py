@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 import scperturbrl as spr
-from scperturbrl.get._labels import metric_label, verifier_label
+from scperturbrl.get._read.labels import metric_label, verifier_label
 
 MANY = ["generator", "generator_rl", "control", "perturbed_mean", "matching_mean", "nearest_condition"]
 MANY += ["additive", "additive_ridge", "combination_ridge"]

@@ -158,5 +158,5 @@ def test_rules_say_what_they_lack():
         Grpo(anchor=1.0)(fields, batch, torch_rng(0, "test"))
     with pytest.raises(ValueError, match="reward with gradients"):
         ValueGradient(anchor=1.0)(fields, batch, torch_rng(0, "test"))
-    with pytest.raises(ValueError, match=r"`update_rule` is 'ppo'.*'nft', 'grpo'"):
+    with pytest.raises(ValueError, match=r"`update_rule` is 'ppo'.*'grpo', 'hybrid'"):
         make_rule("ppo", anchor=1.0)

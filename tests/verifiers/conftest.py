@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from scperturbrl.verifiers import Reference
+from scperturbrl.verifiers import Reference, resolve
+from scperturbrl.verifiers.registry import names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+SHARED = frozenset(item.name for own in resolve(names()) for item in own.prepares if item.scope == "all")
 
 
 @dataclass(frozen=True)
@@ -77,9 +81,14 @@ def build_world(seed=0, *, C=3, n=7, G=60, R=40, K=30, M=15, P=4, dtype=torch.fl
         "pathway_weight": np.abs(response) * (np.abs(response) >= np.sort(np.abs(response))[:, P // 2 : P // 2 + 1]),
         "pathway_scale": np.array([correlation(x - c).std(0) for x, c in zip(controls, control, strict=True)]),
     }
-    tensors |= optional_fields(rng, tensors, cells(control + effect, M), controls)
+    prepared = optional_fields(rng, tensors, cells(control + effect, M), controls)
     to_tensor = lambda x: torch.from_numpy(x) if x.dtype.kind in "ib" else torch.from_numpy(x).to(dtype)
-    reference = Reference(tuple(f"gene{c}" for c in range(C)), **{k: to_tensor(x) for k, x in tensors.items()})
+    reference = Reference(
+        tuple(f"gene{c}" for c in range(C)),
+        **{k: to_tensor(x) for k, x in tensors.items()},
+        prepared={k: to_tensor(x) for k, x in prepared.items()},
+        shared=SHARED,
+    )
     return World(reference, to_tensor(cells(control + effect, n)), to_tensor(controls[:, :n]), to_tensor(bank))
 
 

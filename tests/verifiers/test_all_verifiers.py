@@ -1,11 +1,9 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import scperturbrl.verifiers._bank as _bank
+import scperturbrl.verifiers.bank as _bank
 from scperturbrl.verifiers import (
     de_spearman,
     energy_witness,
@@ -65,8 +63,7 @@ def test_names_of_genes_do_not_matter(make_world, verifier, seed):
     world = make_world(seed)
     order = permutation(world.cells.shape[2], seed)
     place, own = order.argsort(), world.reference
-    reference = replace(
-        own,
+    reference = own.replace(
         ranked_genes=place[own.ranked_genes],
         targets=torch.where(own.targets < 0, -1, place[own.targets.clamp_min(0)]),
         **{name: getattr(own, name)[order] for name in GENE_FIRST},
@@ -103,8 +100,8 @@ def test_scores_stay_in_their_range(make_world, verifier, seed, scale):
 @each_verifier
 def test_the_order_of_the_bank_does_not_matter(world, verifier):
     order = permutation(world.reference.bank.shape[1], 3)
-    shuffled = replace(
-        world.reference, bank=world.reference.bank[:, order], bank_points=world.reference.bank_points[:, order]
+    shuffled = world.reference.replace(
+        bank=world.reference.bank[:, order], bank_points=world.reference.bank_points[:, order]
     )
     torch.testing.assert_close(verifier(world.cells, shuffled), verifier(world.cells, world.reference))
 
@@ -112,12 +109,10 @@ def test_the_order_of_the_bank_does_not_matter(world, verifier):
 @each_verifier
 def test_only_declared_fields_are_read(world, verifier):
     optional = {
-        name: torch.zeros_like(value)
-        for name, value in vars(world.reference).items()
-        if isinstance(value, torch.Tensor) and name not in verifier.needs
+        name: torch.zeros_like(value) for name, value in world.reference.tensors().items() if name not in verifier.reads
     }
     torch.testing.assert_close(
-        verifier(world.cells, replace(world.reference, **optional)), verifier(world.cells, world.reference)
+        verifier(world.cells, world.reference.replace(**optional)), verifier(world.cells, world.reference)
     )
 
 
@@ -155,10 +150,9 @@ def test_dtype_is_kept(make_world, verifier, dtype):
 def test_precision_does_not_matter_beyond_rounding(make_world, verifier, seed):
     world = make_world(seed, dtype=torch.float64)
     halves = {
-        name: value.float() if value.is_floating_point() else value
-        for name, value in world.reference._tensors().items()
+        name: value.float() if value.is_floating_point() else value for name, value in world.reference.tensors().items()
     }
-    single = verifier(world.cells.float(), replace(world.reference, **halves))
+    single = verifier(world.cells.float(), world.reference.replace(**halves))
     double = verifier(world.cells, world.reference)
     torch.testing.assert_close(single.double(), double, atol=1e-3, rtol=1e-3)
 
@@ -169,7 +163,7 @@ def test_gradients_are_finite_and_not_zero(make_world, verifier):
     bank = world.reference.bank.clone()
     bank[0, 3:] = torch.nan
     cells = torch.cat([world.cells, world.bank_cells, world.reference.control_mean.unsqueeze(1)], 1).requires_grad_()
-    verifier(cells, replace(world.reference, bank=bank)).sum().backward()
+    verifier(cells, world.reference.replace(bank=bank)).sum().backward()
     assert cells.grad.isfinite().all()
     moved = (cells.grad[:, : world.cells.shape[1]] != 0).any(-1)
     # beyond real cells there is no credit, so no slope either
@@ -178,8 +172,7 @@ def test_gradients_are_finite_and_not_zero(make_world, verifier):
 
 @pytest.mark.parametrize("verifier", [v for v in VERIFIERS.values() if v.differentiable], ids=lambda v: v.name)
 def test_conditions_without_an_answer_give_no_nan_gradient(world, verifier):
-    reference = replace(
-        world.reference,
+    reference = world.reference.replace(
         bank=torch.full_like(world.reference.bank, torch.nan),
         pathway_weight=torch.zeros_like(world.reference.pathway_weight),
         regulon_weight=torch.zeros_like(world.reference.regulon_weight),
@@ -207,11 +200,11 @@ def test_many_cells_much_alike_are_compared_in_parts(make_world, verifier, monke
     world = make_world(dtype=torch.float32)
     alike = world.bank_cells[:, :1] + 0.01 * torch.rand(3, 15, 60, generator=torch.Generator().manual_seed(0))
     bank = alike.gather(2, world.reference.ranked_genes[:, None, :30].expand(-1, 15, -1))
-    reference = replace(world.reference, bank=bank)
+    reference = world.reference.replace(bank=bank)
     whole = verifier(alike, reference)
     monkeypatch.setattr(_bank, "MAX_PAIRS", 7)
     torch.testing.assert_close(verifier(alike, reference), whole)
     alone = torch.cat([bank[:, [0]], torch.full_like(bank[:, 1:], torch.nan)], dim=1)
-    scores = verifier(alike, replace(reference, bank=alone))
+    scores = verifier(alike, reference.replace(bank=alone))
     assert scores[:, 0].isnan().all()
     assert scores[:, 1:].isfinite().all()

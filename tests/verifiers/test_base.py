@@ -14,7 +14,7 @@ def test_select_may_repeat_and_reorder(world):
 
 def test_to_moves_every_tensor(world):
     moved = world.reference.to("meta")
-    assert {value.device.type for value in vars(moved).values() if isinstance(value, torch.Tensor)} == {"meta"}
+    assert {value.device.type for value in moved.tensors().values()} == {"meta"}
     assert moved.conditions == world.reference.conditions
 
 

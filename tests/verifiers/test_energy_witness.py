@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -32,7 +30,7 @@ def test_blocks_change_no_score_and_no_gradient(world, pairs, monkeypatch):
 def test_padding_of_the_bank_is_ignored(world):
     padded = torch.cat([world.reference.bank_points, torch.full((3, 4, 6), torch.nan, dtype=torch.float64)], dim=1)
     torch.testing.assert_close(
-        energy_witness()(world.cells, replace(world.reference, bank_points=padded)),
+        energy_witness()(world.cells, world.reference.replace(bank_points=padded)),
         energy_witness()(world.cells, world.reference),
     )
 
@@ -55,5 +53,5 @@ def test_small_groups_score_as_large_ones_do_on_average(make_world):
 
 def test_a_group_of_one_and_a_condition_without_cells_have_no_score(world):
     assert energy_witness()(world.cells[:, :1], world.reference).isnan().all()
-    empty = replace(world.reference, bank_points=torch.full_like(world.reference.bank_points, torch.nan))
+    empty = world.reference.replace(bank_points=torch.full_like(world.reference.bank_points, torch.nan))
     assert energy_witness()(world.cells, empty).isnan().all()

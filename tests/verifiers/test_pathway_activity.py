@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -84,7 +82,7 @@ def test_gradient_is_that_of_finite_differences(world):
 def test_no_significant_pathway_is_nan(world):
     weight = world.reference.pathway_weight.clone()
     weight[1] = 0
-    got = pathway_activity()(world.cells, replace(world.reference, pathway_weight=weight))
+    got = pathway_activity()(world.cells, world.reference.replace(pathway_weight=weight))
     assert got.isnan().all(-1).tolist() == [False, True, False]
     assert got[[0, 2]].isfinite().all()
 
@@ -100,12 +98,12 @@ def test_pathways_without_weight_may_be_undefined(world, value):
         getattr(world.reference, f"pathway_{name}").clone() for name in ("weight", "scale", "response")
     )
     weight[:, 0] = 0
-    expected = pathway_activity()(world.cells, replace(world.reference, pathway_weight=weight))
+    expected = pathway_activity()(world.cells, world.reference.replace(pathway_weight=weight))
     scale[:, 0] = response[:, 0] = value
     if np.isnan(value):
         weight[:, 0] = value
     cells = world.cells.clone().requires_grad_()
-    undefined = replace(world.reference, pathway_weight=weight, pathway_scale=scale, pathway_response=response)
+    undefined = world.reference.replace(pathway_weight=weight, pathway_scale=scale, pathway_response=response)
     got = pathway_activity()(cells, undefined)
     torch.testing.assert_close(got, expected)
     got.sum().backward()

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -61,7 +59,7 @@ def test_a_near_copy_of_a_bank_cell_is_compared_with_it(make_world, dtype):
 def test_padding_rows_of_the_bank_do_not_count(world):
     bank = torch.cat([world.reference.bank, torch.full_like(world.reference.bank, torch.nan)], dim=1)
     order = torch.randperm(bank.shape[1], generator=torch.Generator().manual_seed(0))
-    padded = replace(world.reference, bank=bank[:, order])
+    padded = world.reference.replace(bank=bank[:, order])
     verifier = pearson_topk(n_cells=20)
     torch.testing.assert_close(verifier(world.cells, padded), verifier(world.cells, world.reference))
 
@@ -69,16 +67,16 @@ def test_padding_rows_of_the_bank_do_not_count(world):
 def test_no_bank_and_too_few_genes_are_nan(world):
     bank = world.reference.bank.clone()
     bank[1] = torch.nan
-    got = pearson_topk()(world.cells, replace(world.reference, bank=bank))
+    got = pearson_topk()(world.cells, world.reference.replace(bank=bank))
     assert got.isnan().all(-1).tolist() == [False, True, False]
     assert got[[0, 2]].isfinite().all()
-    few = replace(world.reference, ranked_genes=world.reference.ranked_genes[:, :2], bank=bank[..., :2])
+    few = world.reference.replace(ranked_genes=world.reference.ranked_genes[:, :2], bank=bank[..., :2])
     assert pearson_topk()(world.cells, few).isnan().all()
     assert pearson_topk(reference="genes")(world.cells, few).isnan().all()
 
 
 def test_a_bank_of_only_the_cell_itself_is_nan(world):
-    alone = replace(world.reference, bank=world.reference.bank[:, :1])
+    alone = world.reference.replace(bank=world.reference.bank[:, :1])
     assert pearson_topk()(world.bank_cells[:, :1], alone).isnan().all()
 
 

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -47,7 +45,7 @@ def test_too_near_is_no_fault(world):
     near[:, :, 1] = 1e6
     near[:, 2, 1] = 0.2
     near[:, 2, 0] = 100
-    assert (plausibility()(world.cells, replace(world.reference, typical=near)) == 1).all()
+    assert (plausibility()(world.cells, world.reference.replace(typical=near)) == 1).all()
 
 
 def test_no_neighbours_are_refused():
@@ -58,6 +56,6 @@ def test_no_neighbours_are_refused():
 def test_one_nan_cell_among_landmarks_is_padding(world):
     padded = torch.cat([world.reference.landmarks, torch.full((2, 3, 6), torch.nan, dtype=torch.float64)], dim=1)
     torch.testing.assert_close(
-        plausibility()(world.cells, replace(world.reference, landmarks=padded)),
+        plausibility()(world.cells, world.reference.replace(landmarks=padded)),
         plausibility()(world.cells, world.reference),
     )

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -52,7 +50,7 @@ def test_a_near_copy_survives_the_rounding_of_the_expanded_square(make_world, sh
 
 def test_a_shift_of_all_expression_loses_no_precision(make_world):
     world, shift = make_world(dtype=torch.float32), 1000
-    far = replace(world.reference, control_mean=world.reference.control_mean + shift, bank=world.reference.bank + shift)
+    far = world.reference.replace(control_mean=world.reference.control_mean + shift, bank=world.reference.bank + shift)
     got = rmse_topk()(world.cells + shift, far)
     torch.testing.assert_close(got, rmse_topk()(world.cells, world.reference), atol=1e-3, rtol=0)
 
@@ -71,24 +69,24 @@ def test_padding_rows_of_the_bank_do_not_count(world):
     bank = torch.cat([torch.full_like(world.reference.bank, torch.nan), world.reference.bank], dim=1)
     verifier = rmse_topk(n_cells=20)
     torch.testing.assert_close(
-        verifier(world.cells, replace(world.reference, bank=bank)), verifier(world.cells, world.reference)
+        verifier(world.cells, world.reference.replace(bank=bank)), verifier(world.cells, world.reference)
     )
 
 
 def test_no_bank_and_no_genes_are_nan(world):
     bank = world.reference.bank.clone()
     bank[1] = torch.nan
-    got = rmse_topk()(world.cells, replace(world.reference, bank=bank))
+    got = rmse_topk()(world.cells, world.reference.replace(bank=bank))
     assert got.isnan().all(-1).tolist() == [False, True, False]
     assert got[[0, 2]].isfinite().all()
-    none = replace(world.reference, ranked_genes=world.reference.ranked_genes[:, :0], bank=bank[..., :0])
+    none = world.reference.replace(ranked_genes=world.reference.ranked_genes[:, :0], bank=bank[..., :0])
     assert rmse_topk()(world.cells, none).isnan().all()
     assert rmse_topk(reference="genes")(world.cells, none).isnan().all()
 
 
 @pytest.mark.parametrize("mode", ["cells", "genes"])
 def test_gradient_is_finite_where_the_distance_is_zero(world, mode):
-    reference = replace(world.reference, bank=world.reference.bank[:, [0, 0, 1]])
+    reference = world.reference.replace(bank=world.reference.bank[:, [0, 0, 1]])
     cells = (reference.control_mean + reference.effect).unsqueeze(1).repeat(1, 2, 1)
     cells[:, 0] = world.bank_cells[:, 0]
     cells.requires_grad_()

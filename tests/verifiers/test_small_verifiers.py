@@ -26,7 +26,7 @@ def test_identity_is_the_probability_of_the_own_group(world):
 
 
 def test_one_group_has_no_identity(world):
-    nothing = replace(world.reference, identity_weight=torch.zeros(60, 0), identity_bias=torch.zeros(0))
+    nothing = world.reference.replace(identity_weight=torch.zeros(60, 0), identity_bias=torch.zeros(0))
     assert identity_retention()(world.cells, nothing).isnan().all()
 
 
@@ -35,7 +35,7 @@ def test_target_direction_is_the_clipped_share_of_the_mean_effect(world):
     targets = torch.tensor([[4, 7], [9, -1], [-1, -1]])
     effect = reference.effect.clone()
     effect[0, 7] = 0
-    found = target_direction()(world.cells, replace(reference, targets=targets, effect=effect)).numpy()
+    found = target_direction()(world.cells, reference.replace(targets=targets, effect=effect)).numpy()
     for c, gene in ((0, 4), (1, 9)):
         share = (world.cells[c, :, gene] - reference.control_mean[c, gene]) / effect[c, gene]
         np.testing.assert_allclose(found[c], np.clip(share.numpy(), -1, 1))
@@ -43,8 +43,8 @@ def test_target_direction_is_the_clipped_share_of_the_mean_effect(world):
 
 
 def test_two_targets_are_averaged(world):
-    reference = replace(world.reference, targets=torch.tensor([[4, 7]] * 3))
-    single = [target_direction()(world.cells, replace(reference, targets=torch.tensor([[g]] * 3))) for g in (4, 7)]
+    reference = world.reference.replace(targets=torch.tensor([[4, 7]] * 3))
+    single = [target_direction()(world.cells, reference.replace(targets=torch.tensor([[g]] * 3))) for g in (4, 7)]
     torch.testing.assert_close(target_direction()(world.cells, reference), (single[0] + single[1]) / 2)
 
 
@@ -58,7 +58,7 @@ def test_stability_is_that_of_scipys_huber_loss(world):
 
 
 def test_a_gene_without_variance_does_not_blow_up(world):
-    flat = replace(world.reference, spread=torch.zeros_like(world.reference.spread))
+    flat = world.reference.replace(spread=torch.zeros_like(world.reference.spread))
     assert nonresponder_stability()(world.cells, flat).isfinite().all()
 
 
@@ -79,7 +79,7 @@ def test_specificity_is_the_lead_over_the_soft_maximum(world, temperature):
 def test_without_rivals_nothing_is_specific(world):
     rivals = world.reference.rivals.clone()
     rivals[1] = False
-    found = specificity()(world.cells, replace(world.reference, rivals=rivals))
+    found = specificity()(world.cells, world.reference.replace(rivals=rivals))
     assert found.isnan().all(1).tolist() == [False, True, False]
 
 
@@ -91,8 +91,7 @@ def test_settings_that_cannot_be_meant_are_refused(settings):
 
 def test_tf_activity_is_pathway_activity_of_another_network(world):
     own = world.reference
-    swapped = replace(
-        own,
+    swapped = own.replace(
         network=own.regulon,
         pathway_response=own.regulon_response,
         pathway_weight=own.regulon_weight,
@@ -103,6 +102,6 @@ def test_tf_activity_is_pathway_activity_of_another_network(world):
 
 @pytest.mark.parametrize("verifier", [tf_activity(), target_direction(), specificity()], ids=lambda v: v.name)
 def test_a_reference_made_without_what_is_needed_says_so(world, verifier):
-    without = replace(world.reference, regulon=None, targets=None, rivals=None)
-    with pytest.raises(ValueError, match="List it in `needs`"):
+    without = replace(world.reference, prepared={})
+    with pytest.raises(ValueError, match="List it in `prepares`"):
         verifier(world.cells, without)

@@ -1,8 +1,9 @@
-"""Lazy exports (PEP 562): a name is imported when it is first asked for."""
+"""Lazy exports (PEP 562), and modules that are found instead of listed."""
 
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,3 +40,24 @@ def lazy_exports(
         raise AttributeError(msg)
 
     return getter, lambda: exported, exported
+
+
+def files_of(package: str) -> list[str]:
+    """Names of the modules of `package` that begin with one underscore, without it; none of them is imported.
+
+    Such a module defines the public function of that name. The underscore keeps it from taking the function's place.
+
+    Examples
+    --------
+    >>> "pearson_topk" in files_of("scperturbrl.verifiers")
+    True
+    """
+    path = importlib.import_module(package).__path__
+    return [found.name[1:] for found in pkgutil.iter_modules(path) if found.name.startswith("_") and not found.ispkg]
+
+
+def declared(package: str, name: str) -> list[Any]:
+    """What the modules of `package` define as `name`, in the order of the modules."""
+    path = importlib.import_module(package).__path__
+    modules = [importlib.import_module(f"{package}.{found.name}") for found in pkgutil.iter_modules(path)]
+    return [getattr(module, name) for module in modules if hasattr(module, name)]

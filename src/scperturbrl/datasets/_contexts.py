@@ -1,4 +1,4 @@
-"""Cell types in lineages, what each perturbation does in each of them, and the true mean effects."""
+"""Cell types in lineages, the effect of each perturbation in each of them, and the true mean effects."""
 
 from __future__ import annotations
 

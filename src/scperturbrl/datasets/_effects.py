@@ -1,4 +1,4 @@
-"""What every condition does to a cell: singles in functional families, dose curves, and doubles that interact."""
+"""Effects of the conditions: singles in functional families, dose curves, and doubles that interact."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def by_share(n: int, names: Sequence[str], shares: Sequence[float]) -> NDArray[n
     """Repeat `names` to `n` of them by their shares, rounded by largest remainder; the last name has the rest."""
     quota = n * np.array([*shares, max(0.0, 1.0 - sum(shares))])
     counts = np.floor(quota + 1e-9).astype(int)
-    # Rounded, so that a tie between two shares does not hang on the last bit of 1 - sum.
+    # Rounded, so that a tie between two shares does not depend on the last bit of 1 - sum.
     remainder = np.round(quota - counts, 9)
     largest = np.argsort(-remainder, kind="stable")[: n - counts.sum()]
     counts[largest] += 1
@@ -178,7 +178,7 @@ def _interaction_activity(
     *,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Conditions x programs: what a double does beyond the sum of its singles; 0 for singles and additive doubles."""
+    """Conditions x programs: effect of a double beyond the sum of its singles; 0 for singles and additive doubles."""
     excess = np.zeros_like(additive)
     if interaction.empty:
         return excess

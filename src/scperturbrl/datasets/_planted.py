@@ -43,15 +43,15 @@ def plant_effects(
 ) -> AnnData:
     r"""Plant known effects into real control cells.
 
-    The cells are dealt out: some stay controls, the others become cells of one condition each, so that no cell is used
-    twice. Effects are drawn as in :func:`simulated_perturbseq`: singles in families that share gene programs, doubles that add
-    up, are buffered, mask each other or do something new. A condition multiplies the rate of gene g by :math:`f_g`.
+    Cells are assigned at random: some stay controls, each of the others becomes a cell of one condition. Effects are
+    drawn as in :func:`simulated_perturbseq`: singles in families that share gene programs, doubles that are additive,
+    buffered, epistatic or neomorphic. A condition multiplies the rate of gene g by :math:`f_g`.
 
-    Counts are only ever thinned: of the counts of gene g, a treated cell keeps each with probability
-    :math:`f_g / m_g` and a control cell with probability :math:`1 / m_g`, where :math:`m_g \geq 1` is the largest factor of any
+    Counts are only ever thinned: of the counts of gene g, a treated cell keeps each with probability :math:`f_g / m_g`
+    and a control cell with probability :math:`1 / m_g`, where :math:`m_g \geq 1` is the largest factor of any
     condition. A thinned Poisson or negative-binomial count is one again, of a smaller mean, so zeros, variance and
-    correlations remain those of real, somewhat shallower cells. Adding counts instead would keep every zero a zero and
-    amplify the noise of counting. The price is that genes that some condition raises are shallower in all cells.
+    correlations remain those of real, somewhat shallower cells. Adding counts instead would keep every zero and amplify
+    counting noise. The drawback is that genes which some condition raises are shallower in all cells.
 
     Parameters
     ----------
@@ -64,11 +64,11 @@ def plant_effects(
     context_key
         Column of ``obs`` with contexts, such as cell types or donors. Every condition is planted in each of them.
     context_spread
-        How much contexts differ in their response: the standard deviation of the log factor with which each context multiplies the
-        response of each gene program. At 0 effects are the same in all contexts.
+        How much contexts differ in their response: the standard deviation of the log factor with which each context
+        multiplies the response of each gene program. At 0 effects are the same in all contexts.
     doses
-        With doses, every single is planted at each of them and every double at the highest, along a Hill curve per single.
-        Control cells have dose 0.
+        With doses, every single is planted at each of them and every double at the highest, along a Hill curve per
+        single. Control cells have dose 0.
     n_cells_per_condition
         Largest number of cells of a condition in each context. The others stay controls.
     control_fraction
@@ -88,7 +88,8 @@ def plant_effects(
 
     Returns
     -------
-    A new AnnData of the same cells and genes with thinned ``layers["counts"]``, log1p-normalised (10,000 counts per cell) ``X``, and
+    A new AnnData of the same cells and genes with thinned ``layers["counts"]``, log1p-normalised (10,000 counts per
+    cell) ``X``, and
 
     ``obs``
         The columns of `controls`, ``perturbation`` and, with `doses`, ``dose``, and ``responder``.

@@ -1,4 +1,4 @@
-"""What is planted into real control cells, who gets it, and the thinning that does it."""
+"""Plant effects into real control cells: conditions, assignment of cells, and thinning."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SLASH = "∕"
 def draw_truth(
     settings: Settings, genes: pd.Index, counts: sparse.csr_matrix, rngs: Sequence[np.random.Generator]
 ) -> dict[str, Any]:
-    """Draw programs, their network, and what every condition does at the usual activity of programs."""
+    """Draw programs, their network, and the effect of every condition at the usual activity of programs."""
     mean = np.asarray(counts.mean(axis=0), dtype=float).ravel()
     # only to take targets among well-expressed genes
     baseline = pd.DataFrame({"mean": mean}, index=genes)
@@ -56,7 +56,7 @@ def put_in_contexts(
     max_fold: float,
     rng: np.random.Generator,
 ) -> None:
-    """Add the conditions of every context and their effects, cut to what thinning can plant."""
+    """Add the conditions of every context and their effects, limited to what thinning can plant."""
     effects, loadings = truth.pop("drawn"), truth["program_loadings"]
     modulation = rng.lognormal(0.0, spread if context_key else 0.0, (len(contexts), loadings.shape[1]))
     modulation = pd.DataFrame(modulation / modulation.mean(axis=0), index=contexts, columns=loadings.columns)

@@ -83,12 +83,13 @@ def simulated_perturbseq(
     fraction_nonresponding
         Probability that a perturbed cell does not respond.
     effect_size
-        Factor on all effects. 0 gives a screen in which nothing happens.
+        Factor on all effects. 0 gives a screen without effects.
     target_effect
         Change of the log rate of the targeted gene: positive as in CRISPR activation, negative as in interference.
     target_coupling
-        How much of a single's response goes along the programs that its target gene is a member of, from 0 to 1. At 0 what a
-        gene varies with says nothing of what perturbing it does, so that unseen perturbations cannot be predicted from it.
+        How much of a single's response goes along the programs that its target gene is a member of, from 0 to 1. At 0
+        the covariation of a gene is unrelated to the effect of perturbing it, so unseen perturbations cannot be
+        predicted from it.
     doses
         With doses, every single is measured at each of them and every double at the highest. The share of the full
         effect follows a Hill curve per single. Control cells have dose 0.
@@ -111,7 +112,7 @@ def simulated_perturbseq(
     ``obsm["program_activity"]``
         :math:`a_c`, cells x programs.
     ``uns["pathway_network"]``
-        Table ``source, target, weight``: what a curator knows of the programs. A quarter of the targets of a program
+        Table ``source, target, weight``: the programs as an imperfect annotation. A quarter of the targets of a program
         is missing, one edge in six is false, weights are noisy and a few signs wrong.
     ``uns["truth"]``
         ``effects`` (genes x conditions) and ``program_activity`` (conditions x programs): the response at strength 1,

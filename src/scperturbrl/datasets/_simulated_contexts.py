@@ -36,11 +36,12 @@ def simulated_contexts(
     dispersion: float = 3.0,
     seed: int = 0,
 ) -> AnnData:
-    r"""Simulate a screen of several cell types, to predict what perturbations do in a cell type where none was measured.
+    r"""Simulate a screen of several cell types, to predict effects in a cell type without measured perturbations.
 
-    Counts, programs and perturbations are those of :func:`simulated_perturbseq`. In addition every cell type has a baseline of its own: the
-    log rate of each gene is shifted by what its lineage and what the cell type itself adds (standard deviations .6 and
-    .3), and its state programs are active to another degree (.8 and .4). Cell types of one lineage are relatives.
+    Counts, programs and perturbations are those of :func:`simulated_perturbseq`. In addition every cell type has a
+    baseline of its own: the log rate of each gene has a shift of the lineage and one of the cell type (standard
+    deviations 0.6 and 0.3), and its state programs have a different activity (0.8 and 0.4). Cell types of one lineage
+    are similar.
 
     A perturbation changes log rates in one of three ways:
 

@@ -24,7 +24,7 @@ class Architecture:
         Known values of each covariate.
     width, n_blocks
         Of the velocity network.
-    n_steps, solver
+    solver_steps, solver
         Of the sampler.
     n_groups
         Control groups with training conditions, for the linear part.
@@ -55,7 +55,7 @@ class Architecture:
     n_covariate_values: tuple[int, ...]
     width: int = 256
     n_blocks: int = 2
-    n_steps: int = 5
+    solver_steps: int = 5
     solver: str = "midpoint"
     n_groups: int = 0
     n_conditions: int = 0
@@ -97,14 +97,14 @@ _PLAIN: dict[str, Callable[[Any], Any]] = {"str": str, "float": lambda value: _t
 _MOST = {
     "width": 16_384,
     "n_blocks": 1000,
-    "n_steps": 10_000,
+    "solver_steps": 10_000,
     "n_covariate_values": 100_000,
     "n_latent": 200_000,
     "n_genes": 200_000,
     "n_hidden": 100_000,
     "n_components": 10_000,
 }
-_LEAST = {"n_genes": 1, "n_latent": 1, "width": 1, "n_steps": 1}
+_LEAST = {"n_genes": 1, "n_latent": 1, "width": 1, "solver_steps": 1}
 
 
 def _size(name: str, value: Any) -> int:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from scperturbrl._core.memory import BatchSize
+from scperturbrl._core.machine.memory import BatchSize
+from scperturbrl._core.machine.threads import stream_in_threads
 from scperturbrl._core.random import torch_rng
-from scperturbrl._core.threads import stream_in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

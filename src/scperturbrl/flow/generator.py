@@ -87,7 +87,7 @@ class Generator(nn.Module):
             "Space": described_space(a.space, a.n_latent, a.n_genes),
             "Knows": f"{a.n_tokens} perturbations by name, others by {a.n_features} features",
             "Covariates": ", ".join(f"{n} values" for n in a.n_covariate_values) or "none",
-            "Velocity": f"{a.backbone}, {a.n_blocks} blocks of width {a.width}, {a.n_steps} {a.solver} steps",
+            "Velocity": f"{a.backbone}, {a.n_blocks} blocks of width {a.width}, {a.solver_steps} {a.solver} steps",
             "Starts at": "noise" if self.source.is_gaussian else "control cells",
             "Parameters": f"{count:,}",
             "Device": str(self.device),
@@ -124,11 +124,11 @@ class Generator(nn.Module):
     def approach(self, control: Tensor, conditions: ConditionBatch, index: Tensor, rng: torch.Generator) -> Tensor:
         """Where the sampler is one step before the cells that :meth:`sample_latent` draws with the same random numbers."""
         start = self.source.draw(control, rng)
-        return self._carry(start, control, conditions, index, range(self.architecture.n_steps - 1))
+        return self._carry(start, control, conditions, index, range(self.architecture.solver_steps - 1))
 
     def last_step(self, approach: Tensor, control: Tensor, conditions: ConditionBatch, index: Tensor) -> Tensor:
         """The sampler's last step; the latent cells carry a gradient with respect to the weights."""
-        n_steps = self.architecture.n_steps
+        n_steps = self.architecture.solver_steps
         latent = self._carry(approach, control, conditions, index, range(n_steps - 1, n_steps))
         if conditions.translated is None:
             return latent
@@ -144,7 +144,7 @@ class Generator(nn.Module):
         else:
             # all cells are at the same time, so what time and condition decide is the same for the cells of a condition
             field = lambda x, t: self.velocity(x, t[:1], control, code, total, index=index)
-        return integrate(field, x, n_steps=self.architecture.n_steps, solver=self.architecture.solver, steps=steps)
+        return integrate(field, x, n_steps=self.architecture.solver_steps, solver=self.architecture.solver, steps=steps)
 
     def log_rate(self, latent: Tensor, conditions: ConditionBatch, index: Tensor) -> Tensor:
         """Log rate ``(n, G)`` of latent cells, shifted as their conditions say, in normalised units."""

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
-from scperturbrl.get._populations import Populations
+from scperturbrl.get._read.populations import Populations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 VARIANCE, ZERO_FRACTION = "variance", "zero_fraction"
 
 
+@documented
 def calibration(
     adata: AnnData | MuData,
     *,
@@ -40,8 +42,7 @@ def calibration(
         Layer of generated cells; by default the newest post-trained generator, else ``"generator"``.
     conditions
         Conditions, or perturbation labels for all their conditions; all with three cells by default.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
-from scperturbrl.get._slots import chosen, read_evaluation
+from scperturbrl.get._read.slots import chosen, read_evaluation
 from scperturbrl.metrics.bootstrap import paired_bootstrap
 from scperturbrl.metrics.registry import METRICS
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def differences(
     adata: AnnData | MuData | pd.DataFrame,
     model: str,
@@ -51,8 +53,7 @@ def differences(
         Number of resamples of the conditions.
     seed
         Seed of the resamples.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
@@ -67,9 +68,9 @@ def differences(
         Percentile interval and two-sided p-value of the bootstrap, see :func:`scperturbrl.metrics.paired_bootstrap`. Not
         corrected for the number of rows.
     ``verdict``
-        ``"better"`` or ``"worse"`` where the interval of the difference of *errors* excludes 0, else ``"tie"``. Empty with
-        fewer than two conditions; ``"uncalibrated"`` where the metric cannot tell a replicate from the mean response on these
-        data, see :func:`scperturbrl.get.metric_calibration`.
+        ``"better"`` or ``"worse"`` where the interval of the difference of *errors* excludes 0, else ``"tie"``. Empty
+        with fewer than two conditions; ``"uncalibrated"`` where the metric cannot tell a replicate from the mean
+        response on these data, see :func:`scperturbrl.get.metric_calibration`.
     ``n_conditions``
         Number of conditions in which both have a value.
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys as slots
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_positive
-from scperturbrl.get._populations import Populations
+from scperturbrl.get._read.populations import Populations
 from scperturbrl.metrics.differential import direction_match, top_genes, welch_t
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def effects(
     adata: AnnData | MuData,
     *,
@@ -41,8 +43,7 @@ def effects(
     n_top
         How many of the most differentially expressed genes to mark: those with the largest absolute Welch t between
         observed perturbed and control cells. Genes that the condition targets are never among them.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

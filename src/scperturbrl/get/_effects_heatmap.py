@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scperturbrl._core import keys as slots
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._effects import effects
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def effects_heatmap(
     adata: AnnData | MuData,
     *,
@@ -37,8 +39,7 @@ def effects_heatmap(
         Conditions, or perturbation labels for all their conditions; all with three cells by default.
     n_top
         Genes per condition, see :func:`scperturbrl.get.effects`.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -9,12 +9,13 @@ import pandas as pd
 
 from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import warn_old_layers
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import Cells, split_labels
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.get._slots import CellGroups, missing, read_reward, read_scores, select_perturbations
+from scperturbrl.get._read.slots import CellGroups, missing, read_reward, read_scores, select_perturbations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 PCA = "pca"
 
 
+@documented
 def embedding(
     adata: AnnData | MuData,
     *,
@@ -52,8 +54,7 @@ def embedding(
         Labels whose generated cells are wanted; all by default. Observed cells are never left out.
     dimensions
         The two dimensions, counted from 0.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
-from scperturbrl.get._labels import SCORE_PREFIX
-from scperturbrl.get._slots import chosen, read_evaluation
+from scperturbrl.get._read.labels import SCORE_PREFIX
+from scperturbrl.get._read.slots import chosen, read_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ _LABELS = ["model", "kind", "metric", "role"]
 KINDS = ("generator", "prediction", "baseline", "ceiling")
 
 
+@documented
 def evaluation(
     adata: AnnData | MuData,
     *,
@@ -42,8 +44,7 @@ def evaluation(
         Names of models, in this order; all by default: generators, other predictions, baselines, the ceiling.
     wide
         Name of a column, such as ``"scaled_median"``: a table of that alone, models in rows and metrics in columns.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

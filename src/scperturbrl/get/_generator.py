@@ -1,4 +1,4 @@
-"""What a generator in an AnnData is, at a glance."""
+"""Summary of a generator in an AnnData."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.show import as_html, as_text
 from scperturbrl._core.validate import near_matches
@@ -94,6 +95,7 @@ def _self_check(measured: Mapping[str, float]) -> dict[str, str]:
     }
 
 
+@documented
 def generator(adata: AnnData | MuData, *, key: str | None = None, modality: str | None = None) -> GeneratorSummary:
     """Summarise a generator.
 
@@ -103,8 +105,7 @@ def generator(adata: AnnData | MuData, *, key: str | None = None, modality: str 
         Annotated data with a generator.
     key
         Which generator; by default the newest post-trained generator, else ``"generator"``.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
@@ -147,14 +148,14 @@ def generator(adata: AnnData | MuData, *, key: str | None = None, modality: str 
         n_parameters=sum(int(np.size(weight)) for weight in record["weights"].values()),
         n_genes=int(architecture["n_genes"]),
         n_latent=int(architecture["n_latent"]),
-        # generators of earlier versions do not say
+        # absent for generators that were loaded without it
         space=str(architecture.get("space", "pca")),
         backbone=str(architecture.get("backbone", "mlp")),
     )
 
 
 def _training(params: dict[str, Any]) -> dict[str, str]:
-    """How training went, in words."""
+    """Outcome of training in words."""
     if params.get("method") == "rl_finetune":
         # sorted, because a file forgets the order
         names = ", ".join(sorted(params["verifiers"]))

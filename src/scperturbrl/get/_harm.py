@@ -1,4 +1,4 @@
-"""In how many conditions a model is farther from real cells than the one it was made from."""
+"""Number of conditions in which a model is farther from real cells than its parent."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.data.evaluation.calibration import CEILING
-from scperturbrl.get._slots import chosen, read_evaluation
+from scperturbrl.get._read.slots import chosen, read_evaluation
 from scperturbrl.metrics.registry import METRICS
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def harm(
     adata: AnnData | MuData,
     model: str,
@@ -30,7 +32,7 @@ def harm(
 ) -> pd.DataFrame:
     """Count the conditions whose error rises against a parent.
 
-    A mean over conditions hides a model that improves many and ruins a few.
+    A mean over conditions hides that a model improves many conditions and ruins a few.
 
     Parameters
     ----------
@@ -44,8 +46,7 @@ def harm(
         Names of metrics of :data:`scperturbrl.metrics.METRICS`; distances by default.
     margin
         Share by which the error must rise to count as harm.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
@@ -54,10 +55,11 @@ def harm(
     ``model``, ``reference``, ``metric``
         What is compared.
     ``harm_rate``, ``n_harmed``, ``n_conditions``
-        Share and number of the conditions that are harmed, of those in which both have a value. An error that is not above
-        that of the replicate (``split_half``) is no harm: below it differences are noise.
+        Share and number of the conditions that are harmed, of those in which both have a value. An error that is not
+        above that of the replicate (``split_half``) is no harm: below it differences are noise.
     ``worst_condition``, ``worst_rise``
-        Where the error rises most, and by what share of the parent's; ``""`` and NaN where none does.
+        Condition with the largest rise of the error, and the rise as a share of the parent's error; ``""`` and NaN if no
+        error rises.
 
     Raises
     ------
@@ -108,7 +110,7 @@ def _harmed(errors: pd.DataFrame, margin: float) -> dict[str, Any]:
     """Conditions in which the first column is worse than the second, and not within the noise of the third."""
     both = errors[errors.iloc[:, :2].notna().all(axis=1)]
     own, parent, replicate = (both.iloc[:, i].to_numpy(dtype=float) for i in range(3))
-    # NaN where the replicate was not measured: then nothing is noise
+    # NaN where there is no replicate, so that no rise counts as noise
     rise = np.where(own <= np.where(np.isnan(replicate), -np.inf, replicate), 0.0, own - parent)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(rise > 0, rise / np.abs(parent), 0.0)

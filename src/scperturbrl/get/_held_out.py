@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.data.evaluation.roles import HELD_OUT, ancestry, metric_roles
 from scperturbrl.get._evaluation import evaluation
-from scperturbrl.get._slots import read_evaluation
+from scperturbrl.get._read.slots import read_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def held_out(
     adata: AnnData | MuData, *, models: str | Sequence[str] | None = None, modality: str | None = None
 ) -> pd.DataFrame:
@@ -32,8 +34,7 @@ def held_out(
         Annotated data after :func:`~scperturbrl.tl.evaluate`.
     models
         Names of models, in this order; all by default.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
@@ -70,6 +71,6 @@ def held_out(
     rewarded = set(frame.loc[frame["role"].astype(str) != HELD_OUT, "metric"].astype(str))
     metrics = [name for name, role in roles.items() if role == HELD_OUT and name in labelled - rewarded]
     if not metrics:
-        msg = "No metric of the evaluation is held out: every one was rewarded or is pulled along by a reward."
+        msg = "No metric of the evaluation is held out: each was rewarded or is related to a reward."
         raise ValueError(msg)
     return evaluation(adata, metrics=metrics, models=models)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.data.evaluation.calibration import COLUMNS
 from scperturbrl.get._evaluation import metric_order
-from scperturbrl.get._slots import read_evaluation
+from scperturbrl.get._read.slots import read_evaluation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,35 +17,35 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def metric_calibration(adata: AnnData | MuData, *, modality: str | None = None) -> pd.DataFrame:
-    """Tell which metrics are worth reading on these data.
+    """List which metrics can discriminate on these data.
 
-    One half of the real cells of a condition, and the mean response of all training conditions, are taken as predictions of the other
-    half. The first is an experiment, the second knows nothing of the condition: a metric that does not prefer the first
-    cannot prefer a good model either.
+    Two predictions of one half of the real cells of a condition are compared: the other half, and the mean response of
+    all training conditions. The first is a replicate experiment; the second does not depend on the condition. A metric
+    that does not prefer the first cannot recognise a good model.
 
     Parameters
     ----------
     adata
         Annotated data after :func:`~scperturbrl.tl.evaluate`.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
-    One row a metric, in the order of :func:`~scperturbrl.get.evaluation`:
+    One row for each metric, in the order of :func:`~scperturbrl.get.evaluation`:
 
     ``metric``, ``role``
         As in ``uns["evaluation"]``.
     ``calibrated``
-        Whether the replicate is better in at least three of four conditions. What is not calibrated gets no verdict in
-        :func:`~scperturbrl.get.differences`. Metrics of spread, which the mean response keeps by construction, seldom are:
-        read them as a check of the cells, not as a comparison of models.
+        Whether the replicate is better in at least three of four conditions. Other metrics get no verdict in
+        :func:`~scperturbrl.get.differences`. Metrics of spread are seldom calibrated, because the mean response keeps the
+        spread of control cells. Use them to check cells, not to compare models.
     ``told_apart``
         Share of the conditions in which the replicate is better, of those where both have a value.
     ``dynamic_range``
-        Median over conditions of the share of the way from the mean response to a perfect prediction that the replicate has
-        come, in [-1, 1]; NaN for scores of verifiers, which have no perfect value.
+        Where the replicate lies between the mean response (0) and a perfect prediction (1): the median over conditions,
+        in [-1, 1]. NaN for scores of verifiers, which have no perfect value.
 
     Raises
     ------

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys as slots
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
-from scperturbrl.get._populations import Populations
-from scperturbrl.get._slots import chosen
+from scperturbrl.get._read.populations import Populations
+from scperturbrl.get._read.slots import chosen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def pathway_activity(
     adata: AnnData | MuData,
     *,
@@ -40,8 +42,7 @@ def pathway_activity(
         Conditions, or perturbation labels for all their conditions; all with three cells by default.
     pathways
         Names of pathways, in this order; all by default.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

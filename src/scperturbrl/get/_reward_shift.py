@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import split_labels
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.get._slots import read_reward, read_scores
+from scperturbrl.get._read.slots import read_reward, read_scores
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 MIN_REAL = 0.1
 
 
+@documented
 def reward_shift(
     adata: AnnData | MuData,
     *,
@@ -48,8 +50,7 @@ def reward_shift(
         Names of the scores.
     verifier
         Raw score of this verifier instead of the reward.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.data.split.manifest import read_split
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from scperturbrl.data.split.manifest import SplitManifest
 
 
+@documented
 def split_manifest(adata: AnnData | MuData, *, modality: str | None = None) -> SplitManifest:
     """Get the split of `adata`, to save it as JSON, compare its hash or apply it to other data.
 
@@ -21,8 +23,7 @@ def split_manifest(adata: AnnData | MuData, *, modality: str | None = None) -> S
     ----------
     adata
         Annotated data after :func:`~scperturbrl.pp.split`.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -9,8 +9,9 @@ import pandas as pd
 
 from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
-from scperturbrl.get._slots import missing
+from scperturbrl.get._read.slots import missing
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -38,6 +39,7 @@ POST_TRAINING = {
 _SPREAD_OF = {"reward": "reward_sd"}
 
 
+@documented
 def training_history(adata: AnnData | MuData, *, key: str | None = None, modality: str | None = None) -> pd.DataFrame:
     """Collect the history of a generator in long form.
 
@@ -47,8 +49,7 @@ def training_history(adata: AnnData | MuData, *, key: str | None = None, modalit
         Annotated data after :func:`~scperturbrl.tl.fit_generator` or :func:`~scperturbrl.tl.rl_finetune`.
     key
         Which generator; by default the newest post-trained generator, else ``"generator"``.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
@@ -64,9 +65,10 @@ def training_history(adata: AnnData | MuData, *, key: str | None = None, modalit
         - ``"rollout"``: cells that the generator made in this round, or ``"check"``: the same conditions and noise every
           time, made with the averaged weights,
         - the name of a verifier,
-        - ``"proxy"``: the reward at the checks, and ``"gold"``: what it stands for, 1 minus the energy distance to the real
-          cells of validation conditions (of training conditions if there are none). Both are 0 for control cells; a
-          perfect generator has a ``"gold"`` of 1. If ``"proxy"`` rises and ``"gold"`` falls, the reward is being hacked.
+        - ``"proxy"``: the reward at the checks, and ``"gold"``: what it stands for, 1 minus the energy distance to the
+          real cells of validation conditions (of training conditions if there are none). Both are 0 for control cells;
+          a perfect generator has a ``"gold"`` of 1. If ``"proxy"`` rises and ``"gold"`` falls, the reward is being
+          hacked.
     ``value``
         Depends on the panel: the loss; the calibrated reward; the raw verifier score; the energy distance to real cells,
         as a share of that of control cells; the spread (1 = pretrained); the squared distance of the velocity to the

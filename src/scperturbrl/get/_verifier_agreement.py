@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
-from scperturbrl.get._labels import SCORE_PREFIX
-from scperturbrl.get._slots import chosen
+from scperturbrl.get._read.labels import SCORE_PREFIX
+from scperturbrl.get._read.slots import chosen
 from scperturbrl.get._verifier_correlation import compared, goodness
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def verifier_agreement(
     adata: AnnData | MuData,
     *,
@@ -42,8 +44,7 @@ def verifier_agreement(
     models
         Names of models, in this order; by default those of :func:`scperturbrl.get.verifier_correlation`. ``"split_half"``
         adds the real cells.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import metric_order, model_order
-from scperturbrl.get._labels import SCORE_PREFIX
-from scperturbrl.get._slots import chosen, read_evaluation
+from scperturbrl.get._read.labels import SCORE_PREFIX
+from scperturbrl.get._read.slots import chosen, read_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ MIN_PAIRS = 8
 """Fewer pairs of model and condition give no correlation: any two rankings may agree by chance."""
 
 
+@documented
 def verifier_correlation(
     adata: AnnData | MuData,
     *,
@@ -50,9 +52,8 @@ def verifier_correlation(
         Names of metrics, in this order; all but the verifier scores by default.
     models
         Names of models to compare; by default generators and other predictions, or all but the replicate ceiling where
-        those are fewer than two. Baselines differ so much that every score tells them apart.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+        those are fewer than two. Baselines differ so much that any score separates them.
+    {modality}
 
     Returns
     -------

@@ -9,8 +9,9 @@ import pandas as pd
 
 from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
-from scperturbrl.get._slots import CellGroups, chosen, read_scores, select_perturbations
+from scperturbrl.get._read.slots import CellGroups, chosen, read_scores, select_perturbations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def verifier_scores(
     adata: AnnData | MuData,
     *,
@@ -43,8 +45,7 @@ def verifier_scores(
         Names of the verifiers; all that were scored by default.
     perturbations
         Perturbation labels to keep, in this order; all but the control by default.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------

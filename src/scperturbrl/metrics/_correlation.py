@@ -1,4 +1,4 @@
-"""Correlations that answer NaN, and do not warn, where they are undefined."""
+"""Correlations that return NaN, without a warning, where they are undefined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sure a difference between two models is."""
+"""Uncertainty of the difference between two models."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def paired_bootstrap(
 
     Notes
     -----
-    Percentile bootstrap (Efron 1979). The p-value is exact only as far as the bootstrap distribution is; with fewer than
-    about ten conditions read the interval as a hint.
+    Percentile bootstrap (Efron 1979). The p-value is exact only as far as the bootstrap distribution is; with fewer
+    than about ten conditions the interval is only approximate.
 
     Examples
     --------

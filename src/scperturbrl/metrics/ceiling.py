@@ -1,4 +1,4 @@
-"""What real replicate cells reach, and where a model stands between a baseline and that ceiling."""
+"""Scores of real replicate cells, and of models between a baseline and this ceiling."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def split_half(cells: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.ndar
 
 
 def interpolated_duplicate(cells: np.ndarray, *, mean_response: ArrayLike) -> tuple[np.ndarray, float]:
-    """Move replicate cells towards the mean response by as much as their own noise asks for.
+    """Shrink replicate cells towards the mean response by their sampling noise.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def interpolated_duplicate(cells: np.ndarray, *, mean_response: ArrayLike) -> tu
     Returns
     -------
     The cells, each shifted by the same profile so that their mean is ``w * replicate + (1 - w) * mean_response``, and w
-    in [0, 1]: the positive-part James-Stein weight ``1 - noise / distance ** 2``, where ``noise`` is the summed sampling variance
-    of the replicate's mean and ``distance`` its Euclidean distance to the mean response.
+    in [0, 1]: the positive-part James-Stein weight ``1 - noise / distance ** 2``, where ``noise`` is the summed
+    sampling variance of the replicate's mean and ``distance`` its Euclidean distance to the mean response.
 
     Raises
     ------
@@ -68,8 +68,8 @@ def interpolated_duplicate(cells: np.ndarray, *, mean_response: ArrayLike) -> tu
     Notes
     -----
     After Miller et al. 2025. With few cells a raw replicate is so noisy that models with smooth predictions seem to
-    beat the experiment; this is what an experiment with a good statistician reaches. It can be nearer to the
-    observation than the replicate on means, and is no better on cells.
+    beat the experiment. Shrinkage corrects for this: the means can be nearer to the observation than those of the
+    replicate, the cells are no better.
 
     Examples
     --------
@@ -104,8 +104,7 @@ def scaled_score(value: ArrayLike, *, baseline: ArrayLike, ceiling: ArrayLike) -
     Returns
     -------
     ``(value - baseline) / (ceiling - baseline)``: 0 = baseline, 1 = replicate, for metrics of either direction. Not
-    clipped, because a clipped score hides how bad a model is and invites gaming. NaN where both anchors are equal.
-    A float for scalar arguments.
+    clipped, because clipping hides how bad a model is. NaN where both anchors are equal. A float for scalar arguments.
 
     Notes
     -----

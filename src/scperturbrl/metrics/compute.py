@@ -48,8 +48,8 @@ def compute_metrics(pair: ConditionPair, *, k: int = 50, max_cells: int = 500, s
     Returns
     -------
     Metric name to value, in the order of the registry; NaN where a metric is undefined. Networks of the pair other than
-    ``pathway`` follow as ``<name>_correlation`` and ``<name>_recovery``. The discrimination scores are not among them, they
-    compare conditions: see :func:`scperturbrl.metrics.discrimination_score`.
+    ``pathway`` follow as ``<name>_correlation`` and ``<name>_recovery``. The discrimination scores are not among them,
+    they compare conditions: see :func:`scperturbrl.metrics.discrimination_score`.
 
     Examples
     --------
@@ -64,6 +64,7 @@ def compute_metrics(pair: ConditionPair, *, k: int = 50, max_cells: int = 500, s
     values = _profile_metrics(pair, pair.strongest_genes(k))
     values |= _differential_metrics(pair, pair.strongest_genes(k), k)
     values |= _effect_metrics(pair) | _cell_metrics(pair, pair.strongest_genes(k), max_cells, seed)
+    values |= {name: metric.compute(pair) for name, metric in METRICS.items() if metric.compute is not None}
     ordered = {name: float(values.pop(name)) for name, metric in METRICS.items() if not metric.joint}
     return ordered | values
 

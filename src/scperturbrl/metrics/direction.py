@@ -1,4 +1,4 @@
-"""Whether genes move the right way, weighed by how many the experiment can tell."""
+"""Directions of the responding genes, relative to the number of genes that the experiment can detect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def direction_fidelity(
     alpha: float = 0.05,
     exclude: ArrayLike | None = None,
 ) -> float:
-    """Right directions among the genes called significant, charged for calling too many and too few.
+    """Right directions among significant genes, penalised for too many and too few significant genes.
 
     Parameters
     ----------
@@ -34,15 +34,15 @@ def direction_fidelity(
     predicted_padj, observed_padj
         ``(G,)`` adjusted p-values of the tests that say which genes respond.
     alpha
-        A gene is called where its adjusted p-value is below.
+        A gene is significant if its adjusted p-value is below this.
     exclude
         Indices of genes left out, usually those that the condition targets.
 
     Returns
     -------
     Genes called by the prediction in the observed direction, divided by the larger of the numbers of genes that the
-    prediction and the observation call: the smaller of precision and recall of directions, in [0, 1], 1 is best. NaN where
-    neither calls a gene.
+    prediction and the observation call: the smaller of precision and recall of directions, in [0, 1], 1 is best. NaN
+    where neither calls a gene.
 
     Raises
     ------
@@ -51,8 +51,8 @@ def direction_fidelity(
 
     Notes
     -----
-    The member ``direction_fidelity_yield_raw`` of the Virtual Cell Challenge 2026 in cell-eval2. A gene without an observed
-    direction counts for nobody. Test both sides at the same number and depth of cells, as
+    The member ``direction_fidelity_yield_raw`` of the Virtual Cell Challenge 2026 in cell-eval2. Genes without an
+    observed direction are left out. Test both sides at the same number and depth of cells, as
     :func:`scperturbrl.metrics.match_cells` brings them.
 
     Examples
@@ -100,9 +100,9 @@ def direction_reach(
 
     Returns
     -------
-    The responding genes, ranked as the prediction ranks them, have the longest prefix with at least `purity` right directions;
-    its length as a share of all responding genes, in [0, 1], 1 is best. 0 if not even the first gene is right and no longer
-    prefix recovers; NaN where no gene responds.
+    The responding genes, ranked as the prediction ranks them, have the longest prefix with at least `purity` right
+    directions; its length as a share of all responding genes, in [0, 1], 1 is best. 0 if not even the first gene is
+    right and no longer prefix recovers; NaN where no gene responds.
 
     Raises
     ------
@@ -111,8 +111,9 @@ def direction_reach(
 
     Notes
     -----
-    The member ``direction_reach_raw`` of the Virtual Cell Challenge 2026 in cell-eval2. Ranks by significance, adjusted p-value, p-value,
-    size of the effect and order of genes. Chance is about one gene, so it is no small number where few genes respond.
+    The member ``direction_reach_raw`` of the Virtual Cell Challenge 2026 in cell-eval2. Ranks by significance, adjusted
+    p-value, p-value, size of the effect and order of genes. Chance level is about one gene, which is a large share if
+    few genes respond.
 
     Examples
     --------

@@ -30,11 +30,11 @@ def discrimination_score(
     Parameters
     ----------
     predicted, observed
-        ``(C, G)`` effects of the same C conditions in the same order, log-normalised. Conditions of different
-        covariates (cell types) belong in different calls, else telling cell types apart is rewarded.
+        ``(C, G)`` effects of the same C conditions in the same order, log-normalised. Use a separate call for each
+        combination of covariates; otherwise the score rewards separating cell types.
     metric
-        Distance. ``"cosine"`` cannot be won by inflating the effects, ``"l1"`` and ``"l2"`` can. ``"l2"`` without
-        `exclude` is the centroid accuracy of Systema (Nature Biotechnology 2025).
+        Distance. Inflated effects cannot raise the score with ``"cosine"``, but can with ``"l1"`` and ``"l2"``.
+        ``"l2"`` without `exclude` is the centroid accuracy of Systema (Nature Biotechnology 2025).
     exclude
         ``(C, G)`` boolean mask: genes left out when the prediction of that row is compared, usually the genes that the
         condition targets. Knowing which gene was knocked down is no prediction.

@@ -1,4 +1,4 @@
-"""How far predicted fold changes are off, as a share of what the observed ones are."""
+"""Error of predicted fold changes relative to the size of the observed ones."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def lfc_nmae(
     predicted_lfc, observed_lfc
         ``(G,)`` log fold changes to any base, such as effects in log-normalised expression.
     genes
-        Indices or boolean mask of the genes that respond in the *observed* cells. What the prediction says must not choose
-        them. Those without a finite observed value are left out.
+        Indices or boolean mask of the genes that respond in the *observed* cells. They must not depend on the
+        prediction. Those without a finite observed value are left out.
     min_genes
         Below this number of genes there is no value.
 
@@ -42,8 +42,8 @@ def lfc_nmae(
 
     Notes
     -----
-    The member ``lfc_nmae`` of the Virtual Cell Challenge 2026 in cell-eval2. A predicted value that is not finite counts as no
-    change: leaving the gene out would reward it.
+    The member ``lfc_nmae`` of the Virtual Cell Challenge 2026 in cell-eval2. A predicted value that is not finite
+    counts as no change: leaving the gene out would reward it.
 
     Examples
     --------

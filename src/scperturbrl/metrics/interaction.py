@@ -1,4 +1,4 @@
-"""What a combination does beyond the sum of its parts, which no additive model can know."""
+"""The effect of a combination beyond the sum of its parts, which no additive model predicts."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def interaction_correlation(
     Notes
     -----
     With the plain sum both residuals contain the same parts, so that noise of the parts and a prediction of *no* effect
-    (residual: minus the parts) correlate with any buffered combination. Read it beside the control baseline, or use
-    `fitted`, which takes the parts out of both sides.
+    (residual: minus the parts) correlate with any buffered combination. Compare with the control baseline, or use
+    `fitted`, which removes the parts from both sides.
 
     Examples
     --------

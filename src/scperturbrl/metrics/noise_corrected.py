@@ -1,4 +1,4 @@
-"""Squared errors without what the sampling of cells adds to them."""
+"""Squared errors corrected for the sampling noise of cells."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def normalised_mse(
 
     Returns
     -------
-    ``(|p - o|^2 - var p - var o) / (|o - c|^2 - var o - var c)``: 0 is a prediction whose mean differs from the observed one by
-    chance alone (chance takes it below 0), 1 is a prediction of the control. The variance that is taken off for the prediction
-    is at most that of the observation: few or scattered cells must not earn a smaller error. NaN where the effect
-    is not larger than its noise, so that no share of it can be told.
+    ``(|p - o|^2 - var p - var o) / (|o - c|^2 - var o - var c)``: 0 is a prediction whose mean differs from the
+    observed one by chance alone (chance takes it below 0), 1 is a prediction of the control. The variance that is taken
+    off for the prediction is at most that of the observation: few or scattered cells must not reduce the error. NaN if
+    the effect is not larger than its noise.
 
     Raises
     ------
@@ -79,8 +79,8 @@ def normalised_mse(
 
     Notes
     -----
-    The member ``expr_mse_unbiased_capped_norm`` of the Virtual Cell Challenge 2026 in cell-eval2, for one condition: the challenge divides sums
-    over conditions, and bounds in addition what all predictions together may take off.
+    The member ``expr_mse_unbiased_capped_norm`` of the Virtual Cell Challenge 2026 in cell-eval2, for one condition:
+    the challenge divides sums over conditions, and bounds in addition what all predictions together may take off.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A prediction beside the real cells that it is judged by."""
+"""A prediction with the real cells that it is compared with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class ConditionPair:
     """Predicted and observed cells of one condition, all over the same G genes, log-normalised expression.
 
-    What does not depend on the prediction can be computed once and handed over; otherwise it is computed here.
+    Values that do not depend on the prediction can be computed once and passed in; otherwise they are computed here.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How far the predicted mean profile is from the observed one."""
+"""Distances between the predicted and the observed mean profile."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def pearson_delta(
         ``(G,)`` mean log-normalised expression.
     reference_mean
         ``(G,)`` profile that both changes start from. The mean of the control cells is the common choice. The mean of
-        the perturbed centroids (Systema, Nature Biotechnology 2025) takes out what all perturbations share, which a
-        model gets right without knowing any of them.
+        the perturbed centroids (Systema, Nature Biotechnology 2025) removes the response that all perturbations share,
+        which a model can predict without any knowledge of the condition.
     genes
         Indices or boolean mask of the genes to correlate. All by default.
 
@@ -125,7 +125,7 @@ def pearson_delta(
 
     Notes
     -----
-    Blind to the size of the change, so it does not see a prediction that is ten times too strong.
+    It does not depend on the size of the change: a prediction that is ten times too strong scores the same.
 
     Examples
     --------

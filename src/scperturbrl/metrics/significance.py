@@ -1,4 +1,4 @@
-"""Whether the same genes are significant, tested on equal terms."""
+"""Overlap of significant genes, tested at equal number and depth of cells."""
 
 from __future__ import annotations
 

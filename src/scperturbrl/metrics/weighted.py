@@ -1,4 +1,4 @@
-"""Errors in which a gene counts as much as it responds."""
+"""Errors in which genes are weighted by their response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def response_weights(statistic: ArrayLike) -> np.ndarray:
-    """Weight every gene by how surely it responds to the condition.
+    """Weight every gene by the strength of evidence for its response.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def weighted_r2_delta(
         ``(G,)`` mean log-normalised expression.
     reference_mean
         ``(G,)`` profile that both changes start from. The mean of the perturbed centroids, as in the source, so that
-        knowing what all perturbations share earns nothing.
+        predicting the shared response scores 0.
     weights
         ``(G,)`` non-negative weights, usually :func:`response_weights`.
 
@@ -102,7 +102,7 @@ def weighted_r2_delta(
 
     Notes
     -----
-    Mejia et al. 2025. Unlike a correlation it sees the size of the change.
+    Mejia et al. 2025. Unlike a correlation it depends on the size of the change.
 
     Examples
     --------

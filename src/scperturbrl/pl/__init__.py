@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scperturbrl._core.lazy import files_of as _files_of
 from scperturbrl._core.lazy import lazy_exports as _lazy_exports
 
 if TYPE_CHECKING:
@@ -26,20 +27,11 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = _lazy_exports(
     __name__,
     {
-        "calibration": "scperturbrl.pl._calibration",
+        # every file with an underscore is a plot of that name
+        **{name: f"{__name__}._{name}" for name in _files_of(__name__)},
         "dose_response": "scperturbrl.pl._fits.dose_response",
-        "effects": "scperturbrl.pl._effects",
-        "effects_heatmap": "scperturbrl.pl._effects_heatmap",
-        "embedding": "scperturbrl.pl._embedding",
-        "evaluation": "scperturbrl.pl._evaluation",
         "genetic_interactions": "scperturbrl.pl._fits.genetic_interactions",
-        "pathway_activity": "scperturbrl.pl._pathway_activity",
         "report": "scperturbrl.pl._page.report",
-        "reward_shift": "scperturbrl.pl._reward_shift",
         "screen": "scperturbrl.pl._screen.plot",
-        "training_history": "scperturbrl.pl._training_history",
-        "verifier_agreement": "scperturbrl.pl._verifier_agreement",
-        "verifier_correlation": "scperturbrl.pl._verifier_correlation",
-        "verifier_scores": "scperturbrl.pl._verifier_scores",
     },
 )

@@ -8,11 +8,12 @@ import numpy as np
 from matplotlib.ticker import NullFormatter
 
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._calibration import VARIANCE, ZERO_FRACTION
 from scperturbrl.get._calibration import calibration as calibration_frame
-from scperturbrl.get._labels import model_label
-from scperturbrl.pl._style import BLUE, MIDDLE, VERMILLION, figure_of, finish, given_axes, house_style, inch, new_axes
+from scperturbrl.get._read.labels import model_label
+from scperturbrl.pl._draw import style
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _TITLES = {VARIANCE: "Variance within a condition", ZERO_FRACTION: "Share of cells without the gene"}
 
 
+@documented
 def calibration(
     adata: AnnData | MuData,
     *,
@@ -55,12 +57,8 @@ def calibration(
         Two axes to draw on; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------
@@ -89,16 +87,16 @@ def calibration(
     key = default_key(pick(adata, modality), key)
     frame = calibration_frame(pick(adata, modality), key=key, conditions=conditions)
     own = ax is None
-    with house_style():
-        axes = given_axes(ax, 2) or new_axes(2, figsize=figsize or (inch(7.4), inch(3.9)))
+    with style.house_style():
+        axes = style.given_axes(ax, 2) or style.new_axes(2, figsize=figsize or (style.inch(7.4), style.inch(3.9)))
         for panel, (name, title) in zip(axes, _TITLES.items(), strict=True):
             part = frame[frame["quantity"] == name]
             summary = _draw_variance(panel, part) if name == VARIANCE else _draw_zeros(panel, part)
             panel.set(xlabel="Real cells", ylabel="Generated cells", aspect="equal")
             panel.set_title(f"{title}\n{summary}", fontsize="medium")
         if own:
-            figure_of(axes[0]).suptitle(model_label(key))
-    return finish(axes, own=own, show=show, return_fig=return_fig)
+            style.figure_of(axes[0]).suptitle(model_label(key))
+    return style.finish(axes, own=own, show=show, return_fig=return_fig)
 
 
 def _draw_variance(ax: Axes, frame: pd.DataFrame) -> str:
@@ -126,9 +124,17 @@ def _draw(
 ) -> None:
     size = float(np.clip(4000 / (20 + len(points)), 4, 20))
     ax.scatter(
-        points[:, 0], points[:, 1], s=size, color=BLUE, alpha=0.6, linewidths=0, rasterized=True, zorder=3, gid="gene"
+        points[:, 0],
+        points[:, 1],
+        s=size,
+        color=style.BLUE,
+        alpha=0.6,
+        linewidths=0,
+        rasterized=True,
+        zorder=3,
+        gid="gene",
     )
     ends = np.array(limits)
-    ax.plot(ends, ends, ":", color=MIDDLE, linewidth=1.2, zorder=4, gid="identity")
-    ax.plot(ends, typical(ends), color=VERMILLION, linewidth=1, zorder=5, gid="typical")
+    ax.plot(ends, ends, ":", color=style.MIDDLE, linewidth=1.2, zorder=4, gid="identity")
+    ax.plot(ends, typical(ends), color=style.VERMILLION, linewidth=1, zorder=5, gid="typical")
     ax.set(xlim=limits, ylim=limits)

@@ -9,28 +9,15 @@ from matplotlib.lines import Line2D
 
 from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_positive
 from scperturbrl.get._effects import agreement
 from scperturbrl.get._effects import effects as effect_frame
-from scperturbrl.get._labels import model_label
-from scperturbrl.pl._conditions import default_conditions
-from scperturbrl.pl._labels import spread_labels
-from scperturbrl.pl._style import (
-    DARK,
-    MIDDLE,
-    VERMILLION,
-    figure_of,
-    finish,
-    given_axes,
-    house_style,
-    inch,
-    legend_height,
-    new_axes,
-    outside_legend,
-    side_legend,
-    wrapped,
-)
+from scperturbrl.get._read.labels import model_label
+from scperturbrl.pl._draw import style
+from scperturbrl.pl._draw.conditions import default_conditions
+from scperturbrl.pl._draw.labels import spread_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +35,7 @@ ROOM = 0.6
 _LEGEND = ("{} most differentially expressed genes", "Other genes", "Perturbed gene")
 
 
+@documented
 def effects(
     adata: AnnData | MuData,
     *,
@@ -85,12 +73,8 @@ def effects(
         Axes to draw on, one for each condition; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------
@@ -122,24 +106,24 @@ def effects(
     frame = effect_frame(adata, keys=key, conditions=conditions or default_conditions(adata, 6), n_top=n_top)
     names = list(frame["condition"].unique())
     own = ax is None
-    with house_style():
+    with style.house_style():
         captions = {name: _caption(str(name), frame[frame["condition"] == name]) for name in names}
-        axes = given_axes(ax, len(names)) or _new_axes(list(captions.values()), figsize, n_top)
+        axes = style.given_axes(ax, len(names)) or _new_axes(list(captions.values()), figsize, n_top)
         for panel, name in zip(axes, names, strict=True):
             _draw_panel(panel, frame[frame["condition"] == name], n_labels)
             panel.set_title(captions[name], fontsize="medium")
         _add_legend(axes, frame, key, n_top, own=own)
-    return finish(axes, own=own, show=show, return_fig=return_fig)
+    return style.finish(axes, own=own, show=show, return_fig=return_fig)
 
 
 def _new_axes(captions: list[str], figsize: tuple[float, float] | None, n_top: int) -> list[Axes]:
     columns = min(len(captions), COLUMNS)
-    width = inch(0.3 + 3.2 * columns)
-    legend = legend_height([label.format(n_top) for label in _LEGEND], width)
+    width = style.inch(0.3 + 3.2 * columns)
+    legend = style.legend_height([label.format(n_top) for label in _LEGEND], width)
     # the layout makes no room of its own around panels of a fixed shape
     row = 3.4 + 0.2 * max(caption.count("\n") + 1 for caption in captions)
-    size = (width, inch(0.4 + row * -(-len(captions) // columns)) + legend)
-    return new_axes(len(captions), figsize=figsize or size, columns=columns)
+    size = (width, style.inch(0.4 + row * -(-len(captions) // columns)) + legend)
+    return style.new_axes(len(captions), figsize=figsize or size, columns=columns)
 
 
 def _draw_panel(ax: Axes, frame: pd.DataFrame, n_labels: int) -> None:
@@ -147,13 +131,13 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, n_labels: int) -> None:
     limits = _limits(both)
     for x, y in (limits, limits[::-1]):
         ax.fill_between([0, x], 0, y, color="#F4F4F4", linewidth=0, zorder=0, gid="wrong")
-    ax.plot(limits, limits, ":", color=MIDDLE, linewidth=1, zorder=1, gid="identity")
+    ax.plot(limits, limits, ":", color=style.MIDDLE, linewidth=1, zorder=1, gid="identity")
     for row in ("axhline", "axvline"):
-        getattr(ax, row)(0, color=MIDDLE, linewidth=0.6, zorder=1)
+        getattr(ax, row)(0, color=style.MIDDLE, linewidth=0.6, zorder=1)
     kinds: dict[str, tuple[pd.Series, dict[str, Any]]] = {
-        "gene": (~frame["top"] & ~frame["target"], {"c": MIDDLE, "s": 8, "alpha": 0.6, "zorder": 2}),
-        "target": (frame["target"], {"c": DARK, "s": 26, "marker": "x", "zorder": 3}),
-        "top": (frame["top"], {"c": VERMILLION, "s": 14, "zorder": 4}),
+        "gene": (~frame["top"] & ~frame["target"], {"c": style.MIDDLE, "s": 8, "alpha": 0.6, "zorder": 2}),
+        "target": (frame["target"], {"c": style.DARK, "s": 26, "marker": "x", "zorder": 3}),
+        "top": (frame["top"], {"c": style.VERMILLION, "s": 14, "zorder": 4}),
     }
     for gid, (which, options) in kinds.items():
         width = 1.2 if gid == "target" else 0
@@ -174,20 +158,20 @@ def _limits(both: np.ndarray) -> tuple[float, float]:
 def _caption(condition: str, frame: pd.DataFrame) -> str:
     r, direction = agreement(frame)
     held_out = "" if (frame[keys.SPLIT] == keys.TRAIN).all() else ", held out"
-    title = wrapped(f"{condition}{held_out}", width=3.2)
+    title = style.wrapped(f"{condition}{held_out}", width=3.2)
     return f"{title}\nr = {r:.2f}, direction {direction:.0%}"
 
 
 def _add_legend(axes: list[Axes], frame: pd.DataFrame, key: str, n_top: int, *, own: bool) -> None:
     dot: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 5}
     handles = [
-        Line2D([], [], color=VERMILLION, label=_LEGEND[0].format(n_top), **dot),
-        Line2D([], [], color=MIDDLE, label=_LEGEND[1], **dot),
+        Line2D([], [], color=style.VERMILLION, label=_LEGEND[0].format(n_top), **dot),
+        Line2D([], [], color=style.MIDDLE, label=_LEGEND[1], **dot),
     ]
     if frame["target"].any():
-        handles.append(Line2D([], [], color=DARK, label=_LEGEND[2], linestyle="", marker="x"))
+        handles.append(Line2D([], [], color=style.DARK, label=_LEGEND[2], linestyle="", marker="x"))
     if not own:
-        side_legend(axes[-1], handles)
+        style.side_legend(axes[-1], handles)
         return
-    figure_of(axes[0]).suptitle(model_label(key))
-    outside_legend(figure_of(axes[0]), handles)
+    style.figure_of(axes[0]).suptitle(model_label(key))
+    style.outside_legend(style.figure_of(axes[0]), handles)

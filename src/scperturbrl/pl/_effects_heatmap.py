@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_positive
 from scperturbrl.get._effects_heatmap import effects_heatmap as effect_frame
-from scperturbrl.get._labels import model_label
-from scperturbrl.pl._conditions import default_conditions
-from scperturbrl.pl._heatmap import DIVERGING, draw_heatmap, shared_colorbar, symmetric_limit
-from scperturbrl.pl._style import finish, given_axes, house_style, inch, new_axes, wrapped
+from scperturbrl.get._read.labels import model_label
+from scperturbrl.pl._draw.conditions import default_conditions
+from scperturbrl.pl._draw.heatmap import DIVERGING, draw_heatmap, shared_colorbar, symmetric_limit
+from scperturbrl.pl._draw.style import finish, given_axes, house_style, inch, new_axes, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 COLUMNS = 6
 
 
+@documented
 def effects_heatmap(
     adata: AnnData | MuData,
     *,
@@ -61,12 +63,8 @@ def effects_heatmap(
         Axes to draw on, one for each condition; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------

@@ -11,26 +11,13 @@ from matplotlib.lines import Line2D
 
 from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._embedding import PCA
 from scperturbrl.get._embedding import embedding as embedding_frame
-from scperturbrl.get._labels import model_label, readable, verifier_label
-from scperturbrl.pl._palette import group_colors
-from scperturbrl.pl._style import (
-    BLACK,
-    LEGEND,
-    LIGHT,
-    MIDDLE,
-    VERMILLION,
-    figure_of,
-    finish,
-    given_axes,
-    house_style,
-    inch,
-    new_axes,
-    outside_legend,
-    side_legend,
-)
+from scperturbrl.get._read.labels import model_label, readable, verifier_label
+from scperturbrl.pl._draw import style
+from scperturbrl.pl._draw.palette import group_colors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,9 +31,10 @@ if TYPE_CHECKING:
 LEGEND_ROWS = 20
 HELD_OUT = "generated, held out"
 # far from all colours of the default map
-UNSCORED = VERMILLION
+UNSCORED = style.VERMILLION
 
 
+@documented
 def embedding(
     adata: AnnData | MuData,
     *,
@@ -71,8 +59,9 @@ def embedding(
     A generated cell stands at the coordinates of its own expression. It is not a prediction of the observed cell in its
     row, so observed cells are never coloured by the :term:`reward` of generated ones.
 
-    Generated cells of held-out conditions lie on top, larger and with a black outline. They are orange where they have no
-    reward, as is usual: training cells say nothing about them. To give them one, score with ``reference="observed"``.
+    Generated cells of held-out conditions lie on top, larger and with a black outline. They usually have no reward,
+    because held-out conditions have no training cells, and are then orange. Score with ``reference="observed"`` to give
+    them one.
     Observed cells of held-out conditions are dark grey.
 
     Parameters
@@ -99,12 +88,8 @@ def embedding(
         Axes to draw on; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------
@@ -142,8 +127,8 @@ def embedding(
     colors = None if _is_number(adata, color) else _colors(adata, str(color), generated, palette)
     size = size or float(np.clip(40000 / len(frame), 4, 28))
     own = ax is None
-    with house_style():
-        axes = given_axes(ax, 1) or new_axes(1, figsize=figsize or _figsize(colors or {}))
+    with style.house_style():
+        axes = style.given_axes(ax, 1) or style.new_axes(1, figsize=figsize or _figsize(colors or {}))
         panel = axes[0]
         handles = _draw_observed(panel, observed, generated if perturbations is not None else None, size)
         label = _color_label(adata, color)
@@ -154,7 +139,7 @@ def embedding(
             handles += _draw_categories(panel, generated, size, colors)
         _dress(panel, basis, dimensions, title=model_label(key))
         _add_legend(panel, handles, title=None if colors is None else label, own=own)
-    return finish(axes, own=own, show=show, return_fig=return_fig)
+    return style.finish(axes, own=own, show=show, return_fig=return_fig)
 
 
 def _is_number(adata: AnnData, color: str | None) -> bool:
@@ -181,7 +166,7 @@ def _colors(
 
 def _figsize(colors: Mapping[str, str]) -> tuple[float, float]:
     columns = -(-len(colors) // LEGEND_ROWS)
-    return inch(5.2 + columns * (0.35 + 0.08 * max(map(len, colors), default=0))), inch(4.6)
+    return style.inch(5.2 + columns * (0.35 + 0.08 * max(map(len, colors), default=0))), style.inch(4.6)
 
 
 def _draw_observed(ax: Axes, observed: pd.DataFrame, generated: pd.DataFrame | None, size: float) -> list[Line2D]:
@@ -192,7 +177,7 @@ def _draw_observed(ax: Axes, observed: pd.DataFrame, generated: pd.DataFrame | N
         dark = observed["perturbation"].isin(generated["perturbation"].unique())
         label = "Observed, same perturbations"
     handles = []
-    for part, color, name in ((observed[~dark], LIGHT, "Observed cells"), (observed[dark], MIDDLE, label)):
+    for part, color, name in ((observed[~dark], style.LIGHT, "Observed cells"), (observed[dark], style.MIDDLE, label)):
         if len(part):
             ax.scatter(
                 part["x"], part["y"], s=size, c=color, linewidths=0, rasterized=True, zorder=1, gid=keys.OBSERVED
@@ -222,14 +207,14 @@ def _draw_numbers(
         points = _scatter(ax, frame[shown], size, values[shown].to_numpy(), held_out=held_out, **scale)
     beyond = (bool((values < low).any()), bool((values > high).any()))
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
-    figure_of(ax).colorbar(points, ax=ax, label=label, extend=extend, shrink=0.8, pad=0.02, aspect=25)
+    style.figure_of(ax).colorbar(points, ax=ax, label=label, extend=extend, shrink=0.8, pad=0.02, aspect=25)
     handles = []
     if (~known & ~frame["held_out"]).any():
-        handles.append(_dot("none", "Generated, no reward", edge=MIDDLE))
+        handles.append(_dot("none", "Generated, no reward", edge=style.MIDDLE))
     if (~known & frame["held_out"]).any():
-        handles.append(_dot(UNSCORED, "Generated, held out, no reward", edge=BLACK))
+        handles.append(_dot(UNSCORED, "Generated, held out, no reward", edge=style.BLACK))
     if (known & frame["held_out"]).any():
-        handles.append(_dot("none", "Generated, held out", edge=BLACK))
+        handles.append(_dot("none", "Generated, held out", edge=style.BLACK))
     return handles
 
 
@@ -239,16 +224,16 @@ def _draw_categories(ax: Axes, frame: pd.DataFrame, size: float, colors: Mapping
         part = (frame["held_out"] == held_out).to_numpy()
         _scatter(ax, frame[part], size, [colors[value] for value in values[part]], held_out=held_out)
     handles = [_dot(color, name) for name, color in colors.items()]
-    return handles + ([_dot("none", "Held out", edge=BLACK)] if frame["held_out"].any() else [])
+    return handles + ([_dot("none", "Held out", edge=style.BLACK)] if frame["held_out"].any() else [])
 
 
 def _scatter(ax: Axes, part: pd.DataFrame, size: float, color: Any, *, held_out: bool, **scale: Any) -> PathCollection:
     """Generated cells; those held out lie on top, larger and with an outline."""
     look: dict[str, Any] = {"linewidths": 0, "zorder": 3}
     if held_out:
-        look = {"edgecolors": BLACK, "linewidths": 0.4, "zorder": 4}
+        look = {"edgecolors": style.BLACK, "linewidths": 0.4, "zorder": 4}
     elif isinstance(color, str):
-        look = {"edgecolors": MIDDLE, "linewidths": 0.4, "alpha": 0.6, "zorder": 2}
+        look = {"edgecolors": style.MIDDLE, "linewidths": 0.4, "alpha": 0.6, "zorder": 2}
     gid = HELD_OUT if held_out else keys.GENERATED
     area = size * (1.8 if held_out else 1)
     return ax.scatter(part["x"], part["y"], s=area, c=color, rasterized=True, gid=gid, **look, **scale)
@@ -268,11 +253,11 @@ def _dress(ax: Axes, basis: str, dimensions: tuple[int, int], *, title: str) -> 
 
 def _add_legend(ax: Axes, handles: list[Line2D], *, title: str | None, own: bool) -> None:
     if title is None and own:
-        outside_legend(figure_of(ax), handles)
+        style.outside_legend(style.figure_of(ax), handles)
     elif title is None:
-        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.08), **LEGEND)
+        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.08), **style.LEGEND)
     else:
         many = len(handles) > LEGEND_ROWS
         columns = -(-len(handles) // LEGEND_ROWS)
         options = {"handletextpad": 0.2, "columnspacing": 0.8, "fontsize": "small" if many else "medium"}
-        side_legend(ax, handles, title=title, ncols=columns, **options)
+        style.side_legend(ax, handles, title=title, ncols=columns, **options)

@@ -8,24 +8,14 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import ROLES
 from scperturbrl.get._evaluation import evaluation as evaluation_frame
-from scperturbrl.get._labels import metric_label, model_label, readable
-from scperturbrl.pl._evaluation_lanes import BASELINES, draw_lanes
-from scperturbrl.pl._looks import Look, fill, model_looks
-from scperturbrl.pl._style import (
-    DARK,
-    MIDDLE,
-    figure_of,
-    finish,
-    given_axes,
-    house_style,
-    inch,
-    legend_height,
-    outside_legend,
-    side_legend,
-)
+from scperturbrl.get._read.labels import metric_label, model_label, readable
+from scperturbrl.pl._draw import style
+from scperturbrl.pl._draw.evaluation_lanes import BASELINES, draw_lanes
+from scperturbrl.pl._draw.looks import Look, fill, model_looks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,6 +42,7 @@ _SHOWN = (
 )
 
 
+@documented
 def evaluation(
     adata: AnnData | MuData,
     *,
@@ -92,12 +83,8 @@ def evaluation(
         Axes to draw on, one for each role; a new figure by default.
     figsize
         Size of the new figure in inches; grows with metrics and models by default.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------
@@ -137,14 +124,14 @@ def evaluation(
     found = set(frame["role"])
     roles = [role for role in ROLES if role in found] + sorted(found - set(ROLES))
     own = ax is None
-    with house_style():
-        axes = given_axes(ax, len(roles)) or _new_axes(frame, roles, looks, figsize)
+    with style.house_style():
+        axes = style.given_axes(ax, len(roles)) or _new_axes(frame, roles, looks, figsize)
         for panel, role in zip(axes, roles, strict=True):
             _draw_panel(panel, frame[frame["role"] == role], looks, limits)
-            panel.set_title(_ROLE_TITLES.get(role, readable(role)), pad=inch(30))
+            panel.set_title(_ROLE_TITLES.get(role, readable(role)), pad=style.inch(30))
             panel.set_xlabel("Scaled score: median, quartiles")
         _add_legend(axes, frame, looks, own=own)
-    return finish(axes, own=own, show=show, return_fig=return_fig)
+    return style.finish(axes, own=own, show=show, return_fig=return_fig)
 
 
 def _selected(frame: pd.DataFrame) -> pd.DataFrame:
@@ -164,7 +151,7 @@ def _looks(frame: pd.DataFrame, palette: Mapping[str, str], *, pooled: bool) -> 
     own = {name: look for name, look in looks.items() if kinds[name] in ("generator", "prediction")}
     if not pooled or not own:
         return looks
-    return own | ({BASELINES: Look(DARK, "D", hollow=True)} if "baseline" in kinds.values() else {})
+    return own | ({BASELINES: Look(style.DARK, "D", hollow=True)} if "baseline" in kinds.values() else {})
 
 
 def _new_axes(
@@ -175,14 +162,14 @@ def _new_axes(
 
     rows = frame.groupby("role")["metric"].nunique()
     columns = _columns(roles, rows)
-    lane = inch(0.12 + 0.08 * max(len(looks), 3))
-    heights = [sum(rows[role] + inch(_DRESS) / lane for role in column) for column in columns]
+    lane = style.inch(0.12 + 0.08 * max(len(looks), 3))
+    heights = [sum(rows[role] + style.inch(_DRESS) / lane for role in column) for column in columns]
     label = 0.085 * max(len(line) for name in frame["metric"].unique() for line in _row_label(name).split("\n"))
     texts = [str(handle.get_label()) for handle in _handles(frame, looks)]
-    width = inch(max(0.2 + len(columns) * (2.1 + label), 0.8 + 0.08 * max(map(len, texts))))
-    height = lane * max(heights) + legend_height(texts, width)
+    width = style.inch(max(0.2 + len(columns) * (2.1 + label), 0.8 + 0.08 * max(map(len, texts))))
+    height = lane * max(heights) + style.legend_height(texts, width)
     # room for the last tick label, which extends beyond the end of the axis
-    layout = ConstrainedLayoutEngine(w_pad=inch(0.08))
+    layout = ConstrainedLayoutEngine(w_pad=style.inch(0.08))
     figure = plt.figure(figsize=figsize or (width, height), layout=layout)
     grid = figure.add_gridspec(1, len(columns))
     axes: dict[str, Axes] = {}
@@ -212,13 +199,13 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, looks: Mapping[str, Look], limits
         ax.axhspan(row - 0.5, row + 0.5, color=_STRIPE, linewidth=0, zorder=0)
     for anchor, gid, label in ((0, "baseline", "mean\nresponse"), (1, "replicate", "half of\nreal cells")):
         if limits[0] <= anchor <= limits[1]:
-            ax.axvline(anchor, color=MIDDLE, linewidth=1, zorder=1, gid=gid)
+            ax.axvline(anchor, color=style.MIDDLE, linewidth=1, zorder=1, gid=gid)
             place: dict[str, Any] = {
                 "xycoords": ("data", "axes fraction"),
                 "xytext": (0, 2),
                 "textcoords": "offset points",
             }
-            ax.annotate(label, (anchor, 1), ha="center", va="bottom", fontsize="small", color=DARK, **place)
+            ax.annotate(label, (anchor, 1), ha="center", va="bottom", fontsize="small", color=style.DARK, **place)
     for i, name in enumerate(names):
         defined = frame[(frame["metric"] == name) & frame["scaled_median"].notna()]
         if len(defined):
@@ -231,7 +218,7 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, looks: Mapping[str, Look], limits
                 ha="center",
                 va="center",
                 fontsize="small",
-                color=DARK,
+                color=style.DARK,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
             )
     ax.set_yticks(range(len(names)), [_row_label(name) for name in names])
@@ -249,7 +236,8 @@ def _handles(frame: pd.DataFrame, looks: Mapping[str, Look]) -> list[Line2D]:
         for name, look in looks.items()
     ]
     lines = [
-        Line2D([], [], linestyle="", marker="|", markersize=10, color=MIDDLE, label=text) for text in (_ZERO, _ONE)
+        Line2D([], [], linestyle="", marker="|", markersize=10, color=style.MIDDLE, label=text)
+        for text in (_ZERO, _ONE)
     ]
     return handles + lines
 
@@ -257,6 +245,6 @@ def _handles(frame: pd.DataFrame, looks: Mapping[str, Look]) -> list[Line2D]:
 def _add_legend(axes: list[Axes], frame: pd.DataFrame, looks: Mapping[str, Look], *, own: bool) -> None:
     handles = _handles(frame, looks)
     if own:
-        outside_legend(figure_of(axes[0]), handles)
+        style.outside_legend(style.figure_of(axes[0]), handles)
     else:
-        side_legend(axes[-1], handles)
+        style.side_legend(axes[-1], handles)

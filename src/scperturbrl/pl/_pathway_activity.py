@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.keys import OBSERVED, SPLIT, TRAIN
 from scperturbrl._core.modality import pick
-from scperturbrl.get._labels import model_label, readable
 from scperturbrl.get._pathway_activity import pathway_activity as activity_frame
-from scperturbrl.pl._heatmap import DIVERGING, draw_heatmap, shared_colorbar, symmetric_limit
-from scperturbrl.pl._shown import label_height, rows_label, top_rows
-from scperturbrl.pl._style import finish, given_axes, house_style, inch, new_axes, wrapped
+from scperturbrl.get._read.labels import model_label, readable
+from scperturbrl.pl._draw.heatmap import DIVERGING, draw_heatmap, shared_colorbar, symmetric_limit
+from scperturbrl.pl._draw.shown import label_height, rows_label, top_rows
+from scperturbrl.pl._draw.style import finish, given_axes, house_style, inch, new_axes, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _COLLECTIONS = ("HALLMARK", "GOBP", "KEGG", "REACTOME", "WP")
 
 
+@documented
 def pathway_activity(
     adata: AnnData | MuData,
     *,
@@ -44,8 +46,8 @@ def pathway_activity(
     """Plot the pathway activities of every condition: observed, and by every generator.
 
     There is one heatmap for the observed cells and one for each generator. All have the same rows (each a
-    :term:`condition`), columns (pathways) and colours, so that a pathway which a generator invents or misses stands out. Conditions that were held
-    out are in bold.
+    :term:`condition`), columns (pathways) and colours, so that a pathway which a generator invents or misses stands
+    out. Conditions that were held out are in bold.
 
     Parameters
     ----------
@@ -70,12 +72,8 @@ def pathway_activity(
         Axes to draw on, one for the observed cells and one for each generator; a new figure by default.
     figsize
         Size of the new figure in inches; grows with conditions and pathways by default.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------

@@ -8,12 +8,13 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
-from scperturbrl.get._labels import model_label, verifier_label
+from scperturbrl.get._read.labels import model_label, verifier_label
 from scperturbrl.get._reward_shift import reward_shift as shift_frame
-from scperturbrl.pl._palette import group_colors
-from scperturbrl.pl._shown import N_TOP, label_height, rows_label, top_rows
-from scperturbrl.pl._style import (
+from scperturbrl.pl._draw.palette import group_colors
+from scperturbrl.pl._draw.shown import N_TOP, label_height, rows_label, top_rows
+from scperturbrl.pl._draw.style import (
     BLUE,
     DARK,
     MIDDLE,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def reward_shift(
     adata: AnnData | MuData,
     *,
@@ -70,18 +72,14 @@ def reward_shift(
     n_top
         Largest number of rows: those with the largest shifts are shown, and the axis says so. None shows all.
     palette
-        Colours of the dots after: one colour, a list or mapping with a colour for each perturbation, or ``"obs"`` for those of
-        ``uns["<perturbation_key>_colors"]``. One blue by default, because the rows are labelled.
+        Colours of the dots after: one colour, a list or mapping with a colour for each perturbation, or ``"obs"`` for
+        those of ``uns["<perturbation_key>_colors"]``. One blue by default, because the rows are labelled.
     ax
         Axes to draw on; a new figure by default.
     figsize
         Size of the new figure in inches; grows with the number of conditions by default.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------
@@ -130,7 +128,7 @@ def reward_shift(
 
 
 def _nothing(frame: pd.DataFrame, before: str, after: str) -> str:
-    """Why there is nothing to draw, and what helps."""
+    """Message if there is nothing to draw, with the remedy."""
     text = f"No condition has a value both in {before!r} and in {after!r}"
     if "reward_observed" in frame and not frame["reward_observed"].notna().any():
         return f"{text} that can be scaled: the real cells were not scored. Call `scperturbrl.tl.score(adata)` first."

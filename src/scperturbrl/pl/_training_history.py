@@ -1,4 +1,4 @@
-"""How fitting or post-training went."""
+"""History of fitting or post-training."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
-from scperturbrl.get._labels import model_label, readable, verifier_label
-from scperturbrl.get._slots import chosen
+from scperturbrl.get._read.labels import model_label, readable, verifier_label
+from scperturbrl.get._read.slots import chosen
 from scperturbrl.get._training_history import BOTH, read_history
 from scperturbrl.get._training_history import training_history as history_frame
-from scperturbrl.pl._style import (
+from scperturbrl.pl._draw.style import (
     DARK,
     LINES,
     MIDDLE,
@@ -67,6 +68,7 @@ EXTRA = "rollout_drift"
 _IDEALS = {"reward": 1.0, "spread": 1.0, "energy": 0.0}
 
 
+@documented
 def training_history(
     adata: AnnData | MuData,
     *,
@@ -89,7 +91,7 @@ def training_history(
     - the raw score of every :term:`verifier`,
     - the reward beside what it stands for: closeness to the real cells of conditions that are not rewarded. If the first
       rises and the second falls, the reward is being hacked,
-    - what must not suffer: the energy distance to real cells, the spread of the cells, and the drift from the pretrained
+    - the safeguards: the energy distance to real cells, the spread of the cells, and the drift from the pretrained
       generator.
 
     A dashed line marks the state that was kept. Alarms of the :term:`guard` are marked and named.
@@ -106,12 +108,8 @@ def training_history(
         Axes to draw on, one for each panel; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------
@@ -193,7 +191,7 @@ def _series_label(panel: str, series: str) -> str:
 
 
 class Outcome(NamedTuple):
-    """How training ended: which state was kept, and what the guard had to say."""
+    """How training ended: the kept state and the alarms of the guard."""
 
     unit: str
     kept: int | None = None
@@ -202,7 +200,7 @@ class Outcome(NamedTuple):
 
 
 def _outcome(history: pd.DataFrame, params: dict[str, Any]) -> Outcome:
-    # a generator inherits the params of its parent, so that only the history tells how it was made itself
+    # a generator inherits the params of its parent; only its history shows how it was made itself
     if "iteration" not in history:
         return Outcome("Step", int(params["best_step"]) if params.get("keep_best") else None)
     alarms = []

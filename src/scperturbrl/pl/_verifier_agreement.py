@@ -7,25 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.lines import Line2D
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import evaluation as evaluation_frame
-from scperturbrl.get._labels import metric_label, model_label, verifier_label
+from scperturbrl.get._read.labels import metric_label, model_label, verifier_label
 from scperturbrl.get._verifier_agreement import verifier_agreement as agreement_frame
 from scperturbrl.get._verifier_correlation import MIN_PAIRS, spearman
-from scperturbrl.pl._looks import fill, model_looks
-from scperturbrl.pl._style import (
-    LIGHT,
-    MIDDLE,
-    figure_of,
-    finish,
-    given_axes,
-    house_style,
-    inch,
-    legend_height,
-    new_axes,
-    outside_legend,
-    side_legend,
-)
+from scperturbrl.pl._draw import style
+from scperturbrl.pl._draw.looks import fill, model_looks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,11 +25,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mudata import MuData
 
-    from scperturbrl.pl._looks import Look
+    from scperturbrl.pl._draw.looks import Look
 
 _SAME = "Models of the same condition"
 
 
+@documented
 def verifier_agreement(
     adata: AnnData | MuData,
     *,
@@ -68,7 +58,7 @@ def verifier_agreement(
     verifier
         Name of a verifier that was evaluated.
     metric
-        Name of a metric; one that was not rewarded tells most.
+        Name of a metric, best one that was not rewarded.
     models
         Names of models, in this order; by default generators and other predictions, see
         :func:`scperturbrl.get.verifier_correlation`. ``"split_half"`` adds the real cells.
@@ -78,12 +68,8 @@ def verifier_agreement(
         Axes to draw on; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------
@@ -118,21 +104,23 @@ def verifier_agreement(
     looks = model_looks(evaluation_frame(adata), palette or {})
     looks = {name: looks[name] for name in dict.fromkeys(frame["model"])}
     own = ax is None
-    with house_style():
-        width = inch(5.2)
+    with style.house_style():
+        width = style.inch(5.2)
         labels = [*map(model_label, looks), _SAME]
-        axes = given_axes(ax, 1) or new_axes(1, figsize=figsize or (width, inch(4.0) + legend_height(labels, width)))
+        axes = style.given_axes(ax, 1) or style.new_axes(
+            1, figsize=figsize or (width, style.inch(4.0) + style.legend_height(labels, width))
+        )
         _draw(axes[0], frame, looks)
         _dress(axes[0], frame, verifier, metric)
         _add_legend(axes[0], looks, own=own)
-    return finish(axes, own=own, show=show, return_fig=return_fig)
+    return style.finish(axes, own=own, show=show, return_fig=return_fig)
 
 
 def _draw(ax: Axes, frame: pd.DataFrame, looks: Mapping[str, Look]) -> None:
     for _, part in frame.groupby("condition", sort=False):
         first, *others = part[["score", "value"]].to_numpy()
         for other in others:
-            ax.plot(*zip(first, other, strict=True), "-", color=LIGHT, linewidth=1, zorder=1, gid="shift")
+            ax.plot(*zip(first, other, strict=True), "-", color=style.LIGHT, linewidth=1, zorder=1, gid="shift")
     for model, part in frame.groupby("model", sort=False):
         look = looks[str(model)]
         ax.plot(part["score"], part["value"], look.marker, linestyle="", zorder=3, gid=str(model), **fill(look, size=6))
@@ -147,7 +135,7 @@ def _dress(ax: Axes, frame: pd.DataFrame, verifier: str, metric: str) -> None:
     if better is False:
         ax.invert_yaxis()
     elif better is None:
-        ax.axhline(METRICS[metric].best_value, linestyle=":", color=MIDDLE, linewidth=1, zorder=0, gid="best")
+        ax.axhline(METRICS[metric].best_value, linestyle=":", color=style.MIDDLE, linewidth=1, zorder=0, gid="best")
     rho = spearman(frame[["relative_score", "relative_goodness"]])
     if np.isfinite(rho):
         title = f"Spearman {rho:.2f} within conditions (n = {len(frame)})".replace("-", "\N{MINUS SIGN}")
@@ -163,8 +151,8 @@ def _add_legend(ax: Axes, looks: Mapping[str, Look], *, own: bool) -> None:
         Line2D([], [], linestyle="", marker=look.marker, label=model_label(name), **fill(look, size=6))
         for name, look in looks.items()
     ]
-    handles.append(Line2D([], [], color=LIGHT, label=_SAME))
+    handles.append(Line2D([], [], color=style.LIGHT, label=_SAME))
     if own:
-        outside_legend(figure_of(ax), handles)
+        style.outside_legend(style.figure_of(ax), handles)
     else:
-        side_legend(ax, handles)
+        style.side_legend(ax, handles)

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import ROLES
-from scperturbrl.get._labels import metric_label, readable, verifier_label
+from scperturbrl.get._read.labels import metric_label, readable, verifier_label
 from scperturbrl.get._verifier_correlation import MIN_PAIRS
 from scperturbrl.get._verifier_correlation import verifier_correlation as correlation_frame
-from scperturbrl.pl._heatmap import DIVERGING, draw_heatmap, shared_colorbar
-from scperturbrl.pl._style import DARK, finish, given_axes, house_style, inch, new_axes
+from scperturbrl.pl._draw.heatmap import DIVERGING, draw_heatmap, shared_colorbar
+from scperturbrl.pl._draw.style import DARK, finish, given_axes, house_style, inch, new_axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def verifier_correlation(
     adata: AnnData | MuData,
     *,
@@ -61,12 +63,8 @@ def verifier_correlation(
         Axes to draw on; a new figure by default.
     figsize
         Size of the new figure in inches; grows with metrics and verifiers by default.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------

@@ -11,29 +11,16 @@ from matplotlib.patches import Patch, Rectangle
 
 from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
-from scperturbrl.get._labels import model_label, readable, verifier_label
-from scperturbrl.get._slots import CellGroups
+from scperturbrl.get._read.labels import model_label, readable, verifier_label
+from scperturbrl.get._read.slots import CellGroups
 from scperturbrl.get._verifier_scores import verifier_scores as score_frame
-from scperturbrl.pl._distribution import DRAW, HALF, draw_band
-from scperturbrl.pl._palette import group_colors
-from scperturbrl.pl._shown import N_TOP, label_height, rows_label, top_rows
-from scperturbrl.pl._style import (
-    BLUE,
-    DARK,
-    LIGHT,
-    MIDDLE,
-    figure_of,
-    finish,
-    given_axes,
-    house_style,
-    inch,
-    legend_height,
-    new_axes,
-    outside_legend,
-    side_legend,
-)
+from scperturbrl.pl._draw import style
+from scperturbrl.pl._draw.distribution import DRAW, HALF, draw_band
+from scperturbrl.pl._draw.palette import group_colors
+from scperturbrl.pl._draw.shown import N_TOP, label_height, rows_label, top_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +34,7 @@ if TYPE_CHECKING:
 _LEGEND = ("{} (dot: median)", "Real cells (interquartile range)", "Real cells (median)")
 
 
+@documented
 def verifier_scores(
     adata: AnnData | MuData,
     *,
@@ -75,7 +63,8 @@ def verifier_scores(
         Annotated data after :func:`~scperturbrl.tl.score` of the generated layer, and of the observed expression for
         the band.
     key
-        Whose scores: a generator's key, or ``"observed"``; by default the newest post-trained generator, else ``"generator"``.
+        Whose scores: a generator's key, or ``"observed"``; by default the newest post-trained generator, else
+        ``"generator"``.
     groupby
         Column of ``obs`` that gives the rows; by default the condition, so that cell types and doses stay apart.
     verifiers
@@ -83,7 +72,8 @@ def verifier_scores(
     perturbations
         Perturbation labels to show, in this order; all but the control by default.
     kind
-        ``"violin"``, from the 1st to the 99th percentile; ``"strip"``, every cell; or ``"box"``, quartiles with whiskers from the 5th to the 95th percentile.
+        ``"violin"``, from the 1st to the 99th percentile; ``"strip"``, every cell; or ``"box"``, quartiles with
+        whiskers from the 5th to the 95th percentile.
     n_top
         Largest number of rows: those with the most scored cells are shown, and the axis says so. None shows all. Rows
         of `perturbations` are all shown.
@@ -94,12 +84,8 @@ def verifier_scores(
     palette
         One colour, a list or mapping with a colour for each group (each perturbation if the rows are conditions), or
         ``"obs"`` for those of ``uns["<column>_colors"]``. One blue by default, because the rows are labelled.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------
@@ -139,8 +125,8 @@ def verifier_scores(
         "Condition" if groupby is None else readable(groupby), len(groups), len(everything), "the most scored cells"
     )
     own = ax is None
-    with house_style():
-        axes = given_axes(ax, len(names)) or new_axes(
+    with style.house_style():
+        axes = style.given_axes(ax, len(names)) or style.new_axes(
             len(names), figsize=figsize or _figsize(len(names), groups, label), sharey=True
         )
         for panel, name in zip(axes, names, strict=True):
@@ -149,13 +135,13 @@ def verifier_scores(
             panel.set(title=verifier_label(name), xlabel="Raw score")
         _label_rows(axes, groups, label)
         _add_legend(axes, frame, colors, key, own=own)
-    return finish(axes, own=own, show=show, return_fig=return_fig)
+    return style.finish(axes, own=own, show=show, return_fig=return_fig)
 
 
 def _figsize(n_panels: int, groups: list[str], ylabel: str) -> tuple[float, float]:
     row = 0.42 if len(groups) <= 12 else 0.27 if len(groups) <= 40 else 0.2
-    width = inch(0.5 + 0.07 * max(map(len, groups)) + 2.2 * n_panels)
-    return width, inch(1.0 + max(row * len(groups), label_height(ylabel))) + legend_height(_LEGEND, width)
+    width = style.inch(0.5 + 0.07 * max(map(len, groups)) + 2.2 * n_panels)
+    return width, style.inch(1.0 + max(row * len(groups), label_height(ylabel))) + style.legend_height(_LEGEND, width)
 
 
 def _origin(key: str) -> str:
@@ -167,12 +153,12 @@ def _colors(
 ) -> dict[str, str]:
     """Colour of each group; that of its perturbation if groups are conditions."""
     if groupby is not None:
-        return group_colors(adata, groupby, groups, palette, default=BLUE)
+        return group_colors(adata, groupby, groups, palette, default=style.BLUE)
     conditions, perturbations = CellGroups.by_condition(adata), CellGroups.of(adata, None)
     cells = pd.DataFrame({"condition": conditions.labels, "perturbation": perturbations.labels}).astype(str)
     label = cells.drop_duplicates("condition").set_index("condition")["perturbation"]
     column, names = perturbations.column, list(dict.fromkeys(label[groups]))
-    found = group_colors(adata, column, names, palette, default=BLUE)
+    found = group_colors(adata, column, names, palette, default=style.BLUE)
     return {group: found[label[group]] for group in groups}
 
 
@@ -195,7 +181,7 @@ def _draw_panel(
                 xycoords=("axes fraction", "data"),
                 ha="center",
                 va="center",
-                color=DARK,
+                color=style.DARK,
                 size="small",
                 # legible where the band is as wide as the panel
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
@@ -233,12 +219,12 @@ def _add_legend(axes: list[Axes], frame: pd.DataFrame, colors: Mapping[str, str]
     distinct = set(colors.values())
     handles: list[Patch | Line2D] = []
     if key != keys.OBSERVED:
-        one = distinct.pop() if len(distinct) == 1 else MIDDLE
+        one = distinct.pop() if len(distinct) == 1 else style.MIDDLE
         handles.append(Patch(color=one, alpha=0.6, label=_LEGEND[0].format(model_label(key))))
     if (frame["origin"] == keys.OBSERVED).any():
-        handles.append(Patch(color=LIGHT, label=_LEGEND[1]))
-        handles.append(Line2D([], [], color=DARK, label=_LEGEND[2]))
+        handles.append(Patch(color=style.LIGHT, label=_LEGEND[1]))
+        handles.append(Line2D([], [], color=style.DARK, label=_LEGEND[2]))
     if own:
-        outside_legend(figure_of(axes[0]), handles)
+        style.outside_legend(style.figure_of(axes[0]), handles)
     else:
-        side_legend(axes[-1], handles)
+        style.side_legend(axes[-1], handles)

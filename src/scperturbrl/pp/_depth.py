@@ -1,4 +1,4 @@
-"""What a user is told about the sequencing depth of conditions."""
+"""Warnings about the sequencing depth of conditions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ N_NAMED = 3
 
 
 def report_depths(depths: Depths) -> None:
-    """Warn of conditions much deeper or shallower than their controls, or of data that no counts can be read off."""
+    """Warn of conditions much deeper or shallower than their controls, or of data without recoverable counts."""
     if not depths.readable:
         log.warn(
             "No counts can be read off the expression (batch-corrected, imputed or rounded values?), so sequencing depth is not "

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def network_embeddings(network: pd.DataFrame, *, n_components: int = 32) -> pd.DataFrame:
-    """Features of genes by what a network or annotation says of them: GO terms, pathways, interaction partners.
+    """Features of genes from a network or annotation: GO terms, pathways, interaction partners.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ def network_embeddings(network: pd.DataFrame, *, n_components: int = 32) -> pd.D
 
     Returns
     -------
-    Table with a row for every gene of the network, without unit: its row of the gene x term matrix, terms scaled to norm 1,
-    on the strongest components (truncated SVD), divided by one number so that the mean square is 1. Only the network
-    is looked at, no cell. A gene that the network does not have has no row; it cannot be predicted then.
+    Table with one row for each gene of the network: the scores of its row of the gene x term matrix on the strongest
+    components (truncated SVD). Terms are scaled to norm 1, and the scores to a mean square of 1. No cells are used. A
+    gene outside of the network has no row and cannot be predicted.
 
     Raises
     ------
@@ -49,13 +49,13 @@ def network_embeddings(network: pd.DataFrame, *, n_components: int = 32) -> pd.D
     check_positive(n_components=n_components)
     table = check_network(network)
     if not table["weight"].any():
-        msg = "The network says nothing: it has no row with a weight other than 0. Check how it was read or filtered."
+        msg = "The network has no row with a weight other than 0. Check how it was read or filtered."
         raise ValueError(msg)
     genes, names = pd.factorize(table["target"], sort=True)
     terms, _ = pd.factorize(table["source"], sort=True)
     matrix = sparse.csr_matrix((table["weight"].to_numpy(float), (genes, terms)))
     size = np.sqrt(np.asarray(matrix.multiply(matrix).sum(0)).ravel())
-    # unscaled, the broadest terms would be most of what the components tell
+    # without scaling, the broadest terms would dominate the components
     scaled = matrix @ sparse.diags(1 / np.where(size > 0, size, 1))
     scores = _components(scaled, n_components)
     scores = scores / np.sqrt(np.square(scores).mean())
@@ -72,13 +72,13 @@ def fingerprint_embeddings(
     smiles
         Name of each drug, as it is in the perturbation column, to its SMILES.
     radius
-        Bonds that an atom's surroundings reach; 2 is what is known as ECFP4.
+        Radius of the neighbourhood of an atom in bonds; 2 gives ECFP4.
     n_bits
         Length.
 
     Returns
     -------
-    Table of zeros and ones with a row for every drug: which surroundings of an atom occur in it.
+    Table of zeros and ones with one row for each drug: which atom neighbourhoods occur in it.
 
     Raises
     ------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
 from scperturbrl._core.write import write
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def pathway_network(
     adata: AnnData | MuData,
     network: str | pd.DataFrame = "progeny",
@@ -38,17 +40,16 @@ def pathway_network(
     organism
         Organism of a named resource.
     min_targets
-        A set with fewer targets among the genes is left out: a correlation over two or three genes says nothing.
+        Sets with fewer targets among the genes are left out, because a correlation over two or three genes is not
+        reliable.
     key_added
-        Slot in ``uns``. ``"tf_network"`` is where :func:`~scperturbrl.verifiers.tf_activity` looks for regulons.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+        Slot in ``uns``. :func:`~scperturbrl.verifiers.tf_activity` reads regulons from ``"tf_network"``.
+    {modality}
 
     Returns
     -------
-    Table with one row a kept set: index ``source``, columns ``n_targets`` (all), ``n_in_data`` and ``kept``; sets that
-    were left out stay in the table with ``kept=False``. Writes the kept rows of the network to
-    ``uns[key_added]`` (columns source, target, weight).
+    Table with one row for each set: index ``source``, columns ``n_targets`` (all), ``n_in_data`` and ``kept``. Writes
+    the kept rows of the network to ``uns[key_added]`` (columns source, target, weight).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Summarise what the training cells say of every condition."""
+"""Summarise the training cells of every condition."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scperturbrl._core import keys, log
-from scperturbrl._core.memory_limit import DEFAULT_LIMIT
+from scperturbrl._core.docs import documented
+from scperturbrl._core.machine.memory_limit import DEFAULT_LIMIT
+from scperturbrl._core.machine.own_torch import own_torch
+from scperturbrl._core.machine.threads import one_thread
 from scperturbrl._core.modality import pick
-from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_log_normalised, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.depth import condition_depths
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 
 @own_torch
+@documented
 def reference(
     adata: AnnData | MuData,
     *,
@@ -40,18 +42,18 @@ def reference(
     memory_limit: str | int = DEFAULT_LIMIT,
     modality: str | None = None,
 ) -> None:
-    """Compute, from training cells only, what later judges and calibrates generated cells.
+    """Compute the reference that verifiers score and calibrate with, from training cells only.
 
-    For every perturbed training condition, against the training control cells with the same covariates: the mean
-    effect shrunk by its sampling noise, a test statistic per gene, the pathway response, and for each of the four
-    default verifiers the scores of typical control and typical real perturbed cells (cross-fitted: no cell is
-    scored against a reference that it helped to define).
+    Every perturbed training condition is compared with the training control cells of the same covariates. The reference
+    holds its mean effect, shrunk by the sampling noise, a test statistic for each gene, and the pathway response. For the
+    four default verifiers it also holds the median scores of control and of real perturbed cells. These are cross-fitted:
+    no cell is scored against a reference that it helped to define.
 
     All of this is computed at one sequencing depth for each control group, because depth alone changes log-normalised
-    means. Where a condition is deeper or shallower than its controls by more than a tenth and more than chance, cells are
-    thinned (each count is kept with a probability) to the smallest depth among the training conditions and controls of the
-    group, but not below a quarter of the controls'. Conditions whose depth differs from their controls' by more than 1.5
-    times are named in a warning.
+    means. If the depth of a condition differs from that of its controls by more than a tenth, and by more than chance,
+    cells are thinned: each count is kept with a probability. The common depth is the smallest of the training
+    conditions and controls of the group, but at least a quarter of the controls' depth. A warning names conditions
+    whose depth differs from the controls' by more than a factor of 1.5.
 
     Parameters
     ----------
@@ -59,8 +61,8 @@ def reference(
         Annotated data after :func:`~scperturbrl.pp.setup_anndata` and :func:`~scperturbrl.pp.split`.
     network
         Pathway network for :func:`~scperturbrl.pp.pathway_network`: a resource name or a table with columns source,
-        target and weight. By default the one already in ``uns["pathway_network"]``; without any, the pathway
-        verifier has nothing to say.
+        target and weight. By default the one already in ``uns["pathway_network"]``; without any, the pathway verifier
+        is skipped.
     tf_network
         Network of transcription factors (``"collectri"``, or a table) for :func:`~scperturbrl.verifiers.tf_activity`. By
         default the one already in ``uns["tf_network"]``.
@@ -75,9 +77,8 @@ def reference(
     seed
         Seed or NumPy generator of the bank and of the calibration folds.
     memory_limit
-        Memory to work on cells in, such as ``"500 MB"``. Cells in a file are read in blocks that fit.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+        Memory for working on cells, such as ``"500 MB"``. Cells in a file are read in blocks of this size.
+    {modality}
 
     Returns
     -------
@@ -89,8 +90,9 @@ def reference(
     - ``uns["pathway_response"]``: conditions x pathways, correlation of effect and pathway weights, in [-1, 1],
     - ``uns["tf_response"]``: the same for transcription factors, if there is a network of them,
     - ``uns["pathway_network"]`` and ``uns["tf_network"]`` if they are given,
-    - ``uns["scperturbrl"]["reference"]``: settings, cell numbers, calibration, and under ``"depth"`` a table with the
-      median counts of a cell of each condition, the ratio of its depth to the controls' and the factor that it was thinned by.
+    - ``uns["scperturbrl"]["reference"]``: settings, cell numbers, calibration, and a table ``"depth"`` with the median
+      counts of a
+    cell of each condition, the ratio of its depth to the controls' and the factor of thinning.
 
     Raises
     ------

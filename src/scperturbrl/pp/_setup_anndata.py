@@ -8,7 +8,8 @@ import numpy as np
 
 from scperturbrl import __version__
 from scperturbrl._core import keys, log
-from scperturbrl._core.memory_limit import DEFAULT_LIMIT, bytes_of
+from scperturbrl._core.docs import documented
+from scperturbrl._core.machine.memory_limit import DEFAULT_LIMIT, bytes_of
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import (
     check_obs_column,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def setup_anndata(
     adata: AnnData | MuData,
     *,
@@ -53,7 +55,7 @@ def setup_anndata(
         Annotated data, cells x genes, with log1p-normalised expression (``sc.pp.normalize_total``,
         ``sc.pp.log1p``; any target sum, natural logarithm).
     perturbation_key
-        Column of ``obs`` with one label a cell: a gene, drug or cytokine, or several joined by `perturbation_sep`.
+        Column of ``obs`` with one label for each cell: a gene, drug or cytokine, or several joined by `perturbation_sep`.
         ``A+B`` and ``B+A`` are the same; a part that is the control (``A+ctrl``) is ignored.
     control
         Label of unperturbed cells.
@@ -61,16 +63,15 @@ def setup_anndata(
         Columns of ``obs`` that define the context of a cell, such as ``["cell_type"]``. A perturbed cell is only
         ever compared with control cells of the same context.
     dose_key
-        Numeric column of ``obs`` with the dose, if there is one. Doses of perturbed cells are above 0; control cells may hold any
-        value.
+        Numeric column of ``obs`` with the dose, if there is one. Doses of perturbed cells are above 0; control cells
+        may hold any value.
     batch_key
-        Column of ``obs`` with the batch. Control cells are then paired within a batch where it has some.
+        Column of ``obs`` with the batch. Cells are then paired with control cells of the same batch, if there are any.
     layer
         Layer with the expression; ``X`` by default.
     perturbation_sep
         What joins the parts of a combination.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
@@ -83,8 +84,8 @@ def setup_anndata(
     TypeError
         If expression is not numeric, or `control` is no single label.
     ValueError
-        If a column has missing values, the control label does not occur or a context has none of its cells, names are not unique, a dose is no number or not
-        above 0, or expression is not log-normalised.
+        If a column has missing values, the control label does not occur, a context has no control cells, names are not
+        unique, a dose is not a positive number, or expression is not log-normalised.
 
     Warns
     -----

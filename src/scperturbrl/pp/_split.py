@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, numpy_rng, resolve_seed
 from scperturbrl._core.validate import check_fraction, check_obs_column
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def split(
     adata: AnnData | MuData,
     *,
@@ -40,10 +42,10 @@ def split(
     seed: Seed = 0,
     modality: str | None = None,
 ) -> None:
-    """Hold out whole conditions for the test, and some of the others to watch training.
+    """Hold out whole conditions for testing, and some of the others for validation.
 
-    Control cells always stay in the training set: they are the input of every prediction. What is drawn can be predicted: a
-    perturbation that is taken out of training altogether is a measured gene or has a row in `embeddings`.
+    Control cells always stay in the training set, because every prediction starts from one. Only predictable conditions
+    are drawn: a perturbation that is removed from training is a measured gene or has a row in `embeddings`.
 
     Parameters
     ----------
@@ -52,58 +54,59 @@ def split(
     holdout
         What is new in a test condition.
 
-        - ``"combinations"``: the combination. Every part of it stays in the training set alone. Chosen among
-          combinations for which that is possible.
+        - ``"combinations"``: the combination. Each of its parts stays in the training set as a single perturbation, so
+          only combinations of measured singles are drawn.
         - ``"perturbations"``: a perturbation, with every combination that contains it.
         - a covariate declared in the setup, such as ``"cell_type"``: the context. All its perturbed cells are
           held out, its control cells are not.
         - several covariates, such as ``["cell_type", "donor"]``: the combination of their values.
-        - ``"nothing"``: everything is trained on, and nothing is left to evaluate. Without validation conditions too, unless
-          `validation_fraction` is given.
+        - ``"nothing"``: all conditions are trained on and none can be evaluated. There are no validation conditions
+          either, unless `validation_fraction` is given.
         - ``"column"``: as given in ``obs[column]`` with values train, validation and test.
         - a :class:`~scperturbrl.pp.SplitManifest` or the path of one (``.json``): exactly that split.
     values
-        What to hold out: combinations, perturbations, covariate values, or with several covariates tuples of values. Drawn at
-        random by default.
+        What to hold out: combinations, perturbations, covariate values, or with several covariates tuples of values.
+        Drawn at random by default.
     parts_seen
-        For drawn combinations: how many of the parts stay in the training set alone. By default all of them. 1 and 0
-        take the other parts out of training with every condition that contains them, which are then test conditions too;
-        ``parts_seen`` in the table of :func:`~scperturbrl.tl.evaluate` tells them apart. Fewer combinations than asked
-        for may allow it.
+        For drawn combinations: number of parts that stay in the training set as single perturbations; by default all.
+        With 1 or 0 the other parts are removed from training, and every condition that contains them becomes a test
+        condition. ``parts_seen`` in the table of :func:`~scperturbrl.tl.evaluate` distinguishes them. There may be
+        fewer such combinations than asked for.
     fraction
         Share to hold out if `values` is not given, at least one.
     validation_fraction
-        Largest share of the perturbed cells to set aside for early stopping and for the guard of post-training, a tenth by
-        default. Whole conditions are taken, of the kind that is held out (combinations, contexts) where one fits, others else;
-        none where none fits. What the test conditions rest on stays in training: parts of combinations, and the
-        last condition with the same perturbation, part or context, or in the context whose control cells are most alike.
+        Largest share of the perturbed cells for validation (early stopping, and the guard of post-training); a tenth by
+        default. Whole conditions are drawn, if possible of the kind that is held out (combinations, contexts). There
+        are none if no condition is small enough. Conditions that test conditions depend on stay in training: parts of
+        combinations, the last condition with the same perturbation, part or context, and the context with the most
+        similar controls.
     column
         Column of ``obs`` for ``holdout="column"``.
     embeddings
-        The features of perturbations that :func:`~scperturbrl.tl.fit_generator` will be given, if any: then those with a row
-        can be held out altogether, otherwise the measured genes.
+        Features of perturbations that :func:`~scperturbrl.tl.fit_generator` will use, if any. Then perturbations with a
+        row can be removed from training, otherwise measured genes.
     seed
         Seed or NumPy generator of the draw.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
-    Nothing. Writes ``obs["split"]`` (categorical: train, validation, test), ``obs["origin"]`` ("observed", unless there is such a column) and the manifest with its hash to
-    ``uns["scperturbrl"]["split"]``, and removes a reference, which was made of the training cells of another split.
+    Nothing. Writes ``obs["split"]`` (categorical: train, validation, test), ``obs["origin"]`` ("observed", unless there
+    is such a column) and the manifest with its hash to ``uns["scperturbrl"]["split"]``, and removes a reference,
+    because it was made under another split.
 
     Raises
     ------
     KeyError
         If a covariate, a value or the column does not exist.
     ValueError
-        If nothing can be held out this way, or nothing of it could be predicted; if nothing would be left to train on, or a
-        manifest is of other conditions.
+        If no condition can be held out this way or none of them is predictable, if no condition would be left for
+        training, or if a manifest is of other conditions.
 
     Warns
     -----
     UserWarning
-        If test conditions share neither perturbation nor context with training, or were asked for and cannot be predicted.
+        If test conditions share neither perturbation nor context with training, or named ones cannot be predicted.
 
     Examples
     --------
@@ -160,6 +163,7 @@ def split(
     log.finish(started, [f"obs[{keys.SPLIT!r}]", f"uns[{keys.SETUP!r}]['split']"])
 
 
+@documented
 def split_folds(
     adata: AnnData | MuData,
     *,
@@ -170,7 +174,7 @@ def split_folds(
     seed: Seed = 0,
     modality: str | None = None,
 ) -> list[SplitManifest]:
-    """Make `k` splits that together hold out everything once.
+    """Make `k` splits that together hold out every unit once.
 
     Parameters
     ----------
@@ -184,12 +188,11 @@ def split_folds(
         As in :func:`~scperturbrl.pp.split`.
     seed
         Seed or NumPy generator of the draw.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
-    One manifest a fold, to be handed to :func:`~scperturbrl.pp.split` or saved as JSON. With ``"combinations"`` and
+    One manifest for each fold, to pass to :func:`~scperturbrl.pp.split` or to save as JSON. With ``"combinations"`` and
     covariates every unit is in exactly one test set. With ``"perturbations"`` a combination is in that of each of its
     parts.
 
@@ -218,7 +221,9 @@ def split_folds(
     described = Described.of(adata.var_names, embeddings)
     pool = only_predictable(table, candidates(table, setup, holdout), described, holdout)
     if not 2 <= k <= len(pool):
-        msg = f"`k` is {k}; it must be at least 2 and at most {len(pool)}, what can be held out with `holdout={holdout!r}`."
+        msg = (
+            f"`k` is {k}; it must be at least 2 and at most {len(pool)}, the number of units of `holdout={holdout!r}`."
+        )
         raise ValueError(msg)
     similar = similar_contexts(adata, setup, table, codes)
     found = []

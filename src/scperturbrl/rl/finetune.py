@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scperturbrl._core.distributed import any_of_all, equalise
@@ -12,6 +11,7 @@ from scperturbrl.rl.finetune_run import FinetuneRun
 from scperturbrl.rl.finetuner import Finetuner, FinetuneSettings
 from scperturbrl.rl.guard import Guard
 from scperturbrl.rl.history import history_row
+from scperturbrl.rl.result import FinetuneResult
 from scperturbrl.rl.vitals import VitalSigns
 
 if TYPE_CHECKING:
@@ -22,23 +22,6 @@ if TYPE_CHECKING:
     from scperturbrl.flow.rollout.task import Task
     from scperturbrl.rl.guard import Vitals
     from scperturbrl.rl.reward import Reward
-
-
-@dataclass
-class FinetuneResult:
-    """What happened: one row of `history` a check, alarms of the guard, and why it ended.
-
-    Steps that were not finite are left out; `skipped` counts them and `first_skipped` says what it was the first time.
-    """
-
-    history: list[dict[str, float]] = field(default_factory=list)
-    alarms: list[str] = field(default_factory=list)
-    kept_iteration: int = 0
-    outcome: str = ""
-    stopped: str = "all iterations done"
-    seconds: float = 0.0
-    skipped: int = 0
-    first_skipped: str = ""
 
 
 def finetune(

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from scperturbrl._core.files.run_file import RunFile
     from scperturbrl.flow.training.finite_steps import FiniteSteps
     from scperturbrl.flow.training.weight_state import WeightState
-    from scperturbrl.rl.finetune import FinetuneResult
     from scperturbrl.rl.guard import Guard
+    from scperturbrl.rl.result import FinetuneResult
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from scperturbrl._core.distributed import add_up, joined, mean_of_all, shared_draws, world
-from scperturbrl._core.memory import BatchSize
+from scperturbrl._core.machine.memory import BatchSize
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.path import sample_path
 from scperturbrl.flow.rollout.energy import energy_distance
@@ -23,8 +23,7 @@ from scperturbrl.rl.adaptive_anchor import AdaptiveAnchor
 from scperturbrl.rl.advantage import group_advantage
 from scperturbrl.rl.guard import GuardLimits
 from scperturbrl.rl.reward import Scores
-from scperturbrl.rl.rules.base import Batch, Fields
-from scperturbrl.rl.rules.grpo import Grpo
+from scperturbrl.rl.rules.base import Batch, Fields, PathRule
 from scperturbrl.rl.rules.nft import anchor_loss
 from scperturbrl.rl.rules.registry import make_rule
 from scperturbrl.rl.soft_reward import SoftReward
@@ -133,7 +132,7 @@ class Finetuner:
 
     @torch.no_grad()
     def _round(self, n_conditions: int) -> tuple[Rollout, Scores]:
-        sampler = partial(self._path, self.rule) if isinstance(self.rule, Grpo) else None
+        sampler = partial(self._path, self.rule) if isinstance(self.rule, PathRule) else None
         rollout = self._roll_out(self.usable, n_conditions, draws=self.settings.draws, sampler=sampler)
         return rollout, self._score(rollout)
 
@@ -194,7 +193,7 @@ class Finetuner:
         self.finite.step(self.optimiser, loss, rollout.rows)
         return float(mean_of_all(distance))
 
-    def _path(self, rule: Grpo, control: Tensor, rows: Tensor) -> Tensor:
+    def _path(self, rule: PathRule, control: Tensor, rows: Tensor) -> Tensor:
         """Noisy path of the old policy."""
         noise = torch.randn(control.shape, generator=self.rng, device=control.device)
         return rule.sample(partial(self._field, self.old, control, rows), noise, self.rng)

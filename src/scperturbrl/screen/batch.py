@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 EXPLOIT, EXPLORE, BALANCED = "exploit", "explore", "balanced"
 STRATEGIES = (EXPLOIT, EXPLORE, BALANCED)
-# Variance of what two perturbations do together beyond their sum, and of measuring, both in units of what one perturbation does.
+# Variance of the interaction of two perturbations, and of the measurement, relative to the variance of single effects.
 INTERACTION, NOISE = 0.25, 0.1
 
 
@@ -21,13 +21,14 @@ def choose_batch(
 ) -> np.ndarray:
     r"""Places of the `n` candidates to measure next, in the order in which they were chosen.
 
-    How little is known of a candidate is the variance of a Bayesian linear model in which every perturbation has an unknown effect and every
-    combination one more of its own,
+    The uncertainty of a candidate is its variance in a Bayesian linear model with an unknown effect for each
+    perturbation, and another for each combination,
 
     .. math:: v(x) = x^\top (X^\top X / \sigma^2 + I)^{-1} x + \delta,
 
-    with the parts :math:`x` of the candidate and those :math:`X` of what was measured. It does not depend on what is going to be measured, so after every
-    choice it is updated as if that had been measured [1]_, and a batch does not ask the same question twice.
+    with the parts :math:`x` of the candidate and :math:`X` of the measured conditions. It does not depend on measured
+    values. So it is updated after every choice as if the candidate had been measured [1]_, and a batch avoids redundant
+    candidates.
 
     Parameters
     ----------
@@ -36,13 +37,13 @@ def choose_batch(
     measured
         Training conditions.
     value, width
-        ``(n_candidates,)`` predicted objective and half the width of its interval. Candidates without a value are not chosen; where
-        no interval is known, the widest one, or else the spread of the values, stands for it.
+        ``(n_candidates,)`` predicted objective and half the width of its interval. Candidates without a value are not
+        chosen. A missing interval is replaced by the widest one, or else by the spread of the values.
     n
         How many.
     strategy
-        ``"exploit"`` takes the highest values; ``"explore"`` that of which least is known; ``"balanced"`` the highest value plus interval, which shrinks
-        with what is known.
+        ``"exploit"`` takes the highest value, ``"explore"`` the highest uncertainty, and ``"balanced"`` the highest
+        value plus interval, where the interval shrinks with the uncertainty.
 
     References
     ----------
@@ -74,7 +75,7 @@ def _filled(width: np.ndarray, value: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Knowledge:
-    """What is known of the effects of perturbations.
+    """Covariance of the effects of perturbations, given the measured conditions.
 
     Attributes
     ----------
@@ -132,7 +133,7 @@ class Knowledge:
         return np.asarray(np.square(self.amount) * np.maximum(total, 0) + INTERACTION * self.several)
 
     def learn(self, candidate: int) -> None:
-        """Go on as if a candidate had been measured."""
+        """Update as if a candidate had been measured."""
         noise = NOISE + INTERACTION * float(self.several[candidate])
         self._update(self.codes[candidate], float(self.amount[candidate]), noise)
 

@@ -1,4 +1,4 @@
-"""Conditions as arrays: what was measured, what is asked for, and what is known of perturbations and contexts."""
+"""Conditions as arrays: measured ones, candidates, and features of perturbations and contexts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Ground:
-    """What is known before any effect.
+    """Perturbations and contexts, without effects.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Ground:
     genes
         ``(V,)`` place of each perturbation among the genes, -1 where it is none.
     features
-        ``(V, F)`` features of perturbations, NaN where there are none; None if genes are told apart by how they respond.
+        ``(V, F)`` features of perturbations, NaN where there are none; None if the responses of genes are the features.
     """
 
     names: tuple[str, ...]
@@ -32,7 +32,7 @@ class Ground:
     features: np.ndarray | None = None
 
     def described(self) -> np.ndarray:
-        """``(V,)`` whether something is known of a perturbation that was never measured."""
+        """``(V,)`` whether an unmeasured perturbation has features."""
         return self.genes >= 0 if self.features is None else np.isfinite(self.features).all(1)
 
 

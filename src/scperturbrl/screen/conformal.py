@@ -1,4 +1,4 @@
-"""How far predictions were from what was measured of conditions left out, and what that says of others."""
+"""Errors of predictions for left-out conditions, and the intervals that they give for others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUPPORTED, EXTRAPOLATING, UNSUPPORTED = "supported", "extrapolating", "unsupport
 # Share of squared effects that predictions must explain, beyond the noise of measuring: half of them to be supported.
 LOWEST_R2 = {SUPPORTED: 0.5, EXTRAPOLATING: 0.1}
 MIN_CONDITIONS, MIN_CONTEXTS = 8, 3
-"""With fewer conditions left out, or fewer contexts, nothing is said of how far predictions are off."""
+"""With fewer left-out conditions, or contexts, there are no intervals."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Errors:
     rmse
         ``(m,)`` root mean square over genes of predicted minus measured effect, log-normalised.
     r2
-        Share of the squared effects that the predictions explain, the noise of measuring taken off; NaN without any.
+        Share of the squared effects that the predictions explain, corrected for sampling noise; NaN without predictions.
     """
 
     kind: str
@@ -50,7 +50,7 @@ class Errors:
 
 
 def effect_errors(measured: Measured, left: LeftOut, kind: str) -> Errors:
-    """Compare predictions of conditions left out with what was measured."""
+    """Compare predictions of left-out conditions with their measured effects."""
     real, noise = measured.effects[left.index], measured.noise[left.index]
     square = np.square(real - left.effects).mean(1)
     size = np.square(real).mean(1) - noise
@@ -61,8 +61,8 @@ def effect_errors(measured: Measured, left: LeftOut, kind: str) -> Errors:
 def interval_width(residuals: ArrayLike, level: float) -> float:
     """Half the width of an interval around a prediction that holds `level` of new conditions; NaN for too few residuals.
 
-    The ``level * (m + 1)``-th smallest of m absolute residuals, interpolated: split conformal prediction, whose coverage is `level` if new
-    conditions are like those left out [1]_.
+    The ``level * (m + 1)``-th smallest of m absolute residuals, interpolated: split conformal prediction, whose
+    coverage is `level` if new conditions are like those left out [1]_.
 
     References
     ----------
@@ -91,7 +91,7 @@ def expected_error(errors: Errors, level: float) -> tuple[float, float, float]:
 def support(kind: str, errors: Errors | None) -> str:
     """One word for a prediction of `kind`: supported, extrapolating or unsupported.
 
-    It follows what was explained of conditions left out. Where too few could be left out, a perturbation that was never measured is
+    It depends on the explained share of left-out conditions. If too few could be left out, an unmeasured perturbation is
     unsupported and any other condition extrapolating.
     """
     if kind == MEASURED:

@@ -1,4 +1,4 @@
-"""How a response grows with the dose: Hill curves fitted to the mean response at each dose."""
+"""Hill curves fitted to the mean response at each dose."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEVEL = 0.9
 MIN_DOSES = 3
 # slopes of real curves are mostly between 0.5 and 4; this keeps a fit to three doses finite
 _SLOPE, _SLOPE_SD = 1.5, 0.5
-# an EC50 is looked for up to ten times beyond the doses; further out curves of any EC50 look alike
+# the EC50 is searched up to ten times beyond the doses; further out all curves look alike
 _BEYOND = 10.0
 
 
@@ -104,8 +104,9 @@ def hill(dose: ArrayLike, *, top: float, ec50: float, slope: float) -> np.ndarra
 def fit_hill(dose: ArrayLike, response: ArrayLike, error: ArrayLike, *, shared: float = 0.0) -> HillFit:
     r"""Fit a Hill curve by generalised least squares (:func:`scipy.optimize.least_squares`).
 
-    The curve starts at 0, the response of control cells. The slope has a log-normal prior around 1.5 (90 % from 0.7 to 3.4), without which three
-    doses cannot tell it from the EC50; five or more doses outweigh it. The EC50 is looked for from a tenth of the lowest to ten times the highest dose.
+    The curve starts at 0, the response of control cells. The slope has a log-normal prior around 1.5 (90 % from 0.7 to
+    3.4), because three doses cannot determine both slope and EC50; with five or more doses it has little influence. The
+    EC50 is searched from a tenth of the lowest to ten times the highest dose.
 
     Parameters
     ----------
@@ -174,10 +175,10 @@ def _check(dose: np.ndarray, response: np.ndarray, error: np.ndarray) -> None:
 
 
 def own_response(cells: Sequence[np.ndarray], control: np.ndarray) -> Response:
-    r"""Length of the effect at each dose along the direction in which the drug itself moves cells.
+    r"""Length of the effect at each dose along the direction of the effect of the drug.
 
-    The direction is the sum of the effects at all doses, from one half of the cells; the other half is measured along it, and the other
-    way round. Measured along a direction that the same cells gave, noise alone would look like a response.
+    The direction is the sum of the effects at all doses, from one half of the cells; the other half is measured along
+    it, and the other way round. If the same cells gave the direction, noise alone would look like a response.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ CLASSES = (ADDITIVE, BUFFERED, SYNERGISTIC, EPISTATIC, REDUNDANT, NEOMORPHIC, UN
 
 LEVEL = 0.9
 N_FOLDS = 20
-# what the classes are told by; see :func:`classify`
+# limits of the classes; see :func:`classify`
 _LEAST_SIGNAL, _LARGEST_ERROR = 0.3, 0.3
 _LEAST_FIT, _DOMINANT, _ALIKE = 0.75, 0.5, 0.7
 _WEAK, _STRONG = 0.75, 1.25
@@ -50,7 +50,7 @@ class Moments(NamedTuple):
 
 
 class PairFit(NamedTuple):
-    r"""Fit of the effect of a pair to the effects of its parts, freed of the noise of sampling cells.
+    r"""Fit of the effect of a pair to the effects of its parts, corrected for sampling noise.
 
     Attributes
     ----------
@@ -99,9 +99,10 @@ class Interaction(NamedTuple):
 def fit_pair(populations: Sequence[Moments], *, shared: bool = True) -> PairFit:
     r"""Fit the effect of a pair to those of its parts by least squares without an intercept.
 
-    Noise in the parts pulls the coefficients of ordinary least squares towards 0, and the noise of the control cells, which
-    all three effects share, pulls them away from it. Both are known from the spread of cells and taken out of the moments
-    (Fuller 1987, *Measurement Error Models*): with effects :math:`A` of the parts, :math:`y` of the pair, and variances :math:`v` of means summed over genes,
+    Noise in the parts pulls the coefficients of ordinary least squares towards 0, and the noise of the control cells,
+    which all three effects share, pulls them away from it. Both are known from the spread of cells and taken out of the
+    moments (Fuller 1987, *Measurement Error Models*): with effects :math:`A` of the parts, :math:`y` of the pair, and
+    variances :math:`v` of means summed over genes,
 
     .. math:: c = (A^T A - \mathrm{diag}(v_a, v_b) - v_0 J)^{-1} (A^T y - v_0 1).
 
@@ -114,7 +115,7 @@ def fit_pair(populations: Sequence[Moments], *, shared: bool = True) -> PairFit:
 
     Returns
     -------
-    The fit. All NaN where the noise is as large as the effects, so that nothing can be told.
+    The fit; all NaN if the noise is as large as the effects.
     """
     first, second, pair, control = populations
     effects = np.stack([one.mean - control.mean for one in (first, second, pair)])
@@ -133,13 +134,13 @@ def fit_pair(populations: Sequence[Moments], *, shared: bool = True) -> PairFit:
 
 
 def fit_interaction(populations: Sequence[np.ndarray], *, shared: bool = True) -> Interaction:
-    """Fit a pair and tell its kind, with standard errors by a jackknife over 20 groups of cells.
+    """Fit a pair and classify it, with standard errors by a jackknife over 20 groups of cells.
 
     Parameters
     ----------
     populations
-        Log-normalised cells ``(n, G)`` of the first part, the second, the pair, and controls, at least 20 of each, without the genes
-        that the pair targets.
+        Log-normalised cells ``(n, G)`` of the first part, the second, the pair, and controls, at least 20 of each,
+        without the genes that the pair targets.
     shared
         See :func:`fit_pair`.
 
@@ -174,18 +175,16 @@ def classify(fit: PairFit, error: float) -> str:
     =============  =======================================================================================
     unclear        noise is more than 70 % of one of the squared effects, or the standard error of a coefficient above 0.3
                    of a pair whose parts are not alike
-    neomorphic     the parts explain less than 75 % of the squared effect of the pair
-    redundant      the parts are alike (similarity of at least 0.7) and the pair does at most 75 % of their sum
-    epistatic      one part dominates: a coefficient is more than 3.2 times the other (dominance above 0.5), and the parts are not alike
-    buffered       magnitude below 75 % of that of a sum, :math:`\sqrt{2}`
-    synergistic    magnitude above 125 % of it
-    additive       all else
-    =============  =======================================================================================
+    neomorphic     the parts explain less than 75 % of the squared effect of the pair redundant      the parts are alike
+    (similarity of at least 0.7) and the pair does at most 75 % of their sum epistatic      one part dominates: a
+    coefficient is more than 3.2 times the other (dominance above 0.5), and the parts are not alike buffered
+    magnitude below 75 % of that of a sum, :math:`\sqrt{2}` synergistic    magnitude above 125 % of it additive
+    all else =============  =======================================================================================
 
-    Of parts that are alike only the sum of the coefficients can be told, so that half of it stands for each.
+    For parts that are alike the data determine only the sum of the coefficients; half of it is used for each.
 
-    Names follow Norman et al. 2019, who told them from the coefficients, the fit and the likeness of effects by eye and by clustering, without
-    fixed limits; the limits here are this package's own.
+    Names follow Norman et al. 2019, who assigned them by eye and by clustering of the coefficients, the fit and the
+    similarity of effects. The limits here are those of this package.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How far a condition is from what was measured, in one word."""
+"""Kind of a condition, by its distance from the measured ones."""
 
 from __future__ import annotations
 

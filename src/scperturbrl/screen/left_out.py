@@ -1,4 +1,4 @@
-"""Training conditions left out whole and predicted from the others, by the kind of prediction that they stand for."""
+"""Training conditions that were left out and predicted from the others, by kind of prediction."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from scperturbrl.screen.conditions import Ground, Measured
 
 MOST_FOLDS = 20
-# of so many conditions a fit takes seconds, and fewer folds leave nearly as much to learn from
+# with this many conditions a fit takes seconds, and fewer folds leave nearly as many for training
 _MANY, _FEWER_FOLDS = 256, 8
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Predictions of training conditions that the line was fitted without.
+    """Predictions of training conditions by linear models fitted without them.
 
     Attributes
     ----------
@@ -49,23 +49,23 @@ def leave_out(
 ) -> LeftOut:
     """Predict training conditions as candidates of `kind` are predicted.
 
-    Combinations are left out in all contexts and doses, a perturbation with every condition that it is part of, a context with all its perturbed
-    conditions. Only those count that are of `kind` once their fold is gone.
+    Combinations are left out in all contexts and doses, a perturbation with every condition that it is part of, a
+    context with all its perturbed conditions. Only conditions that are of `kind` without their fold are used.
 
     Parameters
     ----------
     ground, measured
-        What there is.
+        Perturbations and contexts, and the training conditions.
     kind
         One of :data:`~scperturbrl.screen.kinds.KINDS`.
     predict
-        Function of a line fitted to the others and of places among the training conditions, which gives their effects and where they are
-        known; the prediction of the line by default.
+        Function of a line fitted to the others and of places among the training conditions, which gives their effects
+        and where they are known; the prediction of the line by default.
     """
     index, effects, units = [], [np.zeros((0, ground.controls.shape[1]), np.float32)], []
     for unit, gone in _folds(measured, kind):
         rest = np.flatnonzero(~gone)
-        # one condition left tells nothing of others
+        # a single condition cannot calibrate others
         if len(rest) < 2:
             continue
         rows = np.flatnonzero(gone)

@@ -1,4 +1,4 @@
-"""The straight line: a combination ridge, a context line and a map of unseen perturbations, fitted to training effects."""
+"""The linear model of a screen: a combination ridge, a context line and a map of unseen perturbations."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Line:
     _kept: dict[tuple[str, int], PartEffects | None] = field(default_factory=dict, init=False, repr=False)
 
     def predict(self, conditions: Conditions) -> tuple[np.ndarray, np.ndarray]:
-        """Effects ``(n, G)``, and whether something is known of all parts of a condition ``(n,)``."""
+        """Effects ``(n, G)``, and whether all parts of a condition are known ``(n,)``."""
         return self._by_group(conditions, lambda g: [self._own(g), self._context(g), self._pooled])
 
     def baseline(self, name: str, conditions: Conditions) -> tuple[np.ndarray, np.ndarray]:
@@ -131,7 +131,7 @@ class Line:
         return rows, total / np.bincount(same.ravel())[:, None], seen
 
     def _unseen(self, group: int, trained: np.ndarray) -> UnseenMap | None:
-        """The map of perturbations of which no context tells anything, if any are asked for."""
+        """The map for perturbations without measurements in any context, if any are asked for."""
         ever = np.zeros(len(self.ground.names) + 1, dtype=bool)
         ever[self.measured.conditions.codes] = True
         wanted = self.ground.described() & ~ever[:-1]

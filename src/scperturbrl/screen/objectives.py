@@ -1,4 +1,4 @@
-"""What a perturbation is wanted for: values of predicted effects, or of cells, the higher the better."""
+"""Objectives of a screen: values of predicted effects or of cells, higher is better."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Effects:
     control
         ``(G,)`` mean control profile.
     additive
-        ``(n, G)`` sums of what the parts were measured to do, NaN where one was not measured alone.
+        ``(n, G)`` sums of the measured effects of the parts, NaN if one was not measured alone.
     """
 
     values: np.ndarray
@@ -34,7 +34,7 @@ class Effects:
 
 
 class Term(Protocol):
-    """One thing that a perturbation is wanted for."""
+    """One term of an objective."""
 
     @property
     def name(self) -> str:
@@ -51,7 +51,7 @@ class Term(Protocol):
 
 
 class _OfEffects:
-    """A term of which a cell has the value of its own departure from the mean control cell."""
+    """A term of effects; the value of a cell is that of its difference from the mean control cell."""
 
     def of_effects(self, effects: Effects) -> np.ndarray:
         raise NotImplementedError
@@ -128,7 +128,7 @@ class Size(_OfEffects):
 
 @dataclass(frozen=True)
 class Synergy(_OfEffects):
-    """Departure from the sum of what the parts were measured to do, a root mean square over genes; NaN for singles."""
+    """Departure from the sum of the measured effects of the parts, a root mean square over genes; NaN for singles."""
 
     name: str = "synergy"
 
@@ -184,7 +184,7 @@ class Objective:
     terms
         T of them.
     weights
-        ``(T,)`` importance; below 0 for what is wanted low.
+        ``(T,)`` weights; negative to minimise.
     scales
         ``(T,)`` spread of each over the training conditions, by which several are made comparable; 1 for a single one.
     """

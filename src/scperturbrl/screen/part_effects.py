@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PartEffects:
-    """What each perturbation does alone, at amount 1, and how much of their sum a combination does.
+    """Effect of each perturbation alone at full dose, and the additivity of combinations.
 
     Attributes
     ----------
     place
-        ``(V,)`` row of each perturbation in `scores`, -1 where nothing is known.
+        ``(V,)`` row of each perturbation in `scores`, -1 if it is unknown.
     scores, directions
         ``(P, R)`` and ``(R, G)``, whose product are the effects of P perturbations.
     additivity
         Effect of a combination as a share of the sum of its parts.
     unseen
-        What perturbations do that were never measured, by their features.
+        Effects of unmeasured perturbations from their features.
     """
 
     place: np.ndarray
@@ -43,7 +43,7 @@ class PartEffects:
         return cls(place, scores, directions, additivity)
 
     def covers(self, codes: np.ndarray) -> np.ndarray:
-        """``(n,)`` whether something is known of all parts in ``codes`` ``(n, L)``."""
+        """``(n,)`` whether all parts in ``codes`` ``(n, L)`` are known."""
         known = self.place >= 0
         if self.unseen is not None:
             known = known | self.unseen.covered
@@ -71,13 +71,13 @@ class UnseenMap:
     Attributes
     ----------
     covered
-        ``(V,)`` whether it says something of a perturbation.
+        ``(V,)`` whether it covers a perturbation.
     features
         ``(V, F)``
     rows
-        ``(1 + F, G)`` effect without any features, and below it how much a unit of each brings.
+        ``(1 + F, G)`` intercept, and below it the slope of each feature.
     r2
-        Share of squared effects that it explained of perturbations left out.
+        Explained share of the squared effects of left-out perturbations.
     """
 
     covered: np.ndarray
@@ -106,7 +106,7 @@ def summed(sources: list[PartEffects], conditions: Conditions, n_genes: int) -> 
 def single_effects(
     ground: Ground, conditions: Conditions, scores: np.ndarray, directions: np.ndarray, inside: np.ndarray
 ) -> PartEffects:
-    """What the measured singles among the conditions `inside` say, by least squares over doses and contexts."""
+    """Effects of the measured singles among the conditions `inside`, by least squares over doses and contexts."""
     rows = np.flatnonzero(inside & (conditions.n_parts == 1))
     codes, amount = conditions.codes[rows, 0], conditions.amount[rows]
     which, place = np.unique(codes, return_inverse=True)

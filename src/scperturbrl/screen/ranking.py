@@ -1,4 +1,4 @@
-"""Ranks of candidates, their odds of being among the best, and the measured conditions that are nearest to them."""
+"""Ranks of candidates, their probability to be among the best, and their nearest measured conditions."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def ranks(value: np.ndarray, refined: np.ndarray) -> np.ndarray:
 def top_probability(
     value: np.ndarray, kind: np.ndarray, residuals: Mapping[str, np.ndarray], k: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Odds ``(n,)`` that a candidate is among the `k` best, NaN where nothing is known of its error.
+    """Probability ``(n,)`` that a candidate is among the `k` best, NaN if its error is unknown.
 
-    Every draw adds to each value a residual of a condition of its kind that was left out, of random sign. Candidates without
-    residuals take part with their value as it is.
+    Every draw adds to each value a residual of a condition of its kind that was left out, of random sign. Candidates
+    without residuals take part with their value as it is.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""All candidates by the straight line, some thousand at a time."""
+"""Predictions of the linear model for all candidates, some thousand at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _VALUES = 8_000_000
 
 
 class Predicted(NamedTuple):
-    """What the line says of n candidates.
+    """Predictions for n candidates.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Predicted(NamedTuple):
     nearest
         ``(n, 3)`` places of the nearest training conditions.
     known
-        ``(n,)`` whether something is known of every part.
+        ``(n,)`` whether every part is known.
     """
 
     values: np.ndarray
@@ -84,7 +84,7 @@ def blocks(conditions: Conditions, ground: Ground) -> Iterator[np.ndarray]:
 
 
 def _additive(line: Line, conditions: Conditions) -> np.ndarray:
-    """Sums of what the parts were measured to do ``(n, G)``; NaN for singles and where a part was not measured alone."""
+    """Sums ``(n, G)`` of the measured effects of the parts; NaN for singles and if a part was not measured alone."""
     found, told = line.baseline("additive", conditions)
     found[~told | (conditions.n_parts < 2)] = np.nan
     return found

@@ -1,4 +1,4 @@
-"""The table of a screen: one row a candidate."""
+"""The table of a screen: one row for each candidate."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ class RealValues(NamedTuple):
     values
         ``(C, 1 + T)`` objective and its terms.
     spread, error
-        ``(C,)`` standard deviation over cells, and standard error of the objective, by leaving a tenth of the cells out at a time.
+        ``(C,)`` standard deviation over cells, and standard error of the objective, by leaving a tenth of the cells out
+        at a time.
     fall
-        ``(C,)`` how much nearer to a wanted population they are than control cells; NaN if there is none.
+        ``(C,)`` how much nearer to the target population they are than control cells; NaN without a target population.
     """
 
     values: np.ndarray
@@ -39,7 +40,7 @@ class RealValues(NamedTuple):
 
 
 class Refined(NamedTuple):
-    """Candidates that cells were made of.
+    """Candidates with generated cells.
 
     Attributes
     ----------
@@ -48,7 +49,7 @@ class Refined(NamedTuple):
     values
         ``(m, 1 + T)`` objective and its terms.
     spread, fall
-        ``(m,)`` standard deviation over cells, and how much nearer they are to a wanted population.
+        ``(m,)`` standard deviation over cells, and how much nearer they are to the target population.
     key
         Which generator made them, "" for none.
     """
@@ -62,7 +63,7 @@ class Refined(NamedTuple):
 
 @dataclass
 class Screen:
-    """Everything that was found out of the candidates.
+    """All results of a screen.
 
     Attributes
     ----------
@@ -129,7 +130,7 @@ class Screen:
         return frame.sort_values("rank", kind="stable")
 
     def _trust(self, level: float) -> pd.DataFrame:
-        """Of candidates of which a part is unknown nothing is told."""
+        """Trust of the candidates; empty for candidates with an unknown part."""
         found = self.trust.of_effects(level)
         found.loc[~self.predicted.known, "support"] = UNSUPPORTED
         found.loc[~self.predicted.known, ["reliability", "expected_error", "error_low", "error_high"]] = np.nan
@@ -166,7 +167,7 @@ class Screen:
         return {str(self.trust.kind[at[0]]): known} if len(known) else {}
 
     def _in_front(self, refined: Refined, value: np.ndarray) -> np.ndarray:
-        """Candidates that cells were made of, and measured ones that are no worse than the worst of them."""
+        """Candidates with generated cells, and measured ones that are no worse than the worst of these."""
         found = np.zeros(len(self.candidates), dtype=bool)
         if len(refined.rows):
             found[refined.rows] = True

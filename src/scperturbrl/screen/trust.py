@@ -1,4 +1,4 @@
-"""Every kind of candidate with the errors of training conditions that were left out as such."""
+"""Errors of left-out training conditions for every kind of candidate."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Trust:
-    """What can be trusted of predictions for `conditions`.
+    """Reliability of the predictions for `conditions`.
 
     Attributes
     ----------
     ground, measured, conditions
-        What there is, and n candidates.
+        Perturbations and contexts, training conditions, and n candidates.
     kind
         ``(n,)`` kind of each.
     left, errors
-        Training conditions left out, and how far off their predictions were, for every kind that some candidate is of.
+        Left-out training conditions, and the errors of their predictions, for every kind of the candidates.
     """
 
     ground: Ground
@@ -55,7 +55,7 @@ class Trust:
         columns = ["expected_error", "error_low", "error_high", "reliability", "support"]
         found = pd.DataFrame([rows[kind] for kind in self.kind], columns=columns)
         at, places = self.measured_places()
-        # of what was measured, the sampling error of its mean
+        # for measured conditions, the sampling error of the mean
         found.loc[at, "expected_error"] = np.sqrt(self.measured.noise[places])
         return found
 
@@ -95,7 +95,7 @@ class Trust:
         return (*told, 1.0 if kind == MEASURED else r2, support(kind, errors))
 
     def table(self) -> pd.DataFrame:
-        """One row a kind: candidates, conditions left out, their units, median error and reliability."""
+        """One row for each kind: candidates, left-out conditions, their units, median error and reliability."""
         rows = {
             kind: {
                 "n_candidates": int((self.kind == kind).sum()),

@@ -1,4 +1,4 @@
-"""The map from features of perturbations to effects, fitted to those that were measured."""
+"""The map from features of perturbations to effects, fitted to the measured ones."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from scperturbrl.screen.part_effects import UnseenMap
 if TYPE_CHECKING:
     from scperturbrl.screen.conditions import Ground
 
-# with fewer measured perturbations there is nothing to learn a map from
+# fewer measured perturbations cannot fit a map
 MIN_TRAINED = 3
 
 
 def fit_unseen_map(
     ground: Ground, seen: np.ndarray, effects: np.ndarray, directions: np.ndarray, wanted: np.ndarray
 ) -> UnseenMap:
-    """Fit the map to the perturbations `seen` of which something is known.
+    """Fit the map to the perturbations `seen` that have features.
 
-    Without features of the user genes are told apart by how they respond to the perturbations. Both the mean response and what features say
-    beyond it are shrunk as far as leaving perturbations out shows, to nothing if need be.
+    Without features of the user, the responses of genes to the perturbations are the features. The mean response and the
+    departure that features predict are both shrunk, by factors that leaving perturbations out chooses, possibly to 0.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def fit_unseen_map(
     effects, directions
         ``(P, R)`` and ``(R, G)``, whose product are their effects, without own genes.
     wanted
-        ``(V,)`` those that were not, and of which something is known.
+        ``(V,)`` unmeasured perturbations with features.
     """
     known = ground.described()[seen]
     which, own = seen[known], effects[known]

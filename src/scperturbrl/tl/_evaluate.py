@@ -11,9 +11,11 @@ import pandas as pd
 from scperturbrl._core import keys as slots
 from scperturbrl._core import log
 from scperturbrl._core.default_key import check_key
-from scperturbrl._core.device import resolve_device
+from scperturbrl._core.docs import documented
+from scperturbrl._core.machine.device import resolve_device
+from scperturbrl._core.machine.own_torch import own_torch
+from scperturbrl._core.machine.threads import pinned
 from scperturbrl._core.modality import pick
-from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import (
     check_predictions_held_out,
     generator_hash,
@@ -24,7 +26,6 @@ from scperturbrl._core.provenance import (
     warn_old_layers,
 )
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.threads import pinned
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import Cells
@@ -49,7 +50,8 @@ from scperturbrl.data.reference.stored import check_reference, cross_fit, pathwa
 from scperturbrl.data.transfer.same import warn_unlike
 from scperturbrl.metrics.ceiling import scaled_score
 from scperturbrl.metrics.compute import PATHWAY
-from scperturbrl.metrics.registry import METRICS, OWN_ENGINE
+from scperturbrl.metrics.metric import OWN_ENGINE
+from scperturbrl.metrics.registry import METRICS
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
 
 @own_torch
 @pinned
+@documented
 def evaluate(
     adata: AnnData | MuData,
     *,
@@ -81,17 +84,21 @@ def evaluate(
     seed: Seed = 0,
     modality: str | None = None,
 ) -> pd.DataFrame:
-    """Evaluate generators and anybody's predicted cells on held-out conditions, beside baselines and ceilings.
+    """Evaluate generators and other predictions on held-out conditions, beside baselines and ceilings.
 
-    Always in the table: ``control`` (nothing happens), ``perturbed_mean``, ``matching_mean`` (same perturbation in other
-    contexts), ``nearest_condition``, ``additive``, ``additive_ridge``, ``combination_ridge`` and, where several contexts were trained on,
-    ``context_line``, all from training conditions and given as
-    shifted control cells; ``nearest_dose`` and ``interpolated_dose`` (the same perturbation at the nearest dose, and on the line along
-    the log dose between two of them) where there are doses; a post-trained generator's parent, and that parent with extra training where `adata` has it; and two
-    ceilings: ``split_half``, one half of the real cells as a prediction of the other, which is as good as an experiment
-    of that size allows, and ``interpolated_duplicate``, that half moved towards the mean response by as much as its noise asks
-    for. Verifier scores are computed against the *observed* held-out cells, by references that a real cell did not help to
-    define.
+    The table always holds these models besides those that are asked for:
+
+    - Baselines, which know the training conditions only and predict shifted control cells: ``control`` (no effect),
+      ``perturbed_mean``, ``matching_mean`` (the same perturbation in other contexts), ``nearest_condition``,
+      ``additive``, ``additive_ridge`` and ``combination_ridge``.
+    - ``context_line``, if training has several contexts. ``nearest_dose`` and ``interpolated_dose``, if there are doses:
+      the same perturbation at the nearest dose, and interpolated along the log dose.
+    - The parent of a post-trained generator, and the parent with extra training, if `adata` has it.
+    - Two ceilings. ``split_half`` takes one half of the real cells as the prediction of the other half.
+      ``interpolated_duplicate`` is the same half, shrunk towards the mean response by its sampling noise.
+
+    Verifiers score all cells against references of the *observed* held-out cells. No real cell is scored against a
+    reference that it helped to define.
 
     Parameters
     ----------
@@ -101,15 +108,15 @@ def evaluate(
         Generators to evaluate; all that `adata` has by default. They generate `n_cells` per condition from the same control
         cells and noise.
     layers
-        Layers of predicted cells, whoever made them; row i is taken as a cell of the condition of row i.
+        Layers of predicted cells. Row i is taken as a cell of the condition of row i.
     predictions
         Name to AnnData of predicted cells, with the genes and the declared columns of `adata`.
     conditions
-        Names of conditions, or perturbation labels (``"A+B"`` as well as ``"B+A"``), which stand for all measured conditions
-        with that perturbation; the test conditions by default. Each is evaluated once.
+        Names of conditions; the test conditions by default. A perturbation label (``"A+B"`` or ``"B+A"``) stands for all
+        measured conditions with that perturbation. Each condition is evaluated once.
     networks
-        Name to gene sets (columns ``source``, ``target``, ``weight``), such as ``{"hallmark": table}``, whose enrichment is
-        compared beside that of the stored pathway network: metrics ``<name>_correlation`` and ``<name>_recovery``.
+        More gene sets by name, such as ``{"hallmark": table}``, with columns ``source``, ``target`` and ``weight``. Their
+        enrichment is compared as that of the stored pathway network is: ``<name>_correlation``, ``<name>_recovery``.
     verifiers
         Verifiers to score with.
     n_cells
@@ -117,39 +124,40 @@ def evaluate(
         exactly. As cells are compared at most one from each control cell, because cells made from the same one are nearly copies of
         each other.
     max_cells
-        Cap of the cells of a condition that are held dense, compared and scored. Means are of all cells.
+        Largest number of cells of a condition that are compared and scored. Means are over all cells.
     depth
-        ``"equal"``: everything is compared at one sequencing depth, because depth alone changes log-normalised means. In
-        each control group that is the smallest depth of the measured conditions, the controls, and the predicted cells of any
-        model, but at least a quarter of the controls'; deeper cells are thinned (each count is kept with a probability).
-        Generators generate at the library sizes of the observed cells, brought to that depth. Conditions as deep as their
-        controls (within a tenth, or within chance) are left as they are, and so are cells that no counts can be read off.
-        ``"raw"``: cells are compared as they are.
+        ``"equal"`` compares all cells at one sequencing depth, because depth alone changes log-normalised means. In
+        each control group this is the smallest depth of the measured conditions, the controls and the predicted cells,
+        but at least a quarter of the controls' depth. Deeper cells are thinned: each count is kept with a probability.
+        Generators use the library sizes of the observed cells at that depth. Cells are not thinned if the depth differs
+        from the controls' by at most a tenth or by chance, or if no counts can be recovered from them. ``"raw"``
+        compares the cells as they are.
     key_added
         Slot of the table in ``uns``.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     seed
         Seed or NumPy generator.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
-    Tidy table, also in ``uns[key_added]``, one row a model, condition and metric:
+    Tidy table, also in ``uns[key_added]``, with one row for each model, condition and metric:
 
-    - ``model``, ``kind`` (generator, prediction, baseline, ceiling), ``condition``, ``covariates``, ``metric``, ``value``,
-    - ``scaled``: 0 as good as ``perturbed_mean``, 1 as good as ``split_half``, not clipped,
-    - ``role``: ``rewarded``, ``related`` or ``held-out``, by what the generators in the table, or behind its layers and predictions, were
-      rewarded with, and by what predicted cells were selected by,
-    - ``calibrated``, ``told_apart``, ``dynamic_range``: whether the metric tells ``split_half`` from ``perturbed_mean`` on these data,
-      in which share of the conditions, and how far apart they are, see :func:`scperturbrl.get.metric_calibration`,
-    - ``n_parts``, ``parts_seen``: parts of the condition, and how many of them training measures alone,
+    - ``model``, ``kind`` (generator, prediction, baseline, ceiling), ``condition``, ``covariates``, ``metric``,
+      ``value``,
+    - ``scaled``: 0 is as good as ``perturbed_mean``, 1 as good as ``split_half``; not clipped,
+    - ``role``: ``rewarded``, ``related`` or ``held-out``, by what the generators in the table, or behind its layers and
+      predictions, were rewarded with, and by what predicted cells were selected by,
+    - ``calibrated``, ``told_apart``, ``dynamic_range``: whether the metric distinguishes ``split_half`` from
+      ``perturbed_mean`` on these data, in which share of the conditions, and by how much; see
+      :func:`scperturbrl.get.metric_calibration`,
+    - ``n_parts``, ``parts_seen``: parts of the condition, and how many of them are measured alone in training,
     - ``n_cells``, ``n_observed``: predicted and observed cells,
-    - ``seed``, ``engine``, ``version``: what computed the number,
-    - ``seen``: whether the condition is no test condition, or of a generator whether it was trained on or chosen by it,
-    - ``split_hash``: of the split under which it was evaluated,
-    - ``generator_hash``: of the weights of the generator, empty for all else.
+    - ``seed``, ``engine``, ``version``: seed, package and version that computed the value,
+    - ``seen``: whether the condition is no test condition; for a generator, whether it was trained or selected on it,
+    - ``split_hash``: hash of the split of the evaluation,
+    - ``generator_hash``: hash of the weights of the generator, empty for all else.
 
     Metrics are those of :data:`scperturbrl.metrics.METRICS` and ``score_<verifier>``, the mean raw score.
     :func:`scperturbrl.get.evaluation` summarises the table, :func:`scperturbrl.get.held_out` does so without anything
@@ -160,8 +168,9 @@ def evaluate(
     KeyError
         If a generator, layer or condition does not exist, or a prediction lacks a condition.
     ValueError
-        If there is nothing to evaluate, a generator named in `keys` or a prediction has seen a test condition, a model has the name of another one, of a baseline or of a ceiling, or predicted
-        cells have other genes or are not log-normalised.
+        If there is nothing to evaluate, or if a generator named in `keys` or a prediction has seen a test condition. If
+        two models share a name, or one has that of a baseline or ceiling. If predicted cells have other genes or are
+        not log-normalised.
 
     Examples
     --------

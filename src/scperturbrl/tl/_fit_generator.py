@@ -8,15 +8,16 @@ import pandas as pd
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import check_key
-from scperturbrl._core.device import resolve_device
 from scperturbrl._core.distributed import join
+from scperturbrl._core.docs import documented
 from scperturbrl._core.files.run_file import RunFile
-from scperturbrl._core.memory_limit import DEFAULT_LIMIT
+from scperturbrl._core.machine.device import resolve_device
+from scperturbrl._core.machine.memory_limit import DEFAULT_LIMIT
+from scperturbrl._core.machine.own_torch import own_torch
+from scperturbrl._core.machine.threads import one_thread
 from scperturbrl._core.modality import pick
-from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import check_same_labels
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_log_normalised, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
@@ -28,6 +29,7 @@ from scperturbrl.data.generator.stored import (
 )
 from scperturbrl.data.generator.training import train_generator
 from scperturbrl.data.generator.vocabulary import check_embeddings
+from scperturbrl.flow.architecture import Architecture
 from scperturbrl.flow.source import SOURCES
 from scperturbrl.flow.space.base import SPACES
 from scperturbrl.flow.training.fit import FitResult, FitSettings
@@ -44,21 +46,22 @@ if TYPE_CHECKING:
 
 
 @own_torch
+@documented
 def fit_generator(
     adata: AnnData | MuData,
     *,
     key_added: str = keys.GENERATOR,
     n_latent: int | Literal["auto"] = "auto",
-    width: int = 256,
-    n_blocks: int = 2,
+    width: int = Architecture.width,
+    n_blocks: int = Architecture.n_blocks,
     backbone: Literal["mlp", "transformer"] = "mlp",
     space: Literal["auto", "pca", "genes", "scvi"] = "auto",
-    genes_per_step: int | None = None,
+    genes_per_step: int | None = FitSettings.genes_per_step,
     precision: Literal["float32", "bfloat16"] = "float32",
-    compile: bool = False,
-    n_steps: int = 2500,
-    batch_size: int = 256,
-    learning_rate: float = 1e-3,
+    compile: bool = FitSettings.compile,
+    n_steps: int = FitSettings.n_steps,
+    batch_size: int = FitSettings.batch_size,
+    learning_rate: float = FitSettings.learning_rate,
     max_minutes: float | None = None,
     embeddings: pd.DataFrame | None = None,
     prior: Literal["linear", "none"] = "linear",
@@ -74,11 +77,12 @@ def fit_generator(
 ) -> None:
     """Fit a conditional flow-matching generator of perturbed cells to the training cells.
 
-    A noise vector is carried to a latent cell (principal components of the training cells, count noise taken out) by a
-    learnt velocity that knows a control cell of the same covariates and the condition. A negative-binomial
-    layer fitted to the training counts turns it into a cell with real zeros and variance. Training is
-    watched by the energy distance between generated and real cells, of validation and of training conditions alike; it
-    stops when that no longer falls and keeps the averaged weights of the best step.
+    A learned velocity carries a control cell to a perturbed cell of the same covariates in a latent space: principal
+    components of the training cells without count noise. A negative-binomial layer, fitted to the training counts, turns
+    the latent cell into a cell with zeros and variance as in real cells.
+
+    Training monitors the energy distance between generated and real cells, of validation and training conditions. It
+    stops when this distance no longer falls, and keeps the averaged weights of the best step.
 
     Parameters
     ----------
@@ -87,66 +91,78 @@ def fit_generator(
     key_added
         Where the generator is written.
     n_latent
-        Principal components, or scVI's latent coordinates; fewer if there are fewer genes or cells. ``"auto"``: those of the first 50
-        components of which at least a quarter of the variance is no counting noise, as told by splitting the counts of training cells; 50 for scVI.
+        Number of principal components, or of scVI's latent coordinates; fewer if there are fewer genes or cells.
+        ``"auto"`` keeps those of the first 50 components with at most three quarters of counting noise in their variance,
+        which splitting the counts of training cells measures. For scVI it is 50.
     width, n_blocks
         Of the velocity network.
     backbone
-        Velocity network. ``"mlp"``: a perceptron on all coordinates, for a laptop. ``"transformer"``: attention among the genes of a
-        cell, which wants a GPU; with ``width=512, n_blocks=4`` it has the width and depth of :cite:t:`yu2026scdfm`.
+        Velocity network. ``"mlp"`` is a perceptron on all coordinates and runs on a laptop. ``"transformer"`` uses
+        attention among the genes of a cell and needs a GPU. With ``width=512, n_blocks=4`` it is as wide and deep as
+        that of :cite:t:`yu2026scdfm`.
     space
-        Where the flow runs. ``"pca"``: principal components without count noise; cells get their counts from a negative-binomial layer.
-        ``"genes"``: log-normalised expression itself, rounded to whole counts in the end; training cells are then held dense, 4 bytes
-        for each gene of each cell. ``"scvi"``: the latent space of an scVI model that is trained first, on counts of the training cells; its decoder gives the
-        rates and its likelihood, the negative binomial, the counts. Takes a few minutes more. ``"auto"`` takes ``"genes"`` for the transformer, which knows no other, and ``"pca"`` else.
+        Space of the flow. ``"pca"``: principal components without count noise; a negative-binomial layer draws the
+        counts. ``"genes"``: log-normalised expression, rounded to whole counts at the end. Training cells are then held
+        dense, with 4 bytes for each gene of each cell. ``"scvi"``: the latent space of an scVI model, trained first on
+        the counts of the training cells, which takes a few minutes. Its decoder gives the rates, its negative binomial
+        the counts. ``"auto"`` is ``"genes"`` for the transformer, which supports no other space, and ``"pca"``
+        otherwise.
     genes_per_step
-        Genes that a training step of the transformer looks at, drawn anew every time; all by default. Attention costs their square.
+        Number of genes in a training step of the transformer, drawn at random for each step; all by default. The cost of
+        attention is quadratic in this number.
     precision
-        ``"bfloat16"`` computes the matrix products of the velocity in half the bits, in training and afterwards, which is faster on a recent GPU.
-        Weights and everything else stay in single precision.
+        ``"bfloat16"`` computes the matrix products of the velocity in 16 bits, in training and generation. This is
+        faster on a recent GPU. Weights and all else stay in single precision.
     compile
-        Compile the velocity for training (:func:`torch.compile`): some tens of seconds at the start, then faster steps on a GPU, above all of the transformer.
+        Compile the velocity for training (:func:`torch.compile`). The start takes some tens of seconds longer; steps on
+        a GPU are then faster, mainly those of the transformer.
     n_steps, batch_size, learning_rate
         Largest number of optimiser steps (AdamW, cosine decay; most runs stop early), cells a step, and peak learning
         rate.
     max_minutes
         Stop training the velocity after this many minutes.
     embeddings
-        Features of perturbations, one row each (index: names, columns: numbers). By default the loadings of the
-        perturbed gene on the components, so that every measured gene can be perturbed.
-        :func:`~scperturbrl.pp.network_embeddings` and :func:`~scperturbrl.pp.fingerprint_embeddings` make some; join several
-        with ``pd.concat(..., axis=1)``.
+        Features of perturbations, one row each: names as index, numbers as columns. The default are the loadings of the
+        perturbed gene on the components, so that every measured gene can be perturbed. Other features come from
+        :func:`~scperturbrl.pp.network_embeddings` and :func:`~scperturbrl.pp.fingerprint_embeddings`; join several with
+        ``pd.concat(..., axis=1)``.
     prior
-        ``"linear"`` moves the mean of generated cells of a condition that training never saw towards that of a straight line: of a combination
-        the combination ridge (:func:`~scperturbrl.metrics.combination_ridge_effect`), of a new context the context line. It goes a share of the way that validation
-        conditions choose: of combinations at most one half, and more where they fall short of the sum of their parts. Spread and shape of a combination stay the flow's;
-        in a new context, and for a perturbation that training never saw, control cells are moved by the mean effect. The effect of an unseen combination is
-        then multiplied by a magnitude of at most 1, by which those of validation fell short of what was predicted. A condition with a perturbation that training never saw is moved towards what `embeddings`, or the
-        responses of its gene to the training conditions, say of it, by a share that held-out perturbations choose; and the gene itself
-        changes as targeted genes usually do. ``"none"`` leaves the flow alone.
+        ``"linear"`` moves the mean of the generated cells of an unseen condition towards a linear prediction. Validation
+        conditions choose how far.
+
+        - An unseen combination moves towards the combination ridge
+          (:func:`~scperturbrl.metrics.combination_ridge_effect`), at most half of the way unless effects add up to less
+          than the sum of their parts. The flow keeps the spread and shape of the cells. The effect is then multiplied by
+          a magnitude of at most 1: the ratio of observed to predicted effects of validation combinations.
+        - In a new context, control cells move by the mean effect of the context line.
+        - For an unseen perturbation, control cells move by the effect predicted from `embeddings`, or from the
+          responses of its gene to the training conditions. Held-out perturbations choose the share. The gene itself
+          changes as targeted genes usually do.
+
+        ``"none"`` uses the flow alone.
     source
-        Where the flow starts. ``"control"``: at a control cell with a little noise, paired with perturbed cells by optimal transport, so that
-        what the cells differ by is kept. ``"gaussian"``: at noise.
+        Where the flow starts. ``"control"``: at a control cell with a little noise. Optimal transport pairs it with a
+        perturbed cell, so that differences among control cells are kept. ``"gaussian"``: at noise.
     init_from
-        Key of a fitted generator to train on instead of starting anew; space, backbone, precision, observation layer, linear part, `prior` and `source` are its own,
-        and the last state is kept, not the best. Meant for extra training in the time that post-training takes, its baseline.
+        Key of a fitted generator to continue from. Space, backbone, precision, observation layer, linear part, `prior`
+        and `source` are taken from it, and the last state is kept, not the best. Use it for the baseline of
+        post-training: extra training for the same time.
     checkpoint_dir
-        Directory for the state of the run, which is written there now and then (``fit_generator.safetensors``: weights,
-        optimiser, averages, random numbers, history).
+        Directory for the state of the run, written at intervals (``fit_generator.safetensors``: weights, optimiser,
+        averages, random numbers, history).
     resume
-        Go on from the state in `checkpoint_dir`, if there is one. On the CPU a run that was killed and resumed gives, bit
-        for bit, what it would have given uninterrupted.
+        Continue from the state in `checkpoint_dir`, if there is one. On the CPU, an interrupted and resumed run gives the
+        same result, bit for bit, as an uninterrupted one.
     memory_limit
-        Memory to work on cells in, such as ``"500 MB"``, on top of about 1 KB for each cell. Cells in a file (``backed="r"``,
-        zarr, dask) are read in blocks that fit; the same generator comes out.
+        Memory for working on cells, such as ``"500 MB"``, on top of about 1 KB for each cell. Cells in a file
+        (``backed="r"``, zarr, dask) are read in blocks of this size; the generator is the same.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     seed
         Seed or NumPy generator. On the CPU the same seed gives the same weights, whatever the number of threads.
     progress
         Whether to show a progress bar; by default in a terminal or notebook.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
@@ -156,8 +172,8 @@ def fit_generator(
     Raises
     ------
     ValueError
-        If the data are not set up or split, `init_from` was fitted under another split, no count unit can be read off the expression, or the state in
-        `checkpoint_dir` is damaged or of another run.
+        If the data are not set up or split, `init_from` was fitted under another split, counts cannot be recovered from
+        the expression, or the state in `checkpoint_dir` is damaged or of another run.
     KeyError
         If a perturbation to be predicted cannot be encoded, or `init_from` is no generator.
     FileExistsError
@@ -165,14 +181,14 @@ def fit_generator(
     OSError
         If `checkpoint_dir` cannot be written to, or its disk is full; the last state stays intact.
     FloatingPointError
-        If training met values that are not finite from the beginning.
+        If values are not finite from the first step on.
     MemoryError
-        If the memory of the device does not even suffice for one cell at a time.
+        If the memory of the device is too small for a single cell.
 
     Notes
     -----
-    Flow matching with a Gaussian source follows :cite:t:`lipman2023`; the noise-to-cell flow that sees a control cell
-    follows :cite:t:`yu2026scdfm`. ``space="scvi"``: :cite:t:`lopez2018scvi`.
+    Flow matching with a Gaussian source follows :cite:t:`lipman2023`; the flow conditioned on a control cell follows
+    :cite:t:`yu2026scdfm`. ``space="scvi"``: :cite:t:`lopez2018scvi`.
 
     Examples
     --------
@@ -221,7 +237,7 @@ def fit_generator(
         learning_rate=learning_rate,
         genes_per_step=genes_per_step,
         compile=compile,
-        # a validation of the transformer takes as long as some hundred of its steps
+        # a validation of the transformer takes as long as about a hundred steps
         validate_every=100 if network == "mlp" else 500,
         max_seconds=None if max_minutes is None else 60 * max_minutes,
         seed=seed,
@@ -229,7 +245,7 @@ def fit_generator(
         keep_best=init_from is None,
     )
     with one_thread(torch_device):
-        # other accelerators lack some of the operations
+        # accelerators other than CUDA lack some operations
         own = torch_device if torch_device.type == "cuda" else "cpu"
         where: dict[str, Any] = {"device": own, "progress": progress}
         stored = parent or new_generator(cells, setup, sizes, embeddings, prior, source, seed, **where)

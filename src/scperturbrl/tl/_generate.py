@@ -9,12 +9,13 @@ from scipy import sparse
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import check_key, default_key
-from scperturbrl._core.device import resolve_device
+from scperturbrl._core.docs import documented
+from scperturbrl._core.machine.device import resolve_device
+from scperturbrl._core.machine.own_torch import own_torch
+from scperturbrl._core.machine.threads import pinned
 from scperturbrl._core.modality import pick
-from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import with_layer
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.threads import pinned
 from scperturbrl._core.write import ABSENT, write
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.components import picture_components
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 @own_torch
 @pinned
+@documented
 def generate(
     adata: AnnData | MuData,
     *,
@@ -44,8 +46,8 @@ def generate(
 ) -> None:
     """Generate, for every perturbed cell, a cell of the same condition from a random control cell.
 
-    Row i of the layer is a cell *of the condition* of row i, not a prediction of that very cell: nothing of it went
-    in. It therefore has coordinates of its own, in ``obsm["X_pca_<key>"]``.
+    Row i of the layer is a cell *of the condition* of row i. It is not a prediction of the cell in that row, which the
+    generator never sees. Its coordinates are in ``obsm["X_pca_<key>"]``.
 
     Parameters
     ----------
@@ -56,16 +58,16 @@ def generate(
     key_added
         Name of the results; `key` by default.
     library_size
-        Depth of the generated cells. ``"condition"``: that of the training cells of the condition; of a condition without any
-        the control cells' depth, times the ratio that trained conditions with the same perturbation, or else all, show. ``"control"``: that of
-        the control cells. A number: so many counts a cell.
+        Depth of the generated cells. ``"condition"``: the depth of the training cells of the condition. For a condition
+        without any: the depth of the control cells times the ratio of perturbed to control depth, of training
+        conditions with the same perturbation or else of all. ``"control"``: the depth of the control cells. A number:
+        counts of a cell.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     seed
         Seed or NumPy generator. The same seed pairs the same control cells and noise for every generator, so that two of
         them can be compared cell by cell.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
@@ -75,14 +77,14 @@ def generate(
     - ``obs[key_added + "_source"]``: name of the control cell that each started from,
     - ``obsm["X_pca_" + key_added]``: the generated cells on the components of the training cells.
 
-    Scores and selections of a layer of that name are removed, because they were of other cells.
+    Scores and selections of an earlier layer of that name are removed.
 
     Raises
     ------
     KeyError
         If there is no such generator.
     ValueError
-        If a covariate combination has no control cells, or `library_size` is none.
+        If a covariate combination has no control cells, or `library_size` is not valid.
 
     Examples
     --------
@@ -131,7 +133,7 @@ def generate(
             **dict.fromkeys((keys.reward(key_added), keys.percentile(key_added), keys.selected(key_added)), ABSENT),
             keys.source(key_added): source,
         },
-        # scores of the cells that were there before would be taken for those of the new ones
+        # scores of the earlier cells would be taken for scores of the new ones
         obsm={keys.pca(key_added): coordinates, keys.score(key_added): ABSENT},
         uns={
             keys.score(key_added): ABSENT,

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import check_key, default_key
+from scperturbrl._core.docs import documented
 from scperturbrl._core.files.checkpoint import write_directory
+from scperturbrl._core.machine.own_torch import own_torch
 from scperturbrl._core.modality import pick
-from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import split_hash
 from scperturbrl._core.write import write
 from scperturbrl.data.generator.stored import StoredGenerator, check_declared, check_genes, load_stored, read_generator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 @own_torch
+@documented
 def save_generator(
     adata: AnnData | MuData,
     path: str | os.PathLike[str],
@@ -31,9 +33,10 @@ def save_generator(
 ) -> None:
     """Save a generator to a directory of safetensors, JSON and CSV files.
 
-    ``model.safetensors`` holds the weights, ``config.json`` everything else (schema, versions, sizes, settings, verifiers, gene
-    names and their hash, log state, hashes of the split and of the parent generator), ``history.csv`` and
-    ``conditions.csv`` the tables, ``sha256sums.txt`` the checksums. The directory appears whole or not at all.
+    ``model.safetensors`` holds the weights, ``history.csv`` and ``conditions.csv`` the tables, and ``sha256sums.txt``
+    the checksums. ``config.json`` holds the rest: schema, versions, sizes, settings, verifiers, gene names and their
+    hash, log state, and hashes of the split and of the parent generator. The directory is written completely or not at
+    all.
 
     Parameters
     ----------
@@ -45,8 +48,7 @@ def save_generator(
         Which generator; by default the newest post-trained generator, else ``"generator"``.
     overwrite
         Replace a directory that exists.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Raises
     ------
@@ -77,6 +79,7 @@ def save_generator(
 
 
 @own_torch
+@documented
 def load_generator(
     adata: AnnData | MuData,
     path: str | os.PathLike[str],
@@ -86,8 +89,8 @@ def load_generator(
 ) -> None:
     """Load a generator that :func:`save_generator` wrote into ``uns[key_added]``.
 
-    Nothing in the files is executed. Checksums are compared, and weights checked for names, types, shapes and
-    finiteness. A warning tells if the generator was trained on another split than that of `adata`.
+    No code in the files is executed. Checksums are compared; names, types, shapes and finiteness of the weights are
+    checked. A warning is given if the generator was trained on another split than that of `adata`.
 
     Parameters
     ----------
@@ -97,8 +100,7 @@ def load_generator(
         Directory.
     key_added
         Where it is written.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Raises
     ------
@@ -127,7 +129,7 @@ def load_generator(
 
 
 def _check_provenance(adata: AnnData, stored: StoredGenerator, path: str | os.PathLike[str]) -> None:
-    """Compare what is recorded of log state and split, where it is recorded."""
+    """Compare the recorded log state and split with those of `adata`, where they are recorded."""
     params = stored.params
     own = adata.uns.get(keys.SETUP, {}).get("setup", {}).get("log_state")
     theirs = params.get("log_state", own)

@@ -1,4 +1,4 @@
-"""Does a pipeline look at the cells that it must not see?"""
+"""Test whether a pipeline uses cells that it must not see."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
+from scperturbrl._core.machine.threads import pinned
 from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.threads import pinned
 from scperturbrl.data.cells.cells import split_labels
 from scperturbrl.data.split.canary import equal, findings, scrambled
 
@@ -22,44 +23,46 @@ if TYPE_CHECKING:
 
 
 @pinned
+@documented
 def leakage_canary(
     adata: AnnData | MuData, pipeline: Callable[[AnnData], Any], *, seed: Seed = 0, modality: str | None = None
 ) -> pd.DataFrame:
-    """Run a pipeline with the test cells as they are and scrambled, and list every result that notices.
+    """Run a pipeline with the test cells as they are and scrambled, and list every result that changes.
 
-    Anything fitted, selected, scaled or tuned on training cells cannot change when the expression of test cells does. What
-    changes has seen them: genes chosen on all cells, a graph or a scaler of all cells, a checkpoint picked on the test.
+    A result that is fitted, selected, scaled or tuned on training cells does not change when the expression of test cells
+    does. A result that changes has used them: genes chosen on all cells, a graph or scaler of all cells, a checkpoint
+    picked on the test conditions.
 
     Parameters
     ----------
     adata
-        Annotated data with ``obs["split"]``, in the state in which the pipeline starts. What was computed on all cells
-        before (highly variable genes, a PCA) is outside of the pipeline and cannot be caught: start from raw expression.
+        Annotated data with ``obs["split"]``, in the state in which the pipeline starts. Steps that ran on all cells
+        before (highly variable genes, a PCA) are not part of the pipeline and are not tested, so start from raw
+        expression.
     pipeline
-        Any function of an AnnData, ours or not. It is called four times, each with a copy that it may change. What it returns is
-        looked at: an AnnData, or arrays, tables, numbers in dictionaries and lists. If it returns nothing, the
-        changed copy is. It must have a fixed seed.
+        Any function of an AnnData. It is called four times, each time with a copy that it may change, and must have a
+        fixed seed. Its return value is compared: an AnnData, or arrays, tables and numbers in dictionaries and lists.
+        If it returns nothing, the changed copy is compared.
     seed
         Seed or NumPy generator of the scrambling.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
-    One row a result (its path, such as ``uns/generator/weights/...``; rows of test cells are left out of ``X``, ``layers``, ``obs``
-    and ``obsm``):
+    One row a result (its path, such as ``uns/generator/weights/...``; rows of test cells are left out of ``X``,
+    ``layers``, ``obs`` and ``obsm``):
 
     ``leaks``
-        It changes with the test cells. Only meaningful where ``reproducible``.
+        The result changes with the test cells. Only meaningful where ``reproducible``.
     ``reproducible``
         Two runs on the same data agree. Otherwise fix the seeds of the pipeline first.
     ``learns``
-        It changes with the training cells, so the canary can be heard.
+        The result changes with the training cells, so the test could detect a leak.
 
     Raises
     ------
     ValueError
-        If there is no split or no test cell, or if no result changes even with the training cells: nothing was tested.
+        If there is no split or no test cell, or if no result changes with the training cells, so that nothing was tested.
 
     Examples
     --------
@@ -109,6 +112,6 @@ def _run(pipeline: Callable[[AnnData], Any], copy: AnnData, kept: np.ndarray, na
 
 
 def _untouched(adata: AnnData, honest: dict[str, np.ndarray], kept: np.ndarray) -> list[str]:
-    """Results that were there before, as they still are: input and no finding."""
+    """Results that were in the AnnData before and did not change; they are input."""
     before = findings(adata, kept, adata.obs_names)
     return [path for path, value in honest.items() if path in before and equal(before[path], value)]

@@ -1,4 +1,4 @@
-"""A run of post-training: its cells, its continuation, and what is recorded of it."""
+"""One run of post-training: start or resume it, and record its settings and outcome."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scperturbrl._core import keys, log
 from scperturbrl.data.generator.identity import cells_identity, reward_identity, weights_hash
 from scperturbrl.flow.training.finite_steps import skipped_message
-from scperturbrl.rl.finetune import FinetuneResult, finetune
+from scperturbrl.rl.finetune import finetune
 from scperturbrl.tl._reward import reference_task
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scperturbrl.data.generator.stored import StoredGenerator
     from scperturbrl.flow.rollout.task import Task
     from scperturbrl.rl.finetuner import FinetuneSettings
+    from scperturbrl.rl.result import FinetuneResult
     from scperturbrl.rl.reward import Reward
 
 
@@ -30,7 +31,7 @@ def run(
     device: torch.device,
     file: RunFile | None,
 ) -> FinetuneResult:
-    """Post-train `stored` with `reward`, `both` being the cells and the same at the depth of the reference."""
+    """Post-train `stored` with `reward`. `both` are the cells, as measured and at the depth of the reference."""
     cells = both[0]
     state = _read_state(file, stored, cells, reward, settings) if file is not None else None
     conditions = list(reward.reference.conditions)
@@ -57,7 +58,7 @@ def _say_what_cannot_change(validation: Task | None) -> None:
 
 
 def recorded(reward: Reward, settings: FinetuneSettings, result: FinetuneResult) -> dict[str, Any]:
-    """What was rewarded, with which settings, and how it ended, as plain values."""
+    """Verifiers, settings and outcome of the run as plain values."""
     names = [verifier.name for verifier in reward.verifiers]
     return {
         "verifiers": {verifier.name: dict(verifier.params) for verifier in reward.verifiers},
@@ -73,7 +74,7 @@ def recorded(reward: Reward, settings: FinetuneSettings, result: FinetuneResult)
 
 
 def warn_about(result: FinetuneResult) -> None:
-    """Say what the run did; warn if the guard stopped it, or steps were skipped."""
+    """Report the outcome; warn if the guard stopped the run, or steps were skipped."""
     (log.note if result.kept_iteration else log.tell)(result.outcome)
     if result.stopped.startswith("guard"):
         log.warn(

@@ -1,4 +1,4 @@
-"""Predict cells of conditions that may never have been measured."""
+"""Predict cells of measured and unmeasured conditions."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import pandas as pd
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import default_key
-from scperturbrl._core.device import resolve_device
+from scperturbrl._core.docs import documented
+from scperturbrl._core.machine.device import resolve_device
+from scperturbrl._core.machine.own_torch import own_torch
+from scperturbrl._core.machine.threads import pinned
 from scperturbrl._core.modality import pick
-from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import rewards, seen
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.serialize import to_uns, versions
-from scperturbrl._core.threads import pinned
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 @own_torch
 @pinned
+@documented
 def predict(
     adata: AnnData | MuData,
     conditions: Sequence[str] | str | None = None,
@@ -55,7 +57,7 @@ def predict(
     seed: Seed = 0,
     modality: str | None = None,
 ) -> AnnData | MuData:
-    r"""Generate new cells of the conditions asked for.
+    r"""Generate new cells of named conditions, measured or not.
 
     Parameters
     ----------
@@ -71,47 +73,50 @@ def predict(
     covariates
         Covariate values to predict for, such as ``{"cell_type": "B"}``.
     dose
-        Dose of the perturbation, in the unit of the dose column. Labels need one if doses were declared (names of conditions have
-        theirs), and take none otherwise. Outside of the measured doses it is an extrapolation, and a warning says so.
+        Dose of the perturbation, in the unit of the dose column. Labels need a dose if doses were declared; names of
+        conditions include it. A dose outside of the measured range is an extrapolation, and a warning says so.
     output
         What ``X`` holds: ``"log"`` (log1p-normalised) or ``"counts"`` (whole counts).
     library_size
-        Depth of the generated cells. ``"condition"``: that of the training cells of the condition; of a condition without any
-        the control cells' depth, times the ratio that trained conditions with the same perturbation, or else all, show. ``"control"``: that of
-        the control cells. A number: so many counts a cell.
+        Depth of the generated cells, see :func:`~scperturbrl.tl.generate`.
     as_mudata
-        Return a MuData with the observed cells too and the pathway activity of every cell. Needs `output` ``"log"`` and a
-        pathway network.
+        Return a MuData that also has the observed cells, and the pathway activity of every cell. This needs `output`
+        ``"log"`` and a pathway network.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     seed
         Seed or NumPy generator.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
-    A new AnnData of ``n_cells`` cells per condition with the genes of `adata`, its perturbation, covariate and dose columns,
-    ``obs["origin"] == "generated"``, ``obs["<key>_source"]`` (the control cell each started from) and
-    ``obs["condition"]``. ``uns["prediction"]`` tells how it was made and lists the conditions with ``parts_seen``,
-    the number of their perturbations that training saw, ``seen``, whether the generator was trained on the condition itself or chosen by it, ``linear_weight``, the share of the linear part in their
-    mean (how well that predicted validation conditions is in ``uns[key]["params"]["linear"]``), ``magnitude``, the factor of their
-    effect by which validation combinations fell short of what was predicted, and ``uncertainty``, how far from
-    training they are: 0 for conditions that were trained on, else
-    :math:`\sqrt{(\lVert f - l \rVert^2 + u e^2) / G}`, a root mean square over the G genes in log-normalised units. f and l are
-    the means that the flow and the linear part predict, which agree near what they were fitted to; u is the number of
-    perturbations that training never saw, and :math:`e^2` the squared error of the linear part for a perturbation left out.
-    It ranks conditions; it is no interval. ``reliability`` is the share of the effects that the linear part explained for perturbations, or
-    contexts, left out of training; 0 where nothing that was learnt predicts them, which is said, and NaN for other conditions. ``expected_error`` is the
-    root mean square error over genes of the predicted effect, the median of training conditions that were left out whole and predicted in the same
-    way; ``error_low`` to ``error_high`` hold 80 % of them. They are NaN where fewer than eight could be left out (or contexts, three); of a measured
-    condition the first is the sampling error of its mean. ``support`` says in a word whether the straight line explained such effects: "supported" at least
-    half of them, "extrapolating" a tenth, "unsupported" less. ``obs["split"]`` is that of the condition, "test" for one that was not measured.
+    A new AnnData of ``n_cells`` cells per condition with the genes of `adata`, its perturbation, covariate and dose
+    columns, ``obs["origin"] == "generated"``, ``obs["<key>_source"]`` (the control cell each started from) and
+    ``obs["condition"]``. ``obs["split"]`` is that of the condition, "test" for an unmeasured one. ``uns["prediction"]``
+    holds the settings and one row for each condition:
 
-    ``anndata.concat([adata, new])`` joins the new cells to `adata`, told apart by ``obs["origin"]``. It is for plots and other
-    tools: the verbs of this package learn from observed cells, and refuse it.
+    - ``parts_seen``: number of its perturbations in training,
+    - ``seen``: whether the generator was trained or selected on the condition itself,
+    - ``linear_weight``: share of the linear part in the mean. ``uns[key]["params"]["linear"]`` has its accuracy on
+      validation conditions,
+    - ``magnitude``: factor of the effect, the ratio of observed to predicted effects of validation combinations,
+    - ``uncertainty``: 0 for trained conditions, else :math:`\sqrt{(\lVert f - l \rVert^2 + u e^2) / G}`, a root mean
+      square over the G genes in log-normalised units. f and l are the means that the flow and the linear part predict,
+      u is the number of unseen perturbations, and :math:`e^2` the squared error of the linear part for a left-out
+      perturbation. It ranks conditions and is no interval,
+    - ``reliability``: share of the effects of left-out perturbations, or contexts, that the linear part explained. It
+      is 0 where the effect cannot be predicted, with a warning, and NaN for other conditions,
+    - ``expected_error``: median root mean square error over genes of training conditions that were left out and predicted
+      in the same way; for a measured condition, the sampling error of its mean. ``error_low`` to ``error_high`` hold 80 %
+      of the errors. All are NaN if fewer than eight conditions (or three contexts) could be left out,
+    - ``support``: "supported" if the linear part explained at least half of such effects, "extrapolating" if at least a
+      tenth, else "unsupported".
 
-    With `as_mudata` a MuData of the observed cells (``obs["origin"] == "observed"``) followed by these, with the modalities
+    ``anndata.concat([adata, new])`` joins the new cells to `adata`; ``obs["origin"]`` distinguishes them. The result is
+    for plots and other tools. The functions of this package learn from observed cells and refuse it.
+
+    With `as_mudata` a MuData of the observed cells (``obs["origin"] == "observed"``) followed by these, with the
+    modalities
 
     - ``"rna"``: log-normalised expression of both, over the genes of `adata`,
     - ``"pathway"``: the activity of every pathway in every cell, the t of decoupler's univariate linear model of the
@@ -120,11 +125,11 @@ def predict(
     Raises
     ------
     KeyError
-        If a perturbation was not trained on and nothing else is known of it: such a prediction would be random. If
-        there is no pathway network for `as_mudata`.
+        If a perturbation was not trained on and has no features, so that the prediction would be random. If there is no
+        pathway network for `as_mudata`.
     ValueError
-        If there are no control cells with the covariates, a dose is missing, not declared or not above 0, or counts are to be
-        joined with log-normalised cells.
+        If there are no control cells with the covariates, a dose is missing, not declared or not above 0, or counts are
+        to be joined with log-normalised cells.
 
     Examples
     --------
@@ -200,7 +205,7 @@ def predict(
 def _tell_unlearnt(names: pd.Index) -> None:
     if len(names):
         log.tell(
-            f"Nothing that was learnt tells the effect of {len(names)} conditions ({', '.join(map(repr, names[:3]))}): left out of training, such "
+            f"The generator cannot predict the effect of {len(names)} conditions ({', '.join(map(repr, names[:3]))}): left out of training, such "
             "perturbations were not predicted better than by no change. Their cells are like control cells, but for the gene that is targeted."
         )
 
@@ -232,11 +237,11 @@ def predicted_observations(
     if setup.dose_key:
         columns[setup.dose_key] = rows["dose"].to_numpy(float)
     columns["condition"] = pd.Categorical(rows.index)
-    # a condition that nobody measured is as good as held out
+    # an unmeasured condition counts as held out
     columns[keys.SPLIT] = pd.Categorical([split.get(name, keys.TEST) for name in rows.index])
     columns[keys.ORIGIN] = pd.Categorical([keys.GENERATED] * len(rows))
     columns[keys.source(key)] = names.to_numpy()[controls]
-    # the same name only for the same cell: cells of two predictions are often joined
+    # names must be unique, because cells of several predictions are often joined
     number = rows.groupby(level=0, sort=False).cumcount()
     index = [f"{keys.GENERATED}-{name}-{key}-{seed}-{i}" for name, i in zip(rows.index, number, strict=True)]
     return pd.DataFrame(columns, index=index)

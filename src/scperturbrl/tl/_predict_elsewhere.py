@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys, log
-from scperturbrl._core.device import resolve_device
+from scperturbrl._core.machine.device import resolve_device
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import rewards
 from scperturbrl._core.random import Seed, resolve_seed
@@ -59,20 +59,20 @@ def predict_elsewhere(
 ) -> AnnData:
     r"""Predict perturbed cells from the control cells of another data set, with a saved generator.
 
-    Genes are found by name, in whatever order. Those that `adata` lacks get their mean over the training cells, which tells the generator
-    nothing, and are predicted like the others. Contexts are told by their control cells: a context of the same name as one of training is taken for
-    that one, another one gets effects by the :term:`context line`.
+    Genes are matched by name, in any order. Genes that `adata` lacks are set to their mean over the training cells, and
+    are predicted like the others. A context with the name of a training context is treated as that context. Effects in
+    another context come from the :term:`context line`, which reads its control cells.
 
     Parameters
     ----------
     adata
-        Annotated data with control cells, log-normalised as the training cells were. It needs no setup. Where the perturbation column of the generator is
-        there, cells with the control label are controls; otherwise all cells are.
+        Annotated data with control cells, log-normalised as the training cells were. It needs no setup. If it has the
+        perturbation column of the generator, cells with the control label are the controls; otherwise all cells are.
     path
         Directory from :func:`~scperturbrl.tl.save_generator`.
     perturbations
-        Labels (``"A"``, ``"A+B"``), each predicted in every context that has control cells; by default all single perturbations of
-        training.
+        Labels (``"A"``, ``"A+B"``), each predicted in every context that has control cells; by default all single
+        perturbations of training.
     n_cells
         Cells per condition.
     min_genes
@@ -94,22 +94,25 @@ def predict_elsewhere(
 
     Returns
     -------
-    A new AnnData over the genes of the generator, with ``obs`` as :func:`~scperturbrl.tl.predict` gives it. ``var["measured"]`` tells which genes `adata` has.
-    ``uns["prediction"]["conditions"]`` has one row a condition with ``parts_seen``, ``linear_weight``, ``uncertainty`` and ``reliability`` as in
-    :func:`~scperturbrl.tl.predict`, and ``new_context``. ``uns["prediction"]["match"]`` holds
+    A new AnnData over the genes of the generator, with ``obs`` as in :func:`~scperturbrl.tl.predict`.
+    ``var["measured"]`` marks the genes that `adata` has. ``uns["prediction"]["conditions"]`` has one row a condition
+    with ``parts_seen``, ``linear_weight``, ``uncertainty`` and ``reliability`` as in :func:`~scperturbrl.tl.predict`,
+    and ``new_context``. ``uns["prediction"]["match"]`` holds
 
     - ``genes``: share of the generator's genes that were found,
-    - ``signal``: share of the squared loadings of its components that they have; what the missing ones had is not seen,
+    - ``signal``: share of the squared loadings of the components on these genes,
     - ``missing``: names of the missing genes,
-    - ``correlation``, ``scale``: of the mean control profile with the mean training profile, and the median ratio of rates of well-expressed genes.
-      A warning tells if the correlation is below 0.5 or the scale off by more than a factor of 3.
+    - ``correlation``, ``scale``: correlation of the mean control profile with the mean training profile, and median
+      ratio of the rates of well-expressed genes. A warning is given for a correlation below 0.5, or a scale off by a
+      factor of 3.
 
     Raises
     ------
     FileNotFoundError
         If the directory or one of its files is missing.
     KeyError
-        If a covariate of the generator is no column of ``obs``, or nothing is known of a perturbation.
+        If a covariate of the generator is no column of ``obs``, or a perturbation has neither training cells nor
+        features.
     ValueError
         If too few genes are there, there are no control cells, expression is not log-normalised, or the dose is missing.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import counted, same_split, split_hash
 from scperturbrl._core.validate import check_choice, check_positive
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def propose(
     adata: AnnData | MuData, *, n: int = 10, strategy: str = "balanced", modality: str | None = None
 ) -> pd.DataFrame:
@@ -36,16 +38,15 @@ def propose(
     n
         How many.
     strategy
-        ``"exploit"``: those with the highest predicted objective. ``"explore"``: those of which least is known, so that the next screen predicts better.
-        ``"balanced"``: the highest objective plus interval, where the interval shrinks with every measured or already proposed
-        perturbation that shares a part. The last two make a batch diverse.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+        ``"exploit"``: the highest predicted objective. ``"explore"``: the widest intervals, so that the next screen
+        predicts better. ``"balanced"``: the highest objective plus interval. Intervals shrink with every measured or
+        proposed perturbation that shares a part, which makes the batch diverse in the last two.
+    {modality}
 
     Returns
     -------
-    The proposed rows of :func:`scperturbrl.get.screen`, in the order of choice, with ``strategy``. Nothing is written. Measured candidates are not
-    proposed again.
+    The proposed rows of :func:`scperturbrl.get.screen`, in the order of choice, with ``strategy``. Nothing is written.
+    Measured candidates are not proposed again.
 
     Raises
     ------

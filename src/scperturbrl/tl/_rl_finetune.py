@@ -8,14 +8,15 @@ import pandas as pd
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import check_key
-from scperturbrl._core.device import resolve_device
 from scperturbrl._core.distributed import join
+from scperturbrl._core.docs import documented
 from scperturbrl._core.files.run_file import RunFile
+from scperturbrl._core.machine.device import resolve_device
+from scperturbrl._core.machine.own_torch import own_torch
+from scperturbrl._core.machine.threads import one_thread
 from scperturbrl._core.modality import pick
-from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.provenance import check_same_labels
 from scperturbrl._core.random import Seed, resolve_seed
-from scperturbrl._core.threads import one_thread
 from scperturbrl._core.validate import check_choice, check_number, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.network import network_hash
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 
 @own_torch
+@documented
 def rl_finetune(
     adata: AnnData | MuData,
     *,
@@ -51,17 +53,17 @@ def rl_finetune(
     verifiers: Sequence[str | Verifier] = DEFAULT,
     weights: Mapping[str, float] | None = None,
     calibrate: bool = True,
-    update_rule: str = "hybrid",
+    update_rule: str = FinetuneSettings.update_rule,
     pseudo_references: str | None = None,
-    n_iterations: int = 15,
-    n_conditions: int = 16,
-    group_size: int = 32,
-    learning_rate: float = 1e-3,
-    anchor: float = 0.1,
-    energy_budget: float | None = 0.1,
-    reward_steps: int = 3,
-    energy_steps: int = 1,
-    guard: bool = True,
+    n_iterations: int = FinetuneSettings.n_iterations,
+    n_conditions: int = FinetuneSettings.n_conditions,
+    group_size: int = FinetuneSettings.group_size,
+    learning_rate: float = FinetuneSettings.learning_rate,
+    anchor: float = FinetuneSettings.anchor,
+    energy_budget: float | None = FinetuneSettings.energy_budget,
+    reward_steps: int = FinetuneSettings.reward_steps,
+    energy_steps: int = FinetuneSettings.energy_steps,
+    guard: bool = FinetuneSettings.guard,
     checkpoint_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
     device: str | torch.device = "auto",
@@ -71,12 +73,14 @@ def rl_finetune(
 ) -> None:
     """Post-train a generator so that single generated cells agree with known perturbation biology.
 
-    Each iteration generates a group of cells for some training conditions, scores every cell with the verifiers, and moves
-    the velocity towards cells that score above their group and away from those below (DiffusionNFT), held near the
-    pretrained generator by an anchor; the condition encoder stays as it is. It then descends the energy distance between generated and real training
-    cells, which is what a reward per cell cannot see. A guard watches that distance on training and on validation conditions,
-    the spread of the cells and the drift of the velocity; when one of them leaves its limits the run goes back to the last
-    good state and on with an anchor three times as tight, and when that happens three times in a row it stops.
+    Each iteration generates a group of cells for some training conditions and scores every cell with the verifiers. It
+    moves the velocity towards cells that score above their group and away from those below (DiffusionNFT). An anchor
+    keeps the velocity near the pretrained generator; the condition encoder is not changed. The iteration then descends
+    the energy distance between generated and real training cells, which a reward of single cells cannot measure.
+
+    A guard monitors this distance on training and validation conditions, the spread of the cells and the drift of the
+    velocity. If one of them leaves its limits, the run returns to the last good state and continues with an anchor three
+    times as strong. After three such returns in a row it stops.
 
     Parameters
     ----------
@@ -89,20 +93,20 @@ def rl_finetune(
     verifiers
         Names (:func:`scperturbrl.verifiers.show`) or verifiers.
     weights
-        Importance of each verifier by name; 1 where not given. Without any, the RMSE proximity counts 8 when scores are
-        calibrated: the other three share one direction, a larger effect, and it alone says when that is too large.
+        Importance of each verifier by name; 1 where not given. By default, the RMSE proximity has weight 8 if scores are
+        calibrated: the other three reward a larger effect, and only the RMSE notices when it is too large.
     calibrate
-        Put scores on a common scale (0 a control cell, 1 a typical real perturbed cell) and give no credit beyond real
-        cells. ``False`` rewards the raw scores, as first published; such rewards prefer the collapsed mean.
+        Put scores on a common scale (0 is a control cell, 1 a typical real perturbed cell), clipped at 1. ``False``
+        rewards the raw scores, as first published. Raw rewards favour cells that collapse to the mean.
     update_rule
-        ``"nft"`` (DiffusionNFT: contrast within groups), ``"value_gradient"`` (gradient of the reward through the decoded cell;
-        only verifiers with gradients are rewarded), ``"hybrid"`` (both added) or ``"grpo"`` (policy gradient on noisy paths; slow,
-        for comparison, and only for generators that start at noise).
+        ``"nft"``: DiffusionNFT, a contrast within groups. ``"value_gradient"``: the gradient of the reward through the
+        decoded cell; only verifiers with gradients are rewarded. ``"hybrid"``: the sum of both. ``"grpo"``: a policy
+        gradient on noisy paths; slow, for comparison, and only for generators that start at noise.
     pseudo_references
-        ``"additive"`` or ``"ridge"``: also reward conditions of `adata` without training cells, by references guessed from
-        the effects of their parts (see :func:`~scperturbrl.tl.score`). Their cells are never looked at, only their names; their
-        advantages are shrunk by the cross-validated reliability of such guesses. ``params["pseudo_references"]`` lists
-        them. By default only conditions with training cells are rewarded.
+        ``"additive"`` or ``"ridge"``: also reward conditions of `adata` without training cells. Their references are
+        guessed from the effects of their parts (see :func:`~scperturbrl.tl.score`); their own cells are not used. Their
+        advantages are multiplied by the cross-validated reliability of such guesses. ``params["pseudo_references"]``
+        lists them. By default only conditions with training cells are rewarded.
     n_iterations
         Rounds.
     n_conditions, group_size
@@ -110,56 +114,55 @@ def rl_finetune(
     learning_rate
         Of the reward updates, decaying linearly.
     anchor
-        First weight of the squared distance to the pretrained velocity. It decides how reward is traded for distance: 0.1
-        is strong post-training, 3 cautious, infinity leaves the generator as it is, 0 lets go of it.
+        Initial weight of the squared distance to the pretrained velocity: 0.1 is strong post-training, 3 is cautious. At
+        infinity the generator does not change; at 0 it is not anchored.
     energy_budget
-        How much the energy distance of validation conditions (without any: of training conditions) may rise, as a share
-        of the pretrained generator's. The anchor tightens when it rises by more and loosens while it rises by
-        less. None keeps the anchor as it is; the guard then has nothing to tighten, and only stops.
+        Allowed rise of the energy distance of validation conditions (of training conditions if there are none), as a
+        share of that of the pretrained generator. The anchor grows when the rise is larger and falls while it is
+        smaller. None keeps the anchor constant; the guard can then only stop the run.
     reward_steps
-        Steps on the reward in each round; 0 leaves it out, which shows what the energy distance does alone.
+        Steps on the reward in each round; with 0 only the energy distance is trained.
     energy_steps
-        Steps down the energy distance in each round, all with the cells of the round; 0 leaves it out.
+        Steps down the energy distance in each round, all with the cells of the round; 0 for none.
     guard
-        Whether the guard may stop the run, go back, and choose the state that is kept: the one with the highest reward whose energy distances
-        did not rise by more than their error. Without it the last state is kept whatever happened.
+        Whether the guard may stop the run, return to an earlier state, and choose the kept state: the highest reward
+        among the states whose energy distances rose by no more than their error. Without it the last state is kept.
     checkpoint_dir
-        Directory for the state of the run, which is written there now and then (``rl_finetune.safetensors``: weights,
-        optimisers, averages, old policy, random numbers, guard, history).
+        Directory for the state of the run, written at intervals (``rl_finetune.safetensors``: weights, optimisers,
+        averages, old policy, random numbers, guard, history).
     resume
-        Go on from the state in `checkpoint_dir`, if there is one. On the CPU a run that was killed and resumed gives, bit
-        for bit, what it would have given uninterrupted.
+        Continue from the state in `checkpoint_dir`, if there is one. On the CPU, an interrupted and resumed run gives the
+        same result, bit for bit, as an uninterrupted one.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     seed
         Seed or NumPy generator. On the CPU the same seed gives the same weights, whatever the number of threads.
     progress
         Whether to show a progress bar; by default in a terminal or notebook.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
-    Nothing. Writes ``uns[key_added]`` like :func:`~scperturbrl.tl.fit_generator`; its ``history`` has one row a check:
-    reward and its standard deviation, every verifier's raw score, distance to the pretrained velocity, the `anchor` from then on, and the guard's
-    vitals (``check_energy``, ``check_validation_energy``, ``check_spread``, ``check_drift``, ``check_reward``; and
-    ``check_energy_error``, ``check_validation_error``, the standard errors of the changes of the first two), and
-    ``params`` records the alarms.
+    Nothing. Writes ``uns[key_added]`` like :func:`~scperturbrl.tl.fit_generator`; ``params`` records the alarms, and
+    ``history`` has one row for each check: the reward and its standard deviation, the raw score of each verifier, the
+    distance to the pretrained velocity, the `anchor` from then on, and the values that the guard monitors. These are
+    ``check_energy``, ``check_validation_energy``, ``check_spread``, ``check_drift`` and ``check_reward``;
+    ``check_energy_error`` and ``check_validation_error`` are the standard errors of the changes of the first two.
 
     Raises
     ------
     KeyError
         If `key` is no generator or a verifier is unknown.
     ValueError
-        If there is no reference, the generator was fitted under another split, no verifier can tell real from control cells in any condition, `update_rule` cannot
-        start where the generator does, or the state in
+        If there is no reference, the generator was fitted under another split, or no verifier discriminates real from
+        control cells in any condition. If `update_rule` does not support the source of the generator, or the state in
         `checkpoint_dir` is damaged or of another run.
     FileExistsError
         If there is a state in `checkpoint_dir` and `resume` is false.
     OSError
         If `checkpoint_dir` cannot be written to, or its disk is full; the last state stays intact.
     MemoryError
-        If the memory of the device does not even suffice for one condition at a time.
+        If the memory of the device is too small for a single condition.
 
     Notes
     -----
@@ -183,7 +186,7 @@ def rl_finetune(
     _check_at_least(0, anchor=anchor, reward_steps=reward_steps, energy_steps=energy_steps)
     _check_at_least(0, **({} if energy_budget is None else {"energy_budget": energy_budget}))
     _check_at_least(2, group_size=group_size)
-    check_choice("update_rule", update_rule, UPDATE_RULES)
+    check_choice("update_rule", update_rule, list(UPDATE_RULES))
     check_anchor(update_rule, anchor)
     if pseudo_references is not None:
         check_choice("pseudo_references", pseudo_references, list(METHODS))

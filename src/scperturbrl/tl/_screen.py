@@ -1,10 +1,11 @@
-"""Rank perturbations by what they are predicted to do."""
+"""Rank perturbations by their predicted effects."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import counted, generator_hash, split_hash
 from scperturbrl._core.random import Seed, resolve_seed
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from scperturbrl.data.screen.objective import Wanted
 
 
+@documented
 def screen(
     adata: AnnData | MuData,
     candidates: str | Sequence[str] | pd.DataFrame = "pairs",
@@ -58,73 +60,78 @@ def screen(
     seed: Seed = 0,
     modality: str | None = None,
 ) -> None:
-    """Rank perturbations that may never have been measured by what they are predicted to do, with calibrated trust.
+    """Rank measured and unmeasured perturbations by their predicted effects, with calibrated intervals.
 
-    All candidates are predicted by the straight line that every generator holds (a combination ridge, a context line, a map of unseen
-    perturbations), fitted to the training cells; a generator is not needed for that. If there is one, it then makes cells of the `n_refine` most
-    promising candidates. How far off predictions are is told by training conditions that were left out whole and predicted from the others.
+    A linear model predicts all candidates: a combination ridge, a context line, and a map for unseen perturbations,
+    fitted to the training cells. It needs no generator. If there is a generator, it then makes cells of the `n_refine`
+    most promising candidates. The intervals come from training conditions that were left out and predicted from the
+    others.
 
     Parameters
     ----------
     adata
         Annotated data after :func:`~scperturbrl.pp.split`.
     candidates
-        ``"singles"`` (all trained perturbations, and those of which features are known), ``"pairs"`` (all pairs of trained perturbations), a list of
-        labels (``"A+B"``) and names of conditions, or a table with the declared perturbation, dose and covariate columns.
+        ``"singles"`` (all trained perturbations, and those with features), ``"pairs"`` (all pairs of trained
+        perturbations), a list of labels (``"A+B"``) and names of conditions, or a table with the declared perturbation,
+        dose and covariate columns.
     objective
-        What is wanted, the more the better: a word, a function of cells ``(n, G)`` that gives ``n`` numbers, or a mapping of those to
-        weights, below 0 for what is wanted low. Words are pathways and transcription factors of the stored networks, ``"size"`` of the effect,
-        ``"synergy"`` (departure from the sum of the parts), and the four arguments below, which weigh 1 unless they are named here. Several
-        terms are each divided by their spread over the training conditions.
+        Quantity to maximise: a word, a function of cells ``(n, G)`` that returns ``n`` numbers, or a mapping of these to
+        weights. A negative weight minimises. Words are pathways and transcription factors of the stored networks,
+        ``"size"`` of the effect, ``"synergy"`` (departure from the sum of the parts), and the four arguments below, which
+        have weight 1 unless they are named here. If there are several terms, each is divided by its standard deviation
+        over the training conditions.
     signature
         ``{"up": [...], "down": [...]}``: mean change of the genes to go up minus that of those to go down.
     towards
-        A population to come near, as a query of ``obs`` or as cells of another AnnData with log-normalised ``X``: the cosine of the predicted effect
-        with the way from the control cells to it. Of candidates with cells the table tells the fall of the energy distance, too.
+        Target population, as a query of ``obs`` or as cells of another AnnData with log-normalised ``X``. The term is the
+        cosine between the predicted effect and the difference of the population from the control cells. For candidates
+        with generated cells the table also has the fall of the energy distance.
     like
-        Name of a training condition, whose effect is wanted: the cosine with it.
+        Name of a training condition. The term is the cosine with its effect.
     reward
-        The same, as the calibrated reward of the default verifiers. Needs :func:`~scperturbrl.pp.reference`; slower, as functions of cells are.
+        Name of a training condition. The term is the calibrated reward of the default verifiers for it. Needs
+        :func:`~scperturbrl.pp.reference`, and is slower, like all functions of cells.
     covariates
-        Contexts to look at, such as ``{"cell_type": "B"}``; all with control cells by default.
+        Contexts to predict for, such as ``{"cell_type": "B"}``; all with control cells by default.
     dose
-        Dose of singles, pairs and labels, where doses are declared; for the first two the largest that was measured by default.
+        Dose of singles, pairs and labels, if doses are declared; for the first two, the largest measured dose by default.
     embeddings
         Features of perturbations, one row each; by default those of the generator, or else how genes respond.
     key
         Generator that makes cells; by default the newest post-trained one, or ``"generator"`` if there is one.
     n_refine
-        Candidates that cells are made of, 0 for none.
+        Number of candidates to generate cells for; 0 for none.
     n_cells
         Cells of each.
     top
-        ``top_probability`` is the probability of being among so many best.
+        ``top_probability`` in the table is the probability to be among the best `top` candidates.
     level
-        Share of conditions that intervals are to hold.
+        Share of conditions that the intervals contain.
     device
         Where cells are generated.
     seed
         Seed or NumPy generator.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
-    Nothing. Writes ``uns["screen"]`` with ``params``, ``trust`` (one row a kind of candidate: how training conditions left out in this way were
-    predicted) and ``table``, one row a candidate, best first; see :func:`scperturbrl.get.screen` for its columns.
+    Nothing. Writes ``uns["screen"]`` with ``params``, ``trust`` (one row for each kind of candidate: how well left-out
+    training conditions of this kind were predicted) and ``table`` (one row for each candidate, best first); see
+    :func:`scperturbrl.get.screen` for its columns.
 
     Raises
     ------
     ValueError
-        If there are no candidates, nothing is wanted, or a covariate or dose does not fit.
+        If there are no candidates or no objective, or a covariate or dose does not fit.
     KeyError
-        If the objective names no pathway, factor or condition that there is.
+        If a pathway, factor or condition of the objective does not exist.
 
     Notes
     -----
-    Intervals are cross-conformal: half their width is the quantile of the absolute errors of training conditions that were predicted
-    without themselves, of the same kind as the candidate. They hold for new conditions that are like those. They are those of the line also where
-    the generator made cells.
+    Intervals are cross-conformal: half their width is a quantile of the absolute errors of left-out training conditions
+    of the same kind as the candidate. They are valid for new conditions that are like the training conditions. They
+    belong to the linear model, also for candidates with generated cells.
 
     Examples
     --------

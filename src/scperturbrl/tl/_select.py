@@ -1,4 +1,4 @@
-"""Keep the better ones of many generated cells."""
+"""Select generated cells by their reward."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pandas as pd
 from scipy import sparse
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
+from scperturbrl._core.machine.threads import pinned
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import layer_hash, same_split, score_hash, split_hash
 from scperturbrl._core.random import Seed, numpy_rng, resolve_seed
-from scperturbrl._core.threads import pinned
 from scperturbrl._core.validate import check_choice, check_positive, near_matches
 from scperturbrl._core.write import write
 from scperturbrl.data.cells.setup import expression
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 
 @pinned
+@documented
 def select(
     adata: AnnData | MuData,
     *,
@@ -35,10 +37,10 @@ def select(
     seed: Seed = 0,
     modality: str | None = None,
 ) -> pd.DataFrame:
-    """Mark one in `n` generated cells of every condition, chosen by reward.
+    """Mark one of `n` generated cells of every condition, chosen by reward.
 
-    Selection needs no training, but pays for it: n times the cells must be generated, and the chosen ones differ less from each
-    other than all of them do. That cost is measured, printed and stored.
+    Selection needs no training. In return, n times as many cells must be generated, and the selected cells are less
+    diverse than all of them. The loss of diversity is measured, printed and stored.
 
     Parameters
     ----------
@@ -49,14 +51,13 @@ def select(
     n
         Candidates for each kept cell. 2 to 4 is mild.
     method
-        ``"best_of"`` deals the candidates into random hands of `n` and keeps the best of each. ``"importance"`` draws
-        without repeats, with odds ``exp(reward / temperature)``: gentler, since poor cells keep a chance.
+        ``"best_of"`` divides the candidates at random into groups of `n` and keeps the best of each. ``"importance"``
+        draws without replacement, with odds ``exp(reward / temperature)``, so that cells of low reward keep a chance.
     temperature
-        Of ``"importance"``, in units of the reward: large values draw at random, small ones only take the best.
+        Temperature of ``"importance"``, in units of the reward. Large values draw at random, small ones take the best.
     seed
         Seed or NumPy generator.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
@@ -73,8 +74,8 @@ def select(
     KeyError
         If there are no such scores.
     ValueError
-        If they come from held-out cells (``reference="observed"``): choosing by the truth makes any evaluation void; or if cells or
-        their labels changed since.
+        If they come from held-out cells (``reference="observed"``), because selecting by them makes any evaluation void; or if
+        cells or their labels changed since.
 
     Examples
     --------

@@ -11,8 +11,9 @@ import pandas as pd
 from scipy import sparse
 
 from scperturbrl._core import keys, log
+from scperturbrl._core.docs import documented
+from scperturbrl._core.machine.own_torch import own_torch
 from scperturbrl._core.modality import pick
-from scperturbrl._core.own_torch import own_torch
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_choice, near_matches
 from scperturbrl.data.cells.cells import Cells
@@ -34,6 +35,7 @@ TARGET = "target"
 
 
 @own_torch
+@documented
 def to_cell_eval(
     adata: AnnData | MuData,
     path: str | PathLike[str],
@@ -54,26 +56,26 @@ def to_cell_eval(
     path
         Folder for the files; made if it does not exist.
     prediction
-        Name of a layer or of a generator of `adata`, or an AnnData of predicted cells with its genes and declared columns.
+        Name of a layer or of a generator of `adata`, or an AnnData of predicted cells with its genes and declared
+        columns.
     conditions
         Names of conditions; the test conditions by default.
     output
         ``"log"`` writes log-normalised values, ``"counts"`` the counts behind them, which the competition metrics of
-        cell-eval2 want.
+        cell-eval2 need.
     n_cells
-        Cells a condition that a generator makes.
+        Number of cells that a generator makes for each condition.
     seed
         Seed or NumPy generator of the generated cells.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
-    One row a context (combination of covariates), because cell-eval2 compares within one: ``context``, ``pred`` and ``real`` (paths of
-    the h5ad files), ``n_conditions``, and what ``cell_eval2.EvalConfig`` has to be told: ``pert_col``, ``control`` and
-    ``input_type``. Both files hold the same real control cells, so that the prediction cannot choose its own.
-    Conditions are named by their perturbation, with the dose where one is declared. Controls are called ``"non-targeting"``, or as
-    in `adata` where a perturbation has that name.
+    One row for each context (combination of covariates), because cell-eval2 compares within one: ``context``, ``pred``
+    and ``real`` (paths of the h5ad files), ``n_conditions``, and the arguments of ``cell_eval2.EvalConfig``:
+    ``pert_col``, ``control`` and ``input_type``. Both files hold the same real control cells. Conditions are named by
+    their perturbation, with the dose where one is declared. Controls are called ``"non-targeting"``, or as in `adata`
+    where a perturbation has that name.
 
     Raises
     ------

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from scperturbrl._core.stats import average_ranks, pearson, soft_ranks
-from scperturbrl.verifiers._genes import MIN_GENES, cell_effects, mean_effects, top_genes
 from scperturbrl.verifiers.base import Verifier
+from scperturbrl.verifiers.genes import MIN_GENES, cell_effects, mean_effects, top_genes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from scperturbrl.verifiers.base import Verifier, field_of
+from scperturbrl.verifiers.base import Verifier
+from scperturbrl.verifiers.components import PROJECTION, other_rows
+from scperturbrl.verifiers.prepared import Prepared
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from scperturbrl.verifiers.base import Reference
+    from scperturbrl.verifiers.prepared import ReferenceCells
 
 # The slope of a root is infinite at 0, where a cell meets its own copy.
 FLOOR = 1e-8
@@ -20,19 +24,37 @@ MAX_PAIRS, BLOCK = 2**22, 4096
 """Pairs of cells whose distances are in memory at a time, and the most cells on one side of them."""
 
 
+def _bank_points(cells: ReferenceCells) -> np.ndarray:
+    projection = cells[PROJECTION]
+    bank = np.full((len(cells.conditions), cells.bank_size, projection.shape[1]), np.nan, dtype=np.float32)
+    for i, guessed in enumerate(cells.guessed):
+        if guessed:
+            points = cells.stand_ins(i) @ projection
+        else:
+            drawn = cells.shuffled(other_rows(cells, cells.rows(i)), "bank on components")[: cells.bank_size]
+            points = cells.expression(drawn) @ projection
+        bank[i, : len(points)] = points
+    return bank
+
+
+BANK_POINTS = Prepared("bank_points", _bank_points)
+"""``(C, M, d)`` real perturbed cells on the components; NaN is padding."""
+
+
 def energy_witness() -> Verifier:
     """Energy witness: is the cell where real cells are and the other generated cells are not?
 
-    The mean distance to the other cells of its group minus the mean distance to real cells of the condition,
-    ``sum_j |x_i - x_j| / (n - 1) - mean_k |x_i - y_k|``, on the components of the training cells. Averaged over a group its
+    The mean distance to the other cells of its group minus the mean distance to real cells of the condition, ``sum_j
+    |x_i - x_j| / (n - 1) - mean_k |x_i - y_k|``, on the components of the training cells. Averaged over a group its
     gradient is minus half of that of the energy distance, so climbing it moves the group towards the real population.
     The other cells and the real ones are held fixed when gradients are taken.
 
     Returns
     -------
     A verifier without bounds that scores a cell *within its group*: 0 on average for a group of real cells, below 0 for
-    control cells and for copies of the mean. Its mean over a group is no measure of quality, because it grows with spread;
-    calibration cuts it off at that of real cells. NaN for a group of one and for a condition without real cells.
+    control cells and for copies of the mean. Its mean over a group is no measure of quality, because it grows with
+    spread; calibration cuts it off at that of real cells. NaN for a group of one and for a condition without real
+    cells.
 
     Notes
     -----
@@ -41,7 +63,7 @@ def energy_witness() -> Verifier:
     Examples
     --------
     >>> from scperturbrl import verifiers
-    >>> verifiers.energy_witness().needs
+    >>> verifiers.energy_witness().reads
     ('projection', 'bank_points')
     """
     return Verifier(
@@ -50,15 +72,15 @@ def energy_witness() -> Verifier:
         label="Energy witness",
         description="Mean distance to the other generated cells minus that to real cells of the condition.",
         range=(-float("inf"), float("inf")),
-        needs=("projection", "bank_points"),
+        prepares=(PROJECTION, BANK_POINTS),
         source="Witness function of the energy distance (Szekely and Rizzo 2013, doi:10.1016/j.jspi.2013.03.018), "
         "leave-one-out.",
     )
 
 
 def _score(cells: Tensor, reference: Reference) -> Tensor:
-    points = cells @ field_of(reference, "projection").to(cells.dtype)
-    bank = field_of(reference, "bank_points").to(cells.dtype)
+    points = cells @ reference.projection.to(cells.dtype)
+    bank = reference.bank_points.to(cells.dtype)
     valid = ~bank.isnan().any(-1)
     n_real = valid.sum(-1, keepdim=True)
     bank = bank.masked_fill(~valid.unsqueeze(-1), 0)

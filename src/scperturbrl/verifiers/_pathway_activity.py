@@ -21,7 +21,7 @@ _BLOCK = 256
 
 
 def pathway_activity() -> Verifier:
-    """Pathway activity: are the condition's pathways pushed the way real cells push them?
+    """Pathway activity: do pathways move in the same direction as in real cells of the condition?
 
     With a the correlation of the cell's effect with a pathway's weights over all genes, the score is the mean of
     tanh(sign(response) * a / scale) over pathways, weighted by the reference's `pathway_weight`.
@@ -32,9 +32,8 @@ def pathway_activity() -> Verifier:
 
     Notes
     -----
-    The correlation carries the same information as the t-value of decoupler's univariate linear model
-    (:func:`ulm_t`), but is bounded: t-values grow with the number of genes and with lack of noise, so a cell could
-    win by being smooth.
+    The correlation carries the same information as the t-value of decoupler's univariate linear model (:func:`ulm_t`),
+    but is bounded: t-values grow with the number of genes and as noise falls, so that a smooth cell would score high.
 
     Examples
     --------
@@ -118,7 +117,7 @@ def standardise_network(weights: Tensor) -> Tensor:
 
     Returns
     -------
-    ``(G, P)`` as :class:`~scperturbrl.verifiers.Reference` wants its `network`. A constant column becomes 0.
+    ``(G, P)`` as :class:`~scperturbrl.verifiers.Reference` expects its `network`. A constant column becomes 0.
 
     Examples
     --------

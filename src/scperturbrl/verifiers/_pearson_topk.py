@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from scperturbrl._core.stats import pearson, standardise
-from scperturbrl.verifiers._bank import SUSPICION, bank_effects, best_matches
-from scperturbrl.verifiers._genes import MIN_GENES, cell_effects, check_topk, mean_effects, top_genes
+from scperturbrl.verifiers.bank import SUSPICION, bank_effects, best_matches
 from scperturbrl.verifiers.base import Verifier
+from scperturbrl.verifiers.genes import MIN_GENES, cell_effects, check_topk, mean_effects, top_genes
 
 if TYPE_CHECKING:
     from torch import Tensor

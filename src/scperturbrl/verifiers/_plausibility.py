@@ -5,22 +5,64 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from scperturbrl.verifiers._energy_witness import distances
-from scperturbrl.verifiers.base import Verifier, field_of
+from scperturbrl.verifiers.base import Verifier
+from scperturbrl.verifiers.components import GROUP, PROJECTION, of_group
+from scperturbrl.verifiers.prepared import Prepared
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from scperturbrl.verifiers.base import Reference
+    from scperturbrl.verifiers.prepared import ReferenceCells
 
 N_NEIGHBOURS = 10
 DETECTED = 1e-2
 """Expression in log units below which a gene counts as not detected."""
 
 TOLERANCE = 1.0
-"""Standard deviations from the mean of real cells that cost nothing."""
+"""Deviation from the mean of real cells, in standard deviations, that is not penalised."""
+
+N_LANDMARKS = 256
+N_TYPICAL = 500
+SMALLEST_SD = (0.05, 0.01, 0.0)
+"""Of log total, share detected and distance: cells normalised over the very same genes all have the same total."""
+
+
+def _n_landmarks(rows: np.ndarray) -> int:
+    return min(N_LANDMARKS, len(rows) // 2)
+
+
+def _landmarks(cells: ReferenceCells) -> np.ndarray:
+    projection = cells[PROJECTION]
+    landmarks = np.full((cells.n_groups, N_LANDMARKS, projection.shape[1]), np.nan, dtype=np.float32)
+    for own, rows in zip(landmarks, (of_group(cells, number) for number in range(cells.n_groups)), strict=True):
+        own[: _n_landmarks(rows)] = cells.expression(rows[: _n_landmarks(rows)]) @ projection
+    return landmarks
+
+
+def _typical(cells: ReferenceCells) -> np.ndarray:
+    projection, landmarks = (torch.as_tensor(cells[item]) for item in (PROJECTION, LANDMARKS))
+    typical = np.empty((cells.n_groups, 3, 2), dtype=np.float32)
+    for number in range(cells.n_groups):
+        rows = of_group(cells, number)
+        n = _n_landmarks(rows)
+        others = torch.as_tensor(cells.expression(rows[n : n + N_TYPICAL]))
+        values = cell_properties(others[None], projection, landmarks[None, number])[0].numpy()
+        typical[number, :, 0] = values.mean(0)
+        smallest = np.maximum(SMALLEST_SD, [0, 0, 0.05 * values[:, 2].mean()])
+        typical[number, :, 1] = np.maximum(values.std(0, ddof=1), smallest)
+    return typical
+
+
+LANDMARKS = Prepared("landmarks", _landmarks, scope="all")
+"""``(Q, L, d)`` real cells of each combination of covariates, perturbed or not, on the components; NaN is padding."""
+
+TYPICAL = Prepared("typical", _typical, scope="all")
+"""``(Q, 3, 2)`` mean and standard deviation over real cells of the three numbers that the verifier compares."""
 
 
 def plausibility(*, n_neighbours: int = N_NEIGHBOURS) -> Verifier:
@@ -60,7 +102,7 @@ def plausibility(*, n_neighbours: int = N_NEIGHBOURS) -> Verifier:
         label="Expression plausibility",
         description="Whether total expression, detected genes and distance to real cells are those of a real cell.",
         range=(0.0, 1.0),
-        needs=("projection", "group", "landmarks", "typical"),
+        prepares=(PROJECTION, GROUP, LANDMARKS, TYPICAL),
         safeguard=True,
         source="Our own; the parts are those of common quality control.",
         params={"n_neighbours": n_neighbours},
@@ -68,12 +110,10 @@ def plausibility(*, n_neighbours: int = N_NEIGHBOURS) -> Verifier:
 
 
 def _score(cells: Tensor, reference: Reference, *, n_neighbours: int) -> Tensor:
-    group = field_of(reference, "group")
-    landmarks = field_of(reference, "landmarks")[group].to(cells.dtype)
-    found = cell_properties(
-        cells, field_of(reference, "projection").to(cells.dtype), landmarks, n_neighbours=n_neighbours
-    )
-    mean, sd = field_of(reference, "typical")[group].to(cells.dtype).unbind(-1)
+    group = reference.group
+    landmarks = reference.landmarks[group].to(cells.dtype)
+    found = cell_properties(cells, reference.projection.to(cells.dtype), landmarks, n_neighbours=n_neighbours)
+    mean, sd = reference.typical[group].to(cells.dtype).unbind(-1)
     z = (found - mean.unsqueeze(1)) / sd.unsqueeze(1)
     excess = torch.stack([z[..., 0].abs(), z[..., 1].abs(), z[..., 2]], dim=-1) - TOLERANCE
     return 1 / (1 + excess.clamp_min(0).mean(-1))

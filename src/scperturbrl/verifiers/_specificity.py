@@ -9,17 +9,34 @@ from typing import TYPE_CHECKING
 import torch
 
 from scperturbrl._core.stats import standardise
-from scperturbrl.verifiers._genes import MIN_GENES, cell_effects, top_genes
-from scperturbrl.verifiers.base import Verifier, field_of
+from scperturbrl.verifiers.base import Verifier
+from scperturbrl.verifiers.genes import MIN_GENES, cell_effects, top_genes
+from scperturbrl.verifiers.prepared import Prepared
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from scperturbrl.verifiers.base import Reference
+    from scperturbrl.verifiers.prepared import ReferenceCells
+
+
+def _rivals(cells: ReferenceCells) -> np.ndarray:
+    label = cells.perturbations
+    rivals = (cells.group[:, None] == cells.group) & (label[:, None] != label)
+    # a guessed effect competes with others only where no effect was measured
+    return rivals if cells.guessed.all() else rivals & ~cells.guessed
+
+
+ALL_EFFECTS = Prepared("all_effects", lambda cells: cells.effect, scope="all")
+"""``(A, G)`` shrunk mean effects of all conditions with a reference."""
+
+RIVALS = Prepared("rivals", _rivals, scope="condition")
+"""``(C, A)`` boolean: other perturbations measured with the same covariates."""
 
 
 def specificity(*, n_genes: int = 200, temperature: float = 0.1) -> Verifier:
-    """Specificity: is the effect that of this condition rather than of others?
+    """Specificity: is the effect more like that of its own condition than like others?
 
     With r_p the correlation of the cell's effect with the mean effect of condition p at the first ranked genes of the
     cell's condition, the score is ``r_own - t log mean_q exp(r_q / t)`` over the other perturbations q measured with the
@@ -30,7 +47,7 @@ def specificity(*, n_genes: int = 200, temperature: float = 0.1) -> Verifier:
     n_genes
         How many of the ranked genes to compare, or as many as there are.
     temperature
-        t: towards 0 only the closest rival counts, towards infinity all count alike.
+        t: near 0 only the closest rival counts; for large values all rivals count the same.
 
     Returns
     -------
@@ -38,7 +55,7 @@ def specificity(*, n_genes: int = 200, temperature: float = 0.1) -> Verifier:
 
     Notes
     -----
-    It blocks the average perturbation response, which agrees with every condition a little.
+    It blocks the average perturbation response, which correlates a little with every condition.
 
     Examples
     --------
@@ -55,7 +72,8 @@ def specificity(*, n_genes: int = 200, temperature: float = 0.1) -> Verifier:
         label="Specificity",
         description="How much better the cell's effect fits its own condition than the other perturbations.",
         range=(-2.0, 2.0),
-        needs=("control_mean", "effect", "ranked_genes", "all_effects", "rivals"),
+        needs=("control_mean", "effect", "ranked_genes"),
+        prepares=(ALL_EFFECTS, RIVALS),
         source="Our own; subtracting what all perturbations share follows Systema (doi:10.1038/s41587-025-02777-8).",
         params={"n_genes": n_genes, "temperature": temperature},
     )
@@ -63,12 +81,12 @@ def specificity(*, n_genes: int = 200, temperature: float = 0.1) -> Verifier:
 
 def _score(cells: Tensor, reference: Reference, *, n_genes: int, temperature: float) -> Tensor:
     genes = top_genes(reference, n_genes)
-    rivals = field_of(reference, "rivals")
+    rivals = reference.rivals
     if genes.shape[1] < MIN_GENES:
         return cells.new_full(cells.shape[:2], torch.nan)
     effects = standardise(cell_effects(cells, reference, genes))
     own = standardise(reference.effect.gather(1, genes)).unsqueeze(-1)
-    others = standardise(field_of(reference, "all_effects").to(cells.dtype)[:, genes].transpose(0, 1))
+    others = standardise(reference.all_effects.to(cells.dtype)[:, genes].transpose(0, 1))
     lead = (effects @ own).squeeze(-1)
     against = (effects @ others.mT / temperature).masked_fill(~rivals.unsqueeze(1), -math.inf)
     count = rivals.sum(-1, keepdim=True)

@@ -6,16 +6,17 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from scperturbrl._core.memory import is_out_of_memory
+from scperturbrl._core.machine.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from torch import Tensor
+    from scperturbrl.verifiers.prepared import Prepared
 
-SHARED = ("network", "regulon", "all_effects", "projection", "landmarks", "typical", "identity_weight", "identity_bias")
-"""Fields of :class:`Reference` that are the same for all conditions, so that choosing conditions leaves them whole."""
+OF_EFFECT = frozenset({"effect", "ranked_genes", "n_significant", "bank", "pathway_response", "pathway_weight"})
+"""Fields of :class:`Reference` that rest on the effect of the condition, which is guessed where it has no cells."""
 
 
 @dataclass(frozen=True)
@@ -48,35 +49,11 @@ class Reference:
         ``(C, P)`` absolute response where it is significant, 0 elsewhere.
     pathway_scale
         ``(C, P)`` standard deviation of the same correlation over single control cells.
-    regulon, regulon_response, regulon_weight, regulon_scale
-        The same four for transcription factors. A factor that the condition targets has weight 0.
-    targets
-        ``(C, T)`` indices of the genes that the condition targets; -1 is padding.
-    spread
-        ``(C, G)`` standard deviation of expression over the control cells.
-    quiet
-        ``(C, G)`` boolean: genes that the condition does not change.
-    all_effects
-        ``(A, G)`` shrunk mean effects of all conditions with a reference.
-    rivals
-        ``(C, A)`` boolean: other perturbations measured with the same covariates.
-    projection
-        ``(G, d)`` orthonormal components in which distances are measured.
-    bank_points
-        ``(C, M, d)`` real perturbed cells on these components; NaN is padding.
-    group
-        ``(C,)`` which combination of covariates the condition belongs to, of Q.
-    landmarks
-        ``(Q, L, d)`` real cells of each combination, perturbed or not, on the components; NaN is padding.
-    typical
-        ``(Q, 3, 2)`` mean and standard deviation over real cells of the log total, of the share of genes detected,
-        and of the distance to the landmarks.
-    identity_weight, identity_bias
-        ``(G, Q)`` and ``(Q,)`` logistic model of the combination of covariates. Q is 0 where there is only one.
-
-    Notes
-    -----
-    The fields from `regulon` on are None unless a verifier needs them.
+    prepared
+        What the verifiers in use have computed on top, by name; each is also an attribute. See
+        :class:`~scperturbrl.verifiers.Prepared`.
+    shared
+        Names in `prepared` that are the same for all conditions.
     """
 
     conditions: tuple[str, ...]
@@ -89,38 +66,42 @@ class Reference:
     pathway_response: Tensor
     pathway_weight: Tensor
     pathway_scale: Tensor
-    regulon: Tensor | None = None
-    regulon_response: Tensor | None = None
-    regulon_weight: Tensor | None = None
-    regulon_scale: Tensor | None = None
-    targets: Tensor | None = None
-    spread: Tensor | None = None
-    quiet: Tensor | None = None
-    all_effects: Tensor | None = None
-    rivals: Tensor | None = None
-    projection: Tensor | None = None
-    bank_points: Tensor | None = None
-    group: Tensor | None = None
-    landmarks: Tensor | None = None
-    typical: Tensor | None = None
-    identity_weight: Tensor | None = None
-    identity_bias: Tensor | None = None
+    prepared: Mapping[str, Tensor] = field(default_factory=dict)
+    shared: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.conditions)
 
+    def __getattr__(self, name: str) -> Tensor:
+        # called only for names that are no field; copying asks for some before there are any
+        if not name.startswith("_") and name in vars(self).get("prepared", {}):
+            return self.prepared[name]
+        msg = f"The reference has no `{name}`. List it in `prepares` of the verifier, so that it is computed."
+        raise AttributeError(msg)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)} | dict(self.prepared)
+
+    def replace(self, **tensors: Tensor) -> Reference:
+        """Return the reference with other tensors in place of those of the same names."""
+        own = {name: value for name, value in tensors.items() if name in FIELDS}
+        prepared = {name: value for name, value in tensors.items() if name not in FIELDS}
+        return replace(self, **own, prepared={**self.prepared, **prepared})  # type: ignore[arg-type]
+
     def to(self, device: torch.device | str) -> Reference:
         """Return the reference with every tensor on `device`."""
-        return replace(self, **{name: value.to(device) for name, value in self._tensors().items()})
+        return self.replace(**{name: value.to(device) for name, value in self.tensors().items()})
 
     def select(self, index: Tensor) -> Reference:
         """Return the reference of the conditions at `index`, a 1-d tensor of integers that may repeat."""
-        chosen = {name: value[index] for name, value in self._tensors().items() if name not in SHARED}
-        return replace(self, conditions=tuple(self.conditions[i] for i in index.tolist()), **chosen)
+        whole = {"network", *self.shared}
+        chosen = {name: value[index] for name, value in self.tensors().items() if name not in whole}
+        return replace(self.replace(**chosen), conditions=tuple(self.conditions[i] for i in index.tolist()))
 
-    def _tensors(self) -> dict[str, Any]:
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+FIELDS = frozenset(item.name for item in fields(Reference)) - {"conditions", "prepared", "shared"}
+"""The tensors that every reference has."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +124,8 @@ class Verifier:
         Smallest and largest possible raw score.
     needs
         Fields of :class:`Reference` that it reads.
+    prepares
+        What it has computed from the reference cells on top; see :class:`~scperturbrl.verifiers.Prepared`.
     differentiable
         Whether gradients with respect to `cells` are defined.
     safeguard
@@ -175,10 +158,34 @@ class Verifier:
     description: str
     range: tuple[float, float]
     needs: tuple[str, ...] = ()
+    prepares: tuple[Prepared, ...] = ()
     differentiable: bool = True
     safeguard: bool = False
     source: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        strange = [name for name in self.needs if name not in FIELDS]
+        if strange:
+            msg = (
+                f"`needs` of the verifier {self.name!r} names {strange}, but a reference has {sorted(FIELDS)}. "
+                "Compute what else it reads with a `Prepared` in `prepares`."
+            )
+            raise ValueError(msg)
+        taken = [item.name for item in self.prepares if item.name in FIELDS or not item.name.isidentifier()]
+        if taken:
+            msg = f"The verifier {self.name!r} prepares {taken}; choose Python names that are no field of a reference."
+            raise ValueError(msg)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of all that it reads of a reference."""
+        return (*self.needs, *(item.name for item in self.prepares))
+
+    @property
+    def rests_on_effect(self) -> bool:
+        """Whether it reads anything that is guessed for a condition without cells."""
+        return bool(OF_EFFECT & set(self.needs)) or any(item.scope == "effect" for item in self.prepares)
 
     def __call__(self, cells: Tensor, reference: Reference) -> Tensor:
         """Score `cells` ``(C, n, G)`` against `reference`; returns ``(C, n)``, of the type of the cells.
@@ -214,18 +221,3 @@ class Verifier:
         if found.shape != cells.shape[:2] or found.device != cells.device:
             msg = f"The verifier {self.name!r} returned a tensor of shape {tuple(found.shape)} on {found.device}; expected {wanted}."
             raise ValueError(msg)
-
-
-def field_of(reference: Reference, name: str) -> Tensor:
-    """Return an optional field of `reference`.
-
-    Raises
-    ------
-    ValueError
-        If the reference was made without it.
-    """
-    value = getattr(reference, name)
-    if value is None:
-        msg = f"The reference has no `{name}`. List it in `needs` of the verifier, so that it is prepared."
-        raise ValueError(msg)
-    return value

@@ -109,7 +109,7 @@ def _low(real: Tensor, real_median: Tensor) -> Tensor:
 def calibrate(scores: Tensor, calibration: Calibration, *, saturate: bool = True) -> Tensor:
     """Rescale raw scores so that 0 is like a control cell and 1 like a typical real perturbed cell.
 
-    There is no credit beyond real cells: results are clipped to [-1, 1] unless `saturate` is False.
+    Results are clipped to [-1, 1] unless `saturate` is False, so that a cell cannot score above a typical real cell.
 
     Parameters
     ----------

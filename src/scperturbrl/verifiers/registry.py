@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from scperturbrl.verifiers._de_spearman import de_spearman
-from scperturbrl.verifiers._energy_witness import energy_witness
-from scperturbrl.verifiers._identity_retention import identity_retention
-from scperturbrl.verifiers._nonresponder_stability import nonresponder_stability
-from scperturbrl.verifiers._pathway_activity import pathway_activity
-from scperturbrl.verifiers._pearson_topk import pearson_topk
-from scperturbrl.verifiers._plausibility import plausibility
-from scperturbrl.verifiers._rmse_topk import rmse_topk
-from scperturbrl.verifiers._specificity import specificity
-from scperturbrl.verifiers._target_direction import target_direction
-from scperturbrl.verifiers._tf_activity import tf_activity
+from scperturbrl._core.lazy import files_of
 from scperturbrl.verifiers.base import Verifier
 
 if TYPE_CHECKING:
@@ -24,7 +15,7 @@ if TYPE_CHECKING:
     Item = TypeVar("Item", bound=Verifier | Callable[..., Verifier])
 
 DEFAULT: tuple[str, ...] = ("pearson_topk", "rmse_topk", "de_spearman", "pathway_activity")
-"""The four that post-training uses unless told otherwise."""
+"""The four verifiers that scoring and post-training use by default."""
 
 _FACTORIES: dict[str, Callable[..., Verifier]] = {}
 
@@ -150,17 +141,5 @@ def _constant(verifier: Verifier) -> Callable[[], Verifier]:
     return lambda: verifier
 
 
-for _factory in (
-    pearson_topk,
-    rmse_topk,
-    de_spearman,
-    pathway_activity,
-    energy_witness,
-    specificity,
-    target_direction,
-    tf_activity,
-    plausibility,
-    identity_retention,
-    nonresponder_stability,
-):
-    register(_factory)
+for _name in (*DEFAULT, *(name for name in files_of("scperturbrl.verifiers") if name not in DEFAULT)):
+    register(getattr(importlib.import_module(f"scperturbrl.verifiers._{_name}"), _name))

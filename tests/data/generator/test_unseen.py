@@ -188,7 +188,7 @@ def test_what_cannot_be_learnt_is_said(screen, monkeypatch):
     adata.uns["generator"] = {**adata.uns["generator"], "weights": weights}
     new = spr.tl.predict(adata, n_cells=5, key="generator")
     assert (new.uns["prediction"]["conditions"]["reliability"] == 0).all()
-    assert any("Nothing that was learnt tells the effect" in message for message in told)
+    assert any("The generator cannot predict the effect" in message for message in told)
 
 
 def test_cells_of_an_unseen_perturbation_are_control_cells_moved_by_its_effect(screen, world):

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.reference.cross_fit import CrossFit
+from scperturbrl.data.reference.networks import Networks
 from scperturbrl.data.reference.statistics import draw_bank, fit_reference
 from scperturbrl.data.reference.stored import cross_fit, pathway_matrix
 from scperturbrl.verifiers.registry import DEFAULT, resolve
@@ -92,13 +93,12 @@ def test_scores_beyond_the_marked_cells_do_not_need_them(ready_toy, fitted):
 
 
 @pytest.mark.parametrize(("seed", "same"), [(0, True), (1, False)])
-def test_the_seed_decides_the_folds(fitted, seed, same):
-    network = np.zeros((60, 0), dtype=np.float32)
+def test_the_seed_decides_the_folds(ready_toy, fitted, seed, same):
     again = CrossFit(
         fitted.cells,
         fitted.use,
         conditions=fitted.conditions,
-        network=network,
+        networks=Networks.of(ready_toy),
         verifiers=fitted.verifiers,
         bank_size=8,
         seed=seed,

@@ -59,7 +59,7 @@ def test_the_last_step_can_be_taken_again_with_other_weights(world):
     with torch.no_grad():
         world.generator.velocity.outlet.bias.add_(0.5)
     moved, _ = finish(world.generator, rollout, world.task.conditions, torch_rng(1, "test"))
-    n_steps = world.generator.architecture.n_steps
+    n_steps = world.generator.architecture.solver_steps
     torch.testing.assert_close(moved, rollout.latent + 0.5 / n_steps, rtol=1e-2, atol=2e-2)
 
 

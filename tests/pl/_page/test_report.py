@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import scperturbrl as spr
+from scperturbrl.get._read import labels
 from scperturbrl.pl._page import html
 from scperturbrl.pl._page.words import Findings
 
@@ -87,9 +88,9 @@ def test_every_model_and_metric_is_in_a_table(page, finished):
     text = set(read(page).text)
     table = finished.uns["evaluation"]
     for name in table["model"].astype(str).unique():
-        assert spr.get._labels.model_label(name) in text
+        assert labels.model_label(name) in text
     for name in spr.get.metric_calibration(finished)["metric"]:
-        assert spr.get._labels.metric_label(name) in text
+        assert labels.metric_label(name) in text
     assert "not calibrated" not in text
 
 

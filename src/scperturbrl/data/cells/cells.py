@@ -10,10 +10,10 @@ import numpy as np
 from scipy import sparse
 
 from scperturbrl._core import keys
-from scperturbrl._core.memory_limit import DEFAULT_LIMIT, bytes_of
+from scperturbrl._core.machine.memory_limit import DEFAULT_LIMIT, bytes_of
+from scperturbrl.data.cells.cell_keys import distinct_keys
 from scperturbrl.data.cells.checks import check_not_doubled, check_split_labels
 from scperturbrl.data.cells.conditions import condition_table
-from scperturbrl.data.cells.draw import distinct_keys
 from scperturbrl.data.cells.row_blocks import RowBlocks, row_matrix
 from scperturbrl.data.cells.setup import Setup, expression
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scperturbrl.data.cells.draw import content_keys, distinct_keys
+from scperturbrl.data.cells.cell_keys import content_keys, distinct_keys
 from scperturbrl.data.cells.row_blocks import is_out_of_core, row_matrix
 from scperturbrl.data.cells.setup import expression
 

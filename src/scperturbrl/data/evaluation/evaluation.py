@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
-from scperturbrl._core.threads import in_threads
+from scperturbrl._core.machine.threads import in_threads
 from scperturbrl.data.cells.components import training_components
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.evaluation.calibration import CEILING, MEAN_RESPONSE
 from scperturbrl.data.evaluation.observed import Observed
 from scperturbrl.data.evaluation.population import Population, draw_population, population_order
 from scperturbrl.data.reference.baselines import BASELINES, CONTEXT_BASELINES, DOSE_BASELINES, TrainingEffects
+from scperturbrl.metrics.baselines.registry import ADDED
 from scperturbrl.metrics.ceiling import interpolated_duplicate, split_half
 from scperturbrl.metrics.cells.modules import gene_modules
 from scperturbrl.metrics.compute import compute_metrics
@@ -205,7 +206,7 @@ class Evaluation:
         """Baselines; doses matter where there is more than one, contexts where several were trained on."""
         perturbed = self.cells.table[~self.cells.table["is_control"].to_numpy(dtype=bool)]
         doses = DOSE_BASELINES if perturbed["dose"].nunique() > 1 else ()
-        return (*BASELINES, *(CONTEXT_BASELINES if len(set(self.training.groups)) > 1 else ()), *doses)
+        return (*BASELINES, *(CONTEXT_BASELINES if len(set(self.training.groups)) > 1 else ()), *doses, *ADDED)
 
     def _baselines(self, condition: str) -> Iterator[Population]:
         control, mean = self._control(condition)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from scperturbrl._core import log
-from scperturbrl.data.cells.draw import content_keys
+from scperturbrl.data.cells.cell_keys import content_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,9 +13,10 @@ import pandas as pd
 
 from scperturbrl._core.random import numpy_rng
 from scperturbrl._core.validate import near_matches
+from scperturbrl.data.cells.cell_keys import distinct_keys
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.depth import read_units
-from scperturbrl.data.cells.draw import distinct_keys, order_by, shuffled
+from scperturbrl.data.cells.draw import order_by, shuffled
 from scperturbrl.data.cells.other_depth import OtherCells
 from scperturbrl.data.cells.row_blocks import row_matrix
 from scperturbrl.data.cells.scale import check_expression
@@ -27,6 +28,7 @@ from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.stored import check_genes
 from scperturbrl.data.latent.cells import control_units
 from scperturbrl.data.reference.baselines import BASELINES, CONTEXT_BASELINES, DOSE_BASELINES
+from scperturbrl.metrics.baselines.registry import ADDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -86,7 +88,7 @@ def check_model_names(generators: Sequence[str], layers: Sequence[str], predicti
     ValueError
         If a generator, layer or prediction is called like another one, or like a baseline or ceiling.
     """
-    taken = dict.fromkeys((*BASELINES, *CONTEXT_BASELINES, *DOSE_BASELINES), "a baseline")
+    taken = dict.fromkeys((*BASELINES, *CONTEXT_BASELINES, *DOSE_BASELINES, *ADDED), "a baseline")
     taken |= {CEILING: "a ceiling", DUPLICATE: "a ceiling"}
     remedy = {
         "generator": "Fit it with another `key_added`, or leave it out of `keys`.",

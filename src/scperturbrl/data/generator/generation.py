@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from scperturbrl._core.threads import one_thread
+from scperturbrl._core.machine.threads import one_thread
 from scperturbrl.data.generator.controls import control_cells
 from scperturbrl.data.generator.depth import generated_units
 from scperturbrl.data.generator.linear import recentred

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scperturbrl._core.machine.threads import in_threads
 from scperturbrl._core.random import torch_rng
-from scperturbrl._core.threads import in_threads
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.generator.contexts import context_effects, is_new_context
 from scperturbrl.data.generator.unseen import unseen_features

@@ -68,7 +68,7 @@ def _read_state(file: RunFile, stored: StoredGenerator, cells: Cells, settings: 
     own_features = str(stored.params["embeddings"]) == "user"
     identity = {
         **{name: value for name, value in asdict(settings).items() if name not in free},
-        **{name: size for name, size in sizes.items() if name != "n_steps"},
+        **sizes,
         **cells_identity(cells),
         "embeddings": array_hash(stored.vocabulary.embeddings.to_numpy(np.float32)) if own_features else "",
         "init_from": "" if settings.keep_best else weights_hash(generator.to_arrays()),

@@ -1,1 +1,1 @@
-"""What the training cells say of every condition, and the simple rules built on it."""
+"""The reference: statistics of the training cells of every condition, and the baselines built on them."""

@@ -1,4 +1,4 @@
-"""Predicted populations of one condition: baselines made of training conditions, and the replicate ceiling."""
+"""Effects that baselines predict for a condition from the training conditions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from scperturbrl._core import keys
 from scperturbrl.data.cells.grouping import rows_of
-from scperturbrl.data.reference.context_baseline import CONTEXT_LINE, ContextEffects
+from scperturbrl.data.reference.context_baseline import CONTEXT_LINE, ContextEffects, control_profiles
 from scperturbrl.data.reference.statistics import mean_effects
 from scperturbrl.metrics.baselines.combination_ridge import combination_ridge_effect
 from scperturbrl.metrics.baselines.dose import interpolated_dose_effect, nearest_dose_effect
@@ -19,6 +19,7 @@ from scperturbrl.metrics.baselines.means import (
     nearest_effect,
     perturbed_mean_effect,
 )
+from scperturbrl.metrics.baselines.registry import ADDED, Known, Wanted
 from scperturbrl.metrics.baselines.ridge import ridge_effect
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class TrainingEffects:
         default_factory=dict, init=False, repr=False, compare=False
     )
     _collected: list[ContextEffects] = field(default_factory=list, init=False, repr=False, compare=False)
+    _known: list[Known] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, cells: Cells) -> TrainingEffects:
@@ -79,6 +81,8 @@ class TrainingEffects:
         of all covariates, the effects of one perturbation being averaged over them.
         """
         parts = cells.table.loc[condition, "parts"]
+        if baseline in ADDED:
+            return np.asarray(ADDED[baseline].predict(self._shown(cells), _wanted(cells, condition)))
         if baseline == "control":
             return np.zeros(self.effects.shape[1], dtype=np.float32)
         if baseline == CONTEXT_LINE:
@@ -105,10 +109,12 @@ class TrainingEffects:
         return (query[0, seen] @ of_parts) * (additivity if len(parts) > 1 else 1.0)
 
     def fit(self, cells: Cells, condition: str, baseline: str) -> None:
-        """Fit what `baseline` needs for `condition` and keeps for others, so that predicting changes nothing."""
+        """Fit `baseline` for `condition` and keep the fit, so that predicting changes nothing."""
         parts = cells.table.loc[condition, "parts"]
         if baseline == CONTEXT_LINE:
             self._contexts(cells)
+        if baseline in ADDED:
+            self._shown(cells)
         chosen = self._same_context(cells, condition, parts)
         if baseline in RIDGES:
             self._ridge(cells, baseline, chosen)
@@ -119,6 +125,13 @@ class TrainingEffects:
         if not self._collected:
             self._collected.append(ContextEffects.of(cells, self.conditions, self.effects))
         return self._collected[0]
+
+    def _shown(self, cells: Cells) -> Known:
+        """The data for added baselines, collected once."""
+        if not self._known:
+            conditions = tuple(_wanted(cells, name) for name in self.conditions)
+            self._known.append(Known(conditions, self.effects, control_profiles(cells)))
+        return self._known[0]
 
     def _at_dose(self, cells: Cells, condition: str, baseline: str) -> np.ndarray:
         """Effect ``(G,)`` of the same perturbation at other doses: in the same context if it was measured there, else elsewhere."""
@@ -148,7 +161,7 @@ class TrainingEffects:
         return design, means, np.array([[part in parts for part in [*vocabulary, *new]]], dtype=float)
 
     def _design(self, cells: Cells, chosen: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """Names of the parts of some training conditions, and what :meth:`_designs` says of them."""
+        """Names of the parts of some training conditions, with their design and mean effects as in :meth:`_designs`."""
         known = cells.table.loc[np.asarray(self.conditions, dtype=object)[chosen]]
         effects = self.effects[chosen]
         labels, row = np.unique(known["perturbation"].to_numpy(), return_inverse=True)
@@ -162,7 +175,7 @@ class TrainingEffects:
         return vocabulary, design, means
 
     def _ridge(self, cells: Cells, baseline: str, chosen: np.ndarray) -> tuple[np.ndarray, float]:
-        """Effects ``(P, G)`` of the parts of some training conditions, and how much of their sum combinations do; fitted once."""
+        """Effects ``(P, G)`` of the parts of some training conditions, and the additivity of combinations; fitted once."""
         key = (baseline, chosen.tobytes())
         if key not in self._fits:
             design, means, _ = self._designs(cells, chosen, ())
@@ -170,7 +183,7 @@ class TrainingEffects:
             if baseline == "additive_ridge":
                 self._fits[key] = ridge_effect(design, means, design_query=parts).effect, 1.0
             else:
-                # how much combinations do, a context without any is told by the others
+                # contexts without combinations use the pooled additivity
                 pooled = 1.0 if chosen.all() else self._ridge(cells, baseline, np.ones_like(chosen))[1]
                 found = combination_ridge_effect(design, means, design_query=parts, otherwise=pooled)
                 self._fits[key] = found.effect, found.additivity
@@ -185,3 +198,8 @@ class TrainingEffects:
         same = self.groups == cells.table.loc[condition, "group"]
         covered = set().union(*cells.table.loc[self.conditions, "parts"].to_numpy()[same])
         return same if set(parts) <= covered else np.ones(len(same), dtype=bool)
+
+
+def _wanted(cells: Cells, condition: str) -> Wanted:
+    own = cells.table.loc[condition]
+    return Wanted(str(own["perturbation"]), tuple(own["parts"]), str(own["group"]), float(own["dose"]))

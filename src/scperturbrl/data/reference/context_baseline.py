@@ -1,4 +1,4 @@
-"""The context line as a baseline: a perturbation that was measured in other contexts, carried to the one asked for."""
+"""The context line as a baseline: transfers the effect of a perturbation from other contexts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONTEXT_LINE = "context_line"
 
 @dataclass(frozen=True)
 class ContextEffects:
-    """Effects of single perturbations in K contexts, and how they are carried to another.
+    """Effects of single perturbations in K contexts, and the line that transfers them to another.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class ContextEffects:
                 same = (groups == context) & (names == name)
                 if same.any():
                     table[k, p] = effects[single][same].mean(0)
-        profiles = _control_profiles(cells)
+        profiles = control_profiles(cells)
         controls = np.stack([profiles[context] for context in contexts]) if contexts else np.zeros((0, table.shape[2]))
         return cls(contexts, perturbations, controls, table, profiles, fit_context_line(controls, table))
 
@@ -74,7 +74,7 @@ class ContextEffects:
         return total
 
 
-def _control_profiles(cells: Cells) -> dict[str, np.ndarray]:
+def control_profiles(cells: Cells) -> dict[str, np.ndarray]:
     """Mean profile ``(G,)`` of the training control cells of each context."""
     control = cells.table["is_control"].to_numpy(dtype=bool)[cells.codes] & cells.is_training()
     group = cells.table["group"].to_numpy()[cells.codes]

@@ -1,17 +1,16 @@
-"""Scoring real cells without letting a cell judge itself."""
+"""Cross-fitting: no real cell is scored against a reference that it helped to define."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from scperturbrl._core.threads import in_threads
+from scperturbrl._core.machine.threads import in_threads
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.cells.grouping import rows_of
-from scperturbrl.data.reference.extras import Support
+from scperturbrl.data.reference.material import Material
 from scperturbrl.data.reference.side_by_side import AT_ONCE, side_by_side
 from scperturbrl.data.reference.statistics import draw_bank, fit_reference
 from scperturbrl.verifiers.calibration import Calibration, fit_calibration
@@ -20,16 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.reference.networks import Networks
     from scperturbrl.verifiers.base import Reference, Verifier
 
 N_FOLDS = 3
 N_SCORED = 200
 MOST_SHARED = 4096
-"""Cells scored in one call where all conditions judge the same ones, and what does not depend on the condition is computed once."""
+"""Cells scored in one call if all conditions score the same cells. Values that do not depend on the condition are computed once."""
 
 
 class CrossFit:
-    """References of some conditions, each made of two thirds of the cells, to score the last third with.
+    """References of some conditions, each from two thirds of the cells, to score the last third with.
 
     Parameters
     ----------
@@ -38,15 +38,13 @@ class CrossFit:
     use
         ``(n_cells,)`` which cells, perturbed and control, may define references.
     conditions
-        Conditions to judge.
-    network
-        ``(n_genes, P)`` pathway weights.
+        Conditions to score.
+    networks
+        Pathways and transcription factors.
     verifiers
         V verifiers.
     bank_size, seed
         Real cells kept for comparison, and seed of folds and bank.
-    regulons
-        ``(n_genes, F)`` weights of transcription factors, and their names; for verifiers that need them.
     """
 
     def __init__(
@@ -55,32 +53,29 @@ class CrossFit:
         use: np.ndarray,
         *,
         conditions: Sequence[str],
-        network: np.ndarray,
+        networks: Networks,
         verifiers: Sequence[Verifier],
         bank_size: int,
         seed: int,
-        regulons: tuple[np.ndarray, list[str]] | None = None,
     ) -> None:
         self.cells, self.use, self.conditions, self.verifiers = cells, use, list(conditions), list(verifiers)
         self.rows = cells.rows(conditions)
-        self.regulons = regulons or (np.zeros((len(cells.genes), 0), dtype=np.float32), [])
         self.seed, self.folds = seed, _folds(cells, seed)
-        self.references = [self._reference(self.folds != fold, network, bank_size, seed) for fold in range(N_FOLDS)]
+        self.references = [self._reference(self.folds != fold, networks, bank_size, seed) for fold in range(N_FOLDS)]
 
-    def _reference(self, inside: np.ndarray, network: np.ndarray, bank_size: int, seed: int) -> Reference:
-        use, names = self.use & inside, self.conditions
+    def _reference(self, inside: np.ndarray, networks: Networks, bank_size: int, seed: int) -> Reference:
+        use, names, network = self.use & inside, self.conditions, networks.pathways[0]
         table = fit_reference(self.cells, use, conditions=names, network=network)
         bank = draw_bank(self.cells, use, conditions=names, ranked=table.ranked_genes(), size=bank_size, seed=seed)
-        support = Support(self.cells, use, table, *self.regulons, bank_size, seed)
-        needs = {name for verifier in self.verifiers for name in verifier.needs}
-        return replace(table.to_tensors(bank, network), **support.fields(needs))
+        material = Material(self.cells, use, table, networks, bank_size=bank_size, seed=seed)
+        return material.complete(table.to_tensors(bank, network), self.verifiers)
 
     def score_cells(self, index: np.ndarray, condition: int) -> torch.Tensor:
         """Raw scores ``(n, V)`` of real cells at `index`, each against the reference that it is not part of."""
         return self.score_real(index, np.full(len(index), condition))
 
     def score_real(self, index: np.ndarray, conditions: np.ndarray) -> torch.Tensor:
-        """The same of cells that are each judged for a condition of their own, by its number in `conditions` ``(n,)``."""
+        """The same for cells of several conditions, given by number in `conditions` ``(n,)``."""
         scores = torch.full((len(index), len(self.verifiers)), torch.nan)
         units = list(self._units(index, conditions))
 

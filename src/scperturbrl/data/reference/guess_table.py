@@ -1,4 +1,4 @@
-"""A guess of what training cells would say of a condition that they were never in."""
+"""Guessed reference statistics of conditions without training cells."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PseudoTables:
     Attributes
     ----------
     cells
-        Expression and conditions; only training cells are looked at.
+        Expression and conditions; only training cells are used.
     effects
         Effects of the training conditions.
     network
@@ -82,8 +82,8 @@ class PseudoTables:
     def table(self, conditions: Sequence[str], predictions: np.ndarray) -> ReferenceTable:
         """Reference table of `conditions` with the effects ``(C, G)`` predicted for them.
 
-        The sampling noise of an effect is that of the parts it is made of: the control cells' variance over the number of
-        cells of a typical training condition, once for each part.
+        The sampling noise of an effect is the sum over its parts of the control cells' variance, divided by the number
+        of cells of a typical training condition.
         """
         cells, rows = self.cells, self.cells.rows(conditions)
         controls = [cells.control_row(row) for row in rows]

@@ -1,8 +1,8 @@
-"""References for conditions without training cells, and how far they can be trusted."""
+"""Guessed references for conditions without training cells, and their reliability."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,16 +14,11 @@ from scperturbrl._core.stats import auroc
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.reference.baselines import TrainingEffects
 from scperturbrl.data.reference.cross_fit import N_FOLDS, score_matrix
-from scperturbrl.data.reference.extras import Support
 from scperturbrl.data.reference.guess_table import PseudoTables, bank_of
+from scperturbrl.data.reference.material import Material
+from scperturbrl.data.reference.networks import Networks
 from scperturbrl.data.reference.statistics import ReferenceTable, draw_bank
-from scperturbrl.data.reference.stored import (
-    needed,
-    pathway_matrix,
-    read_calibration,
-    read_reference,
-    regulon_matrix,
-)
+from scperturbrl.data.reference.stored import read_calibration, read_reference
 from scperturbrl.verifiers.calibration import Calibration
 
 if TYPE_CHECKING:
@@ -37,9 +32,6 @@ if TYPE_CHECKING:
 N_VALIDATED = 24
 N_SCORED = 100
 MIN_AUROC = 0.55
-GUESSED = {"effect", "ranked_genes", "n_significant", "bank", "bank_points", "quiet", "rivals", "targets"}
-GUESSED |= {f"{kind}_{part}" for kind in ("pathway", "regulon") for part in ("response", "weight")}
-"""Fields of a reference that rest on the predicted effect; a verifier that reads none of them needs no guess."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +45,10 @@ class Extended:
     reference, calibration
         Of all of them.
     trust
-        One row a guessed condition: ``kind`` ("combination" or "transfer"), ``method``, ``n_validated`` and ``r2``, the
-        cross-validated share of the squared effect that the guess explains, at least 0.
+        One row for each guessed condition: ``kind`` ("combination" or "transfer"), ``method``, ``n_validated`` and
+        ``r2``, the cross-validated share of the squared effect that the guess explains, at least 0.
     refused
-        Conditions that no guess can be made for.
+        Conditions that cannot be guessed.
     """
 
     conditions: list[str]
@@ -77,9 +69,9 @@ def extend_reference(
 ) -> Extended:
     """Add guessed references of the `wanted` conditions to the stored ones.
 
-    Nothing but training cells is looked at. How far a guess can be trusted is measured on training conditions of the same
-    kind, each predicted as if it had not been measured: how much of its effect is explained, and whether each verifier,
-    judging by the guess, ranks the real cells above control cells.
+    Only training cells are used. The reliability of guesses is measured on training conditions of the same kind, each
+    predicted without its own cells: the explained share of the effect, and whether each verifier ranks real above
+    control cells with the guessed reference.
     """
     return _Extension(adata, cells, verifiers, method).extend(wanted)
 
@@ -89,9 +81,9 @@ class _Extension:
         self.adata, self.cells, self.verifiers = adata, cells, list(verifiers)
         self.params: dict[str, Any] = adata.uns[keys.SETUP]["reference"]["params"]
         self.size, self.seed = int(self.params["bank_size"]), int(self.params["seed"])
-        self.network, self.regulons = pathway_matrix(adata)[0], regulon_matrix(adata)
+        self.networks = Networks.of(adata)
         self.known, _ = read_reference(adata, cells)
-        self.tables = PseudoTables(cells, TrainingEffects.of(cells), self.network, method)
+        self.tables = PseudoTables(cells, TrainingEffects.of(cells), self.networks.pathways[0], method)
 
     def extend(self, wanted: Sequence[str]) -> Extended:
         names = [name for name in wanted if name not in set(self.known.conditions)]
@@ -133,17 +125,13 @@ class _Extension:
         rows = range(n_known, len(table.conditions))
         stand_ins = [self.tables.stand_ins(table, row, size=self.size, seed=self.seed) for row in rows]
         bank = np.concatenate([real, bank_of(stand_ins, ranked[n_known:], self.size)])
-        support = Support(self.cells, use, table, *self.regulons, self.size, self.seed)
-        fields = support.fields(needed(self.verifiers))
-        if "bank_points" in fields:
-            for row, block in zip(rows, stand_ins, strict=True):
-                fields["bank_points"][row, : len(block)] = torch.as_tensor(block @ support.projection)
-        if "rivals" in fields and n_known:
-            fields["rivals"][:, n_known:] = False
-        return replace(table.to_tensors(bank, self.network), **fields)
+        material = Material(
+            self.cells, use, table, self.networks, bank_size=self.size, seed=self.seed, guesses=stand_ins
+        )
+        return material.complete(table.to_tensors(bank, self.networks.pathways[0]), self.verifiers)
 
     def _validate(self, kind: str) -> _Validation:
-        """Guess training conditions of a kind as if they had not been measured, and see what the guesses are worth."""
+        """Guess training conditions of a kind without their own cells, and measure the reliability of the guesses."""
         effects = {name: self.tables.without(name) for name in self.known.conditions if self._kind(name) == kind}
         usable = [name for name, own in effects.items() if self.tables.covered(name, own)]
         spaced = np.unique(np.linspace(0, len(usable) - 1, min(len(usable), N_VALIDATED)).round().astype(int))
@@ -183,7 +171,7 @@ class _Extension:
     def _calibration(
         self, pseudo: ReferenceTable, reference: Reference, known: Calibration, kinds: dict[str, _Validation]
     ) -> Calibration:
-        """0 is where control cells are; 1 is as far above as real cells were of conditions guessed in the same way."""
+        """0 is the score of control cells; 1 is above it by the gap between real and control cells of the validated guesses."""
         zero = self._control_scores(pseudo, reference, len(self.known.conditions)).nanmedian(1).values
         own = [kinds[self._kind(name)] for name in pseudo.conditions]
         one = zero + torch.stack([v.gap for v in own])
@@ -194,8 +182,8 @@ class _Extension:
             if verifier.safeguard:
                 zero[:, column] = known.control_median[:, column].nanmedian()
                 one[:, column] = known.real_median[:, column].nanmedian()
-                guess = bool(GUESSED & set(verifier.needs))
-                weight[:, column] = torch.where(one > zero, trusted if guess else 1.0, 0.0)[:, column]
+                own_trust = trusted if verifier.rests_on_effect else 1.0
+                weight[:, column] = torch.where(one > zero, own_trust, 0.0)[:, column]
         return Calibration(zero, one, area, weight)
 
 

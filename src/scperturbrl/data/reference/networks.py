@@ -1,8 +1,9 @@
-"""The networks that a reference is made with, and whether they are still those in the AnnData."""
+"""The networks of a reference, and a check that those in the AnnData did not change."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,12 +39,12 @@ class Networks:
         found = {slot: adata.uns[slot] for slot in (keys.PATHWAY_NETWORK, keys.TF_NETWORK) if slot in adata.uns}
         return cls({slot: check_network(table) for slot, table in (found | dict(given or {})).items()}, adata.var_names)
 
-    @property
+    @cached_property
     def pathways(self) -> tuple[np.ndarray, list[str]]:
         """Weights ``(n_genes, P)`` and names of the pathways; P is 0 without a network."""
         return self._matrix(keys.PATHWAY_NETWORK)
 
-    @property
+    @cached_property
     def regulons(self) -> tuple[np.ndarray, list[str]]:
         """The same for transcription factors."""
         return self._matrix(keys.TF_NETWORK)

@@ -1,4 +1,4 @@
-"""What a set of real cells says of every condition: effects, test statistics, pathway responses."""
+"""Statistics of every condition from a set of real cells: effects, tests, pathway responses."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ReferenceTable:
         n_ranked = min(N_RANKED, strength.shape[1] - int(self.targets.sum(1).max(initial=0)))
         if not n_ranked:
             name = self.conditions[int(self.targets.sum(1).argmax())]
-            msg = f"Every gene of `adata` is a target of condition {name!r}, so there is nothing to judge it by. Keep more genes."
+            msg = f"Every gene of `adata` is a target of condition {name!r}, so no gene is left to compare. Keep more genes."
             raise ValueError(msg)
         return np.argsort(-strength, axis=1, kind="stable")[:, :n_ranked]
 
@@ -120,7 +120,7 @@ def fit_reference(
     cells
         Expression and conditions.
     use
-        ``(n_cells,)`` booleans; the other cells are not looked at.
+        ``(n_cells,)`` booleans; the other cells are not used.
     conditions
         Which conditions to summarise.
     network
@@ -229,7 +229,7 @@ def condition_moments(
 
 
 def _dense_if_full(rows: Any) -> Any:
-    # products of sparse matrices pay where most values are zero
+    # products of sparse matrices are faster only if most values are zero
     return dense(rows) if sparse.issparse(rows) and rows.nnz > 0.2 * rows.shape[0] * rows.shape[1] else rows
 
 

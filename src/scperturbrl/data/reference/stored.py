@@ -14,7 +14,7 @@ from scperturbrl._core.provenance import counted, same_split, split_hash
 from scperturbrl._core.write import ABSENT, write
 from scperturbrl.data.cells.depth import Depths, at_depths
 from scperturbrl.data.reference.cross_fit import N_FOLDS, CrossFit
-from scperturbrl.data.reference.extras import Support
+from scperturbrl.data.reference.material import Material
 from scperturbrl.data.reference.networks import Networks, check_networks
 from scperturbrl.data.reference.origin import check_origin, record_origin
 from scperturbrl.data.reference.statistics import ReferenceTable, draw_bank, fit_reference, target_mask
@@ -35,16 +35,6 @@ _CALIBRATION_FIELDS = ("control_median", "real_median", "auroc", "weight")
 def pathway_matrix(adata: AnnData) -> tuple[np.ndarray, list[str]]:
     """Weights ``(n_genes, P)`` and names of the stored pathway network; P is 0 without one."""
     return Networks.of(adata).pathways
-
-
-def regulon_matrix(adata: AnnData) -> tuple[np.ndarray, list[str]]:
-    """The same for the stored network of transcription factors."""
-    return Networks.of(adata).regulons
-
-
-def needed(verifiers: Sequence[Verifier]) -> set[str]:
-    """Fields of the reference that any of `verifiers` reads."""
-    return {name for verifier in verifiers for name in verifier.needs}
 
 
 def write_reference(
@@ -78,7 +68,7 @@ def write_reference(
     by_set = {
         **given,
         keys.PATHWAY_RESPONSE: pd.DataFrame(table.pathway_response, index=list(conditions), columns=pathways),
-        **_regulon_response(cells, use, table, networks, params),
+        **_regulon_response(cells, use, table, networks),
     }
     record = {
         "params": params,
@@ -98,18 +88,17 @@ def write_reference(
 
 
 def _regulon_response(
-    cells: Cells, use: np.ndarray, table: ReferenceTable, networks: Networks, params: dict[str, Any]
+    cells: Cells, use: np.ndarray, table: ReferenceTable, networks: Networks
 ) -> dict[str, pd.DataFrame]:
     regulons, factors = networks.regulons
     if not factors:
         return {}
-    support = Support(cells, use, table, regulons, factors, int(params["bank_size"]), int(params["seed"]))
-    response = support.regulon_table["pathway_response"]
+    response = Material(cells, use, table, networks, bank_size=0, seed=0).response(regulons).response
     return {keys.TF_RESPONSE: pd.DataFrame(response, index=table.conditions, columns=factors)}
 
 
 def reference_depths(adata: AnnData) -> Depths | None:
-    """The depths that the stored reference was made at; None if there is no reference, or one that does not say.
+    """The depths of the stored reference; None if there is no reference, or none recorded.
 
     Only of conditions with training cells.
     """
@@ -118,7 +107,7 @@ def reference_depths(adata: AnnData) -> Depths | None:
 
 
 def at_reference_depth(adata: AnnData, cells: Cells) -> Cells:
-    """`cells` of `adata` at the depths that its reference was made at, which is what functions of this room expect."""
+    """`cells` of `adata` at the depths of its reference, as the functions of this room expect them."""
     depths = reference_depths(adata)
     return cells if depths is None else at_depths(cells, depths.completed(cells))
 
@@ -128,9 +117,9 @@ def read_reference(
 ) -> tuple[ReferenceTable, Reference]:
     """Read the stored reference as a table and as tensors.
 
-    Of a part of the cells that it was made of, those conditions are read that still have training cells and controls; the
-    others are named. What only some verifiers need is computed from the training cells if one of `verifiers` needs it. `cells` are those of
-    :func:`at_reference_depth`.
+    If `adata` is a subset of the original cells, only conditions that still have training cells and controls are read;
+    the others are named in a message. What `verifiers` prepare is computed from the training cells. `cells` are those
+    of :func:`at_reference_depth`.
 
     Raises
     ------
@@ -138,7 +127,7 @@ def read_reference(
         If there is none, no condition of it has training cells here, or the pathway network changed since.
     """
     record = check_reference(adata, cells)
-    network, _ = pathway_matrix(adata)
+    networks = Networks.of(adata)
     kept = _present(cells, [str(name) for name in adata.varm[keys.EFFECT].columns])
     conditions = [str(name) for name in adata.varm[keys.EFFECT].columns[kept]]
     rows = cells.rows(conditions)
@@ -158,9 +147,9 @@ def read_reference(
         pathway_scale=np.asarray(record["pathway_scale"])[kept],
     )
     use, params = cells.is_training(), record["params"]
-    reference = bank_and_tensors(table, cells, use, network, params)
-    support = Support(cells, use, table, *regulon_matrix(adata), int(params["bank_size"]), int(params["seed"]))
-    return table, replace(reference, **support.fields(needed(verifiers)))
+    reference = bank_and_tensors(table, cells, use, networks.pathways[0], params)
+    material = Material(cells, use, table, networks, bank_size=int(params["bank_size"]), seed=int(params["seed"]))
+    return table, material.complete(reference, verifiers)
 
 
 def check_reference(adata: AnnData, cells: Cells) -> dict[str, Any]:
@@ -183,7 +172,7 @@ def check_reference(adata: AnnData, cells: Cells) -> dict[str, Any]:
 
 
 def _present(cells: Cells, conditions: Sequence[str]) -> np.ndarray:
-    """``(C,)`` whether training cells of a condition, and control cells, are here; the others are told."""
+    """``(C,)`` whether a condition has training cells and controls here; the others are named in a message."""
     training = set(cells.conditions(keys.TRAIN, min_cells=2))
     controls = set(cells.table.loc[cells.table["is_control"], "group"])
     kept = np.array(
@@ -216,8 +205,7 @@ def bank_and_tensors(
 ) -> Reference:
     """Draw the bank of real cells for `table` and bring both to tensors.
 
-    The bank is no larger than it was for calibration, where a fold was left out: the more cells there are to choose from,
-    the nearer the nearest ones.
+    The bank is as large as in calibration, where one fold was left out, because the nearest of more cells are nearer.
     """
     bank = draw_bank(
         cells,
@@ -269,11 +257,10 @@ def cross_fit(
         cells,
         use,
         conditions=conditions,
-        network=networks.pathways[0],
+        networks=networks,
         verifiers=verifiers,
         bank_size=int(params["bank_size"]),
         seed=int(params["seed"]),
-        regulons=networks.regulons,
     )
 
 

@@ -1,1 +1,1 @@
-"""Cells of anybody, and the scores of verifiers for them."""
+"""Scores of verifiers for cells of any origin."""

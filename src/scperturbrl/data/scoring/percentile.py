@@ -1,4 +1,4 @@
-"""Where a cell's score falls among those of real training cells: a conformal p-value."""
+"""Rank of a cell's score among those of real training cells: a conformal p-value."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Percentile:
     """Ranks cells among the real training cells of their condition.
 
     Every fold of real cells was scored by a reference that it is not part of; a new cell is scored by all of these
-    references and counted against each fold by the reference that judged the fold. So a new cell that is like the real ones
-    is like one more cell of each fold, and its rank is uniform (cross-conformal prediction).
+    references and counted against each fold by the reference that judged the fold. So a new cell that is like the real
+    ones is like one more cell of each fold, and its rank is uniform (cross-conformal prediction).
 
     Parameters
     ----------
     fitted
         References of the folds.
     calibration, weights
-        What combines the verifiers. Scores are combined before they saturate, so that there are no ties at 1.
+        What combines the verifiers. Scores are combined before clipping, so that there are no ties at 1.
     """
 
     def __init__(self, fitted: CrossFit, calibration: Calibration, weights: torch.Tensor) -> None:

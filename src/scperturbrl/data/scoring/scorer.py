@@ -1,4 +1,4 @@
-"""Verifiers with all that they judge by, applied to cells condition by condition."""
+"""Verifiers with their references and calibration, applied to cells condition by condition."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from scperturbrl._core import keys
-from scperturbrl._core.threads import in_threads
+from scperturbrl._core.machine.threads import in_threads
 from scperturbrl.data.cells.grouping import rows_of
 from scperturbrl.data.reference.cross_fit import score_matrix
 from scperturbrl.data.reference.guesses import extend_reference
@@ -34,7 +34,7 @@ CHUNK = 2048
 
 
 class Found(NamedTuple):
-    """Raw scores ``(n, V)``, combined reward ``(n,)`` and percentile ``(n,)``; NaN where nothing can be said."""
+    """Raw scores ``(n, V)``, combined reward ``(n,)`` and percentile ``(n,)``; NaN where there is no reference."""
 
     scores: np.ndarray
     rewards: np.ndarray
@@ -83,7 +83,7 @@ class Scorer:
         observed: bool,
         percentile: bool,
     ) -> Scorer:
-        """Judge by the stored reference; `observed` cells are judged by cross-fitted ones."""
+        """Score against the stored reference; `observed` cells against cross-fitted ones."""
         table, reference = read_reference(adata, cells, verifiers)
         fitted = None
         if observed or percentile:
@@ -96,7 +96,7 @@ class Scorer:
     def observed(
         cls, adata: AnnData, cells: Cells, verifiers: Sequence[Verifier], weights: torch.Tensor, *, percentile: bool
     ) -> Scorer:
-        """Judge by the measured cells of each condition, whatever their split."""
+        """Score against the measured cells of each condition, of any split."""
         check_reference(adata, cells)
         params = adata.uns[keys.SETUP]["reference"]["params"]
         everything = np.ones(len(cells.codes), dtype=bool)

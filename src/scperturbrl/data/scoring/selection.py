@@ -1,4 +1,4 @@
-"""Choosing some of many candidate cells by their reward, and what that costs in diversity."""
+"""Select candidate cells by their reward, and measure the loss of diversity."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MAX_CELLS = 1000
 
 
 def best_of(reward: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Deal candidates into random hands of n and keep the best of each hand.
+    """Divide candidates at random into groups of n and keep the best of each group.
 
     Parameters
     ----------
     reward
-        ``(m,)``; a cell without reward (NaN) is kept only where its whole hand has none.
+        ``(m,)``; a cell without reward (NaN) is kept only if its whole group has none.
     n
         Candidates for each kept cell.
     rng
@@ -73,7 +73,7 @@ def selection_cost(block: Callable[[np.ndarray], np.ndarray], all_: np.ndarray, 
     Returns
     -------
     ``spread_ratio`` (mean distance between cells, on the components of all candidates) and ``variance_ratio`` (median
-    over genes); 1 means that nothing was lost.
+    over genes); 1 means no loss.
     """
     from sklearn.decomposition import PCA
 

@@ -1,4 +1,4 @@
-"""The cells that are to be scored: rows of the annotated data, or of somebody else's."""
+"""The cells to score: rows of the annotated data, or of another AnnData."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ class ScoredCells:
     def at_depths(self, depths: Depths) -> tuple[ScoredCells, np.ndarray, bool]:
         """The same at the depths of a reference: cells of conditions that are deeper are thinned.
 
-        Also the names of the thinned conditions, and whether counts could be read off the cells. Measured cells were brought
-        to these depths before.
+        Also the names of the thinned conditions, and whether counts could be read off the cells. Measured cells were
+        brought to these depths before.
         """
         if self.observed or not depths.readable:
             return self, depths.thinned(), True

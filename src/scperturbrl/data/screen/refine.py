@@ -8,7 +8,7 @@ import numpy as np
 
 from scperturbrl._core import log
 from scperturbrl._core.default_key import default_key
-from scperturbrl._core.device import resolve_device
+from scperturbrl._core.machine.device import resolve_device
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.generator.controls import draw_controls
 from scperturbrl.data.generator.generation import generate_cells

@@ -9,9 +9,9 @@ import pandas as pd
 from scipy import sparse
 
 from scperturbrl._core import keys, log
-from scperturbrl._core.memory_limit import DEFAULT_LIMIT, bytes_of
+from scperturbrl._core.machine.memory_limit import DEFAULT_LIMIT, bytes_of
+from scperturbrl.data.cells.cell_keys import content_keys
 from scperturbrl.data.cells.cells import rows_at_once
-from scperturbrl.data.cells.draw import content_keys
 from scperturbrl.data.cells.row_blocks import RowBlocks, row_matrix
 from scperturbrl.data.cells.setup import expression
 

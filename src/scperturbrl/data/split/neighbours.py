@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scperturbrl._core.memory_limit import DEFAULT_LIMIT, bytes_of
+from scperturbrl._core.machine.memory_limit import DEFAULT_LIMIT, bytes_of
 from scperturbrl.data.cells.cells import dense, rows_at_once
 from scperturbrl.data.cells.row_blocks import row_matrix
 from scperturbrl.data.cells.setup import expression

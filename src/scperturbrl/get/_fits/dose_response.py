@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import Cells
@@ -26,6 +27,7 @@ FITTED, NOTHING, BEYOND = "fitted", "no response", "beyond the doses"
 _P_VALUE = 0.01
 
 
+@documented
 def dose_response(
     adata: AnnData | MuData,
     *,
@@ -38,8 +40,8 @@ def dose_response(
     r"""Fit a Hill curve to the response of every perturbation over its doses.
 
     The mean response relative to control cells, which is 0 at dose 0, is fitted by :math:`T d^h / (E^h + d^h)` with
-    :func:`scipy.optimize.least_squares`, each dose weighted by its standard error. The slope has a log-normal prior around 1.5 (90 % from 0.7 to
-    3.4), which matters with three or four doses.
+    :func:`scipy.optimize.least_squares`, each dose weighted by its standard error. The slope has a log-normal prior
+    around 1.5 (90 % from 0.7 to 3.4), which matters with three or four doses.
 
     Parameters
     ----------
@@ -48,8 +50,9 @@ def dose_response(
     objective
         What responds:
 
-        - None: the length of the effect along the direction in which the perturbation itself moves measured cells; the direction is
-          taken from other cells than those that are measured along it,
+        - None: the length of the effect along the direction in which the perturbation moves measured cells. The
+          direction is
+        estimated from other cells than those that are projected on it,
         - a gene, or a pathway of ``uns["pathway_network"]``: mean expression, weighted by the network,
         - genes, or a table of genes and weights: mean expression, weighted (divided by the sum of absolute weights),
         - a function from cells ``(n, G)``, log-normalised, to numbers ``(n,)``.
@@ -59,24 +62,25 @@ def dose_response(
         Layers of generated cells, from :func:`~scperturbrl.tl.generate`.
     predictions
         Cells from :func:`~scperturbrl.tl.predict`, log-normalised; of several doses joined by ``anndata.concat``.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
     One row per perturbation, context and model:
 
     ``perturbation``, ``context``, ``model``
-        Label, covariates ("all" without any), and ``"observed"``, the key of a layer, or of the generator behind `predictions`.
+        Label, covariates ("all" without any), and ``"observed"``, the key of a layer, or of the generator behind
+        `predictions`.
     ``ec50``, ``slope``, ``top``
-        Dose of half the response, Hill coefficient, and response at a very high dose, each with the 90 % interval ``<name>_low``, ``<name>_high``.
+        Dose of half the response, Hill coefficient, and response at a very high dose, each with the 90 % interval
+        ``<name>_low``, ``<name>_high``.
     ``r2``
         Share of the variance over doses that the curve explains.
     ``p_value``
-        Of no response at any dose.
+        p-value of the test for a response at any dose.
     ``status``
-        ``"fitted"``; ``"no response"`` where the p-value is above 0.01, and there is no curve; ``"beyond the doses"`` where the EC50 is outside of the
-        measured doses, so that it is a guess.
+        ``"fitted"``; ``"no response"`` if the p-value is above 0.01, without a curve; ``"beyond the doses"`` if the
+        EC50 is outside of the measured doses and thus uncertain.
     ``n_doses``, ``n_cells``
         Doses and cells behind it.
 
@@ -89,8 +93,8 @@ def dose_response(
 
     Notes
     -----
-    On simulated screens of five doses with 60 cells each, 94 % of 32 EC50 were found within a factor of 1.5, and the intervals held 97 %; with three
-    doses 81 % and 94 %.
+    On simulated screens of five doses with 60 cells each, 94 % of 32 EC50 were found within a factor of 1.5, and the
+    intervals held 97 %; with three doses 81 % and 94 %.
 
     Examples
     --------
@@ -124,8 +128,8 @@ def dose_values(
 
     Returns
     -------
-    One row per perturbation, context, model and dose: ``perturbation``, ``context``, ``model``, ``dose``, ``response`` (mean relative to control
-    cells), ``error`` (its standard error) and ``n_cells``.
+    One row per perturbation, context, model and dose: ``perturbation``, ``context``, ``model``, ``dose``, ``response``
+    (mean relative to control cells), ``error`` (its standard error) and ``n_cells``.
 
     Raises
     ------
@@ -149,7 +153,7 @@ def dose_values(
 
 
 def both_tables(*given: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What :func:`dose_values` and :func:`dose_response` give for the same arguments, in their order."""
+    """The tables of :func:`dose_values` and :func:`dose_response` for the same arguments, in this order."""
     series = _series(*given)
     return _points(series), _fits(series)
 

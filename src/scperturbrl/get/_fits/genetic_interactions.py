@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_number
 from scperturbrl.data.cells.cells import Cells
@@ -26,6 +27,7 @@ _COLUMNS = ["first_coefficient", "first_low", "first_high", "second_coefficient"
 _MEASURES = ["magnitude", "dominance", "similarity", "fit", "signal"]
 
 
+@documented
 def genetic_interactions(
     adata: AnnData | MuData,
     *,
@@ -35,28 +37,29 @@ def genetic_interactions(
     min_cells: int = N_FOLDS,
     modality: str | None = None,
 ) -> pd.DataFrame:
-    r"""Tell for every pair of perturbations how its effect comes from those of its two parts.
+    r"""Fit the effect of every pair of perturbations to the effects of its two parts.
 
-    The mean effect of the pair AB is fitted by :math:`c_A \delta_A + c_B \delta_B` over genes, as in the genetic-interaction map of
-    :cite:t:`norman2019`, without the genes that the pair targets. Norman et al. fit by the Theil-Sen estimator and measure likeness by distance correlation. Here
-    it is least squares and the cosine, because the noise of sampling cells can be taken out of both: without that, a hundred cells a condition make additive
-    pairs look buffered.
+    The mean effect of the pair AB is fitted by :math:`c_A \delta_A + c_B \delta_B` over genes, as in the
+    genetic-interaction map of :cite:t:`norman2019`, without the genes that the pair targets. Norman et al. fit by the
+    Theil-Sen estimator and measure likeness by distance correlation. Here it is least squares and the cosine, because
+    the noise of sampling cells can be taken out of both: without that, a hundred cells a condition make additive pairs
+    look buffered.
 
     Parameters
     ----------
     adata
         Annotated data after :func:`~scperturbrl.pp.setup_anndata` and :func:`~scperturbrl.pp.split`.
     pairs
-        Pairs (``"A+B"``) or names of conditions; by default all for which both parts have cells in the same context and, with doses, at the same dose.
+        Pairs (``"A+B"``) or names of conditions; by default all for which both parts have cells in the same context
+        and, with doses, at the same dose.
     layers
         Layers of generated cells, from :func:`~scperturbrl.tl.generate`.
     predictions
-        Cells from :func:`~scperturbrl.tl.predict`, log-normalised, of pairs *and of their parts*: a model is judged by how its own
-        pairs come from its own parts.
+        Cells from :func:`~scperturbrl.tl.predict`, log-normalised, of pairs *and of their parts*: the pairs of a model
+        are fitted to its own parts.
     min_cells
-        Pairs are left out where the pair, a part or the controls have fewer cells; at least 20.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+        Smallest number of cells of the pair, of each part and of the controls; at least 20. Other pairs are left out.
+    {modality}
 
     Returns
     -------
@@ -69,8 +72,8 @@ def genetic_interactions(
     ``first``, ``second``
         The parts.
     ``first_coefficient``, ``second_coefficient``
-        :math:`c_A` and :math:`c_B`: 1 and 1 if the effects add up. With their 90 % intervals ``first_low``, ``first_high``, ``second_low``, ``second_high``, from a
-        jackknife over 20 groups of cells.
+        :math:`c_A` and :math:`c_B`: 1 and 1 if the effects add up. With their 90 % intervals ``first_low``,
+        ``first_high``, ``second_low``, ``second_high``, from a jackknife over 20 groups of cells.
     ``magnitude``
         :math:`\sqrt{c_A^2 + c_B^2}`, 1.41 if the effects add up.
     ``dominance``
@@ -92,8 +95,9 @@ def genetic_interactions(
         - *synergistic*: ``magnitude`` above 125 % of 1.41,
         - *additive*: all else.
 
-        With similarity of at least 0.7 only the sum of the coefficients can be told from data; magnitude is then taken of half the sum for each.
-        The names are those of Norman et al. The limits are this package's own: they gave back 98 % of the types of 96 simulated pairs of 120 cells.
+        If the similarity is at least 0.7, the data determine only the sum of the coefficients; magnitude then uses half
+        of the sum for each. The names are those of Norman et al. The limits are those of this package. They recovered
+        the type of 98 % of 96 simulated pairs of 120 cells.
     ``n_cells``
         Cells of the pair.
 

@@ -1,4 +1,4 @@
-"""Measured, generated and predicted cells under one roof: which rows of which matrix are a condition's."""
+"""One interface to measured, generated and predicted cells: the matrix and rows of each condition."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scperturbrl.data.cells.cells import Cells, dense
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.scale import check_expression, check_like_controls
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.get._slots import missing
+from scperturbrl.get._read.slots import missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_positive
-from scperturbrl.get._slots import missing, warn_old_screen
+from scperturbrl.get._read.slots import missing, warn_old_screen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def screen(
     adata: AnnData | MuData, *, n: int | None = None, measured: bool = True, modality: str | None = None
 ) -> pd.DataFrame:
@@ -28,36 +30,40 @@ def screen(
         How many of the best; all by default.
     measured
         Whether to list candidates that have training cells too.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
-    One row a candidate, named like a condition:
+    One row for each candidate, named like a condition:
 
     ``perturbation``, ``group``, ``dose``
         What it is; doses where they are declared.
     ``rank``, ``value``, ``low``, ``high``
-        Rank, 1 being best; predicted objective; the interval that holds it with the chosen level, NaN where too few training conditions could be left
-        out to tell. Candidates that the generator made cells of come first. Of measured ones the value is that of their cells.
+        Rank (1 is best), predicted objective, and its interval at the chosen level; NaN if too few training conditions
+        could be left out. Candidates with generated cells come first. The value of measured candidates is that of their
+        cells.
     ``top_probability``
-        Probability of being among the best, given the errors of its kind and those of all others; NaN for what is not calibrated or not supported.
+        Probability to be among the best, given the errors of all candidates; NaN for candidates that are not calibrated
+        or not supported.
     ``support``, ``kind``, ``reliability``
-        ``"supported"``, ``"extrapolating"`` or ``"unsupported"``; how it differs from what was measured (``"measured"``, ``"dose"``, ``"transfer"``,
-        ``"combination"``, ``"perturbation"``, ``"unseen part"``, ``"context"``, ``"several"``); the share of the squared effects that
-        was predicted of training conditions left out in that way. From .5 on it is supported, below .1 unsupported.
+        ``"supported"``, ``"extrapolating"`` or ``"unsupported"``; the kind of prediction (``"measured"``, ``"dose"``,
+        ``"transfer"``, ``"combination"``, ``"perturbation"``, ``"unseen part"``, ``"context"``, ``"several"``); and the
+        explained share of the squared effects of left-out training conditions of this kind: supported from 0.5,
+        unsupported below 0.1.
     ``expected_error``, ``error_low``, ``error_high``
-        Root mean square error over genes of the predicted effect: median of those left out, and the interval that holds it.
+        Root mean square error over genes of the predicted effect: median of left-out conditions, and its interval.
     ``spread``
         Standard deviation of the objective over cells, generated or measured ones; NaN for candidates without cells.
     ``line``, ``additive``, ``ridge``, ``context_line``, ``mean_response``
-        What the straight line says, and simple rules.
+        Predictions of the linear model and of simple rules.
     ``value_<term>``
-        Each term in its own unit, where the objective has several.
+        Each term in its own unit, if the objective has several.
     ``energy_fall``
-        With `towards`, of candidates with cells: 1 minus their energy distance to the population over that of control cells, on up to 200 cells.
+        With `towards`, for candidates with cells: 1 minus the ratio of their energy distance to the population to that of
+        control cells, on up to 200 cells.
     ``made_cells``, ``n_parts``, ``parts_seen``, ``nearest``
-        Whether the generator made cells of it; its perturbations, how many of them training saw, and the measured conditions that are nearest.
+        Whether the generator made cells of it, number of its perturbations, number of those in training, and the nearest
+        measured conditions.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The additive ridge for screens in which perturbations do less together than their sum."""
+"""The additive ridge for screens in which combinations have less than the sum of the effects of their parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TRUSTS: tuple[float, ...] = (0.1, 0.3, 1.0)
 """Weights of combinations that :func:`combination_ridge_effect` chooses from; a condition of one perturbation counts 1."""
-# combinations' worth of evidence that effects add up, alternations of the two fits, and the least that is left of a sum
+# additive combinations that the additivity is shrunk by, alternations of the two fits, and smallest additivity
 _EVIDENCE, _ROUNDS, _LEAST = 2.0, 4, 0.1
 _ROUNDING = 1e-16
 
@@ -50,13 +50,13 @@ def combination_ridge_effect(
     trusts: Sequence[float] = TRUSTS,
     otherwise: float = 1.0,
 ) -> CombinationRidgeEffect:
-    r"""Predict with a penalised model in which a combination does a share of the sum of its parts.
+    r"""Predict with a penalised model in which a combination has a share of the summed effects of its parts.
 
     .. math:: y_i = a \sum_j x_{ij} \beta_j + \varepsilon_i, \qquad a = 1 \text{ for conditions of one perturbation}.
 
-    Perturbations of a screen buffer and mask each other, so that the additivity :math:`a` of combinations is often below 1; and how much so differs from
-    pair to pair, so that a combination tells less of its parts than the parts measured alone. Where neither is the case this is
-    :func:`ridge_effect`.
+    Perturbations buffer and mask each other, so that the additivity :math:`a` of combinations is often below 1. It also
+    differs between pairs, so that a combination is less informative about its parts than single perturbations are.
+    Where neither is the case this is :func:`ridge_effect`.
 
     Parameters
     ----------
@@ -69,13 +69,14 @@ def combination_ridge_effect(
     trusts
         Positive weights of combinations to choose from, beside 1 for the other conditions.
     otherwise
-        The additivity where no training condition is a combination, such as that of another context.
+        The additivity to use if no training condition is a combination, such as that of another context.
 
     Returns
     -------
-    Effects ``(Q, G)``, and what was chosen. For each trust the additivity is the least-squares one of training combinations predicted
-    from the other conditions, with two more that add up; it and the coefficients are fitted in turns. The trust is that with the smallest
-    squared error of training combinations left out one at a time.
+    Effects ``(Q, G)``, and what was chosen. For each trust, the additivity is the least-squares estimate
+    over training combinations predicted from the other conditions, shrunk as if two more combinations were additive.
+    Additivity and coefficients are fitted in turns. The chosen trust has the smallest squared error of training
+    combinations left out one at a time.
 
     Raises
     ------
@@ -124,9 +125,9 @@ def _ridge(design: np.ndarray, effects: np.ndarray, query: np.ndarray, trust: fl
 
 
 def _least_squares(sums: np.ndarray, measured: np.ndarray) -> float:
-    """Share of `sums` ``(C, G)`` that is `measured`, with some combinations' worth of evidence for 1."""
+    """Least-squares factor from `sums` ``(C, G)`` to `measured`, shrunk towards 1."""
     size = float(np.square(sums).sum())
-    # of combinations that have no part in common with other conditions nothing but rounding is predicted
+    # combinations without a part in common with other conditions are predicted as 0, up to rounding
     if size <= _ROUNDING * float(np.square(measured).sum()):
         return 1.0
     more = _EVIDENCE * size / len(sums)

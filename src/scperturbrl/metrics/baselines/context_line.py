@@ -16,22 +16,22 @@ WIDTHS = (np.inf, 2.0, 1.0, 0.7, 0.5)
 SCALES = ("difference", "log_ratio")
 # added to rates before their ratio is taken, so that a gene without counts has one
 _PSEUDO_RATE = 0.05
-# contexts that speak for the plain mean of all contexts before any was looked at
+# the weight is shrunk as if this many contexts supported the plain mean
 _EVIDENCE = 1.0
 
 
 class ContextLine(NamedTuple):
-    """How effects are carried from one context to another; fitted by :func:`fit_context_line`.
+    """How effects are transferred from one context to another; fitted by :func:`fit_context_line`.
 
     Attributes
     ----------
     width
-        Width of the Gaussian kernel on the distance between control profiles, in units of the distance to the nearest context;
-        infinite: all contexts count the same.
+        Width of the Gaussian kernel on the distance between control profiles, in units of the distance to the nearest
+        context; if infinite, all contexts have the same weight.
     scale
         ``"difference"``: differences of log-normalised means are averaged. ``"log_ratio"``: log ratios of rates are.
     share
-        Share in [0, 1] of the way from the mean shift (plain mean of the differences) to the weighted prediction.
+        Weight in [0, 1] of the weighted prediction; the rest is the mean shift (plain mean of the differences).
     error
         Squared error of contexts left out, as a multiple of that of the mean shift; NaN with fewer than three contexts.
     """
@@ -59,14 +59,14 @@ class ContextLine(NamedTuple):
 
 
 def fit_context_line(controls: ArrayLike, effects: ArrayLike) -> ContextLine:
-    r"""Choose how effects are carried to a new context, by leaving out one context at a time.
+    r"""Choose how effects are transferred to a new context, by leaving out one context at a time.
 
-    The effect in a new context is the mean of those in the others, weighted by
-    :math:`\exp(-(d / d_\text{nearest})^2 / 2 h^2)` of the distance :math:`d` between mean control profiles. Differences of means or
-    log ratios of rates are averaged; the latter are applied to the rates of the new context.
+    The effect in a new context is the mean of those in the others, weighted by :math:`\exp(-(d / d_\text{nearest})^2 /
+    2 h^2)` of the distance :math:`d` between mean control profiles. Differences of means or log ratios of rates are
+    averaged; the latter are applied to the rates of the new context.
 
-    The plain mean of differences stays unless something else is better by more than one standard error over contexts, and
-    the prediction is then shrunk to it.
+    The plain mean of differences is used unless another choice is better by more than one standard error over contexts.
+    The prediction is then shrunk towards the plain mean.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def fit_context_line(controls: ArrayLike, effects: ArrayLike) -> ContextLine:
 
     Returns
     -------
-    The choice. With fewer than three contexts the mean shift.
+    The fitted line; with fewer than three contexts the mean shift.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def _simplest(
 def _share(
     plain: Sequence[np.ndarray], made: Sequence[np.ndarray], true: Sequence[np.ndarray], n_contexts: int
 ) -> float:
-    """Least squares over contexts left out, with some contexts' worth of evidence for the mean shift."""
+    """Least-squares weight over left-out contexts, shrunk towards the mean shift."""
     step = np.stack(made) - np.stack(plain)
     size = float(np.square(step).sum())
     along = float(((np.stack(true) - np.stack(plain)) * step).sum())

@@ -22,7 +22,8 @@ class DesignBlock:
     rows, columns
         Conditions ``(n,)`` and perturbations ``(p,)`` of the block.
     left, square, right
-        ``(n, r)``, ``(r,)`` and ``(p, r)``: left singular vectors, squares of the singular values, and right singular vectors.
+        ``(n, r)``, ``(r,)`` and ``(p, r)``: left singular vectors, squares of the singular values, and right singular
+        vectors.
     projected
         ``(r, G)`` effects along the left vectors.
     rest

@@ -38,8 +38,8 @@ def nearest_dose_effect(
 
     Returns
     -------
-    ``(Q, G)``: mean effect of the training conditions of the perturbation at the nearest dose on the log scale. A perturbation
-    without any gets the mean of all training effects.
+    ``(Q, G)``: mean effect of the training conditions of the perturbation at the nearest dose on the log scale. A
+    perturbation without any gets the mean of all training effects.
 
     Raises
     ------
@@ -68,14 +68,8 @@ def interpolated_dose_effect(
 
     Parameters
     ----------
-    labels_train
-        Perturbation of each of the C training conditions, without its dose and context.
-    effects_train
-        ``(C, G)`` their effects, each against the control cells of its own context.
-    doses_train
-        ``(C,)`` their doses, at least 0.
-    labels_query, doses_query
-        Perturbation and dose ``(Q,)`` of each of the Q conditions to predict.
+    labels_train, effects_train, doses_train, labels_query, doses_query
+        As in :func:`nearest_dose_effect`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The effect of a perturbation from its features: the baseline for perturbations that nobody measured."""
+"""The effect of a perturbation from its features: the baseline for unmeasured perturbations."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ class EmbeddingRidgeEffect(NamedTuple):
     effect
         ``(Q, G)`` predicted effects.
     alpha
-        Penalty chosen; infinity for the mean effect whatever the features, the last resort below three perturbations.
+        Penalty chosen; infinity is the mean effect for all, which is used for fewer than three perturbations.
     left_out_error
-        Mean squared error, over genes and training perturbations, of each of these when it is left out; NaN for a single one.
+        Mean squared error, over genes and training perturbations, of each of these when it is left out; NaN for a
+        single one.
     """
 
     effect: np.ndarray
@@ -40,7 +41,7 @@ def embedding_ridge_effect(
     features_query: ArrayLike,
     alphas: Sequence[float] = ALPHAS,
 ) -> EmbeddingRidgeEffect:
-    """Predict the mean effect of the training perturbations, moved as the features say.
+    """Predict the effects of perturbations from their features by ridge regression around the mean training effect.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ def embedding_ridge_effect(
     Returns
     -------
     Effects ``(Q, G)``, and the penalty with the smallest squared error of training perturbations left out one at a
-    time. A large penalty gives the mean effect, what is known of a perturbation without features.
+    time. A large penalty gives the mean effect.
 
     Raises
     ------
@@ -65,9 +66,9 @@ def embedding_ridge_effect(
 
     Notes
     -----
-    Ridge regression with an intercept that is not penalised. Closed form: with hat matrix H, intercept included, the error of
-    a perturbation left out is its residual divided by 1 - H_ii. The features must not know the effects: loadings of
-    cells that contain the perturbation itself do, and look far better on training perturbations than on others.
+    Ridge regression with an intercept that is not penalised. Closed form: with hat matrix H, intercept included, the
+    error of a perturbation left out is its residual divided by 1 - H_ii. The features must not depend on the effects.
+    Loadings of cells with the perturbation itself do, and then predict training perturbations far better than others.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How much of the effect of a perturbation can be told from others, judged by leaving trained perturbations out."""
+"""How much of the effect of a perturbation other perturbations predict, by leaving trained perturbations out."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 MOST_FOLDS = 20
-# A prediction farther from the truth than "no change" by more than this is a harm, and at most this share may be harmed.
+# Largest tolerated increase of the error over "no change", and largest share of perturbations above it.
 HARM, HARMED = 1.05, 0.1
 
 
 class Learnable(NamedTuple):
-    """Shares in [0, 1] by which predictions for perturbations that training never saw are multiplied.
+    """Factors in [0, 1] for predictions of unseen perturbations.
 
     Attributes
     ----------
     mean
-        Of the mean response to all trained perturbations.
+        Factor of the mean response to all trained perturbations.
     departure
-        Of what features say that a perturbation departs from it.
+        Factor of the departure from it that features predict.
     r2
         Share of squared effects, of perturbations left out, that the prediction explains; 0 where "no change" is best.
     error
@@ -41,11 +41,11 @@ class Learnable(NamedTuple):
 
 
 def learnable_shares(effects: np.ndarray, leave_out: LeaveOut) -> Learnable:
-    """Choose the shares that come closest to the effects of perturbations left out.
+    """Choose the factors that predict the effects of left-out perturbations best.
 
-    Without evidence nothing is predicted. Of all pairs of shares those count that are better than "no change" by more than one standard
-    error over perturbations, and that harm at most a tenth of them, that is, are worse for them by more than 5 %. The closest of these is
-    taken.
+    Without evidence the prediction is "no change". Pairs of factors qualify if they are better than "no change" by more
+    than one standard error over perturbations, and worse by more than 5 % for at most a tenth of them. The closest of
+    these is taken.
 
     Parameters
     ----------

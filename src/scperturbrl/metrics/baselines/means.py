@@ -1,4 +1,4 @@
-"""Predictions that a model must beat, from what the training conditions say on average.
+"""Simple baselines from averages of the training conditions.
 
 Every function works on effects of conditions, ``(C, G)`` expression minus control expression in log-normalised units.
 A design has a row for each condition and a column for each perturbation: 0 where absent, else 1 or a dose.
@@ -114,7 +114,7 @@ def additive_effect(design_train: ArrayLike, effects_train: ArrayLike, *, design
 
     Notes
     -----
-    Needs no fit and is among the strongest baselines for combinations (Ahlmann-Eltze et al., Nature Methods 2025).
+    It needs no fit and is among the strongest baselines for combinations (Ahlmann-Eltze et al., Nature Methods 2025).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Genes told apart by how they respond to the trained perturbations: what that says of perturbing them."""
+"""Features of genes from their responses to the trained perturbations, to predict the effect of perturbing them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Responses(NamedTuple):
 def without_own_genes(effects: np.ndarray, parts: Sequence[tuple[str, ...]], genes: pd.Index) -> np.ndarray:
     """Effects ``(C, G)`` in which a targeted gene changes as it does in the conditions that do not target it.
 
-    A gene changes most where it is perturbed itself. Left in, its response would tell its own effect.
+    A gene changes most where it is perturbed itself. This change would leak its own effect into its response.
     """
     targeted = np.stack([np.asarray(genes.isin(own)) for own in parts])
     others = np.ma.masked_array(effects, targeted).mean(0).filled(0.0)
@@ -56,7 +56,7 @@ def _strongest(centred: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     gram = (centred @ centred.T if wide else centred.T @ centred).astype(float)
     square, vectors = eigh(gram, subset_by_index=(len(gram) - n, len(gram) - 1))
     s, vectors = np.sqrt(np.maximum(square[::-1], 0)), vectors[:, ::-1]
-    # of a value that is rounding no direction is known
+    # values within rounding error have no direction
     known = s > 1e-7 * s.max(initial=0)
     right = (vectors / np.where(known, s, 1)).T @ centred if wide else vectors.T
     return np.where(known, s, 0), np.where(known[:, None], right, 0)
@@ -65,9 +65,9 @@ def _strongest(centred: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 def along_responses(responses: np.ndarray, effects: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """Mean effect, and below it how much a unit of each response brings ``(1 + K, G)``.
 
-    One number is fitted: a gene is taken to do what the conditions that it responds to have in common, times that number.
-    A matrix from responses to effects would need many more perturbations than a screen has. The slope is shrunk as if one extra
-    perturbation showed no relation.
+    Only a slope is fitted: perturbing a gene has the shared effect of the conditions that it responds to, times the
+    slope. A full matrix from responses to effects would need many more perturbations than a screen has. The slope is
+    shrunk as if one extra perturbation showed no relation.
 
     Parameters
     ----------

@@ -58,16 +58,16 @@ def ridge_effect(
     design_query
         ``(Q, P)`` design of the conditions to predict.
     weights
-        ``(C,)`` positive trust in the training conditions, such as their number of cells; scaled to mean 1.
+        ``(C,)`` positive weights of the training conditions, such as their numbers of cells; scaled to mean 1.
     alphas
         Positive penalties to choose from.
 
     Returns
     -------
-    Effects ``(Q, G)``, the penalty with the smallest weighted squared error of training conditions left out one at
-    a time, and what was predicted for these. Where several penalties have that error it is the smallest of them: conditions that have no part in
-    common say nothing of it. Without an intercept: no perturbation, no effect; nor has a perturbation without
-    training condition.
+    Effects ``(Q, G)``, the penalty with the smallest weighted squared error of training conditions left out one at a
+    time, and what was predicted for these. If several penalties have the same error, the smallest is chosen, because
+    conditions without common parts do not determine it. There is no intercept: no perturbation, no effect; nor has a
+    perturbation without training condition.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def ridge_effect(
     -----
     Doses enter as they are, so scale them to about 1 for the penalties to mean the same for every perturbation.
     Closed form throughout: with hat matrix H the error of a condition left out is its residual divided by 1 - H_ii.
-    Conditions that are not connected by common parts are solved apart, which gives the same and costs far less.
+    Conditions that are not connected by common parts are solved separately, with the same result at much less cost.
 
     Examples
     --------

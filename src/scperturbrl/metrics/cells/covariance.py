@@ -64,8 +64,8 @@ def covariance_agreement(
 
     Notes
     -----
-    The pair ``cell_cov`` of cell-eval2. Covariances are standardised to correlations, or a few variable genes would be all
-    that is seen; spread itself is the business of :func:`scperturbrl.metrics.variance_ratio`.
+    The pair ``cell_cov`` of cell-eval2. Covariances are standardised to correlations, because a few variable genes would
+    dominate otherwise. :func:`scperturbrl.metrics.variance_ratio` measures the spread.
 
     Examples
     --------

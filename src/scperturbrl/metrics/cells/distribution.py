@@ -83,7 +83,7 @@ def energy_distance(x: ArrayLike, y: ArrayLike, *, within_y: float | None = None
     Notes
     -----
     Szekely and Rizzo 2013. The ``"edistance"`` of pertpy counts the zero distance of each cell to itself, hence is larger
-    by ``E|x - x'| / n + E|y - y'| / m``. Nearly blind to how genes depend on each other.
+    by ``E|x - x'| / n + E|y - y'| / m``. It hardly depends on the correlations between genes.
 
     Examples
     --------
@@ -154,7 +154,7 @@ def mmd_rbf(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def classifier_auroc(x: ArrayLike, y: ArrayLike, *, seed: int = 0, folds: int = 5) -> float:
-    """How well a linear classifier tells the two populations apart on cells that it has not seen.
+    """How well a linear classifier separates the two populations on held-out cells.
 
     Parameters
     ----------
@@ -167,8 +167,8 @@ def classifier_auroc(x: ArrayLike, y: ArrayLike, *, seed: int = 0, folds: int = 
 
     Returns
     -------
-    Mean over folds of the area under the ROC curve: 0.5 is ideal, 1 tells every cell. NaN where a population has fewer
-    than two cells.
+    Mean over folds of the area under the ROC curve: 0.5 is ideal, 1 is perfect separation. NaN where a population has
+    fewer than two cells.
 
     Raises
     ------

@@ -99,7 +99,7 @@ def zero_fraction_error(predicted: ArrayLike, observed: ArrayLike) -> float:
 
     Notes
     -----
-    Sees what means and correlations do not: dense cells that look like averages of cells.
+    It detects dense cells that look like averages, which means and correlations do not.
 
     Examples
     --------

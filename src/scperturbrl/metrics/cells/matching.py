@@ -1,4 +1,4 @@
-"""Two populations brought to the same number of cells and the same depth, so that a test treats them alike."""
+"""Match two populations in number of cells and depth, so that a test treats them alike."""
 
 from __future__ import annotations
 
@@ -41,10 +41,11 @@ def match_cells(predicted: np.ndarray, observed: np.ndarray, *, seed: int = 0) -
 
     Returns
     -------
-    ``min(n, m)`` cells of either side. Counts are read off the log-normalised values (the smallest value of a cell is
-    one count, or a few); cells are paired by rank of depth, and the deeper of a pair is thinned to the depth of the other. A
-    predicted cell that is no cell of counts, such as a mean profile or a shifted cell, is sampled (Poisson) at the
-    depth of its partner instead. Where the *observed* cells are no counts, depth cannot be matched and is left alone.
+    ``min(n, m)`` cells of either side. Counts are recovered from the log-normalised values (the smallest value of a
+    cell is one count, or a few); cells are paired by rank of depth, and the deeper of a pair is thinned to the depth of
+    the other. A predicted cell that is no cell of counts, such as a mean profile or a shifted cell, is sampled
+    (Poisson) at the depth of its partner instead. Where the *observed* cells are no counts, depth cannot be matched and
+    is left alone.
 
     Raises
     ------
@@ -54,7 +55,7 @@ def match_cells(predicted: np.ndarray, observed: np.ndarray, *, seed: int = 0) -
     Notes
     -----
     The number of significant genes grows with the number of cells and with their depth, and explodes for cells without
-    counting noise. Unmatched, whoever predicts more and smoother cells is "significant" everywhere.
+    counting noise. Without matching, many smooth predicted cells make every gene significant.
 
     Examples
     --------

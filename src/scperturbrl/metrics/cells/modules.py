@@ -1,4 +1,4 @@
-"""Whether genes that work together in real cells do so in predicted ones."""
+"""Whether gene modules of real cells are correlated in the same way in predicted cells."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def module_correlation_error(predicted: ArrayLike, observed: ArrayLike, *, modul
 
     Notes
     -----
-    Energy distance and MMD are nearly blind to how genes depend on each other; this looks at nothing else. Single pairs of
-    genes are too noisy in a few hundred sparse cells, sums over modules are not.
+    Energy distance and MMD hardly depend on the correlations between genes, which this measures. Single pairs of genes
+    are too noisy in a few hundred sparse cells; sums over modules are not.
 
     Examples
     --------

@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl.get._fits.dose_response import NOTHING, both_tables
 from scperturbrl.get._fits.objective import objective_label
-from scperturbrl.get._labels import model_label
-from scperturbrl.pl._style import (
+from scperturbrl.get._read.labels import model_label
+from scperturbrl.pl._draw.style import (
     BLUE,
     DARK,
     GREEN,
@@ -47,6 +48,7 @@ COLUMNS, N_TOP = 4, 12
 _COLORS = (BLUE, VERMILLION, GREEN, PURPLE, SKY)
 
 
+@documented
 def dose_response(
     adata: AnnData | MuData,
     *,
@@ -63,9 +65,10 @@ def dose_response(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the response of every perturbation over its doses, with the Hill curve through it.
 
-    There is one panel for each perturbation and context. Dots are mean responses relative to control cells, with two standard errors. Lines are
-    the curves, which start at 0; a perturbation without a response has none. The mark on a curve is its :term:`EC50`, with the 90 % interval of that as a
-    bar. Above each panel stands the EC50 of the real cells.
+    There is one panel for each perturbation and context. Dots are mean responses relative to control cells, with two
+    standard errors. Lines are the curves, which start at 0; a perturbation without a response has none. The mark on a
+    curve is its :term:`EC50`, with the 90 % interval of that as a bar. Above each panel stands the EC50 of the real
+    cells.
 
     Parameters
     ----------
@@ -79,12 +82,8 @@ def dose_response(
         Axes to draw on, one for each panel; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------

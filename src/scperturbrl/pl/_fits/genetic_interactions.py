@@ -1,4 +1,4 @@
-"""What each part counts in a pair, one row for each pair."""
+"""Coefficients of the two parts of each pair, one row for each pair."""
 
 from __future__ import annotations
 
@@ -7,29 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.lines import Line2D
 
+from scperturbrl._core.docs import documented
 from scperturbrl.get._fits.genetic_interactions import genetic_interactions as interaction_frame
-from scperturbrl.get._labels import model_label
-from scperturbrl.pl._shown import N_TOP, label_height, rows_label, top_rows
-from scperturbrl.pl._style import (
-    BLUE,
-    DARK,
-    GREEN,
-    LEGEND,
-    LIGHT,
-    MIDDLE,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    figure_of,
-    finish,
-    given_axes,
-    house_style,
-    inch,
-    legend_height,
-    new_axes,
-    outside_legend,
-)
+from scperturbrl.get._read.labels import model_label
+from scperturbrl.pl._draw import style
+from scperturbrl.pl._draw.shown import N_TOP, label_height, rows_label, top_rows
 from scperturbrl.screen import interactions as kinds
 
 if TYPE_CHECKING:
@@ -42,17 +24,18 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 COLORS = {
-    kinds.SYNERGISTIC: VERMILLION,
-    kinds.NEOMORPHIC: PURPLE,
-    kinds.EPISTATIC: ORANGE,
-    kinds.REDUNDANT: SKY,
-    kinds.BUFFERED: BLUE,
-    kinds.ADDITIVE: GREEN,
-    kinds.UNCLEAR: MIDDLE,
+    kinds.SYNERGISTIC: style.VERMILLION,
+    kinds.NEOMORPHIC: style.PURPLE,
+    kinds.EPISTATIC: style.ORANGE,
+    kinds.REDUNDANT: style.SKY,
+    kinds.BUFFERED: style.BLUE,
+    kinds.ADDITIVE: style.GREEN,
+    kinds.UNCLEAR: style.MIDDLE,
 }
 _LEGEND = ("First part", "Second part", "Parts add up")
 
 
+@documented
 def genetic_interactions(
     adata: AnnData | MuData,
     *,
@@ -68,10 +51,11 @@ def genetic_interactions(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot how much of the effect of each part is in the effect of the pair.
 
-    There is one panel for the real cells, and one for each model. A filled dot is the coefficient of the first part of the pair, a hollow one that of the
-    second, with 90 % intervals. On the line at 1 the effects of the parts add up; at 0 a part is masked. Colour and word tell the kind of
-    :term:`genetic interaction`, by the rules of :func:`scperturbrl.get.genetic_interactions`. Pairs are sorted by kind, then by magnitude. A dot at
-    the edge with an arrow lies beyond it.
+    There is one panel for the real cells, and one for each model. A filled dot is the coefficient of the first part of
+    the pair, a hollow one that of the second, with 90 % intervals. On the line at 1 the effects of the parts add up; at
+    0 a part is masked. Colour and word tell the kind of :term:`genetic interaction`, by the rules of
+    :func:`scperturbrl.get.genetic_interactions`. Pairs are sorted by kind, then by magnitude. A dot at the edge with an
+    arrow lies beyond it.
 
     Parameters
     ----------
@@ -85,12 +69,8 @@ def genetic_interactions(
         Axes to draw on, one for each panel; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------
@@ -120,8 +100,8 @@ def genetic_interactions(
     rows = top_rows(names, distance, n_top)
     models, own = list(dict.fromkeys(frame["model"])), ax is None
     ylabel = rows_label("Pair", len(rows), len(names), "furthest from a sum")
-    with house_style():
-        axes = given_axes(ax, len(models)) or new_axes(
+    with style.house_style():
+        axes = style.given_axes(ax, len(models)) or style.new_axes(
             len(models), figsize=figsize or _figsize(rows, len(models), ylabel), sharey=True
         )
         limits = _limits(frame[frame["condition"].isin(rows)])
@@ -133,7 +113,7 @@ def genetic_interactions(
         axes[0].set_yticks(range(len(rows)), rows)
         axes[0].set_ylabel(ylabel)
         _add_legend(axes, own=own)
-    return finish(axes, own=own, show=show, return_fig=return_fig)
+    return style.finish(axes, own=own, show=show, return_fig=return_fig)
 
 
 def _order(frame: pd.DataFrame) -> list[str]:
@@ -156,14 +136,14 @@ def _limits(frame: pd.DataFrame) -> tuple[float, float]:
 
 
 def _figsize(rows: Sequence[str], n_models: int, ylabel: str) -> tuple[float, float]:
-    width = inch(0.5 + 3.6 * n_models + 0.075 * max(map(len, rows)))
-    height = inch(1.0 + max(0.26 * len(rows), label_height(ylabel)))
-    return width, height + legend_height(_LEGEND, width)
+    width = style.inch(0.5 + 3.6 * n_models + 0.075 * max(map(len, rows)))
+    height = style.inch(1.0 + max(0.26 * len(rows), label_height(ylabel)))
+    return width, height + style.legend_height(_LEGEND, width)
 
 
 def _draw(ax: Axes, frame: pd.DataFrame, rows: Sequence[str], limits: tuple[float, float]) -> None:
-    ax.axvline(0, color=MIDDLE, linewidth=0.8, zorder=1)
-    ax.axvline(1, color=DARK, linestyle=":", linewidth=1.2, zorder=1, gid="sum")
+    ax.axvline(0, color=style.MIDDLE, linewidth=0.8, zorder=1)
+    ax.axvline(1, color=style.DARK, linestyle=":", linewidth=1.2, zorder=1, gid="sum")
     for row, name in enumerate(rows):
         if name not in frame.index:
             continue
@@ -177,7 +157,7 @@ def _draw(ax: Axes, frame: pd.DataFrame, rows: Sequence[str], limits: tuple[floa
     ax.set(xlim=limits, ylim=(len(rows) - 0.4, -0.6))
     ax.tick_params(axis="y", length=0)
     for row in range(1, len(rows)):
-        ax.axhline(row - 0.5, color=LIGHT, linewidth=0.5, zorder=0)
+        ax.axhline(row - 0.5, color=style.LIGHT, linewidth=0.5, zorder=0)
 
 
 def _draw_part(
@@ -191,7 +171,7 @@ def _draw_part(
     gid: str,
 ) -> None:
     value, low, high = span
-    # without an interval nothing is known of a coefficient
+    # a coefficient without an interval is unknown
     if not np.isfinite(low):
         return
     ax.plot(np.clip([low, high], *limits), [y, y], color=color, linewidth=1.2, alpha=0.7, zorder=2, gid=f"{gid}_range")
@@ -201,14 +181,14 @@ def _draw_part(
 
 
 def _add_legend(axes: Sequence[Axes], *, own: bool) -> None:
-    dot: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 6, "color": DARK}
+    dot: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 6, "color": style.DARK}
     handles = [
         Line2D([], [], label=_LEGEND[0], **dot),
         Line2D([], [], label=_LEGEND[1], markerfacecolor="white", **dot),
-        Line2D([], [], label=_LEGEND[2], color=DARK, linestyle=":"),
+        Line2D([], [], label=_LEGEND[2], color=style.DARK, linestyle=":"),
     ]
     if own:
-        outside_legend(figure_of(axes[0]), handles)
+        style.outside_legend(style.figure_of(axes[0]), handles)
     else:
         # beyond the words
-        axes[-1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.35, 1), borderaxespad=0, **LEGEND)
+        axes[-1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.35, 1), borderaxespad=0, **style.LEGEND)

@@ -1,4 +1,4 @@
-"""One page that can be sent to somebody: verdict, tables, pictures, settings."""
+"""One page to share: verdict, tables, pictures, settings."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import pandas as pd
 
 from scperturbrl import __version__
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import evaluation as evaluation_frame
-from scperturbrl.get._labels import metric_label, model_label
 from scperturbrl.get._metric_calibration import metric_calibration
-from scperturbrl.get._slots import chosen, missing
+from scperturbrl.get._read.labels import metric_label, model_label
+from scperturbrl.get._read.slots import chosen, missing
 from scperturbrl.get._verifier_scores import verifier_scores as score_frame
 from scperturbrl.metrics.registry import METRICS
 from scperturbrl.pl._effects import effects
@@ -23,6 +24,7 @@ from scperturbrl.pl._page import html
 from scperturbrl.pl._page.words import Findings
 from scperturbrl.pl._training_history import training_history
 from scperturbrl.pl._verifier_scores import verifier_scores
+from scperturbrl.pl.registry import ADDED
 
 if TYPE_CHECKING:
     import os
@@ -40,6 +42,7 @@ _CONDITIONS, _ROWS = 4, 12
 _NOT_ABLE = " *"
 
 
+@documented
 def report(
     adata: AnnData | MuData,
     path: str | os.PathLike[str],
@@ -60,12 +63,11 @@ def report(
     path
         File to write; replaced if it exists.
     model
-        The model that the verdict is about; by default the post-trained generator, else the first generator, else the first
-        of the predictions.
+        The model that the verdict is about; by default the post-trained generator, else the first generator, else the
+        first of the predictions.
     title
         Heading.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {modality}
 
     Returns
     -------
@@ -173,8 +175,8 @@ def _metrics(findings: Findings) -> list[str]:
     values.index = pd.Index([metric_label(str(name)) for name in values.index], name="Metric")
     note = (
         "Told apart: share of the conditions in which one half of the real cells predicts the other better than the mean response "
-        "does. Dynamic range: how far that half has come from the mean response to a perfect prediction. A metric is calibrated "
-        "if it tells the two apart in three of four conditions. A metric that was rewarded, or is pulled along by a reward, proves nothing."
+        "does. Dynamic range: where that half lies between the mean response (0) and a perfect prediction (1). A metric is calibrated "
+        "if it tells the two apart in three of four conditions. A metric that was rewarded, or is related to a reward, proves nothing."
     )
     return [html.paragraph(note, role="quiet"), html.details(f"All {len(values)} metrics", html.table(values))]
 
@@ -222,6 +224,8 @@ def _pictures(adata: AnnData, findings: Findings, generators: list[str]) -> list
     for name in generators:
         watched = "What was optimised, and what was watched."
         wanted[f"Training of {name}"] = (training_history, {"key": name}, watched)
+    for plot in ADDED.values():
+        wanted[plot.title] = (plot.draw, {"key": model}, plot.caption)
     found, left_out = [], []
     for title, (draw, arguments, caption) in wanted.items():
         try:

@@ -13,7 +13,7 @@ from scperturbrl.data.evaluation.roles import HELD_OUT
 from scperturbrl.get._differences import differences
 from scperturbrl.get._evaluation import evaluation
 from scperturbrl.get._harm import harm
-from scperturbrl.get._labels import metric_label, model_label
+from scperturbrl.get._read.labels import metric_label, model_label
 from scperturbrl.metrics.registry import METRICS
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _NAMED = 6
 # a resample of fewer conditions hardly ever contradicts the rest
 _FEW = 6
 _SUBJECTS = {keys.GENERATOR: "The generator", keys.GENERATOR_RL: "The post-trained generator"}
-# Baselines are shifted control cells. As populations they are no prediction, so these say nothing of who predicts better.
+# Baselines are shifted control cells, so metrics of cells cannot compare them with models fairly.
 _OF_CELLS = {
     *("energy_distance", "mmd", "classifier_auroc", "neighbour_precision", "neighbour_recall", "neighbour_coverage"),
     *(
@@ -71,14 +71,14 @@ class Findings:
 
     @cached_property
     def judges(self) -> list[str]:
-        """Metrics that may judge: neither rewarded nor pulled along, and able to tell a replicate from the mean response."""
+        """Metrics that count in a verdict: not rewarded, not related to a reward, and calibrated."""
         first = self.summary.drop_duplicates("metric")
         fit = first["calibrated"] if "calibrated" in first else pd.Series(data=True, index=first.index)
         return first.loc[fit & (first["role"] == HELD_OUT), "metric"].tolist()
 
     @cached_property
     def effect_judges(self) -> list[str]:
-        """Those of them that look at effects, in which baselines are a fair match."""
+        """Those of them that compare effects, for which baselines are a fair comparison."""
         return [name for name in self.judges if name not in _OF_CELLS]
 
     @cached_property
@@ -93,7 +93,7 @@ class Findings:
 
     @cached_property
     def best_baseline(self) -> str:
-        """The baseline that stands highest over the metrics that may judge, chosen with hindsight."""
+        """The baseline with the best median score in these metrics, chosen after the fact."""
         rows = self.summary[(self.summary["kind"] == "baseline") & self.summary["metric"].isin(self.effect_judges)]
         scaled = rows.groupby("model", sort=False)["scaled_median"].median().dropna()
         return str(scaled.idxmax()) if len(scaled) else ""
@@ -124,7 +124,7 @@ class Findings:
         )
 
     def sentences(self) -> Iterator[str]:
-        """What else there is to say."""
+        """Further findings, one sentence each."""
         yield self._asked()
         yield self._judged_by()
         if self.judges and len(self.conditions) > 1:

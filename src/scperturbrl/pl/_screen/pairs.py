@@ -8,8 +8,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
-from scperturbrl.pl._heatmap import DIVERGING
-from scperturbrl.pl._style import DARK, figure_of
+from scperturbrl.pl._draw.heatmap import DIVERGING
+from scperturbrl.pl._draw.style import DARK, figure_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scperturbrl._core import keys
+from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.conditions import parse_perturbation
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.get._screen.table import screen as screen_frame
+from scperturbrl.pl._draw.style import figure_of, finish, given_axes, house_style, inch, new_axes, outside_legend
 from scperturbrl.pl._screen.pairs import draw_pairs, pair_matrix
 from scperturbrl.pl._screen.ranked import draw_ranked, legend_of
-from scperturbrl.pl._style import figure_of, finish, given_axes, house_style, inch, new_axes, outside_legend
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@documented
 def screen(
     adata: AnnData | MuData,
     *,
@@ -38,8 +40,9 @@ def screen(
     """Plot the candidates of a screen.
 
     ``"ranked"``: the best ones in order. A dot is the predicted :term:`objective`, a bar the
-    :term:`cross-conformal interval`; its colour says whether such predictions have :term:`support`. Squares are measured, hollow dots were not made cells of. Ticks are what simple rules say, the number on the right is the probability of
-    being among the best.
+    :term:`cross-conformal interval`; its colour says whether such predictions have :term:`support`. Squares are
+    measured candidates, hollow dots candidates without generated cells. Ticks are the predictions of simple rules. The
+    number on the right is the probability to be among the best.
 
     ``"pairs"``: the objective of every pair of perturbations, of those in the best pairs. Measured pairs have a dot.
 
@@ -59,16 +62,13 @@ def screen(
         Axes to draw on; a new figure by default.
     figsize
         Size of the new figure in inches.
-    show
-        Whether to show the figure; as ``scanpy.settings.autoshow`` by default. Never if `ax` is given.
-    return_fig
-        Return the figure instead of the axes.
-    modality
-        Modality of a MuData; by default its only one, or the only one that was set up.
+    {figure}
+    {modality}
 
     Returns
     -------
-    The axes, the figure if `return_fig`, or None if the plot was shown. The numbers are those of :func:`scperturbrl.get.screen`.
+    The axes, the figure if `return_fig`, or None if the plot was shown. The numbers are those of
+    :func:`scperturbrl.get.screen`.
 
     Raises
     ------

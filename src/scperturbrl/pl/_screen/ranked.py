@@ -1,4 +1,4 @@
-"""Candidates in order, with intervals and what simple rules say."""
+"""Candidates in order, with intervals and the predictions of simple rules."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
-from scperturbrl.pl._style import BLACK, BLUE, DARK, GREEN, LIGHT, MIDDLE, ORANGE, PURPLE, SKY, VERMILLION
+from scperturbrl.pl._draw import style
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-SUPPORT = {"supported": BLUE, "extrapolating": ORANGE, "unsupported": VERMILLION}
+SUPPORT = {"supported": style.BLUE, "extrapolating": style.ORANGE, "unsupported": style.VERMILLION}
 RULES = {
-    "additive": ("Additive", GREEN),
-    "ridge": ("Additive ridge", PURPLE),
-    "context_line": ("Context line", SKY),
-    "mean_response": ("Mean response", BLACK),
+    "additive": ("Additive", style.GREEN),
+    "ridge": ("Additive ridge", style.PURPLE),
+    "context_line": ("Context line", style.SKY),
+    "mean_response": ("Mean response", style.BLACK),
 }
 
 
 def draw_ranked(ax: Axes, frame: pd.DataFrame, top: int) -> None:
-    """Draw one row a candidate, the best at the top."""
+    """Draw one row for each candidate, the best at the top."""
     heights = np.arange(len(frame))
     several = frame["group"].nunique() > 1
     names = frame.index if several or "dose" in frame else frame["perturbation"]
@@ -39,7 +39,7 @@ def draw_ranked(ax: Axes, frame: pd.DataFrame, top: int) -> None:
     ax.set_yticks(heights, [str(name) for name in names])
     ax.set_ylim(len(frame) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
-    ax.grid(axis="y", color=LIGHT, linewidth=0.6, zorder=0)
+    ax.grid(axis="y", color=style.LIGHT, linewidth=0.6, zorder=0)
     ax.set_axisbelow(True)
 
 
@@ -47,9 +47,16 @@ def _write_odds(ax: Axes, frame: pd.DataFrame, heights: np.ndarray, top: int) ->
     beside: dict[str, Any] = {"transform": blended_transform_factory(ax.transAxes, ax.transData), "va": "center"}
     for y, chance in zip(heights, frame["top_probability"], strict=True):
         text = f"{100 * chance:.0f} %" if np.isfinite(chance) else "?"
-        ax.text(1.09, y, text, ha="right", color=DARK, fontsize="small", gid="odds", **beside)
+        ax.text(1.09, y, text, ha="right", color=style.DARK, fontsize="small", gid="odds", **beside)
     ax.text(
-        1.09, 1.01, f"In the top {top}", transform=ax.transAxes, ha="right", va="bottom", fontsize="small", color=DARK
+        1.09,
+        1.01,
+        f"In the top {top}",
+        transform=ax.transAxes,
+        ha="right",
+        va="bottom",
+        fontsize="small",
+        color=style.DARK,
     )
 
 
@@ -64,11 +71,11 @@ def legend_of(frame: pd.DataFrame) -> list[Line2D]:
     """Only what is drawn."""
     made, measured = frame["made_cells"].to_numpy(dtype=bool), (frame["kind"].astype(str) == "measured").to_numpy()
     marks: dict[str, tuple[bool, dict[str, Any]]] = {
-        "Measured": (measured.any(), {"marker": "s", "color": MIDDLE}),
-        "Predicted, by cells of the generator": (made.any(), {"marker": "o", "color": MIDDLE}),
+        "Measured": (measured.any(), {"marker": "s", "color": style.MIDDLE}),
+        "Predicted, by cells of the generator": (made.any(), {"marker": "o", "color": style.MIDDLE}),
         "Predicted, by the straight line": (
             (~made & ~measured).any(),
-            {"marker": "o", "color": MIDDLE, "markerfacecolor": "white"},
+            {"marker": "o", "color": style.MIDDLE, "markerfacecolor": "white"},
         ),
     }
     handles = [Line2D([], [], linestyle="", label=label, **look) for label, (shown, look) in marks.items() if shown]
@@ -80,5 +87,5 @@ def legend_of(frame: pd.DataFrame) -> list[Line2D]:
         if frame[name].notna().any():
             handles.append(Line2D([], [], linestyle="", marker="|", markersize=9, color=color, label=label))
     if frame["top_probability"].isna().any():
-        handles.append(Line2D([], [], linestyle="", marker="$?$", color=DARK, label="Odds cannot be told"))
+        handles.append(Line2D([], [], linestyle="", marker="$?$", color=style.DARK, label="Odds cannot be told"))
     return handles

@@ -7,7 +7,7 @@ the advantage. So `anchor` means the same whatever the rule; see each rule for h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from scperturbrl.flow.source import GAUSSIAN
 
@@ -65,3 +65,37 @@ class UpdateRule(Protocol):
     def __call__(self, fields: Fields, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Loss ``(n,)`` and squared distance ``(n,)`` of the trained to the pretrained velocity."""
         ...
+
+
+@runtime_checkable
+class PathRule(UpdateRule, Protocol):
+    """A rule that samples the paths it learns from itself."""
+
+    def sample(self, field: Field, noise: Tensor, rng: torch.Generator) -> Tensor:
+        """Path ``(K + 1, n, d)`` from `noise` to cells."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An update rule by its name, and what it needs.
+
+    Attributes
+    ----------
+    name
+        The value of `update_rule`.
+    make
+        Builds the rule: ``make(anchor=, beta=)``.
+    needs_gradients
+        Whether only verifiers with gradients can be rewarded.
+    needs_anchor
+        Whether the weight of the pretrained generator must be above 0.
+    needs_noise
+        Whether the generator must start at noise instead of control cells.
+    """
+
+    name: str
+    make: Callable[..., UpdateRule]
+    needs_gradients: bool = False
+    needs_anchor: bool = False
+    needs_noise: bool = False

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from scperturbrl.rl.rules.base import Rule
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -105,3 +107,6 @@ class Grpo:
         # one step stands for all of them, in the gain as in the divergence
         loss = (2 * self.anchor * divergence - gain) * (self.n_steps - 1)
         return loss, (velocity - pretrained).square().mean(-1).detach()
+
+
+RULE = Rule("grpo", lambda anchor, beta: Grpo(anchor), needs_noise=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scperturbrl.rl.rules.base import Rule
 from scperturbrl.rl.rules.nft import Nft
 from scperturbrl.rl.rules.value_gradient import ValueGradient
 
@@ -40,3 +41,6 @@ class Hybrid:
             return contrast, distance
         gradient, _ = ValueGradient(self.anchor)(fields, batch, rng)
         return contrast + gradient, distance
+
+
+RULE = Rule("hybrid", Hybrid, needs_anchor=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from scperturbrl.flow.path import sample_path
+from scperturbrl.rl.rules.base import Rule
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,3 +86,6 @@ class Nft:
         distance = anchor_loss(velocity, pretrained)
         loss = nft_loss(velocity, old, sample.velocity, optimality(batch.advantage), beta=self.beta)
         return loss + self.anchor * distance, distance.detach()
+
+
+RULE = Rule("nft", Nft)

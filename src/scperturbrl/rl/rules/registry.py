@@ -1,19 +1,56 @@
-"""The update rules by name."""
+"""The update rules by name, to which others can be added."""
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from scperturbrl.rl.rules.grpo import Grpo
-from scperturbrl.rl.rules.hybrid import Hybrid
-from scperturbrl.rl.rules.nft import Nft
-from scperturbrl.rl.rules.value_gradient import ValueGradient
+from scperturbrl._core.lazy import declared
 
 if TYPE_CHECKING:
-    from scperturbrl.flow.source import Source
-    from scperturbrl.rl.rules.base import UpdateRule
+    from collections.abc import Mapping
 
-UPDATE_RULES = ("nft", "grpo", "value_gradient", "hybrid")
+    from scperturbrl.flow.source import Source
+    from scperturbrl.rl.rules.base import Rule, UpdateRule
+
+_RULES: dict[str, Rule] = {}
+
+UPDATE_RULES: Mapping[str, Rule] = MappingProxyType(_RULES)
+"""Every update rule by name."""
+
+
+def register(rule: Rule, *, overwrite: bool = False) -> Rule:
+    """Make an update rule known to :func:`scperturbrl.tl.rl_finetune`.
+
+    Parameters
+    ----------
+    rule
+        The rule and what it needs.
+    overwrite
+        Replace a rule of the same name instead of refusing.
+
+    Returns
+    -------
+    `rule`, unchanged.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+
+    Examples
+    --------
+    >>> from scperturbrl.rl.rules.base import Rule
+    >>> from scperturbrl.rl.rules.nft import Nft
+    >>> _ = register(Rule("mild_nft", lambda anchor, beta: Nft(10 * anchor, beta)), overwrite=True)
+    >>> make_rule("mild_nft", anchor=0.5).anchor
+    5.0
+    """
+    if rule.name in _RULES and not overwrite:
+        msg = f"An update rule named {rule.name!r} exists; choose another name, or pass overwrite=True to replace it."
+        raise ValueError(msg)
+    _RULES[rule.name] = rule
+    return rule
 
 
 def check_source(name: str, source: Source) -> None:
@@ -24,9 +61,9 @@ def check_source(name: str, source: Source) -> None:
     ValueError
         If it needs noise alone as source, and the source is another.
     """
-    if name == "grpo" and not source.is_gaussian:
+    if UPDATE_RULES[name].needs_noise and not source.is_gaussian:
         msg = (
-            "`update_rule='grpo'` needs a generator that starts at noise, this one starts at control cells. Use "
+            f"`update_rule={name!r}` needs a generator that starts at noise, this one starts at control cells. Use "
             "`update_rule='nft'`, or fit it with `source='gaussian'`."
         )
         raise ValueError(msg)
@@ -42,15 +79,13 @@ def make_rule(name: str, *, anchor: float, beta: float = 1.0) -> UpdateRule:
     anchor
         Weight of the pretrained generator.
     beta
-        Contrast of ``"nft"``; not used by the others.
+        Contrast of ``"nft"``; not used by all.
     """
-    if name == "nft":
-        return Nft(anchor=anchor, beta=beta)
-    if name == "grpo":
-        return Grpo(anchor=anchor)
-    if name == "hybrid":
-        return Hybrid(anchor=anchor, beta=beta)
-    if name == "value_gradient":
-        return ValueGradient(anchor=anchor)
-    msg = f"`update_rule` is {name!r}; it must be one of {UPDATE_RULES}."
-    raise ValueError(msg)
+    if name not in UPDATE_RULES:
+        msg = f"`update_rule` is {name!r}; it must be one of {', '.join(map(repr, UPDATE_RULES))}."
+        raise ValueError(msg)
+    return UPDATE_RULES[name].make(anchor=anchor, beta=beta)
+
+
+for _rule in declared("scperturbrl.rl.rules", "RULE"):
+    register(_rule)

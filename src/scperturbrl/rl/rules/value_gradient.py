@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from scperturbrl.flow.path import sample_path
+from scperturbrl.rl.rules.base import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,3 +70,6 @@ class ValueGradient:
             # a constant reward, or a verifier that leaves torch on the way, has no slope
             slope = torch.autograd.grad(value.sum(), x)[0] if value.requires_grad else torch.zeros_like(x)
         return velocity.detach(), slope.nan_to_num(0, 0, 0)
+
+
+RULE = Rule("value_gradient", lambda anchor, beta: ValueGradient(anchor), needs_gradients=True, needs_anchor=True)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scperturbrl.pl._looks import Look, fill
-from scperturbrl.pl._style import DARK
+from scperturbrl.pl._draw.looks import Look, fill
+from scperturbrl.pl._draw.style import DARK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from scperturbrl.verifiers.base import Reference
 
 MIN_GENES = 3
-"""Fewer genes than this make every correlation extreme, so the verifiers answer NaN."""
+"""With fewer genes every correlation is extreme, so the verifiers return NaN."""
 
 
 def top_genes(reference: Reference, n_genes: int, *, in_bank: bool = False) -> Tensor:
@@ -31,7 +31,7 @@ def mean_effects(reference: Reference, genes: Tensor) -> Tensor:
 
 
 def check_topk(reference: str, *, n_genes: int, n_cells: int) -> None:
-    """Refuse settings of the top-k verifiers that cannot be meant."""
+    """Refuse invalid settings of the top-k verifiers."""
     if reference not in {"cells", "genes"}:
         msg = f"`reference` is {reference!r}; expected 'cells' or 'genes'."
         raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""What all plots share: colours, a white ground, figures that grow with the font, and how a plot is handed over."""
+"""Shared by all plots: colours, a white background, figure sizes that follow the font, and what a plot returns."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def side_legend(ax: Axes, handles: Sequence[Artist], **options: Any) -> None:
 
 
 def finish(axes: list[Axes], *, own: bool, show: bool | None, return_fig: bool) -> Axes | list[Axes] | Figure | None:
-    """Hand a plot over: the figure, or the axes, or nothing if it was shown.
+    """Return the figure or the axes, or nothing if the plot was shown.
 
     Parameters
     ----------

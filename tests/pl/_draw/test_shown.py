@@ -3,7 +3,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from scperturbrl.pl._shown import label_height, rows_label, top_rows
+from scperturbrl.pl._draw.shown import label_height, rows_label, top_rows
 
 
 def test_the_most_important_in_their_own_order():

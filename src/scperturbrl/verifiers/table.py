@@ -52,8 +52,9 @@ def show() -> pd.DataFrame:
 
     Returns
     -------
-    A DataFrame with one row per verifier: its name, label, range, the reference fields it needs, whether it is
-    differentiable, whether it is a safeguard, and what it measures. It prints as text, and in a notebook as a table, with nothing cut off.
+    A DataFrame with one row per verifier: its name, label, range, what it needs of a reference, whether it is
+    differentiable, whether it is a safeguard, and what it measures. It prints as text, and in a notebook as a table,
+    with nothing cut off.
 
     Examples
     --------
@@ -69,7 +70,10 @@ def show() -> pd.DataFrame:
     ...
     """
     verifiers = [get(name) for name in names()]
-    rows: list[list[Any]] = [[getattr(verifier, column) for column in _COLUMNS] for verifier in verifiers]
+    rows: list[list[Any]] = [
+        [verifier.reads if column == "needs" else getattr(verifier, column) for column in _COLUMNS]
+        for verifier in verifiers
+    ]
     return VerifierTable(rows, columns=_COLUMNS)
 
 

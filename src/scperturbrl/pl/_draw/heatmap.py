@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 
-from scperturbrl.pl._style import figure_of
+from scperturbrl.pl._draw.style import figure_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Which rows a plot with very many shows unless told."""
+"""Default rows of a plot with very many rows."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.scale import check_like_controls
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.get._slots import missing
+from scperturbrl.get._read.slots import missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

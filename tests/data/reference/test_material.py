@@ -10,8 +10,10 @@ from sklearn.linear_model import LogisticRegression
 import scperturbrl as spr
 from scperturbrl import verifiers
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.reference.extras import Support
-from scperturbrl.data.reference.stored import needed, read_reference
+from scperturbrl.data.reference.material import Material
+from scperturbrl.data.reference.networks import Networks
+from scperturbrl.data.reference.stored import read_reference
+from scperturbrl.verifiers.components import PROJECTION, for_components
 
 OPTIONAL = ["energy_witness", "specificity", "target_direction", "tf_activity", "plausibility", "identity_retention"]
 OPTIONAL += ["nonresponder_stability"]
@@ -47,10 +49,9 @@ def tensors(adata):
 def test_nothing_is_computed_that_nobody_needs(screen):
     cells = Cells.of(screen)
     _, reference = read_reference(screen, cells, verifiers.resolve())
-    optional = {name for item in verifiers.resolve(OPTIONAL) for name in item.needs} - needed(verifiers.resolve())
-    assert all(getattr(reference, name) is None for name in optional)
+    assert dict(reference.prepared) == {}
     _, full = read_reference(screen, cells, verifiers.resolve(OPTIONAL))
-    assert all(getattr(full, name) is not None for name in optional)
+    assert set(full.prepared) == {item.name for own in verifiers.resolve(OPTIONAL) for item in own.prepares}
 
 
 def test_held_out_cells_do_not_matter(screen):
@@ -58,9 +59,10 @@ def test_held_out_cells_do_not_matter(screen):
     values = spoilt.X.toarray()
     values[(spoilt.obs["split"] == "test").to_numpy()] *= 0.3
     spoilt.X = sparse.csr_matrix(values)
-    for name, value in vars(tensors(screen)[2]).items():
-        if isinstance(value, torch.Tensor):
-            np.testing.assert_array_equal(value, getattr(tensors(spoilt)[2], name), err_msg=name)
+    before, after = (tensors(adata)[2].tensors() for adata in (screen, spoilt))
+    assert set(before) == set(after)
+    for name, value in before.items():
+        np.testing.assert_array_equal(value, after[name], err_msg=name)
 
 
 def test_targets_rivals_and_groups_follow_the_condition_table(screen):
@@ -84,8 +86,8 @@ def test_spread_is_that_of_the_control_cells(screen):
 def test_components_are_orthonormal_and_their_cells_are_used_for_nothing_else(screen):
     cells, table, reference = tensors(screen)
     np.testing.assert_allclose(reference.projection.T @ reference.projection, np.eye(30), atol=1e-5)
-    support = Support(cells, cells.is_training(), table, np.zeros((120, 0)), [], 128, 0)
-    inside = cells.block(np.flatnonzero(support._for_components)) @ support.projection
+    material = Material(cells, cells.is_training(), table, Networks.of(screen), bank_size=128, seed=0)
+    inside = cells.block(np.flatnonzero(for_components(material))) @ material[PROJECTION]
     for points in (*reference.bank_points, *reference.landmarks):
         for point in points[~points.isnan().any(-1)][:5].numpy():
             assert np.abs(inside - point).max(1).min() > 1e-3

@@ -8,7 +8,7 @@ import scanpy as sc
 import threadpoolctl
 import torch
 
-from scperturbrl._core.threads import in_threads, n_jobs, one_thread, pinned
+from scperturbrl._core.machine.threads import in_threads, n_jobs, one_thread, pinned
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from scperturbrl.pl._style import DARK, LIGHT
+from scperturbrl.pl._draw.style import DARK, LIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

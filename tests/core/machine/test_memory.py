@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scperturbrl._core.memory import BatchSize
+from scperturbrl._core.machine.memory import BatchSize
 
 
 def device_with_room_for(n, error=torch.OutOfMemoryError):

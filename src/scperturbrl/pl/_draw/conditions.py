@@ -1,4 +1,4 @@
-"""Which conditions a plot with one panel for each condition shows unless told."""
+"""Default conditions of a plot with one panel for each condition."""
 
 from __future__ import annotations
 

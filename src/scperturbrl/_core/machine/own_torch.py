@@ -29,7 +29,7 @@ def own_torch(verb: Callable[P, R]) -> Callable[P, R]:
     Examples
     --------
     >>> import torch
-    >>> from scperturbrl._core.own_torch import own_torch
+    >>> from scperturbrl._core.machine.own_torch import own_torch
     >>> with torch.no_grad():
     ...     own_torch(torch.is_grad_enabled)()
     True

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from scperturbrl.get._labels import metric_label, model_label, readable, verifier_label
+from scperturbrl.get._read.labels import metric_label, model_label, readable, verifier_label
 from scperturbrl.metrics import METRICS
 from scperturbrl.verifiers import names, registry
 

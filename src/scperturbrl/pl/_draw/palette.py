@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.colors import is_color_like, to_hex
 
-from scperturbrl.pl._style import MIDDLE
+from scperturbrl.pl._draw.style import MIDDLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Names beside points that do not lie on each other."""
+"""Place the names of points without overlap."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scperturbrl.pl._style import DARK, figure_of, inch
+from scperturbrl.pl._draw.style import DARK, figure_of, inch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

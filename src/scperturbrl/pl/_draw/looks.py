@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scperturbrl.pl._style import BLACK, BLUE, DARK, GREEN, MIDDLE, ORANGE, PURPLE, SKY, VERMILLION
+from scperturbrl.pl._draw import style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,10 +21,10 @@ class Look(NamedTuple):
 
 
 _LOOKS = {
-    "generator": [Look(color, "o") for color in (BLUE, VERMILLION, GREEN, PURPLE)],
-    "prediction": [Look(color, "D") for color in (SKY, ORANGE, PURPLE, GREEN)],
-    "baseline": [Look(DARK, marker, hollow=True) for marker in ("s", "^", "v", "D", "P", "X", "p", "h")],
-    "ceiling": [Look(BLACK, "*"), Look(MIDDLE, "*")],
+    "generator": [Look(color, "o") for color in (style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE)],
+    "prediction": [Look(color, "D") for color in (style.SKY, style.ORANGE, style.PURPLE, style.GREEN)],
+    "baseline": [Look(style.DARK, marker, hollow=True) for marker in ("s", "^", "v", "D", "P", "X", "p", "h")],
+    "ceiling": [Look(style.BLACK, "*"), Look(style.MIDDLE, "*")],
 }
 
 
@@ -44,7 +44,7 @@ def model_looks(frame: pd.DataFrame, palette: Mapping[str, str]) -> dict[str, Lo
 
 
 def fill(look: Look, *, size: float = 4.5) -> dict[str, Any]:
-    """Colour and marker of a look, as keyword arguments of matplotlib; a star needs more size to look as large."""
+    """Colour and marker of a look, as keyword arguments of matplotlib. A star is drawn larger to look equally large."""
     return {
         "color": look.color,
         "markerfacecolor": "white" if look.hollow else look.color,

@@ -1,0 +1,1 @@
+"""What the tables share: slots of the AnnData, labels, populations."""

@@ -1,0 +1,112 @@
+"""Baselines that others add to those of an evaluation, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from scperturbrl._core.lazy import declared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The condition whose effect a baseline predicts.
+
+    Attributes
+    ----------
+    perturbation, parts
+        Its label, and the single perturbations it is made of.
+    context
+        Name of its combination of covariates.
+    dose
+        Its dose; 0 without doses.
+    """
+
+    perturbation: str
+    parts: tuple[str, ...]
+    context: str
+    dose: float
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the training cells say, which is all that a baseline may look at.
+
+    Attributes
+    ----------
+    conditions
+        The C training conditions.
+    effects
+        ``(C, G)`` their mean effects.
+    controls
+        Mean profile ``(G,)`` of the training control cells of each context.
+    """
+
+    conditions: tuple[Wanted, ...]
+    effects: np.ndarray
+    controls: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A simple prediction that models have to beat.
+
+    Attributes
+    ----------
+    name
+        The model in the table of :func:`scperturbrl.tl.evaluate`.
+    predict
+        Function of :class:`Known` and :class:`Wanted` that returns an effect ``(G,)``.
+    """
+
+    name: str
+    predict: Callable[[Known, Wanted], np.ndarray]
+
+
+_ADDED: dict[str, Baseline] = {}
+
+ADDED: Mapping[str, Baseline] = MappingProxyType(_ADDED)
+"""Baselines beyond those that an evaluation always has, by name."""
+
+
+def register(baseline: Baseline, *, overwrite: bool = False) -> Baseline:
+    """Add a baseline to every evaluation from now on.
+
+    Parameters
+    ----------
+    baseline
+        Its name and the function that predicts.
+    overwrite
+        Replace an added baseline of the same name instead of refusing.
+
+    Returns
+    -------
+    `baseline`, unchanged.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+
+    Examples
+    --------
+    >>> half = Baseline("half_mean", lambda known, wanted: known.effects.mean(0) / 2)
+    >>> _ = register(half, overwrite=True)
+    >>> "half_mean" in ADDED
+    True
+    """
+    if baseline.name in _ADDED and not overwrite:
+        msg = f"A baseline named {baseline.name!r} exists; choose another name, or pass overwrite=True to replace it."
+        raise ValueError(msg)
+    _ADDED[baseline.name] = baseline
+    return baseline
+
+
+for _baseline in declared("scperturbrl.metrics.baselines", "BASELINE"):
+    register(_baseline)

@@ -1,0 +1,1 @@
+"""What the plots share: colours, labels, rows, lanes."""
