@@ -19,13 +19,16 @@ from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.write import ABSENT, write
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.components import picture_components
+from scperturbrl.data.cells.growing_rows import GrowingRows, sparse_rows
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.controls import draw_controls
-from scperturbrl.data.generator.generation import generate_cells
+from scperturbrl.data.generator.generation import generated_rows
 from scperturbrl.data.generator.stored import read_generator, warn_leaked
 from scperturbrl.data.transfer.same import warn_unlike
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import torch
     from anndata import AnnData
     from mudata import MuData
@@ -112,7 +115,8 @@ def generate(
     groups = cells.table["group"].to_numpy()[cells.codes[perturbed]].tolist()
     batches = None if cells.batch is None else cells.batch[perturbed].tolist()
     controls = draw_controls(cells, groups, batches, seed=seed)
-    made = generate_cells(
+    observed = cells.whole("`tl.generate`")
+    blocks = generated_rows(
         stored,
         cells,
         cells.table,
@@ -122,7 +126,7 @@ def generate(
         seed=seed,
         device=resolve_device(device),
     )
-    layer = _in_place_of(cells.whole("`tl.generate`"), perturbed, made)
+    layer = _in_place_of(observed, perturbed, blocks)
     source = cells.names.to_numpy().astype(object)
     source[perturbed] = cells.names.to_numpy()[controls]
     coordinates = components.project(layer)
@@ -146,10 +150,21 @@ def generate(
     )
 
 
-def _in_place_of(observed: Any, rows: np.ndarray, made: sparse.csr_matrix) -> sparse.csr_matrix:
-    """`observed` with the cells `made` at `rows`."""
-    others = np.setdiff1d(np.arange(observed.shape[0]), rows)
-    order = np.empty(observed.shape[0], dtype=int)
-    order[others], order[rows] = np.arange(len(others)), len(others) + np.arange(len(rows))
-    joined = sparse.vstack([sparse.csr_matrix(observed[others]), made], format="csr", dtype=np.float32)
-    return joined[order]
+def _in_place_of(observed: Any, rows: np.ndarray, blocks: Iterable[np.ndarray]) -> sparse.csr_matrix:
+    """`observed` with the cells of `blocks` at `rows`, which rise: every block is put between the cells that stay."""
+    found, done, first = GrowingRows(observed.shape[1], observed.shape[0]), 0, 0
+    for block in blocks:
+        own = rows[done : done + len(block)]
+        last = int(own[-1]) + 1
+        others = np.setdiff1d(np.arange(first, last), own)
+        if not len(others):
+            found.add(block)
+            done, first = done + len(block), last
+            continue
+        order = np.empty(last - first, dtype=int)
+        order[others - first], order[own - first] = np.arange(len(others)), len(others) + np.arange(len(own))
+        joined = sparse.vstack([sparse.csr_matrix(observed[others]), sparse_rows(block)], format="csr")
+        found.add(joined[order])
+        done, first = done + len(block), last
+    found.add(sparse.csr_matrix(observed[first:]))
+    return found.matrix()

@@ -25,6 +25,7 @@ from scperturbrl.data.evaluation.mudata import join_cells
 from scperturbrl.data.generator.controls import draw_controls
 from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.linear import linear_weights, magnitudes
+from scperturbrl.data.generator.means import PREDICTED
 from scperturbrl.data.generator.stored import condition_frame, read_generator, warn_leaked
 from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties
 from scperturbrl.data.generator.wanted import wanted_conditions
@@ -151,6 +152,8 @@ def predict(
     seed = resolve_seed(seed)
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
+    # the cells and their uncertainty ask for the same means
+    cells.once[PREDICTED] = {}
     stored = read_generator(adata, key)
     table = wanted_conditions(conditions, cells, setup, dict(covariates) if covariates else None, dose)
     if not len(table):

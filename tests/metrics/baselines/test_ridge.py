@@ -109,3 +109,12 @@ def test_wrong_input_is_refused():
         ridge_effect(design, effects, design_query=query, alphas=[])
     with pytest.raises(ValueError, match="`weights` has 3 values for 40"):
         ridge_effect(design, effects, design_query=query, weights=[1.0, 2.0, 3.0])
+
+
+def test_single_parts_are_looked_up_with_the_same_bits():
+    design, effects, _ = screen(3)
+    parts = np.vstack([np.eye(8) * 0.7, np.zeros((1, 8))])
+    found = ridge_effect(design, effects, design_query=parts, alphas=[0.5]).effect
+    # a row with several parts makes it a product
+    both = ridge_effect(design, effects, design_query=np.vstack([parts, np.ones((1, 8))]), alphas=[0.5]).effect
+    np.testing.assert_array_equal(found, both[:-1])

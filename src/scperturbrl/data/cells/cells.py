@@ -153,6 +153,11 @@ class Cells:
         """``(n_cells,)`` number of each cell, the same wherever it stands; see :func:`distinct_keys`."""
         return distinct_keys(self.names, self.expression, self.genes, chunk=self.chunk)
 
+    @cached_property
+    def once(self) -> dict[Any, Any]:
+        """What is found of these cells once a call, by what it is; for functions that many conditions ask for the same."""
+        return {}
+
     def is_training(self) -> np.ndarray:
         """``(n_cells,)`` whether the cell may be learnt from."""
         return self.split == keys.TRAIN

@@ -37,9 +37,14 @@ def principal_components(
     mean = sum(np.ones(block.shape[0]) @ block for _, block in cells.pieces(rows)) / n
     covariance = torch.zeros(n_genes, n_genes, dtype=torch.float64, device=device)
     for _, block in cells.pieces(rows):
-        centred = torch.as_tensor(dense(block) - mean.astype(np.float32)).to(device)
-        covariance += centred.T @ centred
-    variance, loadings = largest_eigenvectors(covariance / (n - 1), n_components)
+        centred = dense(block)
+        # each of these is as large as many sparse cells
+        del block
+        centred -= mean.astype(np.float32)
+        moved = torch.as_tensor(centred).to(device)
+        covariance += moved.T @ moved
+        del centred, moved
+    variance, loadings = largest_eigenvectors(covariance.div_(n - 1), n_components)
     # the sign is arbitrary: the largest loading is made positive
     loadings = loadings * np.sign(loadings[np.abs(loadings).argmax(0), np.arange(n_components)])
     return Components(*(np.asarray(x, dtype=np.float32) for x in (mean, loadings, variance)))

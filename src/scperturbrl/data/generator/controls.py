@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ import torch
 from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.generator.depth import depth_ratios
-from scperturbrl.data.latent.cells import Controls, control_units, encode_rows, sparse_counts
+from scperturbrl.data.latent.cells import Controls, control_units, encode_group, encode_rows, sparse_counts
 from scperturbrl.flow.rollout.control_pool import ControlPool
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ def control_cells(stored: StoredGenerator, cells: Cells, controls: np.ndarray) -
     """Function from indices into `controls` to those cells, on the device of the generator; each cell is kept once."""
     rows, place = np.unique(controls, return_inverse=True)
     groups = cells.table["group"].to_numpy()[cells.codes[rows]]
-    kept, unit = cells.expression[rows], torch.as_tensor(control_units(cells, rows), dtype=torch.float32)
+    kept, unit = _kept(cells, rows)
     chosen = _chosen(Controls.of(cells), groups)
-    centres = {group: encode_rows(cells, own, stored.generator.space).mean(0) for group, own in chosen.items()}
+    centres = {group: encode_group(cells, own, stored.generator.space).mean(0) for group, own in chosen.items()}
     centre = torch.stack([centres[group] for group in groups]) if len(groups) else torch.zeros(0)
 
     def read(index: Tensor) -> ControlCells:
@@ -59,6 +59,15 @@ def control_cells(stored: StoredGenerator, cells: Cells, controls: np.ndarray) -
         return generator.read_controls(*(part.to(generator.device) for part in parts))
 
     return read
+
+
+def _kept(cells: Cells, rows: np.ndarray) -> tuple[Any, Tensor]:
+    """Expression and count units of the cells at `rows`; of those that were asked for last, because conditions start from the same."""
+    held, kept, unit = cells.once.get(_kept, (None, None, None))
+    if held is None or not np.array_equal(held, rows):
+        kept, unit = cells.expression[rows], torch.as_tensor(control_units(cells, rows), dtype=torch.float32)
+        cells.once[_kept] = rows, kept, unit
+    return kept, unit
 
 
 def control_pool(stored: StoredGenerator, cells: Cells, table: pd.DataFrame) -> ControlPool:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
-from scipy import sparse
 
 from scperturbrl._core.machine.threads import one_thread
+from scperturbrl.data.cells.growing_rows import GrowingRows
 from scperturbrl.data.generator.controls import control_cells
 from scperturbrl.data.generator.depth import generated_units
 from scperturbrl.data.generator.linear import recentred
 from scperturbrl.flow.blocks import generated_blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
     import pandas as pd
+    from scipy import sparse
 
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.generator.stored import StoredGenerator
@@ -43,6 +46,27 @@ def generate_cells(
     -------
     Log-normalised cells, or their counts, ``(n, G)`` float32. Only some hundred cells are dense at a time.
     """
+    how: dict[str, Any] = {"unit": unit, "library_size": library_size, "seed": seed, "device": device}
+    rows = GrowingRows(len(cells.genes), len(codes))
+    for block in generated_rows(stored, cells, table, codes, controls, output=output, **how):
+        rows.add(block)
+    return rows.matrix()
+
+
+def generated_rows(
+    stored: StoredGenerator,
+    cells: Cells,
+    table: pd.DataFrame,
+    codes: np.ndarray,
+    controls: np.ndarray,
+    *,
+    output: Literal["log", "counts"] = "log",
+    unit: np.ndarray | None = None,
+    library_size: str | float = "condition",
+    seed: int,
+    device: torch.device,
+) -> Iterator[np.ndarray]:
+    """The same cells in dense blocks, one after another."""
     with one_thread(device):
         conditions = recentred(stored, cells, table, seed=seed, device=device)
         read = control_cells(stored, cells, controls)
@@ -56,6 +80,6 @@ def generate_cells(
             torch.as_tensor(codes),
             seed=seed,
         )
-        made = [sparse.csr_matrix(block[output == "counts"].numpy()) for block in blocks]
+        for block in blocks:
+            yield block[output == "counts"].numpy()
         generator.cpu()
-    return sparse.vstack(made, format="csr") if made else sparse.csr_matrix((0, len(cells.genes)), dtype=np.float32)

@@ -13,7 +13,7 @@ from scperturbrl._core.random import torch_rng
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.generator.contexts import context_effects, is_new_context
 from scperturbrl.data.generator.unseen import unseen_features
-from scperturbrl.data.latent.cells import Controls, encode_rows
+from scperturbrl.data.latent.cells import Controls, encode_group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # cells whose mean stands for the flow's mean of a condition, and conditions generated at a time
 N_CELLS, N_AT_ONCE = 512, 8
+PREDICTED = "predicted means"
 
 
 class Means(NamedTuple):
@@ -63,7 +64,26 @@ def predicted_means(
     seed: int,
     device: torch.device | str,
 ) -> Means:
-    """Means of the conditions of `table`; known are at most those of `use`."""
+    """Means of the conditions of `table`; known are at most those of `use`.
+
+    Where ``cells.once[PREDICTED]`` is a dictionary they are kept there: for a caller that does not change the generator in between.
+    """
+    key, kept = (id(stored), tuple(table.index), use.tobytes(), seed), cells.once.get(PREDICTED, {})
+    if key not in kept:
+        kept[key] = _predicted_means(stored, cells, table, use, seed=seed, device=device)
+    found: Means = kept[key]
+    return found
+
+
+def _predicted_means(
+    stored: StoredGenerator,
+    cells: Cells,
+    table: pd.DataFrame,
+    use: np.ndarray,
+    *,
+    seed: int,
+    device: torch.device | str,
+) -> Means:
     batch = stored.vocabulary.batch(table)
     effect, known = linear_effects(stored, table, batch)
     control, own = _control_latents(stored, cells, table["group"].tolist())
@@ -122,7 +142,7 @@ def _control_latents(stored: StoredGenerator, cells: Cells, groups: Sequence[str
     controls, found = Controls.of(cells), {}
     for group in dict.fromkeys(groups):
         start, count = controls.run(group)
-        latent = encode_rows(cells, controls.rows[start : start + count], stored.generator.space)
+        latent = encode_group(cells, controls.rows[start : start + count], stored.generator.space)
         chosen = latent[torch.arange(N_CELLS) * count // N_CELLS]
         found[group] = latent.mean(0), chosen + latent.mean(0) - chosen.mean(0)
     mean = [found[group][0] for group in groups]

@@ -47,7 +47,14 @@ class Controls:
 
     @classmethod
     def of(cls, cells: Cells) -> Controls:
-        """Collect the control cells of `cells` that may be learnt from."""
+        """Collect the control cells of `cells` that may be learnt from; once for all that ask."""
+        if cls not in cells.once:
+            cells.once[cls] = cls._collect(cells)
+        found: Controls = cells.once[cls]
+        return found
+
+    @classmethod
+    def _collect(cls, cells: Cells) -> Controls:
         table = cells.table
         usable = np.flatnonzero(table["is_control"].to_numpy()[cells.codes] & cells.is_training())
         # draws from a run go by place, which so is the same whatever the order of rows
@@ -122,6 +129,17 @@ def encode_rows(cells: Cells, rows: np.ndarray, space: Space) -> Tensor:
     for part, block in cells.pieces(rows[order]):
         latent[torch.as_tensor(order[part])] = space.encode(torch.as_tensor(dense(block)))
     return latent
+
+
+def encode_group(cells: Cells, rows: np.ndarray, space: Space) -> Tensor:
+    """:func:`encode_rows` of the control cells of a group, once for all conditions that start from them."""
+    # what is written into the space counts up its versions
+    state = tuple((name, value.data_ptr(), value._version) for name, value in space.state_dict().items())
+    key = (encode_rows, space, state, hash(rows.tobytes()))
+    if key not in cells.once:
+        cells.once[key] = encode_rows(cells, rows, space)
+    found: Tensor = cells.once[key]
+    return found
 
 
 def sparse_counts(cells: Cells, rows: np.ndarray, unit: np.ndarray) -> SparseRows:

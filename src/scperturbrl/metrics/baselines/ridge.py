@@ -97,7 +97,17 @@ def ridge_effect(
     for block in blocks:
         coefficients[block.columns] = block.coefficients(alpha)
         left_out[block.rows] = effects[block.rows] - block.left_out_error(alpha) / root[block.rows]
-    return RidgeEffect(query @ coefficients, alpha, left_out)
+    return RidgeEffect(_applied(query, coefficients), alpha, left_out)
+
+
+def _applied(query: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """``query @ coefficients``; where no row has several parts, as when the parts themselves are asked for, rows are looked up."""
+    some = query != 0
+    if some.sum(1).max(initial=0) > 1:
+        return query @ coefficients
+    part = some.argmax(1)
+    # a sum starts at 0.0, so that no zero has a sign
+    return query[np.arange(len(query)), part][:, None] * coefficients[part] + 0.0
 
 
 def _weights(weights: ArrayLike | None, n_conditions: int) -> np.ndarray:
