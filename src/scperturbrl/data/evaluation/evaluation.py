@@ -174,7 +174,7 @@ class Evaluation:
     def _control(self, condition: str) -> tuple[np.ndarray, np.ndarray]:
         """Control cells of the covariates of `condition`, and their exact mean."""
         control = self._context[str(self.cells.table.loc[condition, "group"])]
-        return control.cells, control.cells.mean(0, dtype=np.float64) if control.mean is None else control.mean
+        return control.cells, control.centre
 
     def _pair(self, condition: str, population: Population, observed: Population) -> ConditionPair:
         control, control_mean = self._control(condition)

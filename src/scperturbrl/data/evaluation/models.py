@@ -15,14 +15,14 @@ from scperturbrl._core.random import numpy_rng
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cell_keys import distinct_keys
 from scperturbrl.data.cells.conditions import condition_table
-from scperturbrl.data.cells.depth import read_units
+from scperturbrl.data.cells.depth import at_depths, read_units
 from scperturbrl.data.cells.draw import order_by, shuffled
 from scperturbrl.data.cells.other_depth import OtherCells
 from scperturbrl.data.cells.row_blocks import row_matrix
 from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.cells.setup import expression
 from scperturbrl.data.evaluation.evaluation import CEILING, DUPLICATE
-from scperturbrl.data.evaluation.population import Population, draw_population, population_order
+from scperturbrl.data.evaluation.population import Population, draw_population, mean_of, population_order
 from scperturbrl.data.generator.depth import in_order_of
 from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.stored import check_genes
@@ -132,6 +132,7 @@ class Models:
     device: torch.device
     # on a device conditions wait for each other, because a generator is moved there and back
     _turn: Lock = field(default_factory=Lock, init=False, repr=False)
+    _gaps: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     def predict(self, condition: str) -> Iterator[Population]:
         """The population of each model."""
@@ -157,11 +158,27 @@ class Models:
                     device=self.device,
                 )
             population = draw_population(key, "generator", self.cells, np.arange(n), matrix=made, max_cells=one_each)
+            if stored.generator.observation.carries:
+                population = population._replace(mean=population.centre + self._not_drawn(row, usable, controls))
             yield population._replace(n_cells=min(n, len(usable)))
         for name, matrix in self._matrices.items():
             found = np.flatnonzero(self.others[name].labels == condition)
             found = found[order_by(self._keys[name][found], numpy_rng(self.seed, "cells of a prediction"))]
             yield draw_population(name, "prediction", self.cells, found, matrix=matrix, **cap)
+
+    def _not_drawn(self, group: int, usable: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+        """How far the mean ``(G,)`` of the `usable` control cells is from that of the `drawn` ones, among the cells that baselines shift.
+
+        A generated mean is that of all control cells plus the mean change of the drawn ones (a control variate), because baselines
+        add their effects to the mean of all.
+        """
+        if group not in self._gaps:
+            self._gaps[group] = mean_of(self._compared, usable) - mean_of(self._compared, drawn)
+        return self._gaps[group]
+
+    @cached_property
+    def _compared(self) -> Cells:
+        return self.cells if self.depths is None else at_depths(self.cells, self.depths)
 
     def units(self, condition: str, controls: np.ndarray) -> np.ndarray | None:
         """Value of one count in each of the cells to be generated from `controls` ``(n,)``: that of observed cells.

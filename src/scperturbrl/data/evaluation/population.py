@@ -36,6 +36,11 @@ class Population(NamedTuple):
     n_cells: int | None = None
 
     @property
+    def centre(self) -> np.ndarray:
+        """Mean ``(G,)`` of all cells."""
+        return self.cells.mean(0, dtype=np.float64) if self.mean is None else self.mean
+
+    @property
     def total(self) -> int:
         """Number of cells before the cap."""
         return len(self.cells) if self.n_cells is None else self.n_cells
@@ -56,9 +61,14 @@ def draw_population(
     n = len(index)
     if n <= max_cells:
         return Population(model, kind, cells.block(index, matrix))
+    return Population(model, kind, cells.block(index[:max_cells], matrix), mean_of(cells, index, matrix=matrix), n)
+
+
+def mean_of(cells: Cells, index: np.ndarray, *, matrix: Any = None) -> np.ndarray:
+    """Mean ``(G,)`` of the rows at `index`, which may repeat, of the expression or of another matrix over the same genes."""
     total = np.zeros(len(cells.genes))
     # in the order of a file
     rows = np.sort(index)
-    for start in range(0, n, _ROWS):
+    for start in range(0, len(rows), _ROWS):
         total += cells.block(rows[start : start + _ROWS], matrix).sum(axis=0, dtype=np.float64)
-    return Population(model, kind, cells.block(index[:max_cells], matrix), total / n, n)
+    return total / len(rows)
