@@ -49,8 +49,10 @@ def test_test_conditions_by_default(adata):
     assert all("held out" in ax.get_title() for ax in axes)
 
 
+@pytest.mark.filterwarnings("ignore:.*made under another split:UserWarning")
 def test_training_conditions_where_nothing_is_held_out(adata):
-    adata.obs["split"] = "train"
+    spr.pp.split(adata, holdout="nothing")
+    spr.pp.reference(adata)
     axes = spr.pl.effects(adata, show=False)
     assert len(axes) == 6
     assert not any("held out" in ax.get_title() for ax in axes)

@@ -170,7 +170,7 @@ HACK = replace(FREE, learning_rate=5e-4, n_iterations=100, check_every=2)
 
 
 def test_the_guard_stops_and_goes_back(world):
-    limits = GuardLimits(energy=0.3, spread=0.9, drift=9.0)
+    limits = GuardLimits(energy=0.4, spread=0.9, drift=9.0)
     start = Yardstick(world.task).measure(world.generator, seed=0)
     free = copy.deepcopy(world.generator)
     unguarded = finetune(free, world.task, world.reward, replace(HACK, limits=limits))
@@ -191,7 +191,7 @@ def test_the_guard_stops_and_goes_back(world):
 
 
 def test_after_an_alarm_it_goes_back_and_on_with_a_tighter_anchor(world):
-    limits = GuardLimits(energy=0.3, spread=0.9, drift=9.0)
+    limits = GuardLimits(energy=0.4, spread=0.9, drift=9.0)
     settings = replace(HACK, limits=limits, guard=True, anchor=0.02, check_every=5, n_iterations=60)
     fixed = finetune(copy.deepcopy(world.generator), world.task, world.reward, replace(settings, energy_budget=None))
     assert fixed.stopped.startswith("guard: iteration")

@@ -151,8 +151,8 @@ def test_other_settings_or_data_are_no_continuation(fitted, tmp_path, verb, chan
     if spoil == "expression":
         fitted.X.data[0] *= 1.5
     elif spoil == "split":
-        label = fitted.obs["split"].eq("validation")
-        fitted.obs.loc[label, "split"] = "train"
+        spr.pp.split(fitted, seed=1)
+        spr.pp.reference(fitted)
     elif spoil == "weights":
         fitted.uns["generator"]["weights"]["space.mean"][0] += 1
     with pytest.raises(ValueError, match=f"state of another run: {message}"):

@@ -105,8 +105,7 @@ def evaluate(
     adata
         Annotated data after :func:`~scperturbrl.pp.reference`.
     keys
-        Generators to evaluate; all that `adata` has by default. They generate `n_cells` per condition from the same control
-        cells and noise.
+        Generators to evaluate; all that `adata` has by default. All generate from the same control cells and noise.
     layers
         Layers of predicted cells. Row i is taken as a cell of the condition of row i.
     predictions
@@ -120,9 +119,8 @@ def evaluate(
     verifiers
         Verifiers to score with.
     n_cells
-        Cells generated per condition. Their mean is that of all, so that the noise of counts does not decide: baselines know theirs
-        exactly. As cells are compared at most one from each control cell, because cells made from the same one are nearly copies of
-        each other.
+        Cells generated per condition, from the control cells that baselines shift. The mean is over all of them. At most one
+        from each control cell is compared as a cell, because copies of a cell would count as near neighbours.
     max_cells
         Largest number of cells of a condition that are compared and scored. Means are over all cells.
     depth

@@ -292,9 +292,5 @@ def _plain(settings: FitSettings) -> dict[str, Any]:
 
 
 def _outcome(result: FitResult) -> dict[str, Any]:
-    return {
-        "best_step": result.best_step,
-        "stopped": result.stopped,
-        "seconds": result.seconds,
-        "skipped_steps": result.skipped,
-    }
+    ended = {"best_step": result.best_step, "stopped": result.stopped}
+    return ended | {"seconds": result.seconds, "skipped_steps": result.skipped}
