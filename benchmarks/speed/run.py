@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from benchmarks.speed import anytime, candidates, cellflow, floor, gpu, growth, many, report, scoring, training
+from benchmarks.speed import anytime, candidates, cellflow, counts, floor, gpu, growth, many, report, scoring, training
 from benchmarks.speed.memory import in_subprocess
 from benchmarks.speed.screen import screen
 from scperturbrl._core.machine.threads import one_thread
@@ -19,7 +19,19 @@ if TYPE_CHECKING:
 
     from benchmarks.speed.row import Row
 
-PARTS = ("scoring", "many", "training", "witness", "memory", "anytime", "growth", "cellflow", "gpu", "candidates")
+PARTS = (
+    "scoring",
+    "many",
+    "counts",
+    "training",
+    "witness",
+    "memory",
+    "anytime",
+    "growth",
+    "cellflow",
+    "gpu",
+    "candidates",
+)
 _STEPS_FOR_MEMORY = 200
 
 
@@ -54,6 +66,11 @@ def _scoring(out: Path) -> list[Row]:
 def _many(out: Path) -> list[Row]:
     del out
     return many.measure()
+
+
+def _counts(out: Path) -> list[Row]:
+    del out
+    return counts.measure()
 
 
 def _training(out: Path) -> list[Row]:
@@ -111,6 +128,7 @@ def _growth(out: Path, largest: int | None) -> list[Row]:
 _MEASURE = {
     "scoring": _scoring,
     "many": _many,
+    "counts": _counts,
     "training": _training,
     "witness": _witness,
     "memory": _memory,
@@ -143,6 +161,7 @@ _SMOKE: tuple[Callable[[], list[Row]], ...] = (
     # pertpy's matrix of all cells must be what costs, as in a real screen, not the call
     lambda: [scoring.energy_row(screen(6000, 100, 40))],
     lambda: [many.observed_row(1200, 1000, 30)],
+    lambda: counts.measure(means=(0.6,)),
     lambda: training.measure(screen(1500, 300, 10), n_steps=100, n_iterations=2),
 )
 
