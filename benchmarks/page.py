@@ -32,6 +32,8 @@ _LABELS = {
     "norman_all": "CRISPR activation in K562, parts unseen too",
     "contexts": "simulated",
     "depth": "simulated, uneven depth",
+    "unseen_singles": "simulated, genes act on their own programs",
+    "unseen_unrelated": "simulated, nothing known tells effects",
 }
 
 
