@@ -230,7 +230,9 @@ def interrupted(process):
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT cannot be sent to one process on Windows")
 def test_interrupt_during_training_ends_the_demo(tmp_path):
     command = [sys.executable, "-W", "ignore", "-m", "scperturbrl", "demo", "--out", str(tmp_path / "out")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # a shell that runs the tests in the background lets its children ignore interrupts
+    heeds = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds)
     assert process.stdout is not None
     # two stages are over, so that the fit of the generator is under way
     for _ in range(2):
