@@ -18,6 +18,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Writing zarr v2 data:UserWarning"),
     pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part"),
     pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning"),
+    # anndata 0.13 on settings that its next release will have no other value of
+    pytest.mark.filterwarnings("ignore:This (setting )?will be removed in 0.14:DeprecationWarning"),
 ]
 
 

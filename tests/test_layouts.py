@@ -13,6 +13,7 @@ import pytest
 import scanpy as sc
 
 import scperturbrl as spr
+from scperturbrl._core.modality import without_pulling
 
 PAGE = Path(__file__).parents[1] / "docs" / "howto" / "own_data.md"
 GENES = [f"GENE{i}" for i in range(28)] + ["CEBPA", "KLF1", "STAT1", "JAK2"]
@@ -93,7 +94,7 @@ def papalexi():
         obs=pd.DataFrame(index=rna.obs_names),
         var=pd.DataFrame(index=["CD86", "PDL1"]),
     )
-    with mudata.set_options(pull_on_update=False):
+    with without_pulling():
         mdata = mudata.MuData({"rna": rna, "adt": adt})
         mdata.obs = rna.obs.copy()
     rna.obs = rna.obs[[]]

@@ -23,7 +23,8 @@ def test_the_best_first_and_only_new_ones_if_wanted(screened):
 
 
 def test_the_table_is_a_copy(screened):
-    spr.get.screen(screened)["value"] = 0
+    table = spr.get.screen(screened)
+    table["value"] = 0
     assert (spr.get.screen(screened)["value"] != 0).all()
 
 

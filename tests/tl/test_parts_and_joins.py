@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import scperturbrl as spr
+from scperturbrl._core.modality import without_pulling
 
 POST = {"n_iterations": 1, "n_conditions": 2, "group_size": 4, "reward_steps": 1, "energy_steps": 1}
 
@@ -103,7 +104,7 @@ def test_columns_that_stand_in_the_mudata_alone_are_named_with_the_remedy():
     mudata = pytest.importorskip("mudata")
     cells = spr.datasets.toy()
     labels = cells.obs.pop("perturbation")
-    with mudata.set_options(pull_on_update=False):
+    with without_pulling():
         mdata = mudata.MuData({"rna": cells})
     mdata.obs["perturbation"] = labels
     with pytest.raises(

@@ -215,11 +215,9 @@ def evaluate(
     hashes = {name: network_hash(matrix) for name, matrix in gene_sets.items()}
     roles = metric_roles(table["metric"].unique(), trained, hashes)
     table = table.assign(role=table["metric"].map(roles), seed=params["seed"], **_engines(table["metric"]))
-    table = table.assign(
-        seen=seen_rows(table, generators, cells.split_of()),
-        split_hash=split_hash(adata),
-        generator_hash=table["model"].map({key: generator_hash(adata, key) for key in generators}).fillna(""),
-    )
+    table = table.assign(seen=seen_rows(table, generators, cells.split_of()), split_hash=split_hash(adata))
+    made_by = dict.fromkeys(table["model"], "") | {key: generator_hash(adata, key) for key in generators}
+    table["generator_hash"] = table["model"].map(made_by)
     table.index = table.index.astype(str)
     write(adata, uns={key_added: table})
     log.finish(started, [f"uns[{key_added!r}]"])

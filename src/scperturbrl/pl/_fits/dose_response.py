@@ -118,7 +118,7 @@ def dose_response(
         for number, (panel, name) in enumerate(zip(axes, panels, strict=True)):
             for model in models:
                 _draw(panel, _of(points, name, model), _of(fits, name, model), looks[model])
-            own_doses = points.loc[(points[["perturbation", "context"]] == name).all(axis=1), "dose"]
+            own_doses = points.loc[(points[["perturbation", "context"]] == list(name)).all(axis=1), "dose"]
             panel.set_xlim(own_doses.min() / 2.5, own_doses.max() * 2.5)
             _dress(panel, name, _of(fits, name, models[0]))
             panel.set_xlabel("Dose")
