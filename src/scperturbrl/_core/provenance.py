@@ -62,6 +62,11 @@ def generator_hash(adata: AnnData, key: str) -> str:
     return weights_hash(record["weights"]) if isinstance(record, dict) and "weights" in record else ""
 
 
+def hashes_of(adata: AnnData, models: Iterable[str], generators: Iterable[str]) -> dict[str, str]:
+    """Hash of the weights of each of `models` that is one of `generators`, "" for the others."""
+    return dict.fromkeys(models, "") | {key: generator_hash(adata, key) for key in generators}
+
+
 def with_layer(adata: AnnData, layer: str, *, key: str, made_under: str) -> dict[str, Any]:
     """The record of the package with a note of which generator made a layer, and under which split that was fitted."""
     setup = adata.uns[keys.SETUP]

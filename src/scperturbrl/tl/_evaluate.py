@@ -19,6 +19,7 @@ from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import (
     check_predictions_held_out,
     generator_hash,
+    hashes_of,
     held_out_generators,
     layer_note,
     seen_rows,
@@ -128,8 +129,7 @@ def evaluate(
         each control group this is the smallest depth of the measured conditions, the controls and the predicted cells,
         but at least a quarter of the controls' depth. Deeper cells are thinned: each count is kept with a probability.
         Generators use the library sizes of the observed cells at that depth. Cells are not thinned if the depth differs
-        from the controls' by at most a tenth or by chance, or if no counts can be recovered from them. ``"raw"``
-        compares the cells as they are.
+        from the controls' by at most a tenth or by chance, or if they hold no counts. ``"raw"`` leaves cells as they are.
     key_added
         Slot of the table in ``uns``.
     device
@@ -212,13 +212,15 @@ def evaluate(
     calibration = calibrate(table[table["model"] == CEILING], pd.DataFrame(evaluation.mean_response))
     table = with_calibration(table, calibration)
     trained = _trained_with(adata, generators, layers, predictions or {})
-    hashes = {name: network_hash(matrix) for name, matrix in gene_sets.items()}
-    roles = metric_roles(table["metric"].unique(), trained, hashes)
-    table = table.assign(role=table["metric"].map(roles), seed=params["seed"], **_engines(table["metric"]))
-    table = table.assign(seen=seen_rows(table, generators, cells.split_of()), split_hash=split_hash(adata))
-    made_by = dict.fromkeys(table["model"], "") | {key: generator_hash(adata, key) for key in generators}
-    table["generator_hash"] = table["model"].map(made_by)
-    table.index = table.index.astype(str)
+    used = {name: network_hash(matrix) for name, matrix in gene_sets.items()}
+    table = table.assign(
+        role=table["metric"].map(metric_roles(table["metric"].unique(), trained, used)),
+        seen=seen_rows(table, generators, cells.split_of()),
+        seed=params["seed"],
+        split_hash=split_hash(adata),
+        generator_hash=table["model"].map(hashes_of(adata, table["model"], generators)),
+        **_engines(table["metric"]),
+    ).rename(index=str)
     write(adata, uns={key_added: table})
     log.finish(started, [f"uns[{key_added!r}]"])
     return table
