@@ -91,8 +91,7 @@ def reference(
     - ``uns["tf_response"]``: the same for transcription factors, if there is a network of them,
     - ``uns["pathway_network"]`` and ``uns["tf_network"]`` if they are given,
     - ``uns["scperturbrl"]["reference"]``: settings, cell numbers, calibration, and a table ``"depth"`` with the median
-      counts of a
-    cell of each condition, the ratio of its depth to the controls' and the factor of thinning.
+      counts of a cell of each condition, the ratio of its depth to the controls' and the factor of thinning.
 
     Raises
     ------

@@ -51,8 +51,7 @@ def dose_response(
         What responds:
 
         - None: the length of the effect along the direction in which the perturbation moves measured cells. The
-          direction is
-        estimated from other cells than those that are projected on it,
+          direction is estimated from other cells than those that are projected on it,
         - a gene, or a pathway of ``uns["pathway_network"]``: mean expression, weighted by the network,
         - genes, or a table of genes and weights: mean expression, weighted (divided by the sum of absolute weights),
         - a function from cells ``(n, G)``, log-normalised, to numbers ``(n,)``.
