@@ -43,7 +43,7 @@ def test_the_legend_explains_the_question_mark(screened):
         few.uns["screen"]["table"].loc[:, "top_probability"] = np.nan if unknown else 0.5
         figure = spr.pl.screen(few, return_fig=True)
         words[name] = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert [word for word in words["not told"] if word not in words["told"]] == ["Odds cannot be told"]
+    assert [word for word in words["not told"] if word not in words["told"]] == ["Probability unknown"]
 
 
 def test_only_new_ones(screened, drawn):

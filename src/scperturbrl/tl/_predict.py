@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
+    from scperturbrl.data.generator.stored import StoredGenerator
+
 
 @own_torch
 @pinned
@@ -185,24 +187,31 @@ def predict(
                 "split_hash": stored.made_under(),
             }
         ),
-        "conditions": condition_frame(table, {}, stored.vocabulary)
-        .drop(columns=keys.SPLIT)
-        .assign(
-            seen=table.index.isin(list(seen(stored.conditions))),
-            linear_weight=linear_weights(stored, table),
-            magnitude=magnitudes(stored, table),
-            uncertainty=uncertainties(stored, cells, table, seed=seed, device=own),
-            reliability=(reliability := reliabilities(stored, table)),
-            **effect_trust(stored, cells, table),
-        ),
+        "conditions": (told := _told(stored, cells, table, seed, own)),
     }
-    _tell_unlearnt(table.index[reliability == 0])
+    _tell_unlearnt(told.index[told["reliability"] == 0])
     if not as_mudata:
         log.finish(started, ["a new AnnData"])
         return new
     joined = join_cells(adata, cells, setup, new, table["group"].to_numpy()[codes])
     log.finish(started, [f"a new MuData with the modalities {keys.RNA!r} and {keys.PATHWAY!r}"])
     return joined
+
+
+def _told(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, seed: int, device: torch.device) -> pd.DataFrame:
+    """What is known of each predicted condition, and how far to trust it."""
+    return (
+        condition_frame(table, {}, stored.vocabulary)
+        .drop(columns=keys.SPLIT)
+        .assign(
+            seen=table.index.isin(list(seen(stored.conditions))),
+            linear_weight=linear_weights(stored, table),
+            magnitude=magnitudes(stored, table),
+            uncertainty=uncertainties(stored, cells, table, seed=seed, device=device),
+            reliability=reliabilities(stored, table),
+            **effect_trust(stored, cells, table),
+        )
+    )
 
 
 def _tell_unlearnt(names: pd.Index) -> None:

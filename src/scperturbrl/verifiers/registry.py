@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scperturbrl._core.lazy import files_of
+from scperturbrl._core.register import add
 from scperturbrl.verifiers.base import Verifier
 
 if TYPE_CHECKING:
@@ -61,10 +62,7 @@ def register(item: Item, *, overwrite: bool = False) -> Item:
     if not isinstance(example, Verifier):
         msg = f"{item!r} is neither a Verifier nor a function that returns one."
         raise TypeError(msg)
-    if example.name in _FACTORIES and not overwrite:
-        msg = f"A verifier named {example.name!r} exists; choose another name, or pass overwrite=True to replace it."
-        raise ValueError(msg)
-    _FACTORIES[example.name] = factory
+    add(_FACTORIES, example.name, factory, what="a verifier", overwrite=overwrite)
     return item
 
 

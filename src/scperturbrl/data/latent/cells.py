@@ -10,6 +10,7 @@ import torch
 from scipy import sparse
 
 from scperturbrl._core import keys
+from scperturbrl._core.provenance import weights_hash
 from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.cells.counts import count_unit, counts_of
@@ -133,9 +134,8 @@ def encode_rows(cells: Cells, rows: np.ndarray, space: Space) -> Tensor:
 
 def encode_group(cells: Cells, rows: np.ndarray, space: Space) -> Tensor:
     """:func:`encode_rows` of the control cells of a group, once for all conditions that start from them."""
-    # what is written into the space counts up its versions
-    state = tuple((name, value.data_ptr(), value._version) for name, value in space.state_dict().items())
-    key = (encode_rows, space, state, hash(rows.tobytes()))
+    state = {name: value.cpu().numpy() for name, value in space.state_dict().items()}
+    key = (encode_rows, weights_hash(state), rows.tobytes())
     if key not in cells.once:
         cells.once[key] = encode_rows(cells, rows, space)
     found: Tensor = cells.once[key]

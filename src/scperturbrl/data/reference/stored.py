@@ -167,6 +167,9 @@ def check_reference(adata: AnnData, cells: Cells) -> dict[str, Any]:
     check_networks(adata, record.get("networks", {}))
     conditions = [str(name) for name in adata.varm[keys.EFFECT].columns]
     _check_split(adata, cells, conditions, str(record.get("split_hash", "")))
+    if "cells" not in record:
+        msg = "The reference does not say which cells it was made of. Call `scperturbrl.pp.reference(adata)` again."
+        raise ValueError(msg)
     check_origin(adata, cells, record["cells"])
     return dict(record)
 

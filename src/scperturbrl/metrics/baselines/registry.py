@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from scperturbrl._core.lazy import declared
+from scperturbrl._core.register import add
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -101,10 +102,7 @@ def register(baseline: Baseline, *, overwrite: bool = False) -> Baseline:
     >>> "half_mean" in ADDED
     True
     """
-    if baseline.name in _ADDED and not overwrite:
-        msg = f"A baseline named {baseline.name!r} exists; choose another name, or pass overwrite=True to replace it."
-        raise ValueError(msg)
-    _ADDED[baseline.name] = baseline
+    add(_ADDED, baseline.name, baseline, what="a baseline", overwrite=overwrite)
     return baseline
 
 

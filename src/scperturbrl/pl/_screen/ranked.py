@@ -87,5 +87,5 @@ def legend_of(frame: pd.DataFrame) -> list[Line2D]:
         if frame[name].notna().any():
             handles.append(Line2D([], [], linestyle="", marker="|", markersize=9, color=color, label=label))
     if frame["top_probability"].isna().any():
-        handles.append(Line2D([], [], linestyle="", marker="$?$", color=style.DARK, label="Odds cannot be told"))
+        handles.append(Line2D([], [], linestyle="", marker="$?$", color=style.DARK, label="Probability unknown"))
     return handles

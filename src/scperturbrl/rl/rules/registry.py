@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from scperturbrl._core.lazy import declared
+from scperturbrl._core.register import add
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,10 +47,7 @@ def register(rule: Rule, *, overwrite: bool = False) -> Rule:
     >>> make_rule("mild_nft", anchor=0.5).anchor
     5.0
     """
-    if rule.name in _RULES and not overwrite:
-        msg = f"An update rule named {rule.name!r} exists; choose another name, or pass overwrite=True to replace it."
-        raise ValueError(msg)
-    _RULES[rule.name] = rule
+    add(_RULES, rule.name, rule, what="an update rule", overwrite=overwrite)
     return rule
 
 

@@ -1,0 +1,42 @@
+"""Adding to a table of what is known by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    Item = TypeVar("Item")
+
+
+def add(table: MutableMapping[str, Item], name: str, item: Item, *, what: str, overwrite: bool) -> None:
+    """Put `item` into `table` under `name`.
+
+    Parameters
+    ----------
+    table
+        Items by name, changed in place.
+    name, item
+        What is added.
+    what
+        What the table holds, with its article, for the error.
+    overwrite
+        Replace an item of that name instead of refusing.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+
+    Examples
+    --------
+    >>> table = {}
+    >>> add(table, "one", 1, what="a number", overwrite=False)
+    >>> table
+    {'one': 1}
+    """
+    if name in table and not overwrite:
+        msg = f"{what.capitalize()} named {name!r} exists; choose another name, or pass overwrite=True to replace it."
+        raise ValueError(msg)
+    table[name] = item
