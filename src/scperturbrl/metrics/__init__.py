@@ -17,6 +17,7 @@ _MODULES = {
     "bootstrap": ["PairedDifference", "paired_bootstrap"],
     "ceiling": ["interpolated_duplicate", "scaled_score", "split_half"],
     "baselines.combination_ridge": ["CombinationRidgeEffect", "combination_ridge_effect"],
+    "baselines.denoised": ["denoised_effects"],
     "compute": ["compute_metrics"],
     "baselines.context_line": ["ContextLine", "fit_context_line"],
     "cells.covariance": ["CovarianceAgreement", "covariance_agreement"],

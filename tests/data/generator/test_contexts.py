@@ -133,7 +133,7 @@ def test_doses_are_brought_to_the_full_dose_before_they_are_carried():
         generator=SimpleNamespace(linear=linear), vocabulary=SimpleNamespace(groups=("x", "y"), tokens=("drug",))
     )
     reference = SimpleNamespace(
-        control_mean=np.zeros((4, 5), dtype=np.float32), mean_effect=amount[:, None] * np.repeat(full, 2, axis=0)
+        control_mean=np.zeros((4, 5), dtype=np.float32), effect=amount[:, None] * np.repeat(full, 2, axis=0)
     )
     table = pd.DataFrame({"group": ["x", "x", "y", "y"], "parts": [("drug",)] * 4})
     fit_contexts(stored, reference, table, amount)

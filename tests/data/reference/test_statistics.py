@@ -10,7 +10,7 @@ from scipy import sparse, stats
 
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.reference.statistics import draw_bank, fit_reference, mean_effects, target_mask
+from scperturbrl.data.reference.statistics import draw_bank, fit_reference, measured_effects, target_mask
 from scperturbrl.data.reference.stored import pathway_matrix
 from scperturbrl.data.reference.wilcoxon import wilcoxon_statistic
 
@@ -189,8 +189,12 @@ def test_wilcoxon_is_that_of_scanpy(screen, cells, names):
                 np.testing.assert_allclose(padj[i], frame["pvals_adj"], rtol=1e-5, atol=1e-12)
 
 
-def test_mean_effects_and_targets_are_those_of_the_reference(cells, table, names):
-    np.testing.assert_array_equal(mean_effects(cells, cells.is_training(), names), table.mean_effect)
+def test_measured_effects_and_targets_are_those_of_the_reference(cells, table, names):
+    measured = measured_effects(cells, cells.is_training(), names)
+    np.testing.assert_array_equal(measured.effect.astype(np.float32), table.mean_effect)
+    np.testing.assert_array_equal(measured.control_mean.astype(np.float32), table.control_mean)
+    tested = table.statistic != 0
+    np.testing.assert_allclose((measured.effect / np.sqrt(measured.noise))[tested], table.statistic[tested], rtol=1e-4)
     expected = [np.isin(cells.genes, cells.table.loc[name, "parts"]) for name in names]
     np.testing.assert_array_equal(target_mask(cells, cells.rows(names)), expected)
     assert np.any(expected)

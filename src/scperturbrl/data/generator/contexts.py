@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scperturbrl.data.generator.stored import StoredGenerator
-    from scperturbrl.data.reference.statistics import ReferenceTable
+    from scperturbrl.data.reference.statistics import MeasuredEffects
 
 # the widest kernel of all counts every context the same; stored as 0, because weights are finite
 _FLAT = 0.0
 
 
-def fit_contexts(stored: StoredGenerator, reference: ReferenceTable, table: pd.DataFrame, amount: np.ndarray) -> None:
+def fit_contexts(stored: StoredGenerator, measured: MeasuredEffects, table: pd.DataFrame, amount: np.ndarray) -> None:
     """Keep control profiles and effects of the contexts in the linear part, and choose how they are carried to a new one.
 
     Only conditions of a single perturbation count.
@@ -29,8 +29,8 @@ def fit_contexts(stored: StoredGenerator, reference: ReferenceTable, table: pd.D
     ----------
     stored
         Generator, whose linear part is changed.
-    reference, table
-        Training conditions: what their cells say, and their rows of the condition table.
+    measured, table
+        Measured effects of the training conditions, and their rows of the condition table.
     amount
         ``(C,)`` amount of each, 1 at the full dose. Effects are kept at amount 1, by least squares over the doses.
     """
@@ -42,15 +42,15 @@ def fit_contexts(stored: StoredGenerator, reference: ReferenceTable, table: pd.D
     total, square = np.zeros(effects.shape), np.zeros(effects.shape[:2])
     for row, (group, parts) in enumerate(zip(table["group"], table["parts"], strict=True)):
         context = vocabulary.groups.index(group)
-        linear.context_control[context] = torch.as_tensor(reference.control_mean[row])
+        linear.context_control[context] = torch.as_tensor(measured.control_mean[row])
         if len(parts) == 1:
             place = context, position[parts[0]]
-            total[place] += amount[row] * reference.mean_effect[row]
+            total[place] += amount[row] * measured.effect[row]
             square[place] += amount[row] ** 2
     known = square > 0
     effects[known] = total[known] / square[known][:, None]
-    measured = np.isfinite(effects).all(2).any(0)
-    line = fit_context_line(linear.context_control.numpy(), effects[:, measured])
+    some = np.isfinite(effects).all(2).any(0)
+    line = fit_context_line(linear.context_control.numpy(), effects[:, some])
     # an effect that was not measured is stored as infinitely large: weights must be numbers
     linear.context_effect.copy_(torch.as_tensor(np.nan_to_num(effects, nan=_NOT_MEASURED)))
     width = line.width if np.isfinite(line.width) else _FLAT

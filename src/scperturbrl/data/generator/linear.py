@@ -17,7 +17,7 @@ from scperturbrl.data.generator.means import linear_effects, predicted_means
 from scperturbrl.data.generator.trained_shift import trained_shifts
 from scperturbrl.data.generator.unseen import fit_own_gene, fit_unseen, own_genes
 from scperturbrl.data.latent.cells import Controls, encode_rows
-from scperturbrl.data.reference.statistics import fit_reference
+from scperturbrl.data.reference.statistics import measured_effects
 from scperturbrl.flow.linear_part import MOST, PRIOR, effect_magnitude, recentring_weight
 from scperturbrl.metrics.baselines.combination_ridge import combination_ridge_effect
 
@@ -49,12 +49,10 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
     for group in cells.table.loc[names, "group"].unique():
         # an effect needs them, and here it can be said which are missing
         controls.run(str(group))
-    empty = np.zeros((len(cells.genes), 0), dtype=np.float32)
     level = equal_depth(cells, cells.is_training())
-    reference = fit_reference(level, cells.is_training(), conditions=names, network=empty)
-    effects = reference.mean_effect
+    measured = measured_effects(level, cells.is_training(), names)
     table = cells.table.loc[names]
-    latent = generator.space.project(torch.as_tensor(effects, dtype=torch.float32))
+    latent = generator.space.project(torch.as_tensor(measured.denoised(), dtype=torch.float32))
     linear.full_dose.fill_(max(float(table["dose"].max()), 1e-6) if (table["dose"] > 0).any() else 1.0)
     amount = linear.amount(torch.tensor(table["dose"].to_numpy(np.float32))).numpy()
     design = _design(table["parts"], stored.vocabulary.tokens) * amount[:, None]
@@ -63,8 +61,8 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
         chosen = np.flatnonzero(groups == group) if group else np.arange(len(table))
         if len(chosen):
             _fit_group(linear, group, design[chosen], latent.numpy()[chosen])
-    fit_contexts(stored, reference, table, amount)
-    fit_unseen(stored, effects, table["parts"], design, groups)
+    fit_contexts(stored, measured, table, amount)
+    fit_unseen(stored, measured.effect.astype(np.float32), table["parts"], design, groups)
     fit_own_gene(stored, cells)
 
 
@@ -72,7 +70,7 @@ def _fit_group(linear: LinearPart, group: int, design: np.ndarray, latent: np.nd
     rows, same = np.unique(design, axis=0, return_inverse=True)
     mean = pd.DataFrame(latent).groupby(same.ravel()).mean().to_numpy()
     seen = (rows != 0).any(0)
-    # how much combinations do, a group without any is told by the others
+    # groups without combinations use the pooled additivity
     pooled = float(linear.additivity[0]) if group else 1.0
     found = combination_ridge_effect(rows[:, seen], mean, design_query=np.eye(int(seen.sum())), otherwise=pooled)
     linear.coefficients[group, 1:][torch.as_tensor(seen)] = torch.as_tensor(found.effect, dtype=torch.float32)

@@ -10,6 +10,7 @@ import torch
 from scperturbrl._core import keys
 from scperturbrl._core.random import torch_rng
 from scperturbrl.data.generator.controls import control_pool
+from scperturbrl.data.generator.denoised_means import denoising_shifts
 from scperturbrl.data.generator.linear import recentred
 from scperturbrl.data.generator.trained_shift import positions
 from scperturbrl.data.latent.cells import encode_rows
@@ -18,15 +19,16 @@ if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.generator.stored import StoredGenerator
 
-N_CELLS, N_AT_ONCE = 256, 16
+# Generated cells of a condition, in all conditions together as far as that allows it, and at a time.
+N_LEAST, N_MOST, N_ALL, N_AT_ONCE = 256, 2048, 65_536, 4096
 
 
 @torch.no_grad()
 def set_trained_means(stored: StoredGenerator, cells: Cells, *, seed: int) -> None:
     """Find the shift of each trained condition that brings the mean of its generated cells to that of its training cells.
 
-    Compared are generated and real cells as they are seen, on the coordinates of the space. The gap is shrunk by its noise
-    (James and Stein), so that a condition with few cells keeps the mean that the flow learnt from all.
+    Compared are generated and real cells as they are seen, on the coordinates of the space. The sampling noise of the real mean is
+    taken out (:func:`scperturbrl.metrics.denoised_effects`), and the gap is shrunk by the noise of the generated one (James and Stein).
 
     Parameters
     ----------
@@ -41,21 +43,24 @@ def set_trained_means(stored: StoredGenerator, cells: Cells, *, seed: int) -> No
     linear, position = stored.generator.linear, positions(stored)
     linear.trained_shift.zero_()
     names = [name for name in names if name in position]
-    for first in range(0, len(names), N_AT_ONCE):
-        some = names[first : first + N_AT_ONCE]
-        made, made_noise = _made_means(stored, cells, some, seed=seed, number=first)
+    denoising = denoising_shifts(cells, stored.generator.space)
+    n_cells = int(np.clip(N_ALL // max(len(names), 1), N_LEAST, N_MOST))
+    at_once = N_AT_ONCE // n_cells
+    for first in range(0, len(names), at_once):
+        some = names[first : first + at_once]
+        made, made_noise = _made_means(stored, cells, some, n_cells, seed=seed, number=first)
         for i, name in enumerate(some):
-            own = np.flatnonzero((cells.codes == cells.rows([name])[0]) & cells.is_training())
+            row = cells.rows([name])[0]
+            own = np.flatnonzero((cells.codes == row) & cells.is_training())
             real = encode_rows(cells, own, stored.generator.space)
-            gap = real.mean(0) - made[i]
-            noise = real.var(0).sum() / len(real) + made_noise[i]
-            linear.trained_shift[position[name]] = gap * (1 - noise / gap.square().sum()).clamp_min(0)
+            gap = real.mean(0) + denoising[row] - made[i]
+            linear.trained_shift[position[name]] = gap * (1 - made_noise[i] / gap.square().sum()).clamp_min(0)
 
 
 def _made_means(
-    stored: StoredGenerator, cells: Cells, names: list[str], *, seed: int, number: int
+    stored: StoredGenerator, cells: Cells, names: list[str], n_cells: int, *, seed: int, number: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean generated cell ``(C, d)`` of each condition, and the variance of the noise in it ``(C,)``, summed over coordinates.
+    """Mean of `n_cells` generated cells ``(C, d)`` of each condition, and the variance of the noise in it ``(C,)``, summed over coordinates.
 
     What control cells were drawn is most of the noise, and the mean of all of them is known: so it is the mean change of a cell that is
     estimated (a control variate).
@@ -64,10 +69,10 @@ def _made_means(
     table = cells.table.loc[names]
     pool, conditions = control_pool(stored, cells, table), recentred(stored, cells, table, seed=seed)
     index = torch.arange(len(names))
-    control, unit = pool.draw(index, N_CELLS, rng)
-    rows = index.repeat_interleave(N_CELLS)
+    control, unit = pool.draw(index, n_cells, rng)
+    rows = index.repeat_interleave(n_cells)
     latent = generator.sample_latent(control.latent, conditions, rows, rng)
     drawn, _ = generator.sample_cells(latent, control, unit, conditions, rows, rng)
-    change = (generator.space.encode(drawn) - control.latent).view(len(names), N_CELLS, -1)
+    change = (generator.space.encode(drawn) - control.latent).view(len(names), n_cells, -1)
     before = [pool.latent[start : start + count].mean(0) for start, count in zip(pool.start, pool.count, strict=True)]
-    return torch.stack(before) + change.mean(1), change.var(1).sum(1) / N_CELLS
+    return torch.stack(before) + change.mean(1), change.var(1).sum(1) / n_cells

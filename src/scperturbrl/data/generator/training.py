@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scperturbrl._core import keys, log
+from scperturbrl.data.generator.denoised_means import denoising_shifts
 from scperturbrl.data.generator.identity import array_hash, cells_identity, weights_hash
 from scperturbrl.data.generator.stored import default_embeddings
 from scperturbrl.data.generator.task import build_task
@@ -41,7 +42,7 @@ def train_generator(
     generator = stored.generator
     space, factor = generator.space, generator.denoise
     controls = Controls.of(cells)
-    train = latent_cells(cells, keys.TRAIN, space, factor, controls)
+    train = latent_cells(cells, keys.TRAIN, space, factor, controls, shift=denoising_shifts(cells, space))
     validation = latent_cells(cells, keys.VALIDATION, space, factor, controls)
     conditions = stored.vocabulary.batch(cells.table).to(device)
     if train is None:

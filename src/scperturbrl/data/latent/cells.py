@@ -151,10 +151,13 @@ def sparse_counts(cells: Cells, rows: np.ndarray, unit: np.ndarray) -> SparseRow
     return SparseRows(values, columns.long(), start.long(), len(cells.genes))
 
 
-def latent_cells(cells: Cells, label: str, space: Space, factor: Tensor, controls: Controls) -> LatentCells | None:
+def latent_cells(
+    cells: Cells, label: str, space: Space, factor: Tensor, controls: Controls, *, shift: Tensor | None = None
+) -> LatentCells | None:
     """Cells of one side of the split in the flow's space, denoised, with their control runs; None if there are none.
 
-    A condition is drawn with probability proportional to the square root of its number of cells.
+    `shift` ``(C, d)`` is added to the cells of each condition of the table. A condition is drawn with probability proportional to
+    the square root of its number of cells.
     """
     is_control = cells.table["is_control"].to_numpy()[cells.codes]
     rows = np.flatnonzero((cells.split == label) & ((label == keys.TRAIN) | ~is_control))
@@ -162,7 +165,9 @@ def latent_cells(cells: Cells, label: str, space: Space, factor: Tensor, control
         return None
     rows = shuffled(cells, rows, 0, "order of cells in minibatches")
     codes = cells.codes[rows]
-    latent = torch.as_tensor(_denoised(cells, rows, space, factor))
+    latent = _denoised(cells, rows, space, factor)
+    if shift is not None:
+        latent = latent + shift[torch.as_tensor(codes)]
     groups = cells.table["group"].to_numpy()[codes]
     batches = cells.batch[rows] if cells.batch is not None else np.full(len(rows), "")
     found = {pair: controls.run(*pair) for pair in set(zip(groups.tolist(), batches.tolist(), strict=True))}

@@ -10,7 +10,7 @@ import numpy as np
 from scperturbrl._core import keys
 from scperturbrl.data.cells.grouping import rows_of
 from scperturbrl.data.reference.context_baseline import CONTEXT_LINE, ContextEffects, control_profiles
-from scperturbrl.data.reference.statistics import mean_effects
+from scperturbrl.data.reference.statistics import measured_effects
 from scperturbrl.metrics.baselines.combination_ridge import combination_ridge_effect
 from scperturbrl.metrics.baselines.dose import interpolated_dose_effect, nearest_dose_effect
 from scperturbrl.metrics.baselines.means import (
@@ -71,7 +71,7 @@ class TrainingEffects:
     def of(cls, cells: Cells) -> TrainingEffects:
         """Compute them from the training cells of `cells`."""
         conditions = cells.conditions(keys.TRAIN, min_cells=2)
-        effects = mean_effects(cells, cells.is_training(), conditions)
+        effects = measured_effects(cells, cells.is_training(), conditions).effect.astype(np.float32)
         return cls(conditions, effects, cells.table.loc[conditions, "group"].to_numpy())
 
     def predict(self, cells: Cells, condition: str, baseline: str) -> np.ndarray:

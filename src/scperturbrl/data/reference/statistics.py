@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from scipy import sparse, stats
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.cells.grouping import rows_of
+from scperturbrl.metrics.baselines.denoised import denoised_effects
 from scperturbrl.verifiers._pathway_activity import standardise_network, ulm_correlation
 from scperturbrl.verifiers.base import Reference
 
@@ -106,6 +107,28 @@ class ReferenceTable:
         )
 
 
+class MeasuredEffects(NamedTuple):
+    """Effects of C perturbed conditions, all ``(C, G)``.
+
+    Attributes
+    ----------
+    control_mean
+        Mean of the control cells.
+    effect
+        Difference of the means of perturbed and of control cells.
+    noise
+        Sampling variance of that difference.
+    """
+
+    control_mean: np.ndarray
+    effect: np.ndarray
+    noise: np.ndarray
+
+    def denoised(self) -> np.ndarray:
+        """Effects ``(C, G)`` without their sampling noise, see :func:`scperturbrl.metrics.denoised_effects`."""
+        return denoised_effects(self.effect, self.noise)
+
+
 def fit_reference(
     cells: Cells, use: np.ndarray, *, conditions: Sequence[str], network: np.ndarray, min_cells: int = 2
 ) -> ReferenceTable:
@@ -138,8 +161,7 @@ def fit_reference(
     moments = condition_moments(cells, use)
     _check_cells(cells, moments[0], [*rows, *controls], min_cells)
     (n_p, mean_p, var_p), (n_c, mean_c, var_c) = ([x[of] for x in moments] for of in (rows, controls))
-    effect = mean_p - mean_c
-    noise = var_p / n_p[:, None] + var_c / n_c[:, None]
+    effect, noise = mean_p - mean_c, _noise(n_p, var_p, n_c, var_c)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic, p = stats.ttest_ind_from_stats(
             mean_p, np.sqrt(var_p), n_p[:, None], mean_c, np.sqrt(var_c), n_c[:, None], equal_var=False
@@ -161,13 +183,25 @@ def fit_reference(
     )
 
 
-def mean_effects(cells: Cells, use: np.ndarray, conditions: Sequence[str]) -> np.ndarray:
-    """``mean_effect`` ``(C, G)`` of :func:`fit_reference` alone, without the tests, which take most of the time."""
+def measured_effects(cells: Cells, use: np.ndarray, conditions: Sequence[str]) -> MeasuredEffects:
+    """Effects of :func:`fit_reference` alone, without the tests, which take most of the time.
+
+    Raises
+    ------
+    ValueError
+        If a condition or its control group has fewer than two usable cells.
+    """
     rows = cells.rows(conditions)
     controls = [cells.control_row(row) for row in rows]
-    count, mean, _ = condition_moments(cells, use)
+    count, mean, variance = condition_moments(cells, use)
     _check_cells(cells, count, [*rows, *controls], 2)
-    return (mean[rows] - mean[controls]).astype(np.float32)
+    noise = _noise(count[rows], variance[rows], count[controls], variance[controls])
+    return MeasuredEffects(mean[controls], mean[rows] - mean[controls], noise)
+
+
+def _noise(n: np.ndarray, variance: np.ndarray, n_control: np.ndarray, variance_control: np.ndarray) -> np.ndarray:
+    """Sampling variance ``(C, G)`` of differences of means."""
+    return np.asarray(variance / n[:, None] + variance_control / n_control[:, None])
 
 
 def target_mask(cells: Cells, rows: Sequence[int]) -> np.ndarray:

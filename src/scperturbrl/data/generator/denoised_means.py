@@ -1,0 +1,32 @@
+"""Means of trained conditions without their sampling noise: what the flow learns, and what its cells are brought to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from scperturbrl._core import keys
+from scperturbrl.data.reference.statistics import measured_effects
+
+if TYPE_CHECKING:
+    from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.flow.space.base import Space
+
+_KEY = "denoising effects"
+
+
+def denoising_shifts(cells: Cells, space: Space) -> torch.Tensor:
+    """Shift ``(C, d)`` from the mean of the training cells of each condition of the table to its denoised mean.
+
+    It is 0 for control cells and for conditions that are not trained on. See :func:`scperturbrl.metrics.denoised_effects`.
+    """
+    names = cells.conditions(keys.TRAIN, min_cells=2)
+    found = torch.zeros(len(cells.table), space.dim)
+    if not names:
+        return found
+    if _KEY not in cells.once:
+        measured = measured_effects(cells, cells.is_training(), names)
+        cells.once[_KEY] = measured.denoised() - measured.effect
+    found[cells.rows(names)] = space.project(torch.as_tensor(cells.once[_KEY], dtype=torch.float32))
+    return found
