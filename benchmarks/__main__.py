@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from benchmarks import (
     backbones,
     campaigns,
+    denoising,
     equal_time,
     evaluation_speed,
     folds,
@@ -43,6 +44,7 @@ WHAT = {
     "pareto": "reward gain against energy distance for all update rules and anchors",
     "screen": "rank held-out conditions by an objective, beside baselines; coverage and width of intervals",
     "campaigns": "measurements that it takes to find the best pairs of the simulator, for every strategy",
+    "denoising": "mean effects of held-out combinations, from measured and from denoised effects of the trained ones",
     "speed": "time scoring, training and generation against references in the same run",
 }
 
@@ -115,6 +117,11 @@ def _campaigns(options: argparse.Namespace) -> None:
     print(campaigns.summary(results))
 
 
+def _denoising(options: argparse.Namespace) -> None:
+    results = denoising.run(options.suites or denoising.SUITES, range(options.seeds), data=options.data)
+    print(denoising.summary(results))
+
+
 def _equal_time(options: argparse.Namespace) -> None:
     models = [name for name in equal_time.MODELS if name in (options.models or equal_time.MODELS)]
     folder = options.page / page.PICTURES if options.page else options.out
@@ -157,6 +164,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "equal-time": _equal_time,
     "screen": _screen,
     "campaigns": _campaigns,
+    "denoising": _denoising,
     "speed": _speed,
 }
 
