@@ -87,7 +87,7 @@ def test_the_recommended_line_joins_observed_and_generated_cells(fitted, join):
 def test_joined_cells_are_not_learnt_from(fitted):
     joined = ad.concat([fitted, spr.tl.predict(fitted, n_cells=5)], uns_merge="first")
     for call in (spr.tl.score, spr.pp.reference, spr.pp.setup_anndata):
-        with pytest.raises(ValueError, match="5 of 305 cells are generated.*Take them out with"):
+        with pytest.raises(ValueError, match="5 of 305 cells are generated.*Remove them with"):
             call(joined)
     observed = joined[joined.obs["origin"] != "generated"].copy()
     spr.pp.setup_anndata(observed)

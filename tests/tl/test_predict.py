@@ -147,7 +147,7 @@ def test_doses_that_were_not_measured_can_be_asked_for(context):
 
 def test_without_a_dose_the_measured_ones_are_listed(context):
     label = singles(context)[0]
-    with pytest.raises(ValueError, match=rf"'{label}' needs a `dose`. Measured were 1, 10; or name a condition"):
+    with pytest.raises(ValueError, match=rf"'{label}' needs a `dose`. Measured doses: 1, 10. Or name a condition"):
         spr.tl.predict(context, label, n_cells=3)
     control = spr.tl.predict(context, "control", n_cells=3, covariates={"cell_type": "T"})
     assert control.obs["condition"].unique().tolist() == ["control | cell_type=T"]
@@ -160,7 +160,7 @@ def test_a_dose_far_from_what_was_measured_is_warned_about(context):
 
 @pytest.mark.parametrize("dose", [0, 0.0, -1.0, float("inf")])
 def test_a_dose_is_above_zero(context, dose):
-    with pytest.raises(ValueError, match="must be above 0 and finite. For untreated cells ask for 'control'"):
+    with pytest.raises(ValueError, match="must be above 0 and finite. For untreated cells request 'control'"):
         spr.tl.predict(context, singles(context)[0], n_cells=3, dose=dose)
 
 

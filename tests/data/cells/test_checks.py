@@ -87,7 +87,7 @@ def test_doubled_cells_are_refused(toy, verb):
     adata = doubled(toy)
     with pytest.raises(
         ValueError,
-        match=rf"{toy.n_obs} of {2 * toy.n_obs} cells are there more than once.*~adata\.obs_names\.duplicated\(\)",
+        match=rf"{toy.n_obs} of {2 * toy.n_obs} cells occur more than once.*~adata\.obs_names\.duplicated\(\)",
     ):
         verb(adata)
     if verb is not spr.tl.fit_generator:
@@ -102,5 +102,5 @@ def test_cells_of_one_name_that_differ_are_told_apart(toy):
     with pytest.raises(ValueError, match=r"occurs more than once.*obs_names_make_unique"):
         spr.pp.setup_anndata(toy)
     adata = doubled(toy)
-    with pytest.raises(ValueError, match=r"names of their own \(`adata\.obs_names_make_unique"):
+    with pytest.raises(ValueError, match=r"different cells unique \(`adata\.obs_names_make_unique"):
         spr.pp.split(adata)
