@@ -154,7 +154,7 @@ TABLE = {
     "control absent": ("plain", None, lambda a: set_up(a, control="NT"), ValueError, "No cell has the control label 'NT'.*'control'"),
     "control misspelt": ("plain", None, lambda a: set_up(a, control="Control"), ValueError, "Did you mean 'control'"),
     "only controls": ("plain", obs("perturbation", "control", slice(None)), set_up, ValueError, "Every cell .* is a control"),
-    "a label that names nothing": ("plain", obs("perturbation", " + "), set_up, ValueError, "names nothing.*drop them"),
+    "a label that names nothing": ("plain", obs("perturbation", " + "), set_up, ValueError, "contains no perturbation.*drop them"),
     "no separator": ("plain", None, lambda a: set_up(a, perturbation_sep=""), ValueError, "`perturbation_sep` is empty"),
     # names
     "gene twice": ("plain", named("var", None), set_up, ValueError, "`var_names` are not unique.*var_names_make_unique"),
@@ -188,7 +188,7 @@ TABLE = {
     "split with other words": ("ready", odd_split, fit, ValueError, r"holds \['training'\]"),
     "control cells not for training": ("ready", no_training_controls, fit, ValueError, "is 'test' for a cell of 'control', which .*pp.split"),
     "condition on both sides": ("ready", mixed_column, lambda a: spr.pp.split(a, holdout="column", column="fold"), ValueError, "both sides of the split"),
-    "an empty condition": ("fitted", None, lambda a: spr.tl.predict(a, ["GENE034", " + "]), ValueError, "names nothing.*'control'"),
+    "an empty condition": ("fitted", None, lambda a: spr.tl.predict(a, ["GENE034", " + "]), ValueError, "contains no perturbation.*'control'"),
     "nothing to hold out": ("ready", None, lambda a: spr.pp.split(a, holdout="combos"), KeyError, "Did you mean 'combinations'"),
     "hold out what is not there": ("ready", None, lambda a: spr.pp.split(a, values=["GENE034+NOPE"]), KeyError, "cannot be held out"),
     "fraction out of range": ("ready", None, lambda a: spr.pp.split(a, fraction=1.5), ValueError, "`fraction` is 1.5"),
@@ -203,7 +203,7 @@ TABLE = {
     # what cannot be predicted
     "unknown perturbation": ("fitted", None, lambda a: spr.tl.predict(a, "GENE999"), KeyError, "Nothing is known of the perturbation 'GENE999'.*random"),
     "perturbation without embedding": ("plain", with_strange_perturbation, fit, KeyError, "'UNKNOWN'.*`embeddings`"),
-    "embeddings are text": ("ready", None, lambda a: fit(a, embeddings=pd.DataFrame({"x": ["a"]}, index=["GENE034"])), TypeError, r"`embeddings`.*no numbers: \['x'\]"),
+    "embeddings are text": ("ready", None, lambda a: fit(a, embeddings=pd.DataFrame({"x": ["a"]}, index=["GENE034"])), TypeError, r"`embeddings`.*not numeric: \['x'\]"),
     "embeddings with NaN": ("ready", None, lambda a: fit(a, embeddings=pd.DataFrame({"x": np.nan}, index=list(a.var_names))), ValueError, "`embeddings`.*finite"),
     "embeddings twice": ("ready", None, lambda a: fit(a, embeddings=pd.DataFrame({"x": [1.0] * 2}, index=["GENE034"] * 2)), ValueError, "`embeddings`.*more than one row"),
     "covariate not declared": ("fitted", None, lambda a: spr.tl.predict(a, "GENE034", covariates={"cell_type": "T"}), ValueError, "not a declared covariate"),

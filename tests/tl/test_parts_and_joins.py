@@ -67,7 +67,7 @@ def test_evaluation_of_a_part_needs_none_of_what_is_gone(part):
 def test_a_part_without_any_condition_of_the_reference_says_what_to_call(fitted):
     test = fitted[(fitted.obs["split"] == "test") | (fitted.obs["perturbation"] == "control")].copy()
     with pytest.raises(
-        ValueError, match="No condition of the reference has training cells and controls in this part.*reference="
+        ValueError, match="No condition of the reference has training cells and controls in this subset.*reference="
     ):
         spr.tl.score(test)
     spr.tl.score(test, reference="observed")

@@ -154,7 +154,7 @@ def test_without_a_dose_the_measured_ones_are_listed(context):
 
 
 def test_a_dose_far_from_what_was_measured_is_warned_about(context):
-    with pytest.warns(UserWarning, match=r"The dose 1e\+09 .* outside of what was measured \(1 to 10\)"):
+    with pytest.warns(UserWarning, match=r"The dose 1e\+09 .* outside the measured range \(1 to 10\)"):
         spr.tl.predict(context, singles(context)[0], n_cells=3, dose=1e9)
 
 

@@ -175,7 +175,7 @@ def test_control_cells_that_the_generator_does_not_know_are_told(fitted, verb, c
         warnings.simplefilter("ignore", UserWarning)
         spr.pp.reference(fitted)
     with pytest.warns(
-        UserWarning, match="control cells are not like those that the generator 'generator' was fitted to"
+        UserWarning, match="control cells differ from those to which the generator 'generator' was fitted"
     ):
         verb(fitted)
 

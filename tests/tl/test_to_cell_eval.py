@@ -96,7 +96,7 @@ def test_what_cannot_be_written_is_refused(screen, tmp_path, options, error, mat
 def test_corrected_values_have_no_counts(screen, tmp_path):
     other = screen.copy()
     other.X = other.X.toarray() * 0.9
-    with pytest.raises(ValueError, match="Counts cannot be read off"):
+    with pytest.raises(ValueError, match="Counts cannot be recovered"):
         spr.tl.to_cell_eval(screen, tmp_path, prediction=other, output="counts")
 
 

@@ -41,7 +41,7 @@ def test_copies_across_the_split_are_told():
     pair = next(name for name in plain.obs["perturbation"].unique() if "+" in name)
     adata = with_copies(plain, of="control", into=pair)
     spr.pp.setup_anndata(adata)
-    with pytest.warns(UserWarning, match="5 cells that are held out have a copy in training"):
+    with pytest.warns(UserWarning, match="5 held-out cells have a copy in training"):
         spr.pp.split(adata, values=[pair])
 
 
