@@ -109,7 +109,7 @@ def test_measured_cells_are_no_prediction(fitted, way):
 def test_no_result_takes_the_place_of_something_else(fitted, digest, place, call):
     fitted.uns["mine"] = {"note": 1}
     before = digest(fitted)
-    with pytest.raises(ValueError, match=rf"`key_added` is .*`{place}` is no .* would be lost"):
+    with pytest.raises(ValueError, match=rf"`key_added` is .*`{place}` is not a .* would be overwritten"):
         call(fitted)
     assert digest(fitted) == before
 
