@@ -187,7 +187,7 @@ TABLE = {
     "nothing to train on": ("ready", all_test, fit, ValueError, "is 'test' for a cell of 'control', which .*pp.split"),
     "split with other words": ("ready", odd_split, fit, ValueError, r"holds \['training'\]"),
     "control cells not for training": ("ready", no_training_controls, fit, ValueError, "is 'test' for a cell of 'control', which .*pp.split"),
-    "condition on both sides": ("ready", mixed_column, lambda a: spr.pp.split(a, holdout="column", column="fold"), ValueError, "both sides of the split"),
+    "condition on both sides": ("ready", mixed_column, lambda a: spr.pp.split(a, holdout="column", column="fold"), ValueError, "different parts of the split"),
     "an empty condition": ("fitted", None, lambda a: spr.tl.predict(a, ["GENE034", " + "]), ValueError, "contains no perturbation.*'control'"),
     "nothing to hold out": ("ready", None, lambda a: spr.pp.split(a, holdout="combos"), KeyError, "Did you mean 'combinations'"),
     "hold out what is not there": ("ready", None, lambda a: spr.pp.split(a, values=["GENE034+NOPE"]), KeyError, "cannot be held out"),
@@ -201,7 +201,7 @@ TABLE = {
     "network without targets": ("ready", None, lambda a: spr.pp.reference(a, network=NETWORK[["source"]]), KeyError, r"no column \['target'\]"),
     "network with NaN": ("ready", None, lambda a: spr.pp.reference(a, network=NETWORK.assign(weight=np.nan)), ValueError, "not finite"),
     # what cannot be predicted
-    "unknown perturbation": ("fitted", None, lambda a: spr.tl.predict(a, "GENE999"), KeyError, "Nothing is known of the perturbation 'GENE999'.*random"),
+    "unknown perturbation": ("fitted", None, lambda a: spr.tl.predict(a, "GENE999"), KeyError, "The perturbation 'GENE999' is unknown.*random"),
     "perturbation without embedding": ("plain", with_strange_perturbation, fit, KeyError, "'UNKNOWN'.*`embeddings`"),
     "embeddings are text": ("ready", None, lambda a: fit(a, embeddings=pd.DataFrame({"x": ["a"]}, index=["GENE034"])), TypeError, r"`embeddings`.*not numeric: \['x'\]"),
     "embeddings with NaN": ("ready", None, lambda a: fit(a, embeddings=pd.DataFrame({"x": np.nan}, index=list(a.var_names))), ValueError, "`embeddings`.*finite"),

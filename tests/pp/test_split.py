@@ -142,7 +142,7 @@ def test_every_spelling_of_a_value_is_understood():
         (
             {"holdout": "cell_type", "values": ["T", "B", "NK", "Mono"]},
             ValueError,
-            "leaves no perturbed condition to train on",
+            "leaves no perturbed condition for training",
         ),
         ({"fraction": 1.0}, ValueError, "`fraction` is 1.0"),
         ({"validation_fraction": -0.1}, ValueError, "`validation_fraction` is -0.1"),
@@ -159,7 +159,7 @@ def test_what_cannot_be_held_out_is_refused(options, error, message):
 
 
 def test_combinations_without_their_singles_cannot_be_held_out():
-    with pytest.raises(ValueError, match="no combination has all its parts measured alone"):
+    with pytest.raises(ValueError, match="no combination has all of its parts measured alone"):
         spr.pp.split(make(["control", "A", "A+B"]))
 
 

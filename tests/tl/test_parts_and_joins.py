@@ -108,7 +108,7 @@ def test_columns_that_stand_in_the_mudata_alone_are_named_with_the_remedy():
         mdata = mudata.MuData({"rna": cells})
     mdata.obs["perturbation"] = labels
     with pytest.raises(
-        KeyError, match="'perturbation' stands in `obs` of the MuData, not in that of its modality 'rna'"
+        KeyError, match="'perturbation' is in `obs` of the MuData, but not in that of its modality 'rna'"
     ) as error:
         spr.pp.setup_anndata(mdata)
     line = error.value.args[0].split("`")[-2]

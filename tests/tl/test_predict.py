@@ -180,7 +180,7 @@ def test_numbers_are_accepted_as_covariate_values(context):
 
 @pytest.mark.parametrize("options", [{"dose": 1.0}, {"covariates": {"cell_type": "T"}}])
 def test_options_of_named_conditions_are_refused_without_names(context, options):
-    with pytest.raises(ValueError, match="is for conditions that are named"):
+    with pytest.raises(ValueError, match="needs `conditions`"):
         spr.tl.predict(context, n_cells=3, **options)
 
 
@@ -198,7 +198,7 @@ def no_test(adata):
 @pytest.mark.parametrize(
     ("spoil", "options", "error", "message"),
     [
-        (None, {"conditions": "NOBODY"}, KeyError, r"Nothing is known of the perturbation 'NOBODY'.*random"),
+        (None, {"conditions": "NOBODY"}, KeyError, r"The perturbation 'NOBODY' is unknown.*random"),
         (None, {"conditions": ["GENE01"]}, KeyError, r"'GENE01'.*Did you mean"),
         (None, {"n_cells": 0}, ValueError, r"`n_cells` is 0"),
         (None, {"output": "tpm"}, ValueError, r"`output` is 'tpm'.*'log', 'counts'"),

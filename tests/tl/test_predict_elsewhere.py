@@ -125,7 +125,7 @@ def test_contexts_are_told_by_their_cells(context, tmp_path):
     assert sorted(new.obs["cell_type"].unique()) == ["NK", "T"]
     with pytest.raises(ValueError, match="fitted with doses, so `dose` is needed. Measured doses: 1, 10"):
         spr.tl.predict_elsewhere(others, tmp_path / "model", perturbations=single)
-    with pytest.warns(UserWarning, match="outside of what was measured"):
+    with pytest.warns(UserWarning, match="outside the measured range"):
         spr.tl.predict_elsewhere(others, tmp_path / "model", perturbations=single, dose=99.0, n_cells=5)
     del others.obs["cell_type"]
     with pytest.raises(KeyError, match="cell_type"):
@@ -137,7 +137,7 @@ def test_errors_name_what_is_wrong(saved, others, tmp_path):
     labelled.obs["perturbation"] = "DMSO"
     with pytest.raises(ValueError, match=r"has no 'control', the label of control cells.*it holds \['DMSO'\]"):
         spr.tl.predict_elsewhere(labelled, saved)
-    with pytest.raises(KeyError, match="Nothing is known of the perturbation 'NONE'"):
+    with pytest.raises(KeyError, match="The perturbation 'NONE' is unknown"):
         spr.tl.predict_elsewhere(others, saved, perturbations="NONE")
     with pytest.raises(ValueError, match="contains no perturbation"):
         spr.tl.predict_elsewhere(others, saved, perturbations="+")

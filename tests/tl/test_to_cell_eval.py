@@ -140,7 +140,7 @@ def two_likely_names():
     )
     first = next(label for label in adata.obs["perturbation"].unique() if label != "control" and "+" not in label)
     adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace({first: "non-targeting"})
-    with pytest.warns(UserWarning, match="'non-targeting' beside the control"):
+    with pytest.warns(UserWarning, match="'non-targeting' in addition to the control"):
         spr.pp.setup_anndata(adata, covariate_keys=["cell_type"])
     spr.pp.split(adata, holdout="nothing")
     return adata
