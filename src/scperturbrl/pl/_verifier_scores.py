@@ -190,7 +190,7 @@ def _draw_panel(
 
 
 def _note_missing(ax: Axes) -> None:
-    """Move the notes of rows without scores to the side with more room beside the band of the real cells."""
+    """Move the notes of rows without scores to the side of the band of real cells with more room."""
     bands = {
         round(band.get_y() + HALF): (band.get_x(), band.get_x() + band.get_width())
         for band in ax.patches
