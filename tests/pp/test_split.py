@@ -183,7 +183,7 @@ def test_a_given_column_is_followed_and_controls_are_training():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["train"] * 3 + ["test"] * 3, r"both sides of the split: \['A'\]"),
+        (["train"] * 3 + ["test"] * 3, r"different parts of the split: \['A'\]"),
         (["train"] * 5 + ["holdout"], r"holds \['holdout'\]"),
         (["train"] * 5 + [None], "has 1 missing values"),
         (["train"] * 2 + ["test"] * 4, "Holding out column given leaves no perturbed condition"),

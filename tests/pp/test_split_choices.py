@@ -47,7 +47,7 @@ def test_one_line_tells_what_was_split(said):
     (line,) = [each for each in said if "split:" in each]
     assert "test 1 conditions (4 cells)" in line
     assert f"validation 1 conditions ({n_cells(adata, 'validation')} cells)" in line
-    assert f"training 7 conditions ({n_cells(adata, 'train')} cells); 7 control cells train" in line
+    assert f"training 7 conditions ({n_cells(adata, 'train')} cells); 7 control cells in training" in line
 
 
 @given(
