@@ -177,7 +177,7 @@ def test_report_calls_equal_values_the_same():
 
 
 @pytest.mark.parametrize(
-    ("kept", "expected"), [(0, "The guard undid post-training"), (20, "went back to iteration 20")]
+    ("kept", "expected"), [(0, "The guard undid post-training"), (20, "returned to iteration 20")]
 )
 def test_report_tells_of_the_guard(kept, expected):
     adata = _results(dict.fromkeys([*GENERATORS, "additive", "split_half"], 0.5))

@@ -66,7 +66,7 @@ def test_a_column_of_ones_own_needs_whole_conditions():
     adata = spr.datasets.toy()
     spr.pp.setup_anndata(adata)
     adata.obs["split"] = np.where(np.arange(adata.n_obs) % 2, "train", "test")
-    with pytest.raises(ValueError, match=r"cells of one condition on both sides of the split: 'GENE.*pp\.split"):
+    with pytest.raises(ValueError, match=r"cells of one condition to different parts of the split: 'GENE.*pp\.split"):
         spr.tl.fit_generator(adata)
 
 
