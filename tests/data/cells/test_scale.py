@@ -40,7 +40,7 @@ def test_setup_names_what_was_done_instead(deep, name, form):
     adata = deep.copy()
     # so shallow that unlogged values are below 25
     adata.X = form(on_scale(adata, name, 60.0))
-    with pytest.raises(ValueError, match=rf"`X` is not have the scale .*: {name}.*sc.pp.normalize_total"):
+    with pytest.raises(ValueError, match=rf"`X` does not have the scale .*: {name}.*sc.pp.normalize_total"):
         spr.pp.setup_anndata(adata)
     assert "scperturbrl" not in adata.uns
 
