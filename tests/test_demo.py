@@ -176,9 +176,7 @@ def test_report_calls_equal_values_the_same():
     assert "wins in 0 of 8 metrics" in text
 
 
-@pytest.mark.parametrize(
-    ("kept", "expected"), [(0, "The guard undid post-training"), (20, "returned to iteration 20")]
-)
+@pytest.mark.parametrize(("kept", "expected"), [(0, "The guard undid post-training"), (20, "returned to iteration 20")])
 def test_report_tells_of_the_guard(kept, expected):
     adata = _results(dict.fromkeys([*GENERATORS, "additive", "split_half"], 0.5))
     adata.uns["generator_rl"]["params"] |= {"stopped": "guard: iteration 30: energy rose", "kept_iteration": kept}
