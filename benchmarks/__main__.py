@@ -34,16 +34,16 @@ if TYPE_CHECKING:
 WHAT = {
     "main": "measure simulated, kang, norman and zhao",
     "run": "measure a suite: real, simulated, paper or main",
-    "report": "only write the report of what was measured again",
-    "folds": "measure a suite and print every fold beside every baseline",
+    "report": "only write the report of existing measurements again",
+    "folds": "measure a suite and print every fold with every baseline",
     "results": "write the page of results and the table of the README from what folds and trained measured",
-    "trained": "cells of trained conditions beside real cells that were never trained on",
+    "trained": "compare cells of trained conditions with held-out real cells",
     "evaluate": "time the evaluation itself",
     "backbones": "compare spaces and backbones of the generator, each fitted for as many minutes",
     "equal-time": "as many CPU minutes for the generator, CellFlow and scGen",
     "pareto": "reward gain against energy distance for all update rules and anchors",
-    "screen": "rank held-out conditions by an objective, beside baselines; coverage and width of intervals",
-    "campaigns": "measurements that it takes to find the best pairs of the simulator, for every strategy",
+    "screen": "rank held-out conditions by an objective, with baselines; coverage and width of intervals",
+    "campaigns": "number of measurements needed to find the best simulated pairs, for every strategy",
     "denoising": "mean effects of held-out combinations, from measured and from denoised effects of the trained ones",
     "speed": "time scoring, training and generation against references in the same run",
 }
@@ -203,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the real data sets")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--again", action="store_true", help="measure again what was measured; main, run and folds")
+    parser.add_argument("--again", action="store_true", help="repeat existing measurements; main, run and folds")
     parser.add_argument("--short", action="store_true", help="fewer rows and columns, no pictures")
     parser.add_argument(
         "--page", type=Path, help="results, pareto, equal-time: folder of the documentation to write into"

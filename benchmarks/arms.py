@@ -1,12 +1,14 @@
 """The models of the grid: our generator under several treatments, and competitors behind one interface.
 
-``generator_longer`` is trained on for as many CPU seconds as ``generator_rl`` took. ``energy_only`` is post-training without
-rewards, ``rewards_only`` without the energy distance. ``unguarded`` rewards raw scores without anchor, energy distance or
-guard, which is how rewards get hacked. These three have as much time as ``generator_rl``; ``unguarded_60`` goes on for 60 rounds. ``best_of_8`` trains nothing: it keeps one in eight cells of ``generator`` by their reward;
-nor does ``whole_effects``, which is ``generator`` with an additivity and a magnitude of 1, or ``right_means``, which is no model but
-``generator`` moved to the means of the held-out cells themselves. ``measured_singles`` and ``known_singles`` are
-oracles too, which know how much of their sum simulated doubles do on average; the latter knows singles exactly.
-``nearest_embedding`` and ``embedding_ridge`` are baselines for perturbations that training never saw.
+``generator_longer`` gets extra training for as many CPU seconds as ``generator_rl`` took. ``energy_only`` is
+post-training without rewards, ``rewards_only`` without the energy distance. ``unguarded`` rewards raw scores without
+anchor, energy distance or guard, which is how rewards get hacked. These three have as much time as ``generator_rl``;
+``unguarded_60`` goes on for 60 rounds. ``best_of_8`` trains nothing: it keeps one in eight cells of ``generator`` by
+their reward; nor does ``whole_effects``, which is ``generator`` with an additivity and a magnitude of 1, or
+``right_means``, which is no model but ``generator`` moved to the means of the held-out cells themselves.
+``measured_singles`` and ``known_singles`` are oracles too, which know how much of their sum simulated doubles do on
+average; the latter knows singles exactly. ``nearest_embedding`` and ``embedding_ridge`` are baselines for unseen
+perturbations.
 """
 
 from __future__ import annotations
@@ -44,11 +46,12 @@ class Arm:
     name
         Identifier, also the key of the generator.
     needs
-        Arms whose generator or time it builds on.
+        Arms whose generator or time it needs.
     make
         Fits it into ``uns[name]``, given the data, the seed and the CPU seconds of what it needs. None for an adapter.
     draw
-        Instead of `make`, for an arm that is no generator of its own: so many cells of each test condition, given the data and the seed.
+        Instead of `make`, for an arm without its own generator: returns a number of cells of each test condition, given
+        the data and the seed.
     """
 
     name: str
@@ -71,7 +74,7 @@ def _longer(prepared: Prepared, seed: int, seconds: Mapping[str, float]) -> None
 
 
 def _best_of_8(adata: AnnData, n_cells: int, seed: int) -> AnnData:
-    """The best of eight by the default reward; conditions without training cells are judged by a guess from their parts."""
+    """The best of eight by the default reward; conditions without training cells use pseudo-references."""
     made = spr.tl.predict(adata, key=BASE, n_cells=8 * n_cells, seed=seed)
     spr.tl.score(made, reference=adata, pseudo_references="ridge")
     spr.tl.select(made, n=8, seed=seed)
@@ -79,7 +82,7 @@ def _best_of_8(adata: AnnData, n_cells: int, seed: int) -> AnnData:
 
 
 def _whole_effects(prepared: Prepared, seed: int, seconds: Mapping[str, float]) -> None:
-    """`generator` whose combinations do what the sum of their parts and the flow promise; its cells have the same noise."""
+    """`generator` with additivity and magnitude 1; its cells have the same noise."""
     del seed, seconds
     stored = prepared.adata.uns[BASE]
     additivity = np.ones(len(stored["weights"]["linear.coefficients"]), dtype=np.float32)
@@ -140,7 +143,7 @@ DEFAULT = [BASELINES, BASE, RL, LONGER, "energy_only", "unguarded"]
 
 
 def fitted(arm: Arm, prepared: Prepared, seed: int, folder: Path, seconds: dict[str, float]) -> None:
-    """Put the generator of `arm` into the data: what was saved before, or a new one that is then saved.
+    """Put the generator of `arm` into the data: a saved one, or a new one that is then saved.
 
     The CPU seconds of fitting go to ``seconds[arm.name]`` and with the generator into its folder.
     """
@@ -156,7 +159,7 @@ def fitted(arm: Arm, prepared: Prepared, seed: int, folder: Path, seconds: dict[
         fitted(ARMS[name], prepared, seed, folder, seconds)
     with stopwatch() as watch:
         arm.make(prepared, seed, seconds)
-    # pilots that find the number of steps do not count
+    # pilot runs that determine the number of steps are not counted
     seconds[arm.name] = seconds[RL] if RL in arm.needs else watch.seconds
     folder.mkdir(parents=True, exist_ok=True)
     spr.tl.save_generator(adata, saved, key=arm.name, overwrite=True)

@@ -1,4 +1,4 @@
-"""Spaces and backbones of the generator beside each other, each fitted for as many minutes on the simulated suite."""
+"""Compare spaces and backbones of the generator, each fitted for the same time on the simulated suite."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ARMS: dict[str, dict[str, Any]] = {
 
 
 def run(out: Path, arms: Sequence[str], seeds: Sequence[int], *, minutes: float, device: str) -> pd.DataFrame:
-    """Fit and evaluate every arm that has no row of this kind of device yet in the table; returns all of it."""
+    """Fit and evaluate every arm that has no row for this kind of device yet; return the whole table."""
     kind, file = resolve_device(device).type, table_file(out, NAME)
     for seed in seeds:
         for arm in arms:

@@ -1,4 +1,4 @@
-"""Campaigns on the simulator: start with few conditions, measure a batch a round, count what it takes to find the best pairs."""
+"""Simulated campaigns: measure a batch per round, and count measurements until the best pairs are found."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 STRATEGIES = ("balanced", "exploit", "explore", "additive", "random")
 N_SINGLES, N_START, BATCH, TOP, FOUND = 16, 8, 6, 0.1, 0.5
-"""Perturbations, all of whose pairs are candidates; pairs measured at the start; a batch; the best share; how much of it is to be found."""
+"""Number of perturbations, of initial pairs and of pairs per batch; share of best pairs; share of these to find."""
 
 
 def load(seed: int) -> tuple[AnnData, pd.Series]:
-    """All pairs of the simulator, and the objective of each by all of its cells: the first pathway that pairs differ in most."""
+    """All simulated pairs, and the objective of each from all of its cells: the pathway in which pairs differ most."""
     n = N_SINGLES * (N_SINGLES - 1) // 2
     adata = spr.datasets.simulated_perturbseq(
         n_genes=300, n_singles=N_SINGLES, n_doubles=n, n_cells_per_condition=40, n_controls=400, seed=seed
@@ -40,7 +40,7 @@ def load(seed: int) -> tuple[AnnData, pd.Series]:
 
 
 def play(adata: AnnData, truth: pd.Series, strategy: str, *, seed: int) -> pd.DataFrame:
-    """One row a round: pairs measured, and the share of the best ones among them."""
+    """One row per round: measured pairs, and the share of the best pairs among them."""
     rng = np.random.default_rng(seed)
     pairs = truth.index.to_numpy(dtype=str)
     best = set(truth.nlargest(round(TOP * len(truth))).index)
@@ -71,7 +71,7 @@ def _batch(
 
 
 def run(seeds: Iterable[int]) -> pd.DataFrame:
-    """Measurements that every strategy needs, beyond the start, one row a seed and strategy."""
+    """Number of measurements that every strategy needs after the start, one row per seed and strategy."""
     found = []
     for seed in seeds:
         adata, truth = load(seed)
@@ -83,7 +83,7 @@ def run(seeds: Iterable[int]) -> pd.DataFrame:
 
 
 def summary(needed: pd.DataFrame) -> str:
-    """Markdown: pairs measured until half of the best tenth was found, and that over what random and additive choice need."""
+    """Markdown: pairs measured until half of the best tenth was found, also relative to random and additive choice."""
     wide = needed.pivot_table(index="seed", columns="strategy", values="needed")
     lines = ["| strategy | pairs measured | over random | over additive |", "|---" * 4 + "|"]
     for name in STRATEGIES:

@@ -1,4 +1,4 @@
-"""Time that a busy machine does not stretch."""
+"""CPU time, which hardly depends on the load of the machine."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def stopwatch() -> Iterator[Stopwatch]:
 
 
 class Budgets:
-    """Numbers of CPU minutes after which a model in training is looked at; what looking takes does not count.
+    """CPU minutes after which a model in training is evaluated; the evaluation itself is not counted.
 
     Parameters
     ----------
     minutes
         The budgets.
     look
-        Called with a budget, the CPU seconds spent so far, and whether training has ended by itself before.
+        Called with a budget, the CPU seconds spent so far, and whether training has already ended.
     """
 
     def __init__(self, minutes: Iterable[float], look: Callable[[float, float, bool], None]) -> None:
@@ -42,17 +42,17 @@ class Budgets:
         self.start()
 
     def start(self) -> None:
-        """Begin to count."""
+        """Start the clock."""
         self.since = time.process_time()
 
     def used_up(self) -> bool:
-        """Look if a budget has just run out; whether it was the last. To be asked after every step."""
+        """Evaluate if a budget has just run out; return whether it was the last. Call it after every step."""
         while self.left and time.process_time() - self.since >= 60 * self.left[0]:
             self._next(ended=False)
         return not self.left
 
     def end(self) -> None:
-        """Look for the budgets that training did not need."""
+        """Evaluate for the budgets that training did not need."""
         while self.left:
             self._next(ended=True)
 

@@ -1,8 +1,8 @@
-"""Baselines for perturbations that training never saw: what perturbations of similar genes do.
+"""Baselines for unseen perturbations, from perturbations of similar genes.
 
-Those of :func:`scperturbrl.tl.evaluate` know nothing of such a gene, so all of them come down to the mean response. These two
-get what the generator gets by default, the loadings of every gene on the components of the training cells, and like it they
-change the perturbed gene itself as training perturbations change theirs; else the margin of the generator would be that gene.
+The baselines of :func:`scperturbrl.tl.evaluate` have no information about such a gene, so all of them equal the mean
+response. These two use the default features of the generator, the loadings of every gene on the components of the
+training cells. Like the generator, they change the perturbed gene itself by the typical change of a targeted gene.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ N_COMPONENTS = 50
 
 
 def nearest_embedding(adata: ad.AnnData, n_cells: int, seed: int) -> ad.AnnData:
-    """Control cells moved by the effect of the training perturbation whose gene is nearest by cosine."""
+    """Control cells shifted by the effect of the training perturbation with the most similar gene (cosine)."""
     del seed
     return _moved(adata, n_cells, lambda known, effects, query: nearest_effect(known, effects, features_query=query))
 
 
 def embedding_ridge(adata: ad.AnnData, n_cells: int, seed: int) -> ad.AnnData:
-    """Control cells moved by a ridge regression of effects on the embeddings, its penalty by leaving perturbations out."""
+    """Control cells shifted by a ridge of effects on embeddings; the penalty is chosen by leaving out perturbations."""
     del seed
     return _moved(
         adata,
@@ -87,7 +87,7 @@ def _own_fold(cells: Cells, names: Sequence[str], own: np.ndarray, control: np.n
 
 
 def shifted(cells: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """`cells` ``(N, G)`` moved to `mean` without values below 0; setting those to 0 alone would raise the mean."""
+    """Shift `cells` ``(N, G)`` to `mean` without values below 0; clipping alone would raise the mean."""
     wanted = np.maximum(mean, 0)
     moved = np.maximum(cells + (mean - cells.mean(0)), 0)
     reached = moved.mean(0)

@@ -1,4 +1,4 @@
-"""What an evaluation costs: 10,000 predicted against 10,000 real cells, 2,000 genes, 40 conditions, everything computed."""
+"""The cost of an evaluation: 10,000 predicted and 10,000 real cells, 2,000 genes, 40 conditions, all metrics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(*, n_conditions: int = 40, n_cells: int = 250, n_genes: int = 2000, seed
     network = adata.uns["pathway_network"]
     doubles = sorted(name for name in adata.obs["perturbation"].unique() if "+" in name)[:n_conditions]
     chosen = adata.obs["perturbation"].isin(doubles).to_numpy()
-    # the second half of every condition plays the prediction
+    # the second half of every condition is the prediction
     second = adata.obs.groupby("perturbation", observed=True).cumcount().to_numpy() >= n_cells
     predicted = adata[chosen & second].copy()
     adata = adata[~(second & (adata.obs["perturbation"] != "control").to_numpy())].copy()

@@ -1,4 +1,4 @@
-"""Every fold for itself: what is held out in it, and models beside every baseline."""
+"""Results fold by fold: held-out conditions, models and every baseline."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ METRICS = {"energy_distance": ("E-distance", 1.0), "mse": ("MSE x 1e3", 1e3)}
 
 
 def table(results: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
-    """Mean over held-out conditions of each fold, model and metric, beside the best baseline.
+    """Mean over held-out conditions of each fold, model and metric, with the best baseline.
 
     Returns
     -------
-    One row a data set, fold, model (those asked for and every baseline) and metric: ``suite``, ``seed``, ``held_out``, ``model``,
-    ``kind``, ``metric``, ``value``, ``best_baseline`` (its name), ``ratio`` of the value to that of the best baseline.
+    One row per data set, fold, model (requested models and every baseline) and metric: ``suite``, ``seed``,
+    ``held_out``, ``model``, ``kind``, ``metric``, ``value``, ``best_baseline`` (its name), ``ratio`` of the value to
+    that of the best baseline.
     """
     wanted = results["model"].isin(list(models)) | (results["kind"] == "baseline")
     rows = results[wanted & results["metric"].isin(list(METRICS))]
     means = rows.groupby(["suite", "seed", "model", "kind", "metric"], sort=False)["value"].mean().reset_index()
     named = results.groupby(["suite", "seed"]).apply(_held_out, include_groups=False).rename("held_out")
     baselines = means[means["kind"] == "baseline"]
-    # the first of equals is named
+    # in case of ties, the first one is named
     best = baselines.loc[baselines.groupby(["suite", "seed", "metric"], sort=False)["value"].idxmin()]
     best = best.set_index(["suite", "seed", "metric"])[["model", "value"]]
     best.columns = ["best_baseline", "best"]
@@ -39,14 +40,14 @@ def table(results: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
 
 
 def _held_out(rows: pd.DataFrame) -> str:
-    """Contexts that are held out; conditions where there are no contexts."""
+    """Held-out contexts, or conditions if there are no contexts."""
     contexts = rows["covariates"].fillna("").unique()
     names = rows["condition"].dropna().unique() if set(contexts) <= {"all", ""} else contexts
     return ", ".join(sorted(map(str, names)))
 
 
 def write(results: pd.DataFrame, models: Sequence[str], out: Path, name: str) -> str:
-    """Keep the table as ``folds_<name>.csv.gz`` and return it as Markdown."""
+    """Save the table as ``folds_<name>.csv.gz`` and return it as Markdown."""
     folds = table(results, models)
     keep(folds, table_file(out, f"folds_{name}"))
     return markdown(folds, models)

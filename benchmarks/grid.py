@@ -1,4 +1,4 @@
-"""The grid of data set, seed and model: measured cell by cell and kept in one table for each data set, so that a run can go on."""
+"""The grid of data set, seed and model, saved in one table per data set, so that runs can be resumed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LABEL, _CONTEXT = "scgen_label", "scgen_context"
 
 
 def generators(out: Path, dataset: str, seed: int) -> Path:
-    """Where the generators of a data set and seed are saved."""
+    """Folder of the generators of a data set and seed."""
     return out / dataset / str(seed) / "generators"
 
 
@@ -47,9 +47,9 @@ def run(
     out: Path,
     again: bool = False,
 ) -> None:
-    """Measure every cell that is not in the tables yet. Interrupted, it goes on where it stopped, generators included.
+    """Measure every cell that is not in the tables yet; an interrupted run, and its generators, can be resumed.
 
-    With `again` cells are measured and generators fitted that are there already.
+    With `again`, existing cells are measured and existing generators fitted again.
     """
     warnings.filterwarnings("ignore", category=UserWarning)
     for name in datasets:
@@ -126,7 +126,7 @@ def _table(prepared: Prepared, seed: int, arm: Arm, folder: Path, seconds: dict[
 
 
 def _roles(adata: ad.AnnData, key: str, table: pd.DataFrame) -> pd.Series:
-    """Roles by what the generator was rewarded with, which its predicted cells alone do not tell."""
+    """Roles by the rewards of the generator, which are not recorded with its predicted cells."""
     from scperturbrl.data.evaluation.roles import ancestry, metric_roles
 
     return table["metric"].map(metric_roles(table["metric"].unique(), ancestry(adata.uns, key), {}))
@@ -137,7 +137,7 @@ def _clocked(folder: Path, name: str) -> float:
 
 
 def _judged(prepared: Prepared, seed: int) -> ad.AnnData:
-    """Data that the metrics look at: all of it, or the genes of the panel with a reference of their own."""
+    """Data for the metrics: all of it, or the genes of the panel with their own reference."""
     if prepared.panel is None:
         return prepared.adata
     adata = prepared.adata[:, prepared.panel].copy()
@@ -150,7 +150,7 @@ def _judged(prepared: Prepared, seed: int) -> ad.AnnData:
 
 
 class Question(NamedTuple):
-    """What an adapter gets: the cells to fit to, the conditions asked for, and control cells of each group."""
+    """Input of an adapter: cells to fit to, conditions to predict, and control cells of each group."""
 
     seen: ad.AnnData
     queries: pd.DataFrame
@@ -158,7 +158,7 @@ class Question(NamedTuple):
 
 
 def question(adata: ad.AnnData) -> Question:
-    """Training and validation cells with the labels that adapters read, and the test conditions."""
+    """Training and validation cells with the labels for adapters, and the test conditions."""
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
     labelled = ad.AnnData(cells.expression, obs=pd.DataFrame(index=cells.names), var=adata.var[[]])
@@ -172,7 +172,7 @@ def question(adata: ad.AnnData) -> Question:
 
 
 def answer(adata: ad.AnnData, adapter: Adapter, asked: Question, n_cells: int, seed: int) -> ad.AnnData:
-    """Cells of a fitted `adapter` as :func:`scperturbrl.tl.evaluate` takes them."""
+    """Cells of a fitted `adapter` for :func:`scperturbrl.tl.evaluate`."""
     setup, queries = Setup.of(adata), asked.queries
     made = adapter.predict(queries, asked.controls, n_cells, seed)
     order = np.repeat(np.arange(len(queries)), n_cells)
@@ -184,7 +184,7 @@ def answer(adata: ad.AnnData, adapter: Adapter, asked: Question, n_cells: int, s
 
 
 def _by_adapter(adata: ad.AnnData, name: str, n_cells: int, seed: int) -> ad.AnnData:
-    """Predicted cells of the test conditions; the adapter sees no test cell."""
+    """Predicted cells of the test conditions; the adapter gets no test cells."""
     asked, adapter = question(adata), ADAPTERS[name]()
     adapter.installed_version()
     adapter.fit(asked.seen, seed)
@@ -193,7 +193,7 @@ def _by_adapter(adata: ad.AnnData, name: str, n_cells: int, seed: int) -> ad.Ann
 
 
 def collect(out: Path, datasets: Sequence[str]) -> pd.DataFrame:
-    """All cells measured so far as one table, each metric in the most severe role that any model of its data set gives it."""
+    """All cells measured so far as one table, each metric with its strictest role in any model of the data set."""
     tables = [table for name in datasets if len(table := read(table_file(out, name)))]
     if not tables:
         msg = f"Nothing has been measured in {str(out)!r}: run `python -m benchmarks run` first."
@@ -206,6 +206,6 @@ def collect(out: Path, datasets: Sequence[str]) -> pd.DataFrame:
 
 
 def provenance() -> str:
-    """Versions behind the numbers, as JSON."""
+    """Versions of the packages used, as JSON."""
     names = ("scperturbrl", "torch", "numpy", "scipy", "scikit-learn", "anndata", "pertpy")
     return json.dumps({name: version(name) for name in names})

@@ -1,4 +1,4 @@
-"""Tables that runs keep, so that they can go on where they stopped: one compressed CSV for each suite."""
+"""Tables of measurements, from which runs are resumed: one compressed CSV for each suite."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def has(table: pd.DataFrame, **cell: object) -> bool:
 
 
 def keep(table: pd.DataFrame, file: Path) -> None:
-    """Write `table` as CSV, with six digits, in one go: an interrupted run leaves no half of a file.
+    """Write `table` as CSV with six digits, atomically, so that an interrupted run leaves no partial file.
 
     A name that ends in ``.gz`` is compressed, without name and time, so that equal tables are equal files.
     """
@@ -47,9 +47,9 @@ def keep(table: pd.DataFrame, file: Path) -> None:
 
 
 def add(rows: pd.DataFrame, file: Path, *, keys: Sequence[str]) -> None:
-    """Put `rows` into the table in `file` in place of rows with the same `keys`; the table is sorted by these.
+    """Add `rows` to the table in `file`, replacing rows with the same `keys`; the table is sorted by these.
 
-    Runs that measure other cells of the same table at the same time wait for each other.
+    Concurrent runs that write to the same table wait for each other.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with _locked(file.parent):
@@ -63,7 +63,7 @@ def add(rows: pd.DataFrame, file: Path, *, keys: Sequence[str]) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder, which ends with the process at the latest."""
+    """Hold a lock on the folder, which is released at the latest when the process ends."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,8 +1,9 @@
-"""Cells of a model that knows everything about a simulated screen but how two perturbations interact: a bound for unseen doubles.
+"""An oracle for unseen doubles that knows a simulated screen except for the interactions of perturbations.
 
-An oracle and no model: it reads the truth that the simulator keeps. Held-out doubles are simulated with the true responses of their singles, each times
-the mean weight that singles have in the doubles of the screen. Which doubles are additive, buffered or masked, and which programs are new
-to a double, is drawn at random by the simulator: no training condition tells it of a held-out double.
+It is not a model: it reads the truth stored by the simulator. Held-out doubles are simulated with the true responses of
+their singles, each times the mean weight that singles have in the doubles of the screen. Which doubles are additive,
+buffered or masked, and which programs are new to a double, is drawn at random by the simulator, so it cannot be learnt
+from training conditions.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def known_singles(adata: ad.AnnData, n_cells: int, seed: int) -> ad.AnnData:
-    """Simulated cells of each held-out double, as if its singles interacted as singles do on average."""
+    """Simulated cells of each held-out double with the average interaction of singles."""
     setup, weight = Setup.of(adata), mean_weight(adata)
     truth, cells = adata.uns["truth"], Cells.of(adata, setup)
     doubles = cells.table.loc[cells.conditions("test"), "perturbation"].tolist()
@@ -45,7 +46,7 @@ def known_singles(adata: ad.AnnData, n_cells: int, seed: int) -> ad.AnnData:
 
 
 def mean_weight(adata: ad.AnnData) -> float:
-    """How much of a single there is in a double of the simulated screen, on average."""
+    """Mean weight of a single in the doubles of the simulated screen."""
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
     held_out = set(cells.table.loc[cells.conditions("test"), "perturbation"])
@@ -68,5 +69,5 @@ def _expected(truth: Mapping[str, Any], doubles: list[str], weight: float) -> Ef
 
 
 def _absent(truth: Mapping[str, Any]) -> dict[str, None]:
-    """Settings that were None, which files cannot hold."""
+    """Settings that were None, which files cannot store."""
     return {} if "doses" in truth["parameters"] else {"doses": None}

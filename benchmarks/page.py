@@ -33,7 +33,7 @@ _LABELS = {
     "contexts": "simulated",
     "depth": "simulated, uneven depth",
     "unseen_singles": "simulated, genes act on their own programs",
-    "unseen_unrelated": "simulated, nothing known tells effects",
+    "unseen_unrelated": "simulated, co-expression unrelated to effects",
 }
 
 

@@ -1,8 +1,8 @@
-"""Norman and ComboSciPlex in the protocol of scDFM (ICLR 2026), to stand beside its published tables.
+"""Norman and ComboSciPlex in the protocol of scDFM (ICLR 2026), for comparison with its published tables.
 
-The protocol is followed as it is, with what is questionable about it: genes are chosen on all cells, test cells included, and
-the 1,000 genes of the metrics on the test cells. Use the other suites for an honest answer. What cannot be the same: the
-published splits are in a pickle, so doubles are shuffled here in sorted order with the published seeds (42 to 46);
+The protocol is followed including its weaknesses: genes are chosen on all cells, test cells included, and
+the 1,000 genes of the metrics on the test cells. Use the other suites for conclusions. One difference is unavoidable:
+the published splits are in a pickle, so doubles are shuffled here in sorted order with the published seeds (42 to 46);
 control cells of training stay training cells.
 """
 
@@ -54,7 +54,7 @@ def _read(file: str, data: Path) -> ad.AnnData:
 def prepared(
     adata: ad.AnnData, name: str, seed: int, *, n_genes: int = N_GENES, n_panel: int = N_PANEL, n_cells: int = N_CELLS
 ) -> tuple[ad.AnnData, dict[str, pd.DataFrame], list[str], int]:
-    """Split by the protocol, keep its genes, and choose the panel that metrics look at."""
+    """Split by the protocol, keep its genes, and choose the panel of genes for the metrics."""
     adata = adata[:, _varying(adata, n_genes)].copy()
     spr.pp.setup_anndata(adata)
     test = test_conditions(sorted(adata.obs["perturbation"].astype(str).unique()), name, seed)

@@ -1,4 +1,4 @@
-"""Reward gain against distance for all update rules and anchors, and how fast the default gets there.
+"""Reward gain against distance for all update rules and anchors, and the time that the default needs.
 
 Two kinds of points: a rule alone (no energy steps, the anchor fixed at its value), and a rule within the default recipe (energy steps
 between, the anchor adapted to the energy budget). All are post-trained from one generator for a seed and compared with that
@@ -58,7 +58,7 @@ class Point:
 
     @property
     def name(self) -> str:
-        """Name of its rows and of its generator; the default keeps the name it has in the grid."""
+        """Name of its rows and of its generator; the default has the same name as in the grid."""
         after = "" if self.n_iterations == ITERATIONS else f"_after_{self.n_iterations}"
         if self == DEFAULT:
             return RL
@@ -77,7 +77,7 @@ class Point:
 
 DEFAULT = Point(DEFAULT_RULE, DEFAULT_ANCHOR, RECIPE)
 RULES = ("grpo", "nft", "value_gradient", "hybrid")
-# what the time of reaching needs comes first, and is worth having where the rest is not measured yet
+# points needed for the comparison of time come first, because they are useful even if the rest is not measured yet
 BATCHES = [
     [Point(RIVAL, anchor) for anchor in ANCHORS],
     [Point(DEFAULT_RULE, DEFAULT_ANCHOR, RECIPE, n) for n in DEFAULT_BUDGETS],
@@ -88,7 +88,7 @@ BATCHES = [
 
 
 def run(seeds: Sequence[int], *, data: Path, out: Path) -> None:
-    """Measure every point that is not in the table yet. Interrupted, it goes on where it stopped, generators included."""
+    """Measure every point that is not in the table yet; an interrupted run, and its generators, can be resumed."""
     for seed in seeds:
         bench = Bench(seed, data, out)
         bench.measure({BASE: None, RL: DEFAULT, LONGER: None})
@@ -102,7 +102,7 @@ def run(seeds: Sequence[int], *, data: Path, out: Path) -> None:
 
 @dataclass
 class Bench:
-    """The data of a seed, drawn when they are first needed, and what its generators took."""
+    """The data of a seed, loaded when first needed, and the time of its generators."""
 
     seed: int
     data: Path
@@ -115,7 +115,7 @@ class Bench:
         return DATASETS["simulated"].load(self.seed, self.data)
 
     def measure(self, points: Mapping[str, Point | None]) -> None:
-        """Fit what is not in the table yet, and evaluate it in one go: baselines and ceilings cost more than a generator."""
+        """Fit missing points, and evaluate them together, because baselines and ceilings cost more than a generator."""
         file = table_file(self.out, FOLDER)
         found = read(file)
         missing = [name for name in points if not has(found, seed=self.seed, model=name)]
@@ -137,7 +137,7 @@ class Bench:
 
 
 def _notes(params: Mapping[str, Any]) -> dict[str, Any]:
-    # what the guard said is as long as a line
+    # the message of the guard is as long as a line
     return {"stopped": str(params["stopped"]).split(":")[0], "kept_iteration": params.get("kept_iteration", np.nan)}
 
 
@@ -153,7 +153,7 @@ def collect(out: Path, seeds: Sequence[int] | None = None) -> pd.DataFrame:
 
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
-    """One row a seed and point.
+    """One row per seed and point.
 
     The gain of each score over the generator trained on and their mean (``gain``), the energy distance and the squared error relative to
     its (``distance``, ``error``), and the other metrics as they are.
@@ -181,18 +181,18 @@ def best_of(rule: str, rows: pd.DataFrame, *, kind: str | None = None) -> pd.Ser
 
 
 def front(distance: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """Which points no other one beats: none has at least the gain for at most the distance, and one of them better.
+    """The Pareto front: points for which no other point is at least as good in gain and distance, and better in one.
 
     Parameters
     ----------
     distance, gain
-        ``(n,)``, the former to be small and the latter large.
+        ``(n,)``; small distances and large gains are better.
     """
     order = np.lexsort((-gain, distance))
     on = np.zeros(len(gain), dtype=bool)
     highest, where = -np.inf, np.nan
     for i in order:
-        # a copy of a point on the front is on it too
+        # a copy of a point on the front is also on it
         on[i] = gain[i] > highest or (gain[i] == highest and distance[i] == where)
         if gain[i] > highest:
             highest, where = gain[i], distance[i]
@@ -200,6 +200,6 @@ def front(distance: np.ndarray, gain: np.ndarray) -> np.ndarray:
 
 
 def reached(rows: pd.DataFrame, target: pd.Series) -> float:
-    """CPU seconds of the shortest of these runs that has the gain of `target` for no more distance; NaN if none has."""
+    """CPU seconds of the shortest of these runs with the gain of `target` at no more distance; NaN if there is none."""
     there = rows[(rows["gain"] >= target["gain"]) & (rows["distance"] <= target["distance"])]
     return float(there["cpu_seconds"].min())

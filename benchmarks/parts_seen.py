@@ -1,4 +1,4 @@
-"""Distances of combinations by how many of their parts training saw."""
+"""Distances of combinations by the number of their parts in training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of the tables of scDFM (ICLR 2026), to be printed beside ours. Transcribed by third parties and not checked by us."""
+"""Rows of the tables of scDFM (ICLR 2026), to print next to ours; transcribed by third parties, not checked."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ROWS = {
 
 
 def table(name: str) -> pd.DataFrame:
-    """Published rows of one data set; columns are named as our metrics that come closest.
+    """Published rows of one data set; columns have the names of our most similar metrics.
 
     Discrimination there is by L1 and over a rank divided by the number of conditions, DE Spearman by cell-eval 0.5.
     """

@@ -1,4 +1,4 @@
-"""The small real data sets, conditions held out in turn: the seed picks the fold."""
+"""The small real data sets with conditions held out in turn; the seed selects the fold."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def norman(seed: int, data: Path) -> Loaded:
 
 
 def norman_all(seed: int, data: Path) -> tuple[ad.AnnData, dict[str, pd.DataFrame], None, int, pd.DataFrame]:
-    """Hold out three of all doubles, sorted by how many of their singles are measured and dealt out; GO tells genes apart.
+    """Hold out three of all doubles, balanced by the number of their measured singles; genes have GO features.
 
-    None of the perturbed genes is among the 250 of the file, so that their loadings are not known.
+    None of the perturbed genes is among the 250 genes of the file, so their loadings are unknown.
     """
     adata = _norman(data)
     spr.pp.setup_anndata(adata)
@@ -50,9 +50,9 @@ def norman_all(seed: int, data: Path) -> tuple[ad.AnnData, dict[str, pd.DataFram
 
 
 def norman_singles(seed: int, data: Path) -> tuple[ad.AnnData, dict[str, pd.DataFrame], None, int, pd.DataFrame]:
-    """Hold out three or four of the singles; doubles with one of them leave the data. GO tells genes apart.
+    """Hold out three or four of the singles; doubles with one of them are removed. Genes have GO features.
 
-    17 of the 18 have a fold: IER5L stays in training, because GO knows nothing of it.
+    17 of the 18 have a fold: IER5L stays in training, because it has no GO terms.
     """
     adata = _norman(data)
     labels, known = adata.obs["perturbation"].astype(str), spr.pp.network_embeddings(_network(data, _FILES["go"]))
@@ -67,7 +67,7 @@ def norman_singles(seed: int, data: Path) -> tuple[ad.AnnData, dict[str, pd.Data
 
 def _norman(data: Path) -> ad.AnnData:
     adata = ad.read_h5ad(data / "norman_2019_k562_crispra.h5ad")
-    # the file holds 250 genes; its library sizes were counted over all of them
+    # the file has 250 genes; its library sizes were computed over all genes
     adata.X = adata.X.multiply(1e4 / adata.obs["size_total"].to_numpy()[:, None]).tocsr().astype(np.float32)
     sc.pp.log1p(adata)
     return adata
@@ -95,7 +95,7 @@ def zhao_patients(seed: int, data: Path) -> Loaded:
 
 
 def schraivogel(seed: int, data: Path) -> Loaded:
-    """Hold out two or three of the 13 targeted genes; the enhancer is no gene, so that it stays in training."""
+    """Hold out two or three of the 13 targeted genes; the enhancer is not a gene, so it stays in training."""
     adata = _schraivogel(data)
     genes = sorted({str(label) for label in adata.obs["perturbation"]} & set(adata.var_names))
     spr.pp.split(adata, holdout="perturbations", values=genes[seed % FOLDS :: FOLDS], seed=seed)
@@ -118,7 +118,7 @@ def _schraivogel(data: Path) -> ad.AnnData:
 
 
 def vcc(seed: int, data: Path) -> tuple[ad.AnnData, dict[str, pd.DataFrame], None, int, pd.DataFrame]:
-    """Hold out one of the five targets; GO tells genes apart, since four of them are not among the 1,000 of the file."""
+    """Hold out one of the five targets; genes have GO features, since four are not among the 1,000 of the file."""
     adata = _normalised(ad.read_h5ad(data / "vcc_2025_h1_crispri_subset.h5ad"))
     spr.pp.setup_anndata(adata)
     targets = sorted({str(label) for label in adata.obs["perturbation"]} - {"control"})
@@ -182,7 +182,7 @@ def _prepared(adata: ad.AnnData, data: Path, seed: int, *, holdout: str, rewarde
 
 
 def _one_context(adata: ad.AnnData, data: Path, seed: int, *, holdout: str, rewarded: str, other: str) -> Loaded:
-    """Hold out context number `seed` of the sorted ones, so that every context has a fold of its own."""
+    """Hold out context number `seed` of the sorted ones, so that every context is held out in one fold."""
     spr.pp.setup_anndata(adata, covariate_keys=[holdout])
     contexts = sorted(adata.obs[holdout].astype(str).unique())
     spr.pp.split(adata, holdout=holdout, values=[contexts[seed % len(contexts)]], seed=seed)

@@ -1,4 +1,4 @@
-"""What was measured, as Markdown and pictures: who wins, ties and loses, in tables and plain sentences."""
+"""Measurements as Markdown and plots: wins, ties and losses in tables and sentences."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Cells with means that no model could know: what is left to tell them from real ones is not the mean, or not what a model can do about it.
+"""Oracles with the right means: they show how much of the error is not due to the mean.
 
-Oracles and no models. `right_means` looks at every second of the held-out cells. (With the mean of all of them, cells would be closer to these than
-further real ones are, and a classifier would do worse than chance.) `measured_singles` looks at none, but reads from the truth of the simulator how much of
-the sum of their singles doubles do on average.
+These are not models. `right_means` uses every second held-out cell. (With the mean of all of them, cells would be
+closer to these than further real ones are, and a classifier would do worse than chance.) `measured_singles` uses none
+of them, but reads the mean weight of singles in doubles from the truth of the simulator.
 """
 
 from __future__ import annotations

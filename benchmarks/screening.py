@@ -1,4 +1,4 @@
-"""Does a screen rank what was held out, are its intervals right, and which measurements do campaigns need?
+"""Ranking of held-out conditions by a screen, and validity of its intervals.
 
 Candidates are the held-out conditions; the truth is the same objective of their measured cells. Baselines are ranked by the same
 objective.
@@ -38,7 +38,7 @@ RANKERS = ("line", *BASELINES)
 
 
 def measure(name: str, seed: int, data: Path, objectives: Sequence[str] | None = None) -> pd.DataFrame:
-    """One row an objective and held-out condition: truth, what the line and baselines say, interval and support.
+    """One row per objective and held-out condition: truth, predictions, interval and support.
 
     Objectives are all stored pathways and the size of the effect by default.
     """
@@ -87,7 +87,7 @@ def _truth(known: Known, wanted: object, test: pd.DataFrame) -> list[float]:
 
 
 def _effect_error(known: Known, line: Line, conditions: object, test: pd.DataFrame) -> list[float]:
-    """Root mean square error of the predicted effect over the size of the measured one, the noise of measuring taken off both."""
+    """Root mean square error of the predicted effect over the measured size, both corrected for sampling noise."""
     predicted, _ = line.predict(conditions)
     found = []
     for i, row in enumerate(known.cells.rows(list(test.index))):
@@ -116,12 +116,12 @@ def _mean_widths(
 
 
 def scores(rows: pd.DataFrame) -> pd.DataFrame:
-    """Spearman, precision among the best third (at most ten) and regret of each ranker, one row a suite, seed and objective.
+    """Spearman, precision among the best third (at most ten) and regret of each ranking, per suite, seed and objective.
 
     Regret is the best true value minus that of the first in rank, over the standard deviation of the true values.
     """
     found = []
-    # real folds hold out a few conditions each, which are ranked together
+    # folds of real data hold out a few conditions each, which are ranked together
     few = rows.groupby("suite")["condition"].transform("size") / rows.groupby("suite")["seed"].transform("nunique")
     few = few / rows.groupby("suite")["objective"].transform("nunique") < FEW
     for keys, part in rows.assign(seed=rows["seed"].where(~few, 0)).groupby(["suite", "seed", "objective"], sort=False):
@@ -137,7 +137,7 @@ def scores(rows: pd.DataFrame) -> pd.DataFrame:
                     **dict(zip(("suite", "seed", "objective"), keys, strict=True)),
                     "ranker": ranker,
                     "spearman": 0.0 if flat else float(stats.spearmanr(own, part["truth"])[0]),
-                    # a rule that says the same of all is right by chance
+                    # a rule with equal predictions is right by chance
                     "precision": k / len(part) if flat else len(best & set(chosen.index)) / k,
                     "regret": float(part["truth"].max() - (part["truth"].mean() if flat else chosen["truth"].iloc[0]))
                     / spread,
@@ -147,7 +147,7 @@ def scores(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(rows: pd.DataFrame) -> str:
-    """Markdown: the line beside the best baseline of every suite, then coverage and width of the intervals."""
+    """Markdown: the linear model and the best baseline of every suite, then coverage and width of the intervals."""
     table = scores(rows)
     lines = ["| suite | score | line | best baseline | difference (95 %) |", "|---" * 5 + "|"]
     for suite, part in table.groupby("suite", sort=False):

@@ -1,4 +1,4 @@
-"""Simulated screens: a base design, and one thing varied at a time."""
+"""Simulated screens: a base design, and variations of one setting at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 BASE: dict[str, Any] = {"n_singles": 24, "n_doubles": 30}
 _ADDITIVE = {"fraction_additive": 1.0, "fraction_buffered": 0.0, "fraction_epistatic": 0.0}
-# what is left of the fractions is neomorphic
+# the rest is neomorphic
 _INTERACTING = {"fraction_additive": 0.1, "fraction_buffered": 0.35, "fraction_epistatic": 0.25}
 VARIATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "few_conditions": ({"n_singles": 10, "n_doubles": 12}, "10 singles and 12 doubles"),

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Prepared(NamedTuple):
-    """Data ready to fit, gene sets to evaluate with that no default reward uses, and genes to judge (None: all).
+    """Data to fit, gene sets for evaluation that no default reward uses, and evaluated genes (None: all).
 
     Generators make `n_cells` a condition, so that means are not decided by the noise of counts: those of baselines are exact.
 
-    With `embeddings` perturbations are told apart by these features instead of by the loadings of their genes.
+    With `embeddings`, perturbations have these features instead of the loadings of their genes.
     """
 
     adata: AnnData
@@ -100,7 +100,7 @@ _ALL = [
     *(_dataset(name, partial(paper.load, name), words, name) for name, words in paper.DATASETS.items()),
 ]
 DATASETS = {dataset.name: dataset for dataset in _ALL}
-# nothing is held out of these but cells of trained conditions
+# only cells of trained conditions are held out of these
 TRAINED = {
     "schraivogel_trained": _dataset("schraivogel_trained", real.schraivogel_trained, "all 14 targets trained on"),
 }
@@ -115,5 +115,5 @@ SUITES = {
     "panels": list(simulated.PANELS),
     "paper": list(paper.DATASETS),
 }
-# what `trained` looks at by default
+# default data sets of `trained`
 CHECKED = ["simulated", "contexts", "kang", "norman", "zhao", *TRAINED, *simulated.PANELS]

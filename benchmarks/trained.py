@@ -1,4 +1,4 @@
-"""Trained conditions: generated cells beside real cells of the same conditions that the generator never saw.
+"""Trained conditions: compare generated cells with held-out real cells of the same conditions.
 
 A third of the cells of every training condition is held out. The generator is fitted to the rest with its defaults and
 generates as many cells, at the library sizes of the held-out ones. Beside it stand ``controls``, as many control cells
@@ -41,7 +41,7 @@ COLUMNS = {
     "zero_fraction_error": "Zeros",
     "classifier_auroc": "C2ST",
 }
-# what the generator may reach at most, given the controls and the halves
+# upper limits for the generator, given the controls and the halves
 LIMITS: dict[str, Callable[[float, float], float]] = {
     "energy_distance": lambda controls, halves: 0.1 * controls + halves,
     "mse": lambda controls, halves: 1.3 * halves,
@@ -60,7 +60,7 @@ class Halves(NamedTuple):
 
 
 def run(names: Sequence[str], seeds: Sequence[int], *, data: Path, out: Path) -> pd.DataFrame:
-    """Measure the data sets and seeds that the table lacks, and return all of it."""
+    """Measure data sets and seeds that are missing in the table, and return the whole table."""
     warnings.filterwarnings("ignore", category=UserWarning)
     file = table_file(out, NAME)
     for name in names:
@@ -90,7 +90,7 @@ def measured(prepared: Prepared, seed: int) -> pd.DataFrame:
         observed = halves.cells.block(held_out)
         code = int(kept.table.index.get_loc(condition))
         own, control = (np.flatnonzero(kept.codes == c) for c in (code, kept.control_row(code)))
-        # the same for both, so that what cells were drawn does not set them apart
+        # the same cells for both, so that the choice of cells makes no difference
         control = np.resize(rng.permutation(control), len(held_out))
         made = {
             "generated": _generated(halves, kept, condition, held_out, control, seed),
@@ -140,7 +140,7 @@ def compared(predicted: np.ndarray, observed: np.ndarray, projection: np.ndarray
 
 
 def markdown(results: pd.DataFrame) -> str:
-    """One row a data set: mean over conditions and seeds of the generated cells, the controls and the real halves."""
+    """One row per data set: mean over conditions and seeds of the generated cells, the controls and the real halves."""
     means = results.groupby(["suite", "metric", "model"], sort=False)["value"].mean().unstack("model")
     lines = ["| data set | seeds | " + " | ".join(COLUMNS.values()) + " | misses |", "|---" * 7 + "|"]
     for name, rows in results.groupby("suite", sort=False):

@@ -164,7 +164,7 @@ def test_report_says_when_post_training_harmed():
     assert "Pearson top-k -0.300 (up in 0 of 2)" in text
     assert "discrimination worse (0.500 to 0.200)" in text
     assert "variance ratio worse (0.500 to 0.200)" in text
-    assert "A verifier score above that of real cells is no merit" in text
+    assert "A verifier score above that of real cells is not an advantage" in text
 
 
 def test_report_calls_equal_values_the_same():
@@ -176,9 +176,7 @@ def test_report_calls_equal_values_the_same():
     assert "wins in 0 of 8 metrics" in text
 
 
-@pytest.mark.parametrize(
-    ("kept", "expected"), [(0, "The guard undid post-training"), (20, "went back to iteration 20")]
-)
+@pytest.mark.parametrize(("kept", "expected"), [(0, "The guard undid post-training"), (20, "returned to iteration 20")])
 def test_report_tells_of_the_guard(kept, expected):
     adata = _results(dict.fromkeys([*GENERATORS, "additive", "split_half"], 0.5))
     adata.uns["generator_rl"]["params"] |= {"stopped": "guard: iteration 30: energy rose", "kept_iteration": kept}
@@ -190,7 +188,7 @@ def test_report_tells_of_the_guard(kept, expected):
 def test_report_says_when_the_reward_is_exhausted():
     adata = _results(dict.fromkeys([*GENERATORS, "additive", "split_half"], 0.5))
     adata.obs["observed_reward"] = 0.5
-    assert "a higher reward is no sign of better cells" in _told(adata)
+    assert "a higher reward does not mean better cells" in _told(adata)
 
 
 def test_help_without_a_command(capsys):

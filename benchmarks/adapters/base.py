@@ -1,7 +1,7 @@
-"""The one interface between the grid and a competitor, and how to write another.
+"""The interface between the grid and competitors, and how to add one.
 
-An adapter sees training cells only: `fit` gets an AnnData without the test cells, `predict` the names of conditions and real
-control cells. To add one, subclass :class:`Adapter` in a file of its own, import the package inside the methods,
+An adapter gets training cells only: `fit` gets an AnnData without the test cells, `predict` the names of conditions and
+real control cells. To add one, subclass :class:`Adapter` in a new file, import the package inside the methods,
 and list the class in ``benchmarks/adapters/__init__.py``::
 
     class MeanAdapter(Adapter):
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class NotApplicable(Exception):  # noqa: N818
-    """The model cannot answer the question of this data set, or is not installed; the grid notes why and goes on."""
+    """The model does not apply to this data set, or is not installed; the grid records why and continues."""
 
 
 class Adapter(ABC):
@@ -43,14 +43,15 @@ class Adapter(ABC):
     name
         Name in the tables.
     package
-        What has to be installed, for its version.
+        Package to install, and to record the version of.
     module
-        What :meth:`fit` imports and is slow to import.
+        Slow import of :meth:`fit`.
     budgets
-        When :meth:`fit` is to let somebody look and when to stop, in CPU time; None for the adapter's own settings. An adapter that
-        can do so calls ``start`` first, asks ``used_up`` after every step, and calls ``end`` last.
+        CPU times at which :meth:`fit` is evaluated and at which it stops; None for the adapter's own settings. An
+        adapter with support for this calls ``start`` first, checks ``used_up`` after every step, and calls ``end``
+        last.
     done
-        How far training has come, in words.
+        Description of the progress of training.
     """
 
     name: ClassVar[str]
@@ -72,11 +73,11 @@ class Adapter(ABC):
         Parameters
         ----------
         queries
-            One row a condition: ``perturbation``, ``parts``, ``covariates``, ``group``; see the condition table.
+            One row per condition: ``perturbation``, ``parts``, ``covariates``, ``group``; see the condition table.
         controls
-            Group to its real control cells.
+            Real control cells of each group.
         n_cells, seed
-            How many cells, and the seed.
+            Number of cells, and seed.
         """
 
     @classmethod

@@ -52,7 +52,7 @@ class CellFlowAdapter(Adapter):
         from cellflow.model import CellFlow
         from sklearn.decomposition import PCA
 
-        # a context with control cells only has nothing to flow to
+        # a context with control cells only has no target cells
         perturbed = train.obs.loc[train.obs[_LABEL] != "control", _CONTEXT].unique()
         train = train[train.obs[_CONTEXT].isin(perturbed)].copy()
         self.pca = PCA(min(50, train.n_vars - 1, train.n_obs - 1), svd_solver="full").fit(_dense(train))
@@ -94,13 +94,13 @@ class CellFlowAdapter(Adapter):
             return
         from cellflow.training import _trainer
 
-        # the trainer draws the same cells again in every call, so training bit by bit would see a few of them only
+        # the trainer draws the same cells in every call, so repeated short calls would use only a few of them
         with mock.patch.object(_trainer, "tqdm", self._until_used_up):
             self.model.train(num_iterations=_NO_LIMIT, batch_size=256, valid_freq=10 * _NO_LIMIT)
 
     def _until_used_up(self, steps: Iterable[int]) -> Iterator[int]:
-        """Stands in for the progress bar that the trainer loops over: the only way to end it early."""
-        # prediction asks for it
+        """Replaces the progress bar over which the trainer loops: the only way to stop it early."""
+        # needed for prediction
         self.model.solver.is_trained = True
         for step in steps:
             yield step
@@ -111,7 +111,7 @@ class CellFlowAdapter(Adapter):
     def predict(
         self, queries: pd.DataFrame, controls: Mapping[str, AnnData], n_cells: int, seed: int
     ) -> dict[str, np.ndarray]:
-        """Carry control cells of the wanted context along the flow and back to genes; negative values are set to 0."""
+        """Transport control cells of the requested context along the flow; negative values are set to 0."""
         rng, found, steps = np.random.default_rng(seed), {}, self._steps()
         for condition, row in queries.iterrows():
             cells = controls[row["group"]]

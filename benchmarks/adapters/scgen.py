@@ -1,4 +1,4 @@
-"""scGen (Lotfollahi et al. 2019) as it comes with pertpy: one perturbation carried over to another context."""
+"""scGen (Lotfollahi et al. 2019) as in pertpy: transfers a perturbation to another context."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _NO_LIMIT = 100_000
 class ScgenAdapter(Adapter):
     """Latent arithmetic with the mean shift of the training contexts, pertpy's defaults and early stopping.
 
-    A combination that no training cell has is beyond it. With ``sum_parts`` the latent shifts of its parts are added up, which
-    pertpy does not offer; meant for data of a single context.
+    It cannot predict unseen combinations. With ``sum_parts`` the latent shifts of the parts are added, which pertpy
+    does not support; this is for data with a single context.
     """
 
     name: ClassVar[str] = "scgen"
@@ -59,7 +59,7 @@ class ScgenAdapter(Adapter):
             self.budgets.end()
 
     def _watch(self, budgets: Budgets) -> Any:
-        """A callback that asks `budgets` after every batch; the module is put into the state that prediction needs meanwhile."""
+        """A callback that checks `budgets` after every batch, with the module in prediction mode."""
         from lightning.pytorch.callbacks import LambdaCallback
 
         look = budgets.look
@@ -80,7 +80,7 @@ class ScgenAdapter(Adapter):
     def predict(
         self, queries: pd.DataFrame, controls: Mapping[str, AnnData], n_cells: int, seed: int
     ) -> dict[str, np.ndarray]:
-        """Shift control cells of the wanted context; negative values are set to 0."""
+        """Shift control cells of the requested context; negative values are set to 0."""
         rng = np.random.default_rng(seed)
         if self.sum_parts:
             return self._summed(queries, n_cells, rng)
@@ -100,7 +100,7 @@ class ScgenAdapter(Adapter):
         return found
 
     def _summed(self, queries: pd.DataFrame, n_cells: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Control cells moved by the sum of the mean latent shifts of the parts, which is pertpy's arithmetic for each."""
+        """Control cells shifted by the sum of the mean latent shifts of the parts, each computed as in pertpy."""
         labels = self.model.adata.obs[_LABEL].astype(str).to_numpy()
         latent = np.asarray(self.model.get_latent_representation())
         control, found = latent[labels == "control"], {}

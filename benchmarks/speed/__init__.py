@@ -1,1 +1,1 @@
-"""How fast it is, as ratios against a reference that runs in the same process: ``python -m benchmarks speed``."""
+"""Speed, as ratios to a reference in the same process: ``python -m benchmarks speed``."""

@@ -1,4 +1,4 @@
-"""Quality against CPU time on the simulated suite, beside the additive baseline."""
+"""Quality against CPU time on the simulated suite, compared with the additive baseline."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _pace(adata: AnnData, seed: int) -> tuple[float, float]:
 
 
 def rows(table: pd.DataFrame) -> list[Row]:
-    """What is promised at 30 and 120 seconds."""
+    """Stated results at 30 and 120 seconds."""
     additive = table[table["model"] == "additive"].iloc[0]
     found = []
     for _, own in table.dropna(subset="budget").iterrows():

@@ -1,4 +1,4 @@
-"""The four default verifiers and their forms against the mean effect, as one would write them with scipy and decoupler."""
+"""The four default verifiers and their forms against the mean effect, written with scipy and decoupler."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def four_verifiers(cells: np.ndarray, condition: np.ndarray, reference: Referenc
         else:
             top = ranked[c, :_K]
             real = bank[c][np.isfinite(bank[c]).all(1)] - control[c, top]
-            # a cell is not compared with itself
+            # a cell is never compared with itself
             real = real[np.abs(real - change[top]).max(1) >= 1e-6]
             alike = 1 - cdist(change[None, top], real, "correlation")[0]
             apart = cdist(change[None, top], real)[0] / np.sqrt(_K)

@@ -30,7 +30,7 @@ def measure() -> list[Row]:
 def main(options: dict[str, int]) -> None:
     """Screen for a pathway and the size of the effect; all conditions are trained on."""
     torch.set_num_threads(1)
-    # a tenth more conditions, which are pairs that were measured
+    # a tenth more conditions, which are measured pairs
     adata = screen(options["n_cells"], options["n_genes"], round(options["n_singles"] / 0.9))
     adata.obs["side"] = "train"
     spr.pp.split(adata, holdout="column", column="side")

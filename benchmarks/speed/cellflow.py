@@ -1,7 +1,7 @@
 """CellFlow at equal parameters in the same process: steps of training, and cells generated from one checkpoint each.
 
 Runs only where ``cellflow`` can be imported (``pip install cellflow-tools requests``; it pins old versions of scikit-learn and
-scipy, so give it an environment of its own).
+scipy, so use a separate environment).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BATCH, _WIDTHS = 256, range(64, 513, 8)
 
 
 def measure(adata: AnnData, *, n_steps: int = 300, n_cells: int = 256, repeats: int = 3) -> list[Row]:
-    """Rows of training and generation beside CellFlow; one row that says so where it is not installed."""
+    """Rows of training and generation compared with CellFlow; one row that says so if it is not installed."""
     if find_spec("cellflow") is None:
         return [Row(PART, MISSING, math.nan, "")]
     with _one_core():

@@ -1,4 +1,4 @@
-"""Counts that are carried over from control cells: the compiled loop beside the gamma and Poisson numbers of torch."""
+"""Counts carried over from control cells: the compiled loop, compared with gamma and Poisson numbers of torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the arithmetic alone costs: operations and bytes of a training step and of scoring a cell."""
+"""Lower bounds: operations and bytes of a training step and of scoring a cell."""
 
 from __future__ import annotations
 

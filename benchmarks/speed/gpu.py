@@ -1,4 +1,4 @@
-"""The same code on a GPU: how fast it is there, which share of the device that is, and whether it computes the same."""
+"""The same code on a GPU: its speed, the share of the peak, and agreement with the CPU."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ N_LATENT, REPEATS = 131_072, 16
 
 
 def measure(device: str = "cuda") -> list[Row]:
-    """All rows; none without such a device."""
+    """All rows; none without a CUDA device."""
     if not torch.cuda.is_available():
         print("no CUDA device: nothing measured")
         return []
@@ -243,7 +243,7 @@ def scoring(adata: AnnData, device: str) -> list[Row]:
     scored, there = sample.cells.to(device), sample.reference.to(device)
     score = lambda cells: torch.stack([verifier(cells, there) for verifier in chosen], -1)
     error = float((score(scored).cpu() - expected).abs().nan_to_num(0).max())
-    # as many cells as fill the device
+    # enough cells to use the whole device
     many = scored.repeat(1, REPEATS, 1)
     speed = many.shape[0] * many.shape[1] / wall(lambda: score(many))
     return [

@@ -1,4 +1,4 @@
-"""Time and memory of every stage against cells, genes and conditions, each size in a process of its own."""
+"""Time and memory of every stage against cells, genes and conditions, each size in a separate process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MOST = 1.1
 
 
 def measure(axes: Sequence[str] = tuple(SIZES), *, largest: int | None = None, n_steps: int = 50) -> pd.DataFrame:
-    """Seconds and MB of the stages at every size along `axes`; a size that does not fit is left out and said."""
+    """Seconds and MB of the stages at every size along `axes`; a size that does not fit is left out and reported."""
     found = []
     for axis in axes:
         for size in SIZES[axis]:
@@ -98,7 +98,7 @@ def main(options: dict[str, int]) -> None:
         work()
     with peak() as start:
         pass
-    # few counts a gene where there are many, as in real data
+    # few counts per gene if there are many genes, as in real data
     adata = screen(**options, depth=min(0.6, 600 / options["n_genes"]))
     found = {}
     for name, work in _stages(adata, n_steps).items():

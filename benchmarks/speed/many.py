@@ -1,4 +1,4 @@
-"""Many conditions: what verbs take that once grew faster than their number, and scoring against observed cells."""
+"""Many conditions: time of functions that used to grow faster than linearly, and scoring against observed cells."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def measure(
 
 
 def observed_row(n_cells: int, n_genes: int, n_conditions: int) -> Row:
-    """Scoring against observed cells beside scoring against training references."""
+    """Scoring against observed cells, compared with scoring against training references."""
     adata = screen(n_cells, n_genes, n_conditions)
     spr.pp.reference(adata)
     observed, training = compare(lambda: spr.tl.score(adata, reference="observed"), lambda: spr.tl.score(adata))

@@ -1,4 +1,4 @@
-"""Peak memory of a block of code, by the counter that Linux keeps."""
+"""Peak memory of a block of code, from the counter of Linux."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class Peak:
-    """Highest resident memory of the block, and what was resident before, in MB; NaN where the system keeps no count."""
+    """Highest resident memory of the block, and the memory before, in MB; NaN if the system has no such counter."""
 
     total: float = math.nan
     before: float = math.nan
@@ -50,7 +50,7 @@ def _megabytes(name: str) -> float:
 
 
 def in_subprocess(module: str, **options: Any) -> Mapping[str, float]:
-    """What ``python -m module '<options>'`` prints as JSON in its last line: a process without a past."""
+    """What ``python -m module '<options>'`` prints as JSON in its last line, in a fresh process."""
     command = [sys.executable, "-W", "ignore", "-m", module, json.dumps(options)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""What was measured as a table, a picture and a CSV."""
+"""Measurements as a table, a plot and a CSV."""
 
 from __future__ import annotations
 

@@ -19,20 +19,20 @@ MOST_TIMES = 30
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured, beside what was promised.
+    """A measurement, with its reference and stated ratio.
 
     Attributes
     ----------
     part, stage
-        Where it belongs, and what it is.
+        Part of the benchmark, and name of the measurement.
     value, unit
         The measurement.
     reference
         What it is compared with.
     ratio
-        How many times better than the reference, or than the limit; NaN where there is nothing to compare with.
+        How many times better than the reference, or than the limit; NaN without a reference.
     stated
-        The ratio that the documentation promises; NaN where it promises none.
+        The ratio stated in the documentation; NaN if there is none.
     within_run
         Whether both sides of the ratio were measured in this process, so that it does not depend on the machine.
     """
@@ -48,13 +48,13 @@ class Row:
 
     @property
     def ok(self) -> str:
-        """``yes`` or ``no``, or nothing where nothing is promised."""
+        """``yes`` or ``no``; empty without a stated ratio."""
         if math.isnan(self.stated):
             return ""
         return "yes" if self.ratio >= self.stated else "no"
 
     def below_half(self) -> bool:
-        """Whether a ratio of this run is below half of what is stated; one that could not be measured is."""
+        """Whether a ratio of this run is below half of the stated one, or could not be measured."""
         return self.within_run and not math.isnan(self.stated) and not self.ratio >= HALF * self.stated
 
     def plain(self) -> dict[str, str | float]:
@@ -64,26 +64,27 @@ class Row:
 
 
 def limit(part: str, stage: str, value: float, unit: str, *, most: float, what: str = "limit") -> Row:
-    """Row of something that is to stay below `most`; its ratio is how many times it fits."""
+    """Row of a value with the upper limit `most`; the ratio is the limit divided by the value."""
     return Row(part, stage, value, unit, f"{what} {most:g} {unit}", most / max(value, 1e-12), 1.0, within_run=False)
 
 
 def at_least(part: str, stage: str, value: float, unit: str, *, least: float) -> Row:
-    """Row of something that is to reach `least` on a machine like the one of the report."""
+    """Row of a value with the lower limit `least`, on a machine like that of the report."""
     return Row(part, stage, value, unit, f"goal {least:g} {unit}", value / least, 1.0, within_run=False)
 
 
 def seconds(work: Callable[[], object], *, repeats: int = 3, warm_up: bool = True) -> float:
-    """Median CPU seconds of `work`, which a busy machine does not stretch."""
+    """Median CPU seconds of `work`, which hardly depend on the load of the machine."""
     if warm_up:
         work()
     return median(_average(work, 1) for _ in range(repeats))
 
 
 def compare(ours: Callable[[], object], theirs: Callable[[], object], *, repeats: int = 3) -> tuple[float, float]:
-    """CPU seconds of both in the fastest of `repeats` turns of each; other programs only ever make a turn slower.
+    """CPU seconds of both in the fastest of `repeats` turns, because other programs can only make a turn slower.
 
-    A turn of the faster side runs it as often as the slower one takes, or cold caches would count against it alone.
+    In a turn, the faster side is repeated until it takes as long as the slower one; otherwise cold caches would affect
+    only the faster side.
     """
     first = [seconds(work, repeats=1) for work in (ours, theirs)]
     often = [min(max(round(max(first) / own), 1), MOST_TIMES) for own in first]
@@ -92,7 +93,7 @@ def compare(ours: Callable[[], object], theirs: Callable[[], object], *, repeats
 
 
 def _average(work: Callable[[], object], n: int) -> float:
-    # numba, once it has started its threads, sets torch to as many, and those that wait are charged too
+    # numba sets the number of threads of torch to its own when it starts, and waiting threads use CPU time
     torch.set_num_threads(1)
     started = time.process_time()
     for _ in range(n):

@@ -45,11 +45,11 @@ def run(out: Path, parts: Sequence[str] = PARTS, *, largest: int | None = None) 
         for part in parts:
             rows = _MEASURE[part](out) if part != "growth" else _growth(out, largest)
             if rows:
-                # none where the device it asks for is missing; what another machine measured stays
+                # no rows if the device is missing; measurements of another machine are kept
                 report.table(rows).to_csv(out / f"{part}.csv", index=False)
     found = [pd.read_csv(out / f"{part}.csv", keep_default_na=True) for part in PARTS if (out / f"{part}.csv").exists()]
     frame = pd.concat(found, ignore_index=True)
-    # a column without any text is read as numbers
+    # columns without text are read as numbers
     texts = dict.fromkeys(("ok", "reference", "unit"), object)
     frame = frame.astype(texts).fillna(dict.fromkeys(texts, ""))
     text = f"{report.markdown(frame)}\n\n{report.markdown_floor(floor.table())}\n\nMeasured on {report.device()}.\n"
@@ -149,7 +149,7 @@ def smoke() -> list[Row]:
 
 
 def _again_if_low(measure: Callable[[], list[Row]]) -> list[Row]:
-    """Rows of a part; one that falls is measured once more, because a disturbance passes and a slow kernel stays slow."""
+    """Rows of a part; a part with a low ratio is measured once more, to rule out a temporary disturbance."""
     rows = measure()
     if not any(row.below_half() for row in rows):
         return rows
@@ -167,7 +167,7 @@ _SMOKE: tuple[Callable[[], list[Row]], ...] = (
 
 
 def check(rows: Sequence[Row]) -> int:
-    """Exit status of the smoke run: 1, and what fell, where a ratio measured within the run is below half of what is stated."""
+    """Exit status of the smoke run: 1, with a message, if a ratio of the run is below half of the stated one."""
     bad = [row for row in rows if row.below_half()]
     for row in bad:
         print(

@@ -1,4 +1,4 @@
-"""Scoring: batched kernels beside loops over cells, with equal values asserted."""
+"""Scoring: batched code compared with loops over cells; equal values are asserted."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def energy_row(adata: ad.AnnData, *, repeats: int = 3) -> Row:
     distance = pt.tl.Distance("edistance", obsm_key="X_pca")
 
     def theirs() -> pd.Series:
-        # it keeps the distances of all cells, and would only look them up the next time
+        # clear its cache of distances, which would make the next turn trivial
         sub.obsp.clear()
         return distance.onesided_distances(
             sub, groupby="perturbation", selected_group="control", groups=names, show_progressbar=False, n_jobs=1
@@ -140,7 +140,7 @@ def energy_row(adata: ad.AnnData, *, repeats: int = 3) -> Row:
         within = mean_pairwise_distance(of["control"])
         return np.array([energy_distance(of[name], of["control"], within_y=within) for name in names])
 
-    # pertpy counts each cell's distance to itself
+    # pertpy includes each cell's distance to itself
     own = {name: pdist(values).mean() / len(values) for name, values in of.items()}
     biased = ours() + [own[name] + own["control"] for name in names]
     np.testing.assert_allclose(biased, theirs()[names], rtol=1e-4, atol=1e-4)
@@ -152,7 +152,7 @@ def energy_row(adata: ad.AnnData, *, repeats: int = 3) -> Row:
 
 
 def _verb(adata: ad.AnnData, repeats: int) -> Row:
-    """The verb as users call it, on a sparse layer."""
+    """The function as users call it, on a sparse layer."""
     adata.layers[_LAYER] = adata.X.copy()
     work = lambda: spr.tl.score(adata, layer=_LAYER)
     return Row(PART, "tl.score", adata.n_obs / seconds(work, repeats=min(repeats, 3)), "cells/s")

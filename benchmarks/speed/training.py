@@ -1,4 +1,4 @@
-"""Fitting, post-training and generation: where the time goes, and what a function evaluation buys."""
+"""Fitting, post-training and generation: time by part, and accuracy per function evaluation."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from scperturbrl._run import COMMANDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# what a shell reports of a program that was ended by an interrupt
+# exit status that shells report after an interrupt
 INTERRUPTED = 130
 
 
@@ -28,8 +28,8 @@ def _parser() -> argparse.ArgumentParser:
         "demo",
         help="every step on simulated cells, in a few minutes on a CPU",
         description=(
-            "Simulate a Perturb-seq screen, hold combinations out, fit a generator and post-train it. Evaluate it beside the "
-            "same generator with extra training for the same time, baselines and the ceiling. Write the AnnData and "
+            "Simulate a Perturb-seq screen, hold combinations out, fit a generator and post-train it. Evaluate it "
+            "together with the same generator after extra training, baselines and the ceiling. Write the AnnData and "
             "pictures."
         ),
     )
@@ -60,12 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command != "demo":
             arguments.action(arguments)
             return 0
-        # the dependencies take seconds to load, which --help and --version need not wait for
+        # the dependencies take seconds to load, and --help and --version do not need them
         from scperturbrl._demo import FAST, FULL, run
 
         run(arguments.out, FAST if arguments.fast else FULL, seed=arguments.seed)
     except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted. Files of an earlier run, if any, are as they were.\n")
+        sys.stderr.write("\nInterrupted. Files of an earlier run, if any, are unchanged.\n")
         return INTERRUPTED
     return 0
 

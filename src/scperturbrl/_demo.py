@@ -1,4 +1,4 @@
-"""The road from a screen to an evaluation, as ``python -m scperturbrl demo`` walks it."""
+"""All steps from a screen to an evaluation, as run by ``python -m scperturbrl demo``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROWS_SHOWN = 12
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything; names and meaning are those of the functions that the settings go to."""
+    """Sizes of the demo; names and meanings are those of the arguments that they are passed to."""
 
     simulation: dict[str, Any]
     fit: dict[str, Any]
@@ -62,14 +62,14 @@ FAST = Size(
 
 
 class Stages:
-    """Tells on a console what is being done, and afterwards how long it took."""
+    """Prints the current step to a console, and afterwards how long it took."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
 
     @contextmanager
     def stage(self, label: str, *, has_bar: bool = False) -> Iterator[None]:
-        """Show `label` while the block runs; a block with a progress bar of its own needs no second sign of life."""
+        """Show `label` while the block runs, with a spinner unless the block has its own progress bar."""
         start = time.perf_counter()
         if self.console.is_terminal and not has_bar:
             with self.console.status(label):
@@ -80,16 +80,16 @@ class Stages:
 
 
 def run(out: Path, size: Size, *, seed: int) -> AnnData:
-    """Walk the whole road, write its results to the folder `out` and tell them.
+    """Run all steps, write the results to the folder `out` and print them.
 
     Parameters
     ----------
     out
-        Folder, made if it does not exist.
+        Folder; created if it does not exist.
     size
-        How much of everything.
+        Sizes of the demo.
     seed
-        Seed of everything random.
+        Seed of all random numbers.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def run(out: Path, size: Size, *, seed: int) -> AnnData:
     console = Console(force_jupyter=False)
     stages, start = Stages(console), time.perf_counter()
     with warnings.catch_warnings(), mpl.rc_context():
-        # what the package warns of is told in the report; the rest is between the dependencies
+        # the report covers the warnings of this package; other warnings concern the dependencies
         warnings.simplefilter("ignore")
         adata = _prepare(stages, size, seed)
         _train(adata, stages, size, seed)
@@ -122,20 +122,20 @@ def _prepare(stages: Stages, size: Size, seed: int) -> AnnData:
 
 
 def _train(adata: AnnData, stages: Stages, size: Size, seed: int) -> None:
-    """Fit, post-train, and give the first generator extra training for the time that post-training took."""
+    """Fit, post-train, and give the pretrained generator extra training for as long as post-training took."""
     with stages.stage("Fit the generator", has_bar=True):
         spr.tl.fit_generator(adata, **size.fit, seed=seed)
     _stop_if_interrupted(adata, keys.GENERATOR)
     with stages.stage("Post-train it with the verifiers", has_bar=True):
         spr.tl.rl_finetune(adata, **size.finetune, seed=seed)
     _stop_if_interrupted(adata, keys.GENERATOR_RL)
-    with stages.stage("Extra training of the first one, for the same time", has_bar=True):
+    with stages.stage("Extra training of the pretrained one, same time", has_bar=True):
         spr.tl.fit_generator(
             adata,
             init_from=keys.GENERATOR,
             key_added=LONGER,
             learning_rate=3e-4,
-            # the time is the limit, not the steps
+            # limited by time, not by steps
             n_steps=1_000_000,
             max_minutes=float(adata.uns[keys.GENERATOR_RL]["params"]["seconds"]) / 60,
             seed=seed,
@@ -145,7 +145,7 @@ def _train(adata: AnnData, stages: Stages, size: Size, seed: int) -> None:
 
 
 def _stop_if_interrupted(adata: AnnData, key: str) -> None:
-    """Training ends an interrupt itself and returns what it has; here the interrupt was meant for all of the demo."""
+    """Training handles an interrupt and returns normally; here the interrupt should end the whole demo."""
     if adata.uns[key]["params"]["stopped"] == "interrupted":
         raise KeyboardInterrupt
 
@@ -156,11 +156,11 @@ def _judge(adata: AnnData, stages: Stages, size: Size, seed: int) -> None:
             spr.tl.generate(adata, key=key, seed=seed)
     with stages.stage("Score real and generated cells"):
         spr.tl.score(adata)
-        # which conditions have no scores has just been told, and is the same for every layer
+        # conditions without scores were reported by the first call, and are the same for every layer
         with sc.settings.verbosity.override("error"):
             for key in (keys.GENERATOR, keys.GENERATOR_RL):
                 spr.tl.score(adata, layer=key)
-    with stages.stage("Evaluate held-out combinations beside baselines, ceiling"):
+    with stages.stage("Evaluate held-out combinations, baselines and ceiling"):
         spr.tl.evaluate(adata, keys=GENERATORS, n_cells=size.n_cells, seed=seed)
 
 
@@ -169,7 +169,7 @@ def _write(adata: AnnData, out: Path) -> list[str]:
     mpl.use("Agg")
     out.mkdir(parents=True, exist_ok=True)
     adata.write_h5ad(out / "demo.h5ad")
-    # combinations that were held out have no reference, and so no scores to show
+    # held-out combinations have no reference, and therefore no scores to plot
     scored = spr.get.verifier_scores(adata, key=keys.GENERATOR_RL).dropna(subset="score")["group"].astype(str)
     options: dict[str, Any] = {"return_fig": True}
     figures: dict[str, Any] = {
@@ -188,6 +188,6 @@ def _write(adata: AnnData, out: Path) -> list[str]:
 
 
 def _spread(labels: list[str]) -> list[str]:
-    """Up to twelve of `labels`, evenly spaced, so that the picture stays legible."""
+    """Up to twelve of `labels`, evenly spaced, so that the plot stays legible."""
     step = max(1, -(-len(labels) // ROWS_SHOWN))
     return labels[::step]

@@ -1,4 +1,4 @@
-"""What the demo tells of its results: one table, and what its numbers say in sentences."""
+"""The printed results of the demo: one table, and sentences that interpret its numbers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _NAMES = {
 
 
 def tell(adata: AnnData, console: Console, generators: Sequence[str]) -> None:
-    """Print the table of ``uns["evaluation"]`` and what it says.
+    """Print the table of ``uns["evaluation"]`` and its interpretation.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def tell(adata: AnnData, console: Console, generators: Sequence[str]) -> None:
     console
         Where to print.
     generators
-        Keys of the first generator, of the one trained on, and of the post-trained one.
+        Keys of the pretrained generator, of the one with extra training, and of the post-trained one.
     """
     results = adata.uns[keys.EVALUATION]
     results = results[results["metric"].isin(list(COLUMNS))]
@@ -90,12 +90,10 @@ def tell(adata: AnnData, console: Console, generators: Sequence[str]) -> None:
 
 
 def _print_table(console: Console, means: pd.DataFrame, generators: Sequence[str], n_conditions: int) -> None:
-    """Print the means as wide as they are: a pipe or a file has no width, and a narrow terminal wraps."""
+    """Print the means at their full width: a pipe or a file has no width, and a narrow terminal wraps."""
     table = _table(means, generators, bold=console.color_system is not None)
     best = "in bold" if console.color_system is not None else "marked *"
-    console.print(
-        f"Means over {n_conditions} combinations that no training saw (best generator {best})", style="italic"
-    )
+    console.print(f"Means over {n_conditions} held-out combinations (best generator {best})", style="italic")
     width = console.width
     try:
         console.width = Measurement.get(console, console.options.update(max_width=_UNLIMITED), table).maximum
@@ -135,21 +133,21 @@ def _name(model: str) -> str:
 
 
 def _error(metric: str) -> Callable[[float], float]:
-    """Return how far a value of `metric` falls short of the best; lower is better."""
+    """Return the difference of a value of `metric` from the best possible value; lower is better."""
     known = spr.metrics.METRICS.get(metric)
     return known.error if known else lambda score: -score
 
 
 def _guard(adata: AnnData, tuned: str) -> str:
-    """Whether the guard cut post-training short, and where."""
+    """Say whether the guard stopped post-training, and at which iteration."""
     params = adata.uns[tuned]["params"]
     stopped, kept = str(params["stopped"]), int(params["kept_iteration"])
     if kept == int(params["n_iterations"]):
         return ""
     why = f" ({stopped.removeprefix('guard: ')})" if stopped.startswith("guard") else ""
     if kept == 0:
-        return f"The guard undid post-training{why}: the post-trained generator is the generator it began with."
-    return f"The guard went back to iteration {kept} of {params['n_iterations']}{why}."
+        return f"The guard undid post-training{why}: the post-trained generator is identical to the pretrained one."
+    return f"The guard returned to iteration {kept} of {params['n_iterations']}{why}."
 
 
 def _reward(adata: AnnData, tuned: str, parent: str) -> str:
@@ -158,7 +156,7 @@ def _reward(adata: AnnData, tuned: str, parent: str) -> str:
     text = f"On conditions seen in training, post-training {moved} the reward from {before:.2f} to {after:.2f}"
     if after <= real:
         return f"{text}; real cells have {real:.2f}."
-    return f"{text}. Real cells have {real:.2f}; above that, a higher reward is no sign of better cells."
+    return f"{text}. Real cells have {real:.2f}; above this value, a higher reward does not mean better cells."
 
 
 def _against_longer(results: pd.DataFrame, means: pd.DataFrame, *, longer: str, tuned: str) -> Iterator[str]:
@@ -169,8 +167,8 @@ def _against_longer(results: pd.DataFrame, means: pd.DataFrame, *, longer: str, 
         raised += change.mean() > 0
         parts.append(f"{column.name} {change.mean():+.3f} (up in {int((change > 0).sum())} of {len(change)})")
     yield (
-        f"On held-out combinations, {raised} of {len(VERIFIERS)} verifier scores are higher after post-training than after "
-        f"extra training for the same time: {', '.join(parts)}."
+        f"On held-out combinations, {raised} of {len(VERIFIERS)} verifier scores are higher after post-training than "
+        f"after extra training of the same duration: {', '.join(parts)}."
     )
     before, after = means.loc[longer], means.loc[tuned]
     words = [f"{column.name} {_verdict(name, before[name], after[name])}" for name, column in SHARED.items()]
@@ -178,7 +176,7 @@ def _against_longer(results: pd.DataFrame, means: pd.DataFrame, *, longer: str, 
 
 
 def _verdict(metric: str, before: float, after: float) -> str:
-    """One of better, worse, the same, with the numbers."""
+    """Return "better", "worse" or "the same", with the numbers."""
     column, error = SHARED[metric], _error(metric)
     digits = 3 if abs(before) * column.factor < 10 else 1
     old, new = (f"{value * column.factor:.{digits}f}" for value in (before, after))
@@ -189,7 +187,7 @@ def _verdict(metric: str, before: float, after: float) -> str:
 
 def _against_baselines(means: pd.DataFrame, tuned: str, baselines: Sequence[str]) -> str:
     errors = means.loc[[tuned, *baselines]].apply(lambda column: column.map(_error(str(column.name))))
-    # a shifted copy of the control cells has their variance, and that is no prediction
+    # shifted control cells keep the variance of control cells, so their variance is not a prediction
     asked = [name for name in COLUMNS if name != "variance_ratio" and errors.loc[baselines, name].notna().any()]
     lost: dict[str, list[str]] = {}
     for name in asked:
@@ -213,7 +211,8 @@ def _against_ceiling(means: pd.DataFrame, tuned: str) -> str:
         return f"{text}, it falls short in everything."
     above = [column.name for column in VERIFIERS.values() if column.name in reached]
     note = (
-        " A verifier score above that of real cells is no merit: it means typical, less noisy cells, not better ones."
+        " A verifier score above that of real cells is not an advantage: such cells are more typical and less noisy, "
+        "not better."
         if above
         else ""
     )

@@ -1,4 +1,4 @@
-"""The whole road for a file, as ``python -m scperturbrl run`` walks it, and goes on where it was cut off."""
+"""All steps for a file, as run by ``python -m scperturbrl run``; an interrupted run can be continued."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ def add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "run",
         help="set up, fit, post-train, evaluate and report a file of your own",
         description=(
-            "Hold conditions out, fit a generator, post-train it, train the first one on for as long to compare, evaluate all "
-            f"of them and write {RESULT} and {PAGE}. The same line again goes on where it was cut off."
+            "Hold out conditions, fit a generator, post-train it, give the pretrained one extra training for "
+            f"comparison, evaluate all of them and write {RESULT} and {PAGE}. Run the same command again to continue "
+            "an interrupted run."
         ),
     )
     run.add_argument("file", type=Path, help="h5ad file of perturbed and control cells")
     run.add_argument("--out", type=Path, required=True, help="folder to write to")
     data = run.add_argument_group("data, as in pp.setup_anndata")
-    data.add_argument("--target-sum", type=float, help="X holds counts: bring every cell to this sum, then log1p")
+    data.add_argument("--target-sum", type=float, help="if X holds counts: normalise to this total, then log1p")
     data.add_argument("--perturbation-key", default="perturbation", help="column of obs (%(default)s)")
     data.add_argument("--control", default="control", help="its value for control cells (%(default)s)")
     data.add_argument(
@@ -52,7 +53,7 @@ def add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     data.add_argument("--dose-key", help="column of obs with doses")
     data.add_argument("--batch-key", help="column of obs with batches")
     data.add_argument("--layer", help="layer with the log-normalised expression; X by default")
-    data.add_argument("--perturbation-sep", default="+", help="what joins the parts of a combination (%(default)s)")
+    data.add_argument("--perturbation-sep", default="+", help="separator of combinations (%(default)s)")
     split = run.add_argument_group("what is held out, as in pp.split and pp.reference")
     split.add_argument(
         "--holdout", default="combinations", help="combinations, a column of obs, or a manifest (%(default)s)"
@@ -65,13 +66,13 @@ def add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     train.add_argument("--n-iterations", type=int, default=15, help="of post-training (%(default)s)")
     train.add_argument("--n-cells", type=int, default=500, help="generated per condition to evaluate (%(default)s)")
     train.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (%(default)s)")
-    train.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    train.add_argument("--seed", type=int, default=0, help="of all random numbers (%(default)s)")
     run.set_defaults(action=lambda arguments: Road.of(arguments).walk())
 
 
 @dataclass
 class Road:
-    """A run in a folder: its settings and what is done of it.
+    """A run in a folder: its settings and its finished stages.
 
     Attributes
     ----------
@@ -80,7 +81,7 @@ class Road:
     out
         Folder of the run.
     settings
-        Everything that decides the result.
+        All settings that affect the result.
     done
         Names of finished stages.
     """
@@ -92,12 +93,12 @@ class Road:
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> Road:
-        """Begin a run, or take up the one in the folder.
+        """Start a run, or continue the one in the folder.
 
         Parameters
         ----------
         arguments
-            Of the command line.
+            Parsed arguments of the command line.
 
         Returns
         -------
@@ -128,12 +129,12 @@ class Road:
         return road
 
     def walk(self) -> None:
-        """Do what is not done yet, and write after every stage."""
+        """Run the remaining stages, and write after each of them."""
         import anndata as ad
 
         self.out.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
-            # between the dependencies; what the package warns of is logged
+            # these warnings concern the dependencies; warnings of this package are logged
             warnings.simplefilter("ignore")
             adata = ad.read_h5ad(self.out / RESULT if self.done else self.file)
             for name, stage in self._stages().items():
@@ -145,7 +146,7 @@ class Road:
                 try:
                     stage(adata)
                 except (KeyError, ValueError) as error:
-                    # they name the column or the value at fault; what a shell needs is that, not where it was noticed
+                    # these messages name the column or value at fault; a shell user does not need the traceback
                     counts = "\nThe option --target-sum 1e4 does both." if "raw counts" in str(error) else ""
                     msg = f"{name}: {error.args[0]}{counts}"
                     raise SystemExit(msg) from error
@@ -158,14 +159,14 @@ class Road:
             "prepare": self._prepare,
             "fit": self._fit,
             "post-train": self._finetune,
-            "train on for as long": self._longer,
+            "extra training": self._longer,
             "generate and score": self._score,
             "evaluate": self._evaluate,
             "report": self._report,
         }
 
     def _keep(self, adata: AnnData, name: str) -> None:
-        """Replace files only by whole ones: a job may be ended at any time."""
+        """Replace files atomically: a job may be killed at any time."""
         part = self.out / f"part-{RESULT}"
         adata.write_h5ad(part)
         part.replace(self.out / RESULT)
@@ -192,7 +193,7 @@ class Road:
         spr.pp.reference(adata, network=table, seed=given["seed"])
 
     def _train(self, adata: AnnData, verb: Callable[..., None], key: str, **options: Any) -> None:
-        """Train with a state that a second start goes on from."""
+        """Train with checkpoints, from which a second run continues."""
         shared = {name: self.settings[name] for name in ("seed", "device")}
         verb(adata, key_added=key, checkpoint_dir=self.out / STATES / key, resume=True, **shared, **options)
         if adata.uns[key]["params"]["stopped"] == "interrupted":
@@ -212,7 +213,7 @@ class Road:
         import scperturbrl as spr
 
         minutes = float(adata.uns[keys.GENERATOR_RL]["params"]["seconds"]) / 60
-        # the time is the limit, not the steps
+        # limited by time, not by steps
         limits = {"n_steps": 1_000_000, "max_minutes": minutes, "learning_rate": 3e-4}
         self._train(adata, spr.tl.fit_generator, LONGER, init_from=keys.GENERATOR, **limits)
 
@@ -240,7 +241,7 @@ class Road:
 
 
 def _tell(text: str) -> None:
-    """Say at once what is being done: a log of a job is read while it runs."""
+    """Print without buffering, so that the log of a running job is up to date."""
     if is_first_process():
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
@@ -256,12 +257,12 @@ def add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """
     page = commands.add_parser(
         "report",
-        help="one HTML page of an evaluated file, to read or to send",
-        description="Write the page of pl.report for a file after tl.evaluate: verdict, tables, pictures, settings.",
+        help="write an HTML report of an evaluated file",
+        description="Write the report of pl.report for a file with an evaluation: verdict, tables, plots, settings.",
     )
     page.add_argument("file", type=Path, help="h5ad file with an evaluation")
-    page.add_argument("--out", type=Path, help="page to write; beside the file by default")
-    page.add_argument("--model", help="the model that the verdict is about")
+    page.add_argument("--out", type=Path, help="page to write; next to the file by default")
+    page.add_argument("--model", help="the model that the verdict compares with the others")
     page.set_defaults(action=_write_page)
 
 

@@ -49,7 +49,7 @@ def test_the_only_modality_and_the_only_one_set_up(both):
 def test_errors(both):
     with pytest.raises(KeyError, match="no modality 'rn'.*'rna'"):
         pick(both, "rn")
-    with pytest.raises(ValueError, match="modalities 'rna', 'adt'. Say which one"):
+    with pytest.raises(ValueError, match="modalities 'rna', 'adt'. Choose one"):
         pick(both, None)
     with pytest.raises(ValueError, match="`modality` is 'rna', but `adata` is an AnnData"):
         pick(small(1, "g"), "rna")
@@ -60,7 +60,7 @@ def test_errors(both):
 def test_two_that_are_set_up_must_be_told_apart(both):
     for name in ("rna", "adt"):
         both[name].uns["scperturbrl"] = {}
-    with pytest.raises(ValueError, match="Say which one"):
+    with pytest.raises(ValueError, match="Choose one"):
         pick(both, None)
 
 

@@ -92,12 +92,12 @@ def test_going_back_to_its_split_makes_it_usable_again(adata):
     "call", [spr.tl.generate, lambda adata: spr.tl.predict(adata, n_cells=3)], ids=["generate", "predict"]
 )
 def test_generating_what_was_seen_is_warned_about(adata, call):
-    with pytest.warns(UserWarning, match="no predictions of held-out conditions"):
+    with pytest.warns(UserWarning, match="not predictions of held-out conditions"):
         call(adata)
 
 
 def test_predicted_cells_remember_what_their_generator_saw(adata, tested):
-    with pytest.warns(UserWarning, match="no predictions of held-out conditions"):
+    with pytest.warns(UserWarning, match="not predictions of held-out conditions"):
         made = spr.tl.predict(adata, n_cells=20)
     assert made.uns["prediction"]["conditions"]["seen"].tolist() == [True]
     with pytest.raises(ValueError, match=r"`predictions\['mine'\]` was made by a generator that has seen 1"):

@@ -84,7 +84,7 @@ def test_only_controls_are_refused(plain):
 @pytest.mark.parametrize("label", ["", " ", "+"])
 def test_labels_that_name_nothing_are_refused(plain, label):
     plain.obs["perturbation"] = ["control", "A", label] * 4
-    refused(plain, ValueError, "names nothing")
+    refused(plain, ValueError, "contains no perturbation")
 
 
 def test_an_empty_separator_is_refused(plain):

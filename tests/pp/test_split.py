@@ -142,7 +142,7 @@ def test_every_spelling_of_a_value_is_understood():
         (
             {"holdout": "cell_type", "values": ["T", "B", "NK", "Mono"]},
             ValueError,
-            "leaves no perturbed condition to train on",
+            "leaves no perturbed condition for training",
         ),
         ({"fraction": 1.0}, ValueError, "`fraction` is 1.0"),
         ({"validation_fraction": -0.1}, ValueError, "`validation_fraction` is -0.1"),
@@ -159,7 +159,7 @@ def test_what_cannot_be_held_out_is_refused(options, error, message):
 
 
 def test_combinations_without_their_singles_cannot_be_held_out():
-    with pytest.raises(ValueError, match="no combination has all its parts measured alone"):
+    with pytest.raises(ValueError, match="no combination has all of its parts measured alone"):
         spr.pp.split(make(["control", "A", "A+B"]))
 
 
@@ -183,7 +183,7 @@ def test_a_given_column_is_followed_and_controls_are_training():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["train"] * 3 + ["test"] * 3, r"both sides of the split: \['A'\]"),
+        (["train"] * 3 + ["test"] * 3, r"different parts of the split: \['A'\]"),
         (["train"] * 5 + ["holdout"], r"holds \['holdout'\]"),
         (["train"] * 5 + [None], "has 1 missing values"),
         (["train"] * 2 + ["test"] * 4, "Holding out column given leaves no perturbed condition"),

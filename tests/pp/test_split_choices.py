@@ -47,7 +47,7 @@ def test_one_line_tells_what_was_split(said):
     (line,) = [each for each in said if "split:" in each]
     assert "test 1 conditions (4 cells)" in line
     assert f"validation 1 conditions ({n_cells(adata, 'validation')} cells)" in line
-    assert f"training 7 conditions ({n_cells(adata, 'train')} cells); 7 control cells train" in line
+    assert f"training 7 conditions ({n_cells(adata, 'train')} cells); 7 control cells in training" in line
 
 
 @given(
@@ -109,7 +109,9 @@ def test_the_context_whose_controls_are_most_alike_stays_in_training(seed):
 def test_a_condition_without_relatives_is_warned_about():
     cells = contexts({"T": 5, "B": 5}) | {("X", "T"): 5}
     adata = make(cells, covariates=["cell_type"])
-    with pytest.warns(UserWarning, match=r"1 test conditions have no relative in training.*'X \| cell_type=T'"):
+    with pytest.warns(
+        UserWarning, match=r"1 test conditions share neither perturbation nor context with training.*'X \| cell_type=T'"
+    ):
         spr.pp.split(adata, holdout="cell_type", values=["T"])
 
 
@@ -126,7 +128,7 @@ def test_only_what_can_be_predicted_is_drawn(said):
 
 def test_a_row_in_embeddings_makes_a_drug_predictable():
     adata = make({"control": 5, **dict.fromkeys("PQRS", 5)}, genes="ABCDEF")
-    with pytest.raises(ValueError, match="Nothing that `holdout='perturbations'` would hold out could be predicted"):
+    with pytest.raises(ValueError, match="No condition of `holdout='perturbations'` could be predicted"):
         spr.pp.split(adata, holdout="perturbations")
     embeddings = pd.DataFrame({"x": [0.0, 1.0]}, index=["P", "Q"])
     spr.pp.split(adata, holdout="perturbations", fraction=0.5, embeddings=embeddings)
@@ -186,7 +188,7 @@ def test_pairs_of_covariates_are_held_out():
 @pytest.mark.parametrize(
     ("holdout", "message"),
     [
-        (["cell_type", "combinations"], "names 'combinations'. A list holds at least two of the declared covariates"),
+        (["cell_type", "combinations"], "names 'combinations'. A list needs at least two of the declared covariates"),
         (["cell_type"], "names fewer than two"),
     ],
 )

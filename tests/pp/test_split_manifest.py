@@ -68,7 +68,7 @@ def test_an_edited_file_is_refused(adata, tmp_path):
 @pytest.mark.parametrize("content", ["{}", "[]", "no json", '{"train": 1}'])
 def test_what_is_no_manifest_is_refused(tmp_path, content):
     (tmp_path / "x.json").write_text(content)
-    with pytest.raises(ValueError, match="is no split manifest"):
+    with pytest.raises(ValueError, match="is not a split manifest"):
         SplitManifest.load(tmp_path / "x.json")
 
 

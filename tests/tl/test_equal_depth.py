@@ -171,9 +171,9 @@ def test_values_that_are_no_counts_are_compared_as_they_are(half_screen, toy):
     ]
     assert figure(tables[0], "p").notna().all()
     toy.X = (toy.X * 0.97).toarray() + 0.01
-    with pytest.warns(UserWarning, match="No counts can be read off the expression"):
+    with pytest.warns(UserWarning, match="Counts cannot be recovered from the expression"):
         spr.pp.reference(toy)
-    with pytest.warns(UserWarning, match="No counts can be read off the expression"):
+    with pytest.warns(UserWarning, match="Counts cannot be recovered from the expression"):
         table = spr.tl.evaluate(toy, keys=[], verifiers=["rmse_topk"])
     raw = spr.tl.evaluate(toy, keys=[], verifiers=["rmse_topk"], depth="raw")
     np.testing.assert_array_equal(table["value"], raw["value"])
@@ -205,7 +205,7 @@ def test_cells_of_another_tool_are_thinned_and_means_are_scored_as_they_are(half
     monkeypatch.setattr("scperturbrl.tl._score.log.tell", told.append)
     theirs.X = theirs.X.toarray() * 0.97 + 0.01
     spr.tl.score(theirs, reference=half_screen)
-    assert sum("No counts can be read off the cells to be scored" in message for message in told) == 1
+    assert sum("Counts cannot be recovered from the cells to be scored" in message for message in told) == 1
     assert not len(theirs.uns["score_generated"]["thinned"])
 
 

@@ -132,7 +132,7 @@ def test_a_trained_generator_beats_doing_nothing(evaluated):
         assert values(table, "generator", metric).mean() < 0.6 * values(table, "control", metric).mean()
 
 
-@pytest.mark.filterwarnings("ignore:.*are measured cells of the same conditions")
+@pytest.mark.filterwarnings("ignore:.*identical to measured cells of the same conditions")
 def test_real_cells_as_a_prediction_are_near_the_ceiling(screen):
     truth = screen[screen.obs["split"] == "test"].copy()
     del truth.uns["scperturbrl"]
@@ -335,7 +335,7 @@ def test_parts_seen_and_cells_stand_beside_every_number(evaluated):
     assert set(table["covariates"]) == {"all"}
 
 
-@pytest.mark.filterwarnings("ignore:.*are measured cells of the same conditions")
+@pytest.mark.filterwarnings("ignore:.*identical to measured cells of the same conditions")
 def test_a_smaller_cap_moves_distances_and_no_mean(screen):
     full, capped = (
         spr.tl.evaluate(screen, keys=[], layers=[], predictions={"p": screen}, max_cells=n) for n in (500, 20)

@@ -136,7 +136,7 @@ def test_out_of_memory_means_smaller_batches(fitted, monkeypatch, verb, options)
         return original(*arguments, **options)
 
     monkeypatch.setattr(module, name, small_device)
-    with pytest.warns(UserWarning, match=rf"Out of memory: CUDA.*Going on with {size // 2} c"):
+    with pytest.warns(UserWarning, match=rf"Out of memory: CUDA.*Continuing with {size // 2} c"):
         getattr(spr.tl, verb)(fitted, **options)
     assert size // 2 in sizes
     assert finite(fitted.uns["generator"])

@@ -67,7 +67,7 @@ def test_evaluation_of_a_part_needs_none_of_what_is_gone(part):
 def test_a_part_without_any_condition_of_the_reference_says_what_to_call(fitted):
     test = fitted[(fitted.obs["split"] == "test") | (fitted.obs["perturbation"] == "control")].copy()
     with pytest.raises(
-        ValueError, match="No condition of the reference has training cells and controls in this part.*reference="
+        ValueError, match="No condition of the reference has training cells and controls in this subset.*reference="
     ):
         spr.tl.score(test)
     spr.tl.score(test, reference="observed")
@@ -87,7 +87,7 @@ def test_the_recommended_line_joins_observed_and_generated_cells(fitted, join):
 def test_joined_cells_are_not_learnt_from(fitted):
     joined = ad.concat([fitted, spr.tl.predict(fitted, n_cells=5)], uns_merge="first")
     for call in (spr.tl.score, spr.pp.reference, spr.pp.setup_anndata):
-        with pytest.raises(ValueError, match="5 of 305 cells are generated.*Take them out with"):
+        with pytest.raises(ValueError, match="5 of 305 cells are generated.*Remove them with"):
             call(joined)
     observed = joined[joined.obs["origin"] != "generated"].copy()
     spr.pp.setup_anndata(observed)
@@ -108,7 +108,7 @@ def test_columns_that_stand_in_the_mudata_alone_are_named_with_the_remedy():
         mdata = mudata.MuData({"rna": cells})
     mdata.obs["perturbation"] = labels
     with pytest.raises(
-        KeyError, match="'perturbation' stands in `obs` of the MuData, not in that of its modality 'rna'"
+        KeyError, match="'perturbation' is in `obs` of the MuData, but not in that of its modality 'rna'"
     ) as error:
         spr.pp.setup_anndata(mdata)
     line = error.value.args[0].split("`")[-2]

@@ -67,11 +67,11 @@ def test_too_few_genes_are_refused(saved, others):
 def test_another_spelling_is_named(saved, others):
     lower = bare(others)
     lower.var_names = lower.var_names.str.lower()
-    with pytest.raises(ValueError, match="More names fit in upper case"):
+    with pytest.raises(ValueError, match="More names match in upper case"):
         spr.tl.predict_elsewhere(lower, saved)
     versions = bare(others)
     versions.var_names = [f"{name}.1" for name in versions.var_names]
-    with pytest.raises(ValueError, match="More names fit without what follows a dot"):
+    with pytest.raises(ValueError, match="More names match without the suffix after a dot"):
         spr.tl.predict_elsewhere(versions, saved)
 
 
@@ -123,9 +123,9 @@ def test_contexts_are_told_by_their_cells(context, tmp_path):
     table = new.uns["prediction"]["conditions"]
     assert dict(zip(table["group"], table["new_context"], strict=True)) == {"NK": True, "T": False}
     assert sorted(new.obs["cell_type"].unique()) == ["NK", "T"]
-    with pytest.raises(ValueError, match="fitted with doses, so `dose` is needed. Measured were 1, 10"):
+    with pytest.raises(ValueError, match="fitted with doses, so `dose` is needed. Measured doses: 1, 10"):
         spr.tl.predict_elsewhere(others, tmp_path / "model", perturbations=single)
-    with pytest.warns(UserWarning, match="outside of what was measured"):
+    with pytest.warns(UserWarning, match="outside the measured range"):
         spr.tl.predict_elsewhere(others, tmp_path / "model", perturbations=single, dose=99.0, n_cells=5)
     del others.obs["cell_type"]
     with pytest.raises(KeyError, match="cell_type"):
@@ -137,9 +137,9 @@ def test_errors_name_what_is_wrong(saved, others, tmp_path):
     labelled.obs["perturbation"] = "DMSO"
     with pytest.raises(ValueError, match=r"has no 'control', the label of control cells.*it holds \['DMSO'\]"):
         spr.tl.predict_elsewhere(labelled, saved)
-    with pytest.raises(KeyError, match="Nothing is known of the perturbation 'NONE'"):
+    with pytest.raises(KeyError, match="The perturbation 'NONE' is unknown"):
         spr.tl.predict_elsewhere(others, saved, perturbations="NONE")
-    with pytest.raises(ValueError, match="names nothing"):
+    with pytest.raises(ValueError, match="contains no perturbation"):
         spr.tl.predict_elsewhere(others, saved, perturbations="+")
     twice = bare(others)
     twice.var_names = [twice.var_names[1], *twice.var_names[1:]]
@@ -157,5 +157,5 @@ def test_other_scales_are_warned_of(saved, others):
     shuffled = pd.Index(np.random.default_rng(0).permutation(others.var_names))
     strange = bare(others)
     strange.var_names = shuffled
-    with pytest.warns(UserWarning, match="other cells than the generator knows"):
+    with pytest.warns(UserWarning, match="the generator was trained on different cells"):
         spr.tl.predict_elsewhere(strange, saved, n_cells=5, perturbations="GENE014")

@@ -207,7 +207,7 @@ def test_conditions_that_cannot_be_judged_are_left_out_and_named(fitted, monkeyp
     frame = fitted.uns["scperturbrl"]["reference"]["calibration"]
     frame.loc[frame["condition"] == condition, "weight"] = 0.0
     spr.tl.rl_finetune(fitted, **TINY)
-    assert notes[0] == f"no verifier can judge 1 conditions, which are left out: ['{condition}']"
+    assert notes[0] == f"no verifier can score 1 conditions, which are left out: ['{condition}']"
     assert {note.split()[0] for note in notes[1:]} == set(verifiers.DEFAULT)
 
 
@@ -323,7 +323,7 @@ def test_says_when_no_validation_condition_can_tell(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         spr.tl.rl_finetune(adata, **TINY)
-        assert sum("rewarded conditions alone tell" in text for text in said) == 1
+        assert sum("only the rewarded conditions show" in text for text in said) == 1
         # a validation condition of a known context comes from the flow
         known = treated & (types == "B1") & (adata.obs["perturbation"] == adata.obs["perturbation"][treated].iloc[0])
         adata.obs.loc[known, "side"] = "validation"
@@ -331,4 +331,4 @@ def test_says_when_no_validation_condition_can_tell(monkeypatch):
         spr.pp.reference(adata)
         spr.tl.fit_generator(adata, n_steps=10, width=16, n_latent=6, progress=False)
         spr.tl.rl_finetune(adata, **TINY)
-    assert sum("rewarded conditions alone tell" in text for text in said) == 1
+    assert sum("only the rewarded conditions show" in text for text in said) == 1

@@ -90,7 +90,8 @@ def test_measured_cells_are_no_prediction(fitted, way):
     else:
         options["predictions"] = {"mine": fitted[:: -1 if way == "backwards" else 1].copy()}
     with pytest.warns(
-        UserWarning, match=r"\d+ of \d+ cells of the prediction 'mine' .*are measured cells of the same conditions"
+        UserWarning,
+        match=r"\d+ of \d+ cells of the prediction 'mine' .*identical to measured cells of the same conditions",
     ):
         spr.tl.evaluate(fitted, **options)
 
@@ -109,7 +110,7 @@ def test_measured_cells_are_no_prediction(fitted, way):
 def test_no_result_takes_the_place_of_something_else(fitted, digest, place, call):
     fitted.uns["mine"] = {"note": 1}
     before = digest(fitted)
-    with pytest.raises(ValueError, match=rf"`key_added` is .*`{place}` is no .* would be lost"):
+    with pytest.raises(ValueError, match=rf"`key_added` is .*`{place}` is not a .* would be overwritten"):
         call(fitted)
     assert digest(fitted) == before
 
@@ -175,7 +176,7 @@ def test_control_cells_that_the_generator_does_not_know_are_told(fitted, verb, c
         warnings.simplefilter("ignore", UserWarning)
         spr.pp.reference(fitted)
     with pytest.warns(
-        UserWarning, match="control cells are not like those that the generator 'generator' was fitted to"
+        UserWarning, match="control cells differ from those to which the generator 'generator' was fitted"
     ):
         verb(fitted)
 

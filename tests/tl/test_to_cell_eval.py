@@ -96,7 +96,7 @@ def test_what_cannot_be_written_is_refused(screen, tmp_path, options, error, mat
 def test_corrected_values_have_no_counts(screen, tmp_path):
     other = screen.copy()
     other.X = other.X.toarray() * 0.9
-    with pytest.raises(ValueError, match="Counts cannot be read off"):
+    with pytest.raises(ValueError, match="Counts cannot be recovered"):
         spr.tl.to_cell_eval(screen, tmp_path, prediction=other, output="counts")
 
 
@@ -140,7 +140,7 @@ def two_likely_names():
     )
     first = next(label for label in adata.obs["perturbation"].unique() if label != "control" and "+" not in label)
     adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace({first: "non-targeting"})
-    with pytest.warns(UserWarning, match="'non-targeting' beside the control"):
+    with pytest.warns(UserWarning, match="'non-targeting' in addition to the control"):
         spr.pp.setup_anndata(adata, covariate_keys=["cell_type"])
     spr.pp.split(adata, holdout="nothing")
     return adata

@@ -1,4 +1,4 @@
-"""Which generator is meant where none is named (the newest post-trained one, else the generator), and which names are free."""
+"""Default generator if no key is given (the newest post-trained one, else the generator), and checks of free keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RESERVED = {
 
 
 def default_key(adata: AnnData, key: str | None = None) -> str:
-    """`key` itself; without one the post-trained generator that was written last, else ``"generator"``, else the last one."""
+    """Return `key`; if None, the newest post-trained generator, else ``"generator"``, else the newest generator."""
     if key is not None:
         return key
     found = _params(adata)
@@ -30,7 +30,7 @@ def default_key(adata: AnnData, key: str | None = None) -> str:
     if not trained and (keys.GENERATOR in found or not found):
         return keys.GENERATOR
     chosen = trained or found
-    # a file forgets the order of its slots, so it is recorded
+    # files do not keep the order of slots, so it is recorded
     return max(chosen, key=lambda name: int(chosen[name].get("number", 0)))
 
 
@@ -45,7 +45,7 @@ def check_key(adata: AnnData, key: str, kind: str) -> None:
     Raises
     ------
     ValueError
-        Saying what is there.
+        The message names the existing object.
     """
     if kind == "layer":
         place, held = f"layers[{key!r}]", key in adata.layers
@@ -56,7 +56,10 @@ def check_key(adata: AnnData, key: str, kind: str) -> None:
         is_table = hasattr(found, "columns") and {"model", "metric"} <= set(found.columns)
         own = key in _params(adata) if kind == keys.GENERATOR else is_table
     if held and not own:
-        msg = f"`key_added` is {key!r}, but `{place}` is no {kind} of this package and would be lost. Choose another name."
+        msg = (
+            f"`key_added` is {key!r}, but `{place}` is not a {kind} of this package and would be overwritten. Choose "
+            "another name."
+        )
         raise ValueError(msg)
 
 

@@ -31,7 +31,7 @@ class World(NamedTuple):
     size: int
 
     def share(self, n: int) -> slice:
-        """Part of n things that falls to this process.
+        """Part of n things that this process handles.
 
         Raises
         ------
@@ -45,14 +45,14 @@ class World(NamedTuple):
 
 
 def world() -> World:
-    """The processes that train together, or this one alone."""
+    """The group of training processes, or this process alone."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return World(0, 1)
     return World(distributed.get_rank(), distributed.get_world_size())
 
 
 def join() -> World:
-    """Join the processes that ``torchrun`` started, if it did and that has not been done yet."""
+    """Join the process group of ``torchrun``, if there is one and it was not joined before."""
     if world().size == 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -94,7 +94,7 @@ def joined(values: Tensor) -> Tensor:
     sizes = torch.zeros(world().size, dtype=torch.long, device=values.device)
     sizes[world().rank] = len(values)
     add_up(sizes)
-    # all parts must have the same length on their way
+    # all parts must have the same length in communication
     padded = values.new_zeros(int(sizes.max()), *values.shape[1:])
     padded[: len(values)] = values
     parts = [torch.empty_like(padded) for _ in range(world().size)]
@@ -112,7 +112,7 @@ def any_of_all(*, flag: bool) -> bool:
 
 
 def of_first(values: Mapping[str, float]) -> dict[str, float]:
-    """The numbers of the first process, so that all processes decide alike."""
+    """The numbers of the first process, so that all processes make the same decision."""
     if world().size == 1:
         return dict(values)
     found = torch.tensor(list(values.values()), dtype=torch.float64)
@@ -121,14 +121,14 @@ def of_first(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def equalise(module: nn.Module) -> None:
-    """Give every process the weights of the first one, because machines may round differently."""
+    """Give every process the weights of the first one, because machines may differ by rounding."""
     if world().size > 1:
         for value in module.state_dict().values():
             distributed.broadcast(value, 0)
 
 
 def shared_draws(n: int) -> AbstractContextManager[Any]:
-    """Context in which this process draws the rows of its share that a single process would draw for n things."""
+    """Context in which this process draws its share of the random numbers of a single process for n things."""
     return nullcontext() if world().size == 1 else _SharedDraws(n)
 
 
@@ -149,7 +149,7 @@ class _SharedDraws(TorchFunctionMode):
         bounds = [arg for arg in args if draw is torch.randint and isinstance(arg, int)]
         size = [arg for arg in args if not isinstance(arg, int)] or [args]
         n_rows, *rest = size[0]
-        # several rows may belong to each of the things
+        # each of the things may have several rows
         each = n_rows // (self.own.stop - self.own.start)
         whole = draw(*bounds, (each * self.n, *rest), **kwargs)
         return whole[each * self.own.start : each * self.own.stop]

@@ -1,4 +1,4 @@
-"""Parts that many docstrings share, written once."""
+"""Shared parts of docstrings."""
 
 from __future__ import annotations
 

@@ -46,17 +46,17 @@ def percentile(key: str) -> str:
 
 
 def selected(key: str) -> str:
-    """Column in ``obs`` that marks the chosen cells of result `key`."""
+    """Column in ``obs`` that marks the selected cells of result `key`."""
     return f"{key}_selected"
 
 
 def selection(key: str) -> str:
-    """Slot in ``uns`` that tells how cells of result `key` were chosen, and what that cost."""
+    """Slot in ``uns`` with settings and cost of the selection of cells of result `key`."""
     return f"selection_{key}"
 
 
 def source(key: str) -> str:
-    """Column in ``obs`` with the name of the control cell that a generated cell started from."""
+    """Column in ``obs`` with the name of the control cell from which a cell was generated."""
     return f"{key}_source"
 
 

@@ -1,4 +1,4 @@
-"""Lazy exports (PEP 562), and modules that are found instead of listed."""
+"""Lazy exports (PEP 562), and discovery of modules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def lazy_exports(
     package
         Name of the package, its ``__name__``.
     names
-        Public name to the module that defines it.
+        Defining module of each public name.
     submodules
         Names that are modules of the package themselves.
 
@@ -45,7 +45,7 @@ def lazy_exports(
 def files_of(package: str) -> list[str]:
     """Names of the modules of `package` that begin with one underscore, without it; none of them is imported.
 
-    Such a module defines the public function of that name. The underscore keeps it from taking the function's place.
+    Such a module defines the public function of that name. The underscore prevents a name clash with the function.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def files_of(package: str) -> list[str]:
 
 
 def declared(package: str, name: str) -> list[Any]:
-    """What the modules of `package` define as `name`, in the order of the modules."""
+    """Objects called `name` in the modules of `package`, in the order of the modules."""
     path = importlib.import_module(package).__path__
     modules = [importlib.import_module(f"{package}.{found.name}") for found in pkgutil.iter_modules(path)]
     return [getattr(module, name) for module in modules if hasattr(module, name)]

@@ -1,4 +1,4 @@
-"""Logging through scanpy, so that ``sc.settings.verbosity`` governs this package too."""
+"""Logging through scanpy, so that ``sc.settings.verbosity`` also applies to this package."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_first_process() -> bool:
 
 def _say(message: str, **more: Any) -> datetime:
     if "scanpy" not in sys.modules:
-        # without scanpy nobody asked for more than warnings, and importing it takes 100 MB
+        # if scanpy was not imported, its default verbosity applies, and importing it takes 100 MB
         return datetime.now(tz=UTC)
     from scanpy import logging
 
@@ -30,17 +30,17 @@ def _say(message: str, **more: Any) -> datetime:
 
 
 def start(message: str) -> datetime:
-    """Log the start of a verb; returns the time to hand to :func:`finish`."""
+    """Log the start of a function; return the time to pass to :func:`finish`."""
     return _say(message)
 
 
 def finish(started: datetime, written: Iterable[str]) -> None:
-    """Log the end of a verb and, at hint level, the slots that it wrote."""
+    """Log the end of a function and, at hint level, the slots that it wrote."""
     _say("    finished", time=started, deep="wrote " + ", ".join(written))
 
 
 def tell(message: str) -> None:
-    """Say something that the user should see at scanpy's default verbosity."""
+    """Show a message at scanpy's default verbosity."""
     from scanpy import logging
 
     if is_first_process():
@@ -48,12 +48,12 @@ def tell(message: str) -> None:
 
 
 def note(message: str) -> None:
-    """Log something that the user may want to know."""
+    """Log a message at info level."""
     _say(message)
 
 
 def warn(message: str) -> None:
-    """Warn, pointing at the line outside this package that led here."""
+    """Warn, with the location of the caller outside this package."""
     if not is_first_process():
         return
     if sys.version_info >= (3, 12):

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def pick(adata: AnnData | MuData, modality: str | None) -> AnnData:
-    """Return the AnnData that a verb works on: `adata` itself, or a modality of it.
+    """Return the AnnData to work on: `adata` itself, or a modality of it.
 
-    It is the object inside the MuData, not a copy, so verbs write their results there.
+    It is the object inside the MuData, not a copy, so results are written there.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def pick(adata: AnnData | MuData, modality: str | None) -> AnnData:
 
 
 def with_tables_in_memory(adata: AnnData) -> AnnData:
-    """`adata` itself; if it was read lazily, its tables (not its matrices) are loaded into it, as verbs write to them."""
+    """Return `adata`; if it was read lazily, load its tables (not its matrices), because functions write to them."""
     if not _is_lazy(adata.obs):
         return adata
     adata.obs, adata.var = adata.obs.to_memory(), adata.var.to_memory()
@@ -80,7 +80,7 @@ def _check_anndata(adata: object, modality: str | None) -> None:
         msg = f"`adata` is of type {type(adata).__name__}; an AnnData or MuData is needed."
         raise TypeError(msg)
     if modality is not None:
-        msg = f"`modality` is {modality!r}, but `adata` is an AnnData, which has none. Leave it out."
+        msg = f"`modality` is {modality!r}, but `adata` is an AnnData, which has no modalities. Leave it out."
         raise ValueError(msg)
 
 
@@ -90,12 +90,12 @@ def _only(modalities: dict[str, AnnData]) -> str:
     for found in (ready, names):
         if len(found) == 1:
             return found[0]
-    msg = f"The MuData has the modalities {', '.join(map(repr, ready or names))}. Say which one with `modality=`."
+    msg = f"The MuData has the modalities {', '.join(map(repr, ready or names))}. Choose one with `modality=`."
     raise ValueError(msg)
 
 
 def without_pulling() -> AbstractContextManager[Any]:
-    """Context in which no release of mudata copies columns of the modalities into the MuData."""
+    """Context in which mudata (any version) does not copy columns of the modalities into the MuData."""
     import mudata
 
     # since 0.4 mudata never copies them, and the option is gone

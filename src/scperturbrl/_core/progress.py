@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-# seconds between two lines where nothing can be redrawn
+# seconds between two lines if the output cannot be redrawn
 SECONDS_A_LINE = 10.0
 
 
 @contextmanager
 def progress_bar(label: str, total: int, *, show: bool | None = None) -> Iterator[Callable[[int, str], None]]:
-    """Show how far the block is: a bar in a terminal, elsewhere a plain line every ten seconds and one at the end.
+    """Show the progress of the block: a bar in a terminal, elsewhere a plain line every ten seconds and one at the end.
 
     Parameters
     ----------
     label
-        What is being done.
+        Description of the work.
     total
         Number of steps.
     show
@@ -34,7 +34,7 @@ def progress_bar(label: str, total: int, *, show: bool | None = None) -> Iterato
 
     Yields
     ------
-    A function ``update(step, text)`` that tells the step reached and a `text` to show with it.
+    A function ``update(step, text)`` that sets the current step and a `text` to show with it.
     """
     # a notebook's stream is no terminal, though its kernel asks libraries for colours
     terminal = sys.stderr.isatty()
@@ -81,7 +81,7 @@ class _Lines:
             self.end()
 
     def end(self) -> None:
-        """Write what was not written yet."""
+        """Write the last line if it is missing."""
         if self._pending:
             sys.stderr.write(f"{self._pending}\n")
             sys.stderr.flush()
@@ -102,7 +102,7 @@ class Interrupt:
 
 @contextmanager
 def step_boundary_interrupt() -> Iterator[Interrupt]:
-    """Turn the first SIGINT into a flag, so that no step is left half done; the second one raises.
+    """Turn the first SIGINT into a flag, so that the current step is completed; the second one raises.
 
     Outside the main thread, where Python delivers no signals, the flag is never set.
     """

@@ -1,4 +1,4 @@
-"""Under which split and by which generator something was made, and whether these are the ones there are now."""
+"""Split and generator of results, and whether they are still current."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def array_hash(*values: Any) -> str:
 
 
 def weights_hash(weights: dict[str, Any]) -> str:
-    """Hash of named arrays in single precision, whatever their order."""
-    # a file gives a single number back in double precision
+    """Hash of named arrays in single precision, independent of their order."""
+    # files return a single number in double precision
     return name_hash(f"{name} {array_hash(np.asarray(weights[name], dtype=np.float32))}" for name in sorted(weights))
 
 
@@ -68,34 +68,34 @@ def hashes_of(adata: AnnData, models: Iterable[str], generators: Iterable[str]) 
 
 
 def with_layer(adata: AnnData, layer: str, *, key: str, made_under: str) -> dict[str, Any]:
-    """The record of the package with a note of which generator made a layer, and under which split that was fitted."""
+    """The record of the package with the generator of a layer, and the split of its fit."""
     setup = adata.uns[keys.SETUP]
     note = {"made_by": key, "split_hash": made_under, "generator_hash": generator_hash(adata, key)}
     return {**setup, keys.LAYERS: {**setup.get(keys.LAYERS, {}), layer: note}}
 
 
 def layer_note(adata: AnnData, layer: str | None) -> dict[str, str]:
-    """Which generator made a layer (``made_by``, ``generator_hash``) under which split, as far as that is known."""
+    """Generator of a layer (``made_by``, ``generator_hash``) and its split, if known."""
     found = adata.uns.get(keys.SETUP, {}).get(keys.LAYERS, {}).get(layer, {})
     return {str(name): str(value) for name, value in found.items()}
 
 
 def layer_hash(adata: AnnData, layer: str) -> str:
-    """Hash of the split of the generator that made a layer, "" where that is not known."""
+    """Hash of the split of the generator of a layer; "" if unknown."""
     return layer_note(adata, layer).get("split_hash", "")
 
 
 def warn_older(adata: AnnData, made_by: Mapping[str, Mapping[str, str]], remedy: str) -> None:
-    """Warn if results were made by a generator that was fitted again under the same key since.
+    """Warn if results come from a generator that was refitted under the same key.
 
     Parameters
     ----------
     adata
         Annotated data.
     made_by
-        What each result is called, to the key (``made_by``) and hash (``generator_hash``) of its generator.
+        Key (``made_by``) and hash (``generator_hash``) of the generator of each result, by the name of the result.
     remedy
-        What to call.
+        Function to call.
     """
     for name, note in made_by.items():
         key, then = note.get("made_by", ""), note.get("generator_hash", "")
@@ -105,13 +105,13 @@ def warn_older(adata: AnnData, made_by: Mapping[str, Mapping[str, str]], remedy:
 
 
 def warn_old_layers(adata: AnnData, layers: Iterable[str], remedy: str = "Generate again.") -> None:
-    """Warn if layers were made under another split, or by a generator that was fitted again since."""
+    """Warn if layers belong to another split, or to a generator that was refitted."""
     made = {f"`layers[{layer!r}]`": layer_note(adata, layer) for layer in layers}
     _warn_old(adata, made, remedy)
 
 
 def warn_old_scores(adata: AnnData, place: str, key: str) -> None:
-    """Warn if scores, which stand in `place`, are of another split, or of cells of a generator that was fitted again since."""
+    """Warn if scores in `place` belong to another split, or to cells of a generator that was refitted."""
     record = adata.uns.get(keys.score(key), {})
     names = ("split_hash", "made_by", "generator_hash")
     _warn_old(adata, {place: {name: str(record.get(name, "")) for name in names}}, "Generate and score again.")
@@ -126,20 +126,20 @@ def _warn_old(adata: AnnData, made: Mapping[str, Mapping[str, str]], remedy: str
 
 
 def score_hash(adata: AnnData, key: str) -> str:
-    """Hash of the split under whose reference scores were made, "" where that is not known."""
+    """Hash of the split of the reference of scores; "" if unknown."""
     record = adata.uns.get(keys.score(key), {})
     return str(record.get("split_hash", "")) if hasattr(record, "get") else ""
 
 
 def same_split(made_under: Mapping[str, str], now: str = "") -> str:
-    """What is wrong with results that were made under different splits, "" if nothing is.
+    """Describe results that belong to different splits; "" if there are none.
 
     Parameters
     ----------
     made_under
-        What each result is called, to the hash of its split; "" where that is not known.
+        Hash of the split of each result, by the name of the result; "" if unknown.
     now
-        Hash of the present split.
+        Hash of the current split.
     """
     known = {name: found for name, found in made_under.items() if found}
     if now:
@@ -152,39 +152,39 @@ def same_split(made_under: Mapping[str, str], now: str = "") -> str:
 
 
 def warn_other_split(adata: AnnData, made_under: Mapping[str, str], remedy: str) -> None:
-    """Warn if results were made under another split than that of `adata`, or under different ones."""
+    """Warn if results belong to another split than that of `adata`, or to different splits."""
     wrong = same_split(made_under, split_hash(adata))
     if wrong:
-        log.warn(f"{wrong}, so held-out conditions may be among those that were learnt from. {remedy}")
+        log.warn(f"{wrong}, so held-out conditions may have been used for training. {remedy}")
 
 
 def rewards(params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a generator with the settings `params`, and those that it was made from, were rewarded with."""
+    """Rewards of a generator with the settings `params`, and of its ancestors."""
     before = {str(name): dict(each) for name, each in params.get("ancestors", {}).items()}
     own = {name: params[name] for name in _REWARD if name in params} if "verifiers" in params else {}
     return {**before, **({str(len(before)): own} if own else {})}
 
 
 def seen(conditions: pd.DataFrame) -> set[str]:
-    """Conditions that a generator learnt from or was chosen by, as its own record says."""
+    """Conditions on which a generator was trained or selected, according to its record."""
     labels = conditions[keys.SPLIT].astype(str)
     return {str(name) for name in conditions.index[labels.isin(_LEARNT_FROM)]}
 
 
 def leaked(conditions: pd.DataFrame, now: Mapping[str, str], wanted: Iterable[str] | None = None) -> list[str]:
-    """Test conditions of the present split (those `wanted`) that a generator with the record `conditions` has seen."""
+    """Current test conditions (those in `wanted`) on which a generator with the record `conditions` was trained."""
     own = seen(conditions)
     names = now if wanted is None else wanted
     return [str(name) for name in names if now.get(name) == keys.TEST and str(name) in own]
 
 
 def check_same_labels(key: str, conditions: pd.DataFrame, now: Mapping[str, str], verb: str) -> None:
-    """Raise if a generator was fitted under a split that treats conditions otherwise than the present one.
+    """Raise if a generator was fitted with a split in which conditions have other labels than now.
 
     Raises
     ------
     ValueError
-        Naming conditions with both labels.
+        The message lists conditions with both labels.
     """
     then = conditions[keys.SPLIT].astype(str).to_dict()
     differ = [
@@ -202,7 +202,7 @@ def check_same_labels(key: str, conditions: pd.DataFrame, now: Mapping[str, str]
 
 
 def counted(names: Sequence[str]) -> str:
-    """The first three of `names`, and how many there are besides."""
+    """The first three of `names`, and the number of others."""
     more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
     return ", ".join(map(repr, names[:N_NAMED])) + more
 
@@ -210,12 +210,12 @@ def counted(names: Sequence[str]) -> str:
 def held_out_generators(
     generators: Mapping[str, G], now: Mapping[str, str], wanted: Iterable[str], asked: Iterable[str] | None
 ) -> dict[str, G]:
-    """Those generators that have seen none of the `wanted` test conditions; others are left out with a warning.
+    """Generators that were not trained on any `wanted` test condition; others are left out with a warning.
 
     Raises
     ------
     ValueError
-        If one was `asked` for by name.
+        If one of those is in `asked`.
     """
     kept, wanted = {}, list(wanted)
     for key, generator in generators.items():
@@ -241,12 +241,12 @@ def check_predictions_held_out(
     now: Mapping[str, str],
     wanted: Iterable[str],
 ) -> None:
-    """Raise if predicted cells are known to come from a generator that has seen a `wanted` test condition.
+    """Raise if predicted cells come from a generator that is known to be trained on a `wanted` test condition.
 
     Raises
     ------
     ValueError
-        Naming the prediction or the layer.
+        The message names the prediction or the layer.
     """
     test = [name for name in wanted if now.get(name) == keys.TEST]
     for name, other in predictions.items():
@@ -263,7 +263,7 @@ def check_predictions_held_out(
 
 
 def seen_rows(table: pd.DataFrame, generators: Mapping[str, Recorded], now: Mapping[str, str]) -> list[bool]:
-    """Of every row of an evaluation, whether its model may have learnt from the condition."""
+    """For every row of an evaluation, whether its model may have been trained on the condition."""
     own = {key: seen(generator.conditions) for key, generator in generators.items()}
     rows = zip(table["model"].astype(str), table["condition"].astype(str), strict=True)
     return [name in own[model] if model in own else now.get(name) != keys.TEST for model, name in rows]

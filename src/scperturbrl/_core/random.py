@@ -1,4 +1,4 @@
-"""Seeds: one integer in, independent named streams out, global generators untouched."""
+"""Independent named random streams from one seed; global generators are not used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Seed = int | np.random.Generator
 
 
 def resolve_seed(seed: Seed) -> int:
-    """Return the integer to record for `seed`; a NumPy generator is asked for one."""
+    """Return the integer to record for `seed`; draw it if `seed` is a NumPy generator."""
     if isinstance(seed, np.random.Generator):
         return int(seed.integers(2**31 - 1))
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
@@ -43,7 +43,7 @@ def torch_rng(seed: int, stream: str, *numbers: int, device: torch.device | str 
 
 
 def on_device(rng: torch.Generator, device: torch.device) -> torch.Generator:
-    """The generator itself if it is on the CPU as `device` is; else one on `device` that it seeds."""
+    """Return `rng` if `device` is the CPU; otherwise a generator on `device`, seeded by `rng`."""
     if device.type == "cpu":
         return rng
     import torch
@@ -55,16 +55,16 @@ def on_device(rng: torch.Generator, device: torch.device) -> torch.Generator:
 def children(rng: torch.Generator, n: int) -> list[torch.Generator]:
     """`n` generators on the device of `rng`, which seeds them.
 
-    Some draws take as many random numbers as they happen to need. With a generator of its own each leaves the others alone.
+    The number of random numbers in some draws varies. With its own generator, a draw does not affect the others.
     """
     import torch
 
-    # in place, because several processes share out what they draw by rows, and these are not rows
+    # in place, because processes divide draws by rows, and these are not rows
     seeds = torch.empty(n, dtype=torch.int64, device=rng.device).random_(0, 2**62, generator=rng).tolist()
     return [torch.Generator(device=rng.device).manual_seed(seed) for seed in seeds]
 
 
 def _entropy(seed: int, stream: str, numbers: tuple[int, ...]) -> int:
-    # SeedSequence pads with zeros, so that [seed] and [seed, 0] are one to it; the hash tells all apart
+    # SeedSequence pads with zeros, so [seed] and [seed, 0] would be equal; the hash distinguishes them
     text = repr((operator.index(seed), stream, *map(operator.index, numbers)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")

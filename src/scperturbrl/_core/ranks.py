@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 _BLOCK = 2**15
-"""Values ranked at a time, so that all of a block stays in the cache."""
+"""Number of values ranked at a time, so that a block fits into the cache."""
 
 _HIGH, _LOW = (1, 0) if sys.byteorder == "little" else (0, 1)
 _INFINITY = int(np.float32(np.inf).view(np.int32))
@@ -30,7 +30,7 @@ def rank_rows(values: Tensor) -> Tensor:
     sort = _sort_single if values.dtype == torch.float32 else _sort
     for own, block in zip(ranks.split(rows), values.split(rows), strict=True):
         order, tied = sort(block.numpy())
-        # numpy's own scatter is several times as slow
+        # numpy's scatter is several times slower
         own.scatter_(1, torch.from_numpy(order), torch.from_numpy(_ranks_of_sorted(tied, block.numpy().dtype)))
     return ranks
 
@@ -38,11 +38,11 @@ def rank_rows(values: Tensor) -> Tensor:
 def _sort_single(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Order of each row, and which of its sorted values equal the one before.
 
-    The bits of a number, read as an integer, order as numbers do once those of negative ones are turned round. With the
-    column below them in one integer, a single sort gives values and order without a pass that gathers them.
+    The bits of floats, read as integers, have the order of the floats after inverting those of negative numbers. With
+    the column index in the low bits, a single sort gives values and order.
     """
     pair = np.empty((*values.shape, 2), dtype=np.int32)
-    # adding zero makes the two zeros one
+    # adding zero turns -0.0 into 0.0
     bits = (values + np.float32(0)).view(np.int32)
     bits ^= (bits >> 31) & np.int32(2**31 - 1)
     pair[..., _HIGH] = bits

@@ -1,4 +1,4 @@
-"""Adding to a table of what is known by name."""
+"""Add items to a registry."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def add(table: MutableMapping[str, Item], name: str, item: Item, *, what: str, o
     table
         Items by name, changed in place.
     name, item
-        What is added.
+        The new entry.
     what
-        What the table holds, with its article, for the error.
+        Kind of item with its article, for the error message.
     overwrite
-        Replace an item of that name instead of refusing.
+        Replace an item of that name instead of raising an error.
 
     Raises
     ------

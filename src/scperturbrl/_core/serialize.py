@@ -19,8 +19,8 @@ _RECORDED = ("scperturbrl", "anndata", "numpy", "torch")
 def to_uns(value: Any) -> Any:
     """Return `value` made of what AnnData can write in ``uns``: plain values, lists, arrays and string-keyed dicts.
 
-    A list that is no array (of lists, or of numbers and texts) becomes a dict of its positions, and anything that cannot
-    be written is described by its ``repr``: a record that makes a user's file unwritable is worse than an incomplete one.
+    A list that is not an array (of lists, or of numbers and texts) becomes a dict with positions as keys. Anything that
+    cannot be written is replaced by its ``repr``, so that a user's file can always be written.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def to_uns(value: Any) -> Any:
 
 
 def _is_array(items: list[Any]) -> bool:
-    """Whether the items are all texts, all booleans or all numbers, so that none changes its kind in an array."""
+    """Whether the items are all texts, all booleans or all numbers, so that no item changes its type in an array."""
     kinds = {
         np.asarray(item).dtype.kind if isinstance(item, (str, bool, int, float, np.generic)) else "O" for item in items
     }
@@ -71,5 +71,5 @@ def _text(value: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that numbers depend on."""
+    """Versions of the packages on which numbers depend."""
     return {name: version(name) for name in _RECORDED}

@@ -1,4 +1,4 @@
-"""Labelled values as text and as HTML, for objects that people look at in a notebook."""
+"""Labelled values as text and as HTML, for display in notebooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STYLE = "text-align: left; vertical-align: top; padding: 2px 12px 2px 0"
 
 
 def as_text(title: str, rows: Mapping[str, str]) -> str:
-    """Title and aligned rows; long values go on under their own column.
+    """Title and aligned rows; long values continue in their own column.
 
     Examples
     --------

@@ -30,16 +30,16 @@ def average_ranks(x: Tensor, mask: Tensor | None = None) -> Tensor:
     x = x.detach() if x.is_floating_point() else x.to(torch.get_default_dtype())
     if x.numel() == 0:
         return torch.empty_like(x)
-    # NaN sorts behind everything and equals nothing, so entries left out neither push nor tie with valid ones.
+    # NaN sorts last and equals nothing, so masked entries do not affect the ranks of valid ones.
     values = x if mask is None else x.masked_fill(~mask, torch.nan)
-    # the largest value is NaN where any is, and found faster
+    # the maximum is NaN if any value is, and is faster to compute
     largest = (x if mask is None else x.masked_fill(~mask, -torch.inf)).amax(-1, keepdim=True)
     ranks = _numpy_ranks(values) if _in_numpy(values) else _torch_ranks(values)
     ranks = ranks.masked_fill_(largest.isnan(), torch.nan)
     return ranks if mask is None else ranks.masked_fill_(~mask, 0)
 
 
-# On one thread numpy sorts five times as fast as torch, and sorting is nearly all of the work.
+# On one thread numpy sorts five times as fast as torch, and sorting dominates the cost.
 def _in_numpy(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in {torch.float32, torch.float64}
 
@@ -150,11 +150,11 @@ def pearson(a: Tensor, b: Tensor, mask: Tensor | None = None, *, eps: float = 1e
     mask
         Boolean, broadcastable to both: the entries to use.
     eps
-        When a row counts as constant, see :func:`standardise`.
+        Threshold for constant rows, see :func:`standardise`.
 
     Returns
     -------
-    ``(...)`` correlations in [-1, 1]; 0 with zero gradient where a row is constant.
+    ``(...)`` correlations in [-1, 1]; 0 with zero gradient if a row is constant.
 
     Examples
     --------
@@ -188,7 +188,7 @@ def spearman(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def auroc(positive: Tensor, negative: Tensor) -> Tensor:
-    """Chance that a positive exceeds a negative, ties counting one half (Mann-Whitney U / (n m)).
+    """Probability that a positive exceeds a negative, ties counting one half (Mann-Whitney U / (n m)).
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def auroc(positive: Tensor, negative: Tensor) -> Tensor:
 
     Returns
     -------
-    ``(...)`` areas in [0, 1], without gradient; NaN where either side has no score.
+    ``(...)`` areas in [0, 1], without gradient; NaN if positives or negatives have no score.
 
     Examples
     --------

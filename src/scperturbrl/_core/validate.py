@@ -51,9 +51,9 @@ def check_obs_column(adata: AnnData, key: str, *, role: str) -> None:
     Raises
     ------
     KeyError
-        If the column is absent; names near matches and columns usually used for `role`.
+        If the column does not exist; the message lists similar names and common names for `role`.
     ValueError
-        If the column has missing values; names how many.
+        If the column has missing values; the message gives their number.
     """
     if key not in adata.obs:
         hint = near_matches(key, adata.obs.columns, usual=_ALIASES.get(role, ()))
@@ -73,7 +73,7 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 
 def check_number(**values: Any) -> None:
-    """Raise ``TypeError`` naming the first keyword whose value is no number."""
+    """Raise ``TypeError`` for the first keyword whose value is not a number."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
             msg = f"`{name}` is {value!r}; it must be a number."
@@ -81,7 +81,7 @@ def check_number(**values: Any) -> None:
 
 
 def check_positive(**values: float) -> None:
-    """Raise an error naming the first keyword whose value is no number above zero."""
+    """Raise an error for the first keyword whose value is not a positive number."""
     check_number(**values)
     for name, value in values.items():
         if not value > 0:
@@ -90,7 +90,7 @@ def check_positive(**values: float) -> None:
 
 
 def check_fraction(**values: float) -> None:
-    """Raise an error naming the first keyword whose value is no number in [0, 1)."""
+    """Raise an error for the first keyword whose value is not a number in [0, 1)."""
     check_number(**values)
     for name, value in values.items():
         if not 0 <= value < 1:
@@ -99,7 +99,7 @@ def check_fraction(**values: float) -> None:
 
 
 def check_unique_names(adata: AnnData) -> None:
-    """Raise ``ValueError`` if cells or genes share a name."""
+    """Raise ``ValueError`` if names of cells or genes are not unique."""
     for axis, names in (("var", adata.var_names), ("obs", adata.obs_names)):
         if not names.is_unique:
             twice = names[names.duplicated()][0]
@@ -108,10 +108,10 @@ def check_unique_names(adata: AnnData) -> None:
 
 
 def check_log_normalised(values: Any, *, where: str) -> None:
-    """Raise unless the matrix can be log1p-normalised expression.
+    """Raise unless the matrix may be log1p-normalised expression.
 
     Counts (whole numbers), unlogged normalised values (above 25, more than 7e10 counts per cell), scaled values
-    (negative) and non-finite values are told apart, each with its remedy.
+    (negative) and non-finite values have separate messages with a remedy.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def check_log_normalised(values: Any, *, where: str) -> None:
         raise TypeError(msg)
     if values.dtype == np.float16:
         msg = (
-            f"{where} has dtype float16, whose three digits are too few to tell counts apart. Normalise the counts again "
+            f"{where} has dtype float16, which has too few digits to distinguish counts. Normalise the counts again "
             "and keep float32."
         )
         raise TypeError(msg)
@@ -133,7 +133,7 @@ def check_log_normalised(values: Any, *, where: str) -> None:
         msg = f"{where} has dtype {values.dtype}; expression must be numeric. Convert it with `.astype('float32')`."
         raise TypeError(msg)
     found = _Range()
-    # a matrix in a file gives its rows block by block
+    # a matrix in a file is read block by block
     for block in values.blocks() if hasattr(values, "blocks") else [values]:
         found.add(block.data if sparse.issparse(block) else np.asarray(block))
     if not found.finite:
@@ -159,7 +159,7 @@ def check_log_normalised(values: Any, *, where: str) -> None:
 
 @dataclass
 class _Range:
-    """What values are like, of which some more are added at a time."""
+    """Summary of values, updated block by block."""
 
     smallest: float = math.inf
     largest: float = -math.inf
@@ -172,11 +172,11 @@ class _Range:
             return
         self.finite = self.finite and bool(np.isfinite(values).all())
         self.nonzero = self.nonzero or bool(values.any())
-        # the first value that is not whole settles it
+        # one value that is not whole is enough
         self.whole = self.whole and np.array_equal(values, np.rint(values))
         self.smallest, self.largest = min(self.smallest, values.min()), max(self.largest, values.max())
 
 
 def name_hash(names: Iterable[str]) -> str:
-    """Hash of an ordered list of names, to notice that genes or cells changed."""
+    """Hash of an ordered list of names, to detect changes of genes or cells."""
     return hashlib.sha256("\n".join(map(str, names)).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The one way in which verbs write to an AnnData: all slots at once, or none."""
+"""Write results to an AnnData: all slots or none."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _SLOTS = ("layers", "obs", "obsm", "varm", "uns")
-# in place of a value: the entry is to be taken out, or was not there
+# used instead of a value: the entry is removed, or did not exist
 ABSENT: Any = object()
 
 
 def write(adata: AnnData, **slots: Mapping[str, Any]) -> None:
     """Write entries of ``layers``, ``obs``, ``obsm``, ``varm`` and ``uns`` together.
 
-    Verbs compute everything first and call this last. If one entry cannot be written, or the user interrupts, those
-    written before are taken back, so that `adata` is as it was.
+    Functions compute everything first and call this last. If an entry cannot be written, or the user interrupts,
+    previous entries are reverted, so that `adata` is unchanged.
 
     Parameters
     ----------
     adata
         Annotated data.
     slots
-        Entries by the name of their slot. The value :data:`ABSENT` takes one out.
+        Entries by the name of their slot. The value :data:`ABSENT` removes an entry.
 
     Examples
     --------
@@ -49,7 +49,7 @@ def write(adata: AnnData, **slots: Mapping[str, Any]) -> None:
         for slot, key, value in reversed(undone):
             _set(adata, slot, key, value)
         if list(adata.obs) != columns:
-            # one that was taken out came back at the end
+            # an entry that was removed is restored at the end
             adata.obs = adata.obs[columns]
         raise
 

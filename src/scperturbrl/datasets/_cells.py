@@ -1,4 +1,4 @@
-"""Cells: design, library sizes, who responds and how strongly, program activity, counts."""
+"""Cells: design, library sizes, responders and response strength, program activity, counts."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _CHUNK = 2048
 def draw_cell_types(settings: Settings, programs: pd.Index, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     """Draw how cell types differ (cell types x programs each).
 
-    ``activity`` is what their unperturbed cells have on top of the baseline, ``modulation`` the factor on every
-    response, of mean 1 over cell types.
+    ``activity`` is the program activity of their unperturbed cells in addition to the baseline. ``modulation`` is the
+    factor on every response, with mean 1 over cell types.
     """
     shape = (len(settings.cell_types), settings.n_programs)
     activity = rng.normal(0.0, _CELL_TYPE_SD, shape)

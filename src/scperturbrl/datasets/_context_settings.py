@@ -46,7 +46,10 @@ class ContextSettings:
         check_shares(self, ["fraction_shared", "fraction_scaled"])
         if self.fraction_shared + self.fraction_scaled > 1 + 1e-9:
             total = self.fraction_shared + self.fraction_scaled
-            msg = f"`fraction_shared` and `fraction_scaled` add up to {total:g}; they must add up to at most 1, the rest is specific."
+            msg = (
+                f"`fraction_shared` and `fraction_scaled` add up to {total:g}; they must add up to at most 1; the rest "
+                "is specific."
+            )
             raise ValueError(msg)
         self._check_depth()
         _ = self.screen

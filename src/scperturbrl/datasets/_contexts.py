@@ -41,7 +41,7 @@ def draw_contexts(
     Returns
     -------
     contexts
-        Table indexed by cell type: ``lineage``, and the ``factor`` on scaled effects, of mean 1 over cell types.
+        Table indexed by cell type: ``lineage``, and the ``factor`` on scaled effects, with mean 1 over cell types.
     baseline
         Shift of the log rate of every gene, genes x cell types.
     activity
@@ -112,9 +112,9 @@ def mean_effects(
     loadings: pd.DataFrame,
     effects: Effects,
 ) -> pd.DataFrame:
-    """Expected log-normalised expression of the cells of each condition minus that of the same cells untreated.
+    """Expected log-normalised expression of the cells of each condition minus that of the same cells without treatment.
 
-    Both at the mean depth of control cells, so that depth is no part of the effect; genes x conditions.
+    Genes x conditions. Both are at the mean depth of control cells, so that depth is not part of the effect.
     """
     change, columns = effects.effects.to_numpy().T, {}
     for number, name in enumerate(effects.conditions.index):
@@ -135,7 +135,7 @@ def expected_log(mean: ArrayLike, library_size: float, dispersion: float) -> NDA
     r"""Expected ``log1p(1e4 x / library_size)`` of negative-binomial counts x of these means.
 
     With the Laplace transform M of the scaled count, :math:`E\log(1 + y) = \int_0^\infty (1 - M(t)) e^{-t} / t\,dt`. The
-    integral is taken over :math:`\log t` on a grid of means, between which logarithms are interpolated.
+    integral is taken over :math:`\log t` on a grid of means, with interpolation of logarithms between them.
     """
     mean = np.asarray(mean, dtype=float)
     scale = _TARGET_SUM / library_size

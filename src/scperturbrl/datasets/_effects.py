@@ -68,7 +68,7 @@ def draw_effects(
 
 
 def _draw_singles(settings: Settings, baseline: pd.Series, rng: np.random.Generator) -> pd.DataFrame:
-    # Targets are taken among well-expressed genes, where a knock-down can be seen as well as an activation.
+    # Targets are drawn from well-expressed genes, in which both knock-down and activation are visible.
     ranked = baseline.sort_values(kind="stable").index[int(0.4 * settings.n_genes) :]
     genes = np.sort(rng.choice(ranked.to_numpy(), settings.n_singles, replace=False))
     n_families = max(1, round(settings.n_singles / _SINGLES_PER_FAMILY))
@@ -98,7 +98,7 @@ def _draw_activity(
 def _along_target(
     settings: Settings, direction: NDArray[np.float64], loadings: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Turn the response of each single towards the response programs of its target gene, if that has any."""
+    """Align the response of each single with the response programs of its target gene, if it has any."""
     own = np.where(np.arange(loadings.shape[1]) < settings.n_response_programs, loadings, 0.0)
     member = own.any(1, keepdims=True)
     own = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
@@ -140,10 +140,10 @@ def _interaction_types(settings: Settings) -> NDArray[np.object_]:
 
 
 def by_share(n: int, names: Sequence[str], shares: Sequence[float]) -> NDArray[np.object_]:
-    """Repeat `names` to `n` of them by their shares, rounded by largest remainder; the last name has the rest."""
+    """Repeat `names` by their shares to `n` in total, rounded by largest remainder; the last name gets the rest."""
     quota = n * np.array([*shares, max(0.0, 1.0 - sum(shares))])
     counts = np.floor(quota + 1e-9).astype(int)
-    # Rounded, so that a tie between two shares does not depend on the last bit of 1 - sum.
+    # Rounded, so that ties between shares do not depend on the rounding of 1 - sum.
     remainder = np.round(quota - counts, 9)
     largest = np.argsort(-remainder, kind="stable")[: n - counts.sum()]
     counts[largest] += 1

@@ -1,4 +1,4 @@
-"""Names of the columns, slots and tables that the data sets come with."""
+"""Names of the columns, slots and tables of the data sets."""
 
 from __future__ import annotations
 

@@ -43,15 +43,16 @@ def plant_effects(
 ) -> AnnData:
     r"""Plant known effects into real control cells.
 
-    Cells are assigned at random: some stay controls, each of the others becomes a cell of one condition. Effects are
+    Cells are assigned at random: some stay controls, and each of the others gets a condition. Effects are
     drawn as in :func:`simulated_perturbseq`: singles in families that share gene programs, doubles that are additive,
     buffered, epistatic or neomorphic. A condition multiplies the rate of gene g by :math:`f_g`.
 
-    Counts are only ever thinned: of the counts of gene g, a treated cell keeps each with probability :math:`f_g / m_g`
+    Counts are only thinned, never added. A treated cell keeps each count of gene g with probability :math:`f_g / m_g`
     and a control cell with probability :math:`1 / m_g`, where :math:`m_g \geq 1` is the largest factor of any
-    condition. A thinned Poisson or negative-binomial count is one again, of a smaller mean, so zeros, variance and
-    correlations remain those of real, somewhat shallower cells. Adding counts instead would keep every zero and amplify
-    counting noise. The drawback is that genes which some condition raises are shallower in all cells.
+    condition. A thinned Poisson or negative-binomial count has the same distribution with a smaller mean. So
+    zeros, variance and correlations remain those of real, slightly shallower cells. Adding counts instead would keep
+    every zero and amplify counting noise. The drawback is that genes raised in some condition have fewer counts in all
+    cells.
 
     Parameters
     ----------
@@ -60,31 +61,32 @@ def plant_effects(
     layer
         Layer with the counts; ``X`` by default.
     n_singles, n_doubles
-        Perturbations of one gene, named after it, and of two (``A+B``).
+        Number of perturbations of one gene, named after it, and of two (``A+B``).
     context_key
         Column of ``obs`` with contexts, such as cell types or donors. Every condition is planted in each of them.
     context_spread
-        How much contexts differ in their response: the standard deviation of the log factor with which each context
-        multiplies the response of each gene program. At 0 effects are the same in all contexts.
+        Standard deviation of the log factor by which each context multiplies the response of each gene program. At 0,
+        effects are the same in all contexts.
     doses
         With doses, every single is planted at each of them and every double at the highest, along a Hill curve per
         single. Control cells have dose 0.
     n_cells_per_condition
-        Largest number of cells of a condition in each context. The others stay controls.
+        Maximum number of cells of a condition in each context. Further cells stay controls.
     control_fraction
-        Share of the cells of each context that stay controls at least.
+        Minimum share of the cells of each context that stay controls.
     fraction_additive, fraction_buffered, fraction_epistatic
         Shares of the doubles; the rest is neomorphic.
     fraction_nonresponding
         Probability that a treated cell does not respond.
     effect_size
-        Factor on all effects. 0 plants nothing.
+        Factor on all effects. 0 plants no effects.
     target_effect
         Change of the log rate of the targeted gene at an effect size of 1.
     max_fold
-        Largest factor by which a rate may rise; larger ones are cut to it. Genes lose up to this factor of their depth.
+        Largest factor by which a rate may rise; larger factors are reduced to it. Genes lose up to this factor in
+        depth.
     seed
-        Same cells, seed and settings, same object.
+        Seed. The same cells, seed and settings give the same object.
 
     Returns
     -------
@@ -94,9 +96,9 @@ def plant_effects(
     ``obs``
         The columns of `controls`, ``perturbation`` and, with `doses`, ``dose``, and ``responder``.
     ``uns["pathway_network"]``
-        Table ``source, target, weight``: the planted programs as a curator would know them.
+        Table ``source, target, weight``: the planted programs as an imperfect annotation.
     ``uns["truth"]``
-        ``conditions`` (table of perturbation, dose and context, indexed by condition names as the package writes them).
+        ``conditions`` (table of perturbation, dose and context, indexed by the condition names of the package).
         ``effects`` (genes x conditions: change of log rate in responding cells). ``mean_effects`` (genes x conditions:
         mean log-normalised expression of the cells of the condition minus that of the same cells thinned as controls,
         over four more thinnings, non-responders included). ``kept`` (share of the counts of each gene that control cells

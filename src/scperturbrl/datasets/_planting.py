@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scperturbrl.datasets._settings import Settings
 
 _DRAWS = 4
-# as in the names of conditions elsewhere: a slash would become a group in an h5ad file
+# as in other condition names: a slash would become a group in an h5ad file
 _SLASH = "∕"
 
 
@@ -32,7 +32,7 @@ def draw_truth(
 ) -> dict[str, Any]:
     """Draw programs, their network, and the effect of every condition at the usual activity of programs."""
     mean = np.asarray(counts.mean(axis=0), dtype=float).ravel()
-    # only to take targets among well-expressed genes
+    # only used to draw targets from well-expressed genes
     baseline = pd.DataFrame({"mean": mean}, index=genes)
     loadings = draw_loadings(settings, rngs[0]).set_axis(genes, axis=0)
     pathways = pathway_programs(settings)
@@ -88,7 +88,7 @@ def deal_cells(
     control_fraction: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Row in `conditions` of every cell, -1 for controls, and whether it responds."""
+    """Return the row in `conditions` of every cell (-1 for controls), and whether the cell responds."""
     row = np.full(len(contexts), -1)
     for context in contexts.categories:
         cells = rng.permutation(np.flatnonzero(contexts == context))
@@ -112,10 +112,10 @@ def planted(
     responder: NDArray[np.bool_],
     rng: np.random.Generator,
 ) -> AnnData:
-    """Thin the counts, and put the cells with their labels and the truth together."""
+    """Thin the counts, and combine the cells with their labels and the truth."""
     conditions = truth["conditions"]
     keep = truth["kept"]["kept"].to_numpy()
-    # the last row is that of controls and of treated cells that do not respond
+    # the last row is for controls and for treated cells that do not respond
     chance = np.vstack([np.exp(truth["effects"].to_numpy().T) * keep, keep])
     active = np.where(responder, row, -1)
     thinned = _thinned(counts, chance, active, rng)
@@ -137,7 +137,7 @@ def planted(
 def _thinned(
     counts: sparse.csr_matrix, chance: NDArray[np.float64], row: NDArray[np.intp], rng: np.random.Generator
 ) -> sparse.csr_matrix:
-    """Keep each count with the chance of its cell's row and its gene."""
+    """Keep each count with the probability of its cell's row and its gene."""
     cell = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
     share = np.minimum(chance[row[cell], counts.indices], 1.0)
     data = rng.binomial(counts.data.astype(np.int64), share).astype(np.float32)

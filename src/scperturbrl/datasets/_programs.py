@@ -1,4 +1,4 @@
-"""Genes, signed gene programs, and the pathway network that knows the programs imperfectly."""
+"""Genes, signed gene programs, and the pathway network, an imperfect annotation of the programs."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def draw_loadings(settings: Settings, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def pathway_programs(settings: Settings) -> pd.DataFrame:
-    """Say which program each pathway describes (table indexed by pathway).
+    """Choose the program of each pathway (table indexed by pathway).
 
-    Response programs come first, so a short network is about what perturbations change.
+    Response programs come first, so that a small network covers the programs that perturbations change.
     """
     numbers = range(1, settings.n_pathways + 1)
     programs = [f"program{i:02d}" for i in numbers]
@@ -56,7 +56,7 @@ def pathway_programs(settings: Settings) -> pd.DataFrame:
 
 
 def draw_network(loadings: pd.DataFrame, pathways: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Draw what a curator would know of the programs: a table ``source, target, weight``.
+    """Draw an imperfect annotation of the programs: a table ``source, target, weight``.
 
     A quarter of the true targets is missing, one edge in six is false, and weights are noisy with a few wrong signs.
     """

@@ -1,4 +1,4 @@
-"""A seeded Perturb-seq simulator that keeps the truth in the object."""
+"""A seeded Perturb-seq simulator that stores the truth in the object."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def simulated_perturbseq(
     dispersion: float = 3.0,
     seed: int = 0,
 ) -> AnnData:
-    r"""Simulate a Perturb-seq screen whose truth is known.
+    r"""Simulate a Perturb-seq screen with known truth.
 
     Cell :math:`c` with library size :math:`L_c` has counts
     :math:`x_{cg} \sim \mathrm{NB}(\mu_{cg}, \theta)` of mean :math:`\mu_{cg} = L_c\,\mathrm{softmax}(\eta_c)_g` and
@@ -65,15 +65,15 @@ def simulated_perturbseq(
     Parameters
     ----------
     n_genes
-        Genes, at least 40. Perturbations are named after the gene that they target.
+        Number of genes, at least 40. Perturbations are named after the gene that they target.
     n_singles, n_doubles
-        Perturbations of one gene, and of two (labelled ``A+B``).
+        Number of perturbations of one gene, and of two (labelled ``A+B``).
     n_cells_per_condition
-        Cells of each condition, shared evenly among cell types.
+        Number of cells of each condition, divided evenly among cell types.
     n_controls
-        Unperturbed cells, labelled ``control``.
+        Number of unperturbed cells, labelled ``control``.
     cell_types
-        Names. Cell types differ in their state programs and scale every response by 0.7 to 1.4 or so.
+        Names of cell types. They differ in their state programs and scale every response by about 0.7 to 1.4.
     n_programs
         Gene programs, at least 3; perturbations act on the first two thirds.
     n_pathways
@@ -87,7 +87,7 @@ def simulated_perturbseq(
     target_effect
         Change of the log rate of the targeted gene: positive as in CRISPR activation, negative as in interference.
     target_coupling
-        How much of a single's response goes along the programs that its target gene is a member of, from 0 to 1. At 0
+        Share of a single's response that follows the programs of its target gene, from 0 to 1. At 0
         the covariation of a gene is unrelated to the effect of perturbing it, so unseen perturbations cannot be
         predicted from it.
     doses
@@ -98,7 +98,7 @@ def simulated_perturbseq(
     dispersion
         The size parameter :math:`\theta` of the negative binomial; smaller is noisier.
     seed
-        Same seed and settings, same object.
+        Seed. The same seed and settings give the same object.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def toy(seed: int = 0) -> AnnData:
     Parameters
     ----------
     seed
-        Same seed, same object.
+        Seed. The same seed gives the same object.
 
     Returns
     -------
@@ -206,7 +206,7 @@ def toy(seed: int = 0) -> AnnData:
 
 
 def _simulate(settings: Settings) -> AnnData:
-    # One stream a part, so that another number of cells leaves the biology as it is.
+    # One random stream for each part, so that the number of cells does not affect the biology.
     streams = np.random.SeedSequence(settings.seed).spawn(7)
     rngs = [np.random.default_rng(stream) for stream in streams]
     baseline = draw_baseline(settings, rngs[0])

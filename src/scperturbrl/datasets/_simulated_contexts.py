@@ -1,4 +1,4 @@
-"""A seeded screen of several cell types whose true effects are known in each of them."""
+"""A seeded screen of several cell types with known effects in each of them."""
 
 from __future__ import annotations
 
@@ -36,17 +36,16 @@ def simulated_contexts(
     dispersion: float = 3.0,
     seed: int = 0,
 ) -> AnnData:
-    r"""Simulate a screen of several cell types, to predict effects in a cell type without measured perturbations.
+    r"""Simulate a screen of several cell types, for predicting effects in a cell type without measured perturbations.
 
-    Counts, programs and perturbations are those of :func:`simulated_perturbseq`. In addition every cell type has a
-    baseline of its own: the log rate of each gene has a shift of the lineage and one of the cell type (standard
-    deviations 0.6 and 0.3), and its state programs have a different activity (0.8 and 0.4). Cell types of one lineage
-    are similar.
+    Counts, programs and perturbations are those of :func:`simulated_perturbseq`. In addition every cell type has its
+    own baseline: the log rate of each gene has a shift for the lineage and one for the cell type (standard deviations
+    0.6 and 0.3), and its state programs have a different activity (0.8 and 0.4). Cell types of one lineage are similar.
 
     A perturbation changes log rates in one of three ways:
 
     - ``shared``: by the same amount in all cell types,
-    - ``scaled``: by an amount that each cell type multiplies by a factor of its own, about .4 to 2 and 1 on average,
+    - ``scaled``: by an amount that is multiplied by a factor of the cell type, about .4 to 2 and 1 on average,
     - ``specific``: in the cell types of one lineage only; elsewhere only the targeted gene responds.
 
     Parameters
@@ -68,18 +67,18 @@ def simulated_contexts(
     fraction_nonresponding
         Probability that a perturbed cell does not respond.
     effect_size
-        Factor on all effects. 0 gives a screen in which nothing happens.
+        Factor on all effects. 0 gives a screen without effects.
     target_effect
         Change of the log rate of the targeted gene.
     library_size
         Mean library size of control cells in counts; cells vary log-normally around it.
     depth_ratio
-        Depth of treated cells relative to control cells. Two numbers are a range, such as ``(0.25, 4)``, in which every
-        condition draws a ratio of its own, evenly on the log scale.
+        Depth of treated cells relative to control cells. Two numbers are a range, such as ``(0.25, 4)``, from which
+        every condition draws its own ratio, uniformly on the log scale.
     dispersion
         The size parameter of the negative binomial; smaller is noisier.
     seed
-        Same seed and settings, same object.
+        Seed. The same seed and settings give the same object.
 
     Returns
     -------
@@ -93,9 +92,9 @@ def simulated_contexts(
     ``uns["pathway_network"]``
         Table ``source, target, weight``, as in :func:`simulated_perturbseq`.
     ``uns["truth"]``
-        ``conditions`` (table of perturbation, cell type, kind, factor and depth ratio, indexed by condition names as the
-        package writes them with ``covariate_keys=["cell_type"]``). ``effects`` (genes x conditions: change of log rate
-        at response strength 1). ``mean_effects`` (genes x conditions: change of the mean log-normalised expression at the
+        ``conditions`` (table of perturbation, cell type, kind, factor and depth ratio, indexed by the condition names
+        of the package with ``covariate_keys=["cell_type"]``). ``effects`` (genes x conditions: change of log rate at
+        response strength 1). ``mean_effects`` (genes x conditions: change of the mean log-normalised expression at the
         mean depth of control cells, non-responders included). ``program_activity`` (conditions x programs).
         ``program_loadings`` (genes x programs). ``baseline`` (genes x batches). ``cell_type_baseline`` (genes x cell
         types). ``cell_type_activity`` (cell types x programs). ``cell_types`` (lineage and factor of each). ``singles``
@@ -142,7 +141,7 @@ def simulated_contexts(
 
 def _simulate(settings: ContextSettings) -> AnnData:
     screen = settings.screen
-    # One stream a part, so that another number of cells leaves the biology as it is.
+    # One random stream for each part, so that the number of cells does not affect the biology.
     rngs = [np.random.default_rng(stream) for stream in np.random.SeedSequence(settings.seed).spawn(8)]
     baseline = draw_baseline(screen, rngs[0])
     loadings = draw_loadings(screen, rngs[1])
@@ -156,7 +155,7 @@ def _simulate(settings: ContextSettings) -> AnnData:
     depth = np.append(effects.conditions["depth_ratio"].to_numpy(), 1.0)[row]
     obs[LIBRARY_SIZE] *= depth
     obs.insert(2, LINEAGE, pd.Categorical(contexts[LINEAGE].loc[obs[CELL_TYPE]].to_numpy()))
-    # The response has its cell type in it already.
+    # The response is already specific to the cell type.
     types = {"activity": activities, "modulation": pd.DataFrame(np.ones(activities.shape))}
     activity = draw_activity(screen, obs, row, effects=effects, types=types, rng=rngs[5])
     origins, origin = _origins(baseline, shifts, obs)

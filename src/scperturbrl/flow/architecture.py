@@ -23,23 +23,24 @@ class Architecture:
     n_covariate_values
         Known values of each covariate.
     width, n_blocks
-        Of the velocity network.
+        Width and number of blocks of the velocity network.
     solver_steps, solver
-        Of the sampler.
+        Number of steps and method of the sampler.
     n_groups
         Control groups with training conditions, for the linear part.
     n_conditions
-        Conditions that were trained on, whose means are kept.
+        Trained conditions, whose means are stored.
     source
         Where the flow starts, see :mod:`scperturbrl.flow.source`.
     total
-        What the normalised values of a cell add up to; 0 where it differs between cells.
+        Total of the normalised values of a cell; 0 if it differs between cells.
     n_responses
-        Responses that tell genes apart which were never perturbed; 0 with features of the user's.
+        Response features of genes that were never perturbed; 0 with user-provided features.
     space
         ``"pca"``, ``"genes"`` or ``"scvi"``, see :mod:`scperturbrl.flow.space.base`.
     n_components
-        Components by which the other spaces tell perturbed genes apart; 0 for ``"pca"``, where they are the coordinates.
+        Components used as features of perturbed genes in the other spaces; 0 for ``"pca"``, where they are the
+        coordinates.
     n_hidden
         Hidden units of encoder and decoder of ``"scvi"``; 0 for the others.
     backbone
@@ -77,7 +78,7 @@ def described_space(space: str, n_latent: int, n_genes: int) -> str:
 
 
 def read_architecture(values: Mapping[str, Any]) -> Architecture:
-    """Architecture from plain values, as a file gives them back."""
+    """Architecture from plain values, as read from a file."""
     plain: dict[str, Any] = {}
     for name, field in Architecture.__dataclass_fields__.items():
         if name not in values:
@@ -93,7 +94,7 @@ def read_architecture(values: Mapping[str, Any]) -> Architecture:
 
 
 _PLAIN: dict[str, Callable[[Any], Any]] = {"str": str, "float": lambda value: _total(value)}
-# beyond what any model has, and what takes for ever to build or to run
+# upper bounds, beyond which building or running a model would take too long
 _MOST = {
     "width": 16_384,
     "n_blocks": 1000,

@@ -1,4 +1,4 @@
-"""Generating many cells, some at a time."""
+"""Generate many cells in blocks."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def generated_blocks(
     generator
         Generator.
     control
-        Function from the numbers of cells to their control cells.
+        Function from indices of cells to their control cells.
     unit
         ``(n,)`` normalised value of one count in each cell to generate.
     conditions, index
-        Conditions, and ``(n,)`` the one wanted for each cell.
+        Conditions, and ``(n,)`` the condition of each cell.
     seed
         Seed.
 
@@ -55,7 +55,7 @@ def generated_blocks(
     """
 
     def block(number: int, wanted: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
-        # filled up to whole blocks, because what a random stream gives depends on how much is drawn at once
+        # padded to whole blocks, because random numbers depend on the size of a draw
         rows = torch.cat([wanted, wanted.new_zeros(BLOCK - len(wanted))])
         parts = rows.split(size)
         drawn = []
@@ -66,7 +66,7 @@ def generated_blocks(
         return drawn
 
     batch = BatchSize(BLOCK, "generated cells")
-    # on another device blocks wait for each other anyway
+    # on another device, blocks run one after another anyway
     each = stream_in_threads if generator.device.type == "cpu" else map
     numbered = list(enumerate(torch.arange(len(unit)).split(BLOCK)))
     for (_, wanted), drawn in zip(numbered, each(lambda one: batch(partial(block, *one)), numbered), strict=True):

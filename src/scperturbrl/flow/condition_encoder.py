@@ -1,4 +1,4 @@
-"""From a set of perturbations, a dose and covariates to one code."""
+"""Encode a set of perturbations, a dose and covariates."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ class ConditionBatch:
     tokens
         ``(C, L)`` learned embedding of each part; 0 for a part without one and for padding.
     features
-        ``(C, L, F)`` what is known of each part before training, such as its gene's loadings.
+        ``(C, L, F)`` features of each part, such as the loadings of its gene.
     present
         ``(C, L)`` which parts are real; a control condition has none.
     dose
         ``(C,)`` dose, 0 for none.
     covariates
-        ``(C, K)`` index of each covariate value; 0 for one that training never saw.
+        ``(C, K)`` index of each covariate value; 0 for an unseen value.
     shift
         ``(C, d)``, or ``(C, 1)`` zeros: what is added to the latent cells of a condition before they become counts, see
-        :mod:`scperturbrl.flow.linear_part`; 0 for conditions that are left as the flow makes them.
+        :mod:`scperturbrl.flow.linear_part`; 0 for conditions that use the cells of the flow unchanged.
     own_genes
-        ``(C, L)`` 1 + the gene that a part targets, where its rate is to be changed by the usual effect on the gene that is
-        perturbed itself; 0 elsewhere. None: nowhere.
+        ``(C, L)`` 1 + the gene that a part targets, if its rate is to be changed by the usual effect on a targeted
+        gene; else 0. None means no gene.
     translated
-        ``(C,)`` whether the latent cells of a condition are its control cells moved by `shift` instead of cells of the flow. None: nowhere.
+        ``(C,)`` whether the latent cells of a condition are its control cells moved by `shift` instead of cells of the
+        flow. None means for no condition.
     """
 
     tokens: Tensor
@@ -68,10 +69,10 @@ class ConditionBatch:
 
 
 class ConditionEncoder(nn.Module):
-    """Set encoder: one code a part, summed, then mixed with the covariates.
+    """Set encoder: one code per part, summed, then mixed with the covariates.
 
-    The sum makes the code of a combination the sum of the codes of its parts plus what the mixing adds, so that
-    additivity is the default and departures from it are learnt.
+    The code of a combination is the sum of the codes of its parts plus the output of the mixing, so that additivity is
+    the default and departures from it are learnt.
 
     Parameters
     ----------

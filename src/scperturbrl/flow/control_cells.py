@@ -1,4 +1,4 @@
-"""The control cells that a generator starts from."""
+"""The control cells from which a generator starts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class ControlCells(NamedTuple):
-    """Control cells, as the generator reads them.
+    """Control cells, as input of the generator.
 
     Attributes
     ----------
     latent
         ``(n, d)`` coordinates.
     denoised
-        ``(n, d)`` the same with less of the noise of counts; what the observation layer expects of a cell is taken from these.
+        ``(n, d)`` the same with less count noise; used for the expected counts of the observation layer.
     counts
         ``(n, G)`` measured counts.
     unit
@@ -33,20 +33,20 @@ class ControlCells(NamedTuple):
     unit: Tensor
 
     def each(self, change: Callable[[Tensor], Tensor]) -> ControlCells:
-        """The same with every part changed."""
+        """Apply a function to every part."""
         return ControlCells(*(change(part) for part in self))
 
 
 @dataclass(frozen=True)
 class SparseRows:
-    """Rows of a sparse matrix, made dense some at a time.
+    """Rows of a sparse matrix, made dense in blocks.
 
     Attributes
     ----------
     values, columns
         ``(k,)`` entries and their columns, row after row.
     start
-        ``(m + 1,)`` where each row begins among them.
+        ``(m + 1,)`` start of each row.
     n_columns
         Number of columns.
     """

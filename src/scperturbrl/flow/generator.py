@@ -31,16 +31,17 @@ if TYPE_CHECKING:
 class Generator(nn.Module):
     """Conditional flow-matching generator of perturbed cells.
 
-    A Gaussian noise, or a control cell with some noise, becomes a latent cell by following a velocity that knows the control
-    cell and the condition; the observation layer turns the latent cell into counts at the control cell's library size. The space is
-    that of principal components or of scVI with a negative-binomial layer, or that of the genes with one that rounds to whole counts.
+    Gaussian noise, or a control cell with some noise, becomes a latent cell by following a velocity that depends on the
+    control cell and the condition; the observation layer turns the latent cell into counts at the control cell's
+    library size. The space is that of principal components or of scVI with a negative-binomial layer, or that of the
+    genes with one that rounds to whole counts.
 
     Parameters
     ----------
     architecture
         Sizes.
     seed
-        Of the weights of encoder and velocity before training. The random numbers of the process are left alone.
+        Seed of the initial weights of encoder and velocity. Global random numbers are not used.
 
     Examples
     --------
@@ -60,7 +61,7 @@ class Generator(nn.Module):
             self.encoder = ConditionEncoder(a.n_tokens, a.n_features, a.n_covariate_values, a.width)
             self.velocity = new_velocity(a)
         self.observation = empty_observation(a)
-        # share of what sets a latent cell apart from the mean of its condition that is not the noise of counts
+        # share of the deviation of a latent cell from the mean of its condition that is not count noise
         self.denoise: Tensor
         self.register_buffer("denoise", torch.ones(a.n_latent))
         self.linear = LinearPart(
@@ -110,7 +111,7 @@ class Generator(nn.Module):
     def sample_latent(self, control: Tensor, conditions: ConditionBatch, index: Tensor, rng: torch.Generator) -> Tensor:
         """Draw latent cells ``(n, d)`` for control cells ``(n, d)`` and the conditions at `index` ``(n,)``.
 
-        Of translated conditions nothing is drawn: :meth:`cell_log_rate` moves the control cells.
+        For translated conditions nothing is drawn, because :meth:`cell_log_rate` shifts the control cells.
         """
         start = self.source.draw(control, rng)
         if conditions.translated is None:
@@ -122,7 +123,7 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def approach(self, control: Tensor, conditions: ConditionBatch, index: Tensor, rng: torch.Generator) -> Tensor:
-        """Where the sampler is one step before the cells that :meth:`sample_latent` draws with the same random numbers."""
+        """State of the sampler one step before the cells of :meth:`sample_latent` with the same random numbers."""
         start = self.source.draw(control, rng)
         return self._carry(start, control, conditions, index, range(self.architecture.solver_steps - 1))
 
@@ -142,14 +143,14 @@ class Generator(nn.Module):
             rows = code[index], total[index]
             field = lambda x, t: self.velocity(x, t, control, *rows)
         else:
-            # all cells are at the same time, so what time and condition decide is the same for the cells of a condition
+            # all cells have the same time, so terms of time and condition are equal for all cells of a condition
             field = lambda x, t: self.velocity(x, t[:1], control, code, total, index=index)
         return integrate(field, x, n_steps=self.architecture.solver_steps, solver=self.architecture.solver, steps=steps)
 
     def log_rate(self, latent: Tensor, conditions: ConditionBatch, index: Tensor) -> Tensor:
-        """Log rate ``(n, G)`` of latent cells, shifted as their conditions say, in normalised units."""
+        """Log rate ``(n, G)`` of latent cells with the shifts of their conditions, in normalised units."""
         shifted = latent + conditions.shift[index]
-        # of the conditions that these cells are of: a screen has thousands
+        # only for the conditions of these cells, because a screen has thousands
         used, own = index.unique(return_inverse=True)
         some = conditions.select(used)
         residual = self.linear.with_own_genes(self.observation.condition_residual(some.tokens), some)
@@ -172,14 +173,14 @@ class Generator(nn.Module):
         *,
         differentiable: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Make cells of latent ones.
+        """Generate cells from latent cells.
 
         Parameters
         ----------
         latent
             ``(n, d)`` latent cells, as :meth:`sample_latent` gave them.
         control
-            The n control cells that they were made from.
+            The n control cells from which they were generated.
         unit
             ``(n,)`` normalised value of one count in each cell to make.
         conditions, index
@@ -200,13 +201,13 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def measured(self, control: ControlCells) -> ControlCounts | None:
-        """The counts that the observation layer carries over from control cells; None if it carries none."""
+        """The counts of control cells that the observation layer carries over; None if it does not."""
         if not self.observation.carries:
             return None
         return ControlCounts(control.counts, self.observation.log_rate(control.denoised) - control.unit.log()[:, None])
 
     def read_controls(self, cells: Tensor, unit: Tensor, centre: Tensor | None = None) -> ControlCells:
-        """Log-normalised control cells as the generator reads them.
+        """Convert log-normalised control cells to the input of the generator.
 
         Parameters
         ----------
@@ -215,7 +216,7 @@ class Generator(nn.Module):
         unit
             ``(n,)`` normalised value of one count in each.
         centre
-            ``(n, d)`` mean coordinates of the control cells of the group of each; without it no noise is taken out.
+            ``(n, d)`` mean coordinates of the control cells of the group of each; without it no noise is removed.
         """
         latent = self.space.encode(cells)
         denoised = latent if centre is None else centre + self.denoise * (latent - centre)
@@ -233,8 +234,8 @@ class Generator(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Generate cells; the same seed gives the same cells, and a cell does not depend on those after it.
 
-        Where the memory of the device does not suffice, blocks are generated in parts, with a warning and with random
-        numbers of their own.
+        If the memory of the device does not suffice, blocks are generated in parts, with a warning and with other
+        random numbers.
 
         Parameters
         ----------
@@ -270,17 +271,17 @@ class Generator(nn.Module):
 
     @classmethod
     def from_arrays(cls, architecture: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Generator:
-        """Build a generator from what :meth:`to_arrays` and ``dataclasses.asdict(architecture)`` gave.
+        """Build a generator from the results of :meth:`to_arrays` and ``dataclasses.asdict(architecture)``.
 
         Raises
         ------
         ValueError
-            If a weight is missing, unknown, of another type or shape, not finite or not possible, or a size is none; the first one is
-            named.
+            If a weight is missing, unknown, of another type or shape, not finite or impossible, or a size is invalid;
+            the message names the first one.
         """
         sizes = read_architecture(architecture)
         with torch.device("meta"):
-            # without memory, so that absurd sizes are found before anything is allocated
+            # on the meta device, so that absurd sizes are found before anything is allocated
             expected = cls(sizes).state_dict()
         state = checked_weights(expected, weights)
         generator = cls(sizes)

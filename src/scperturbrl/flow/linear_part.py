@@ -1,4 +1,4 @@
-"""The straight line beside the flow: the effect that an additive model fitted to the training conditions predicts."""
+"""The linear part: effects predicted by an additive model fitted to the training conditions."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from scperturbrl.flow.condition_encoder import ConditionBatch
 
-# share of the straight line in the mean of an unseen condition: without evidence, and at most, unless it is a combination
+# share of the linear part in the mean of an unseen condition: prior value and maximum, except for combinations
 PRIOR, MOST = 0.25, 0.5
 
 
-# values that effects in single contexts may take; with more, a new context gets the mean over all contexts
+# largest number of stored values of effects by context; with more, a new context gets the mean over all contexts
 MOST_VALUES = 20_000_000
 
 
 class LinearPart(nn.Module):
-    """Coefficients of the additive model, and how far generated means are moved towards its predictions.
+    """Coefficients of the additive model, and shares by which generated means are shifted towards its predictions.
 
-    Group 0 pools all control groups; it serves conditions with a perturbation that their own group never saw.
+    Group 0 pools all control groups. It is used for conditions with a perturbation that was not trained on in their own
+    group.
 
     Parameters
     ----------
     n_groups, n_tokens, n_latent
         Control groups with training conditions, known perturbations P, and coordinates d.
     n_features
-        Features of a perturbation that was never trained on, unless they are responses.
+        Number of features of an unseen perturbation, unless these are responses.
     n_genes, n_responses
-        Genes G, and K responses of each by which genes that were never perturbed are told apart; 0 where perturbations
-        have features of the user's.
+        Number of genes G, and of K response features of genes that were never perturbed; 0 with user-provided features.
 
     Attributes
     ----------
     coefficients
         ``(n_groups + 1, P + 1, d)`` latent effect of a perturbation at amount 1; token 0 has none.
     covered
-        ``(n_groups + 1, P + 1)`` 1 where the group's training conditions tell something of the perturbation.
+        ``(n_groups + 1, P + 1)`` 1 if the group has training conditions with the perturbation.
     weight, weight_context, weight_unseen
-        Share in [0, 1] of the way from the flow's mean to the linear one: of conditions whose perturbations were all trained on, of
-        those in a context without perturbed training cells, and of those with a perturbation that was not trained on.
+        Share in [0, 1] of the linear part in the mean: for conditions whose perturbations were all trained on, for
+        those in a context without perturbed training cells, and for those with an unseen perturbation.
     magnitude
         Factor in [0, 1] of the predicted effects of combinations whose perturbations were all trained on.
     additivity
@@ -49,28 +49,28 @@ class LinearPart(nn.Module):
     full_dose
         Dose at which the amount is 1.
     responses
-        ``(G, K)`` how genes respond to the training conditions; without rows if `n_responses` is 0.
+        ``(G, K)`` responses of genes to the training conditions; without rows if `n_responses` is 0.
     from_features
-        ``(n_groups + 1, 1 + F, d)`` latent effect at amount 1 of a perturbation that was never trained on: the first row plus
-        its features times the others.
+        ``(n_groups + 1, 1 + F, d)`` latent effect at amount 1 of an unseen perturbation: the first row plus its
+        features times the others.
     mapped
-        ``(n_groups + 1,)`` 1 where that map is fitted.
+        ``(n_groups + 1,)`` 1 if that map is fitted.
     map_error
-        ``(n_groups + 1,)`` squared latent error of the map for a perturbation that it was not fitted to.
+        ``(n_groups + 1,)`` squared latent error of the map for a left-out perturbation.
     map_r2
         ``(n_groups + 1,)`` share of the squared effects of such perturbations that the map explains.
     trained_shift
-        ``(n_conditions, d)`` what is added to the latent cells of each trained condition, in their stored order, so that generated cells
-        have the mean of the training cells.
+        ``(n_conditions, d)`` shift of the latent cells of each trained condition, in their stored order, to the mean of
+        the training cells.
     own_gene
-        What a perturbation at amount 1 usually does to the log rate of the gene that it targets.
+        Usual change of the log rate of the targeted gene by a perturbation at amount 1.
     context_control
-        ``(K, G)`` mean control profile of each of K control groups, ``n_groups`` where there are several and their effects are not too
-        many values, else 0.
+        ``(K, G)`` mean control profile of each of K control groups. K is ``n_groups`` if there are several and their
+        effects are not too large to store, else 0.
     context_effect
         ``(K, P + 1, G)`` mean effect of each perturbation in each of them, NaN where it was not measured.
     context_line
-        ``(4,)`` width, scale (0 differences, 1 log ratios), share and error of the line that carries effects to a new context, see
+        ``(4,)`` width, scale (0 differences, 1 log ratios), share and error of the context line, see
         :class:`~scperturbrl.metrics.ContextLine`.
     """
 
@@ -128,7 +128,7 @@ class LinearPart(nn.Module):
         self.register_buffer("context_line", torch.zeros(4))
 
     def amount(self, dose: Tensor) -> Tensor:
-        """How much of a perturbation a dose is: ``log1p(dose) / log1p(full_dose)``, or 1 without a dose."""
+        """Amount of a perturbation at a dose: ``log1p(dose) / log1p(full_dose)``, or 1 without a dose."""
         return torch.where(dose > 0, torch.log1p(dose) / torch.log1p(self.full_dose), 1.0)
 
     def forward(self, conditions: ConditionBatch, group: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,8 +145,8 @@ class LinearPart(nn.Module):
 
         Returns
         -------
-        Effects ``(C, d)``, and whether the effect of every perturbation of the condition is told by training or by its
-        features ``(C,)``; without that the effect is 0 and means nothing.
+        Effects ``(C, d)``, and whether every perturbation of the condition was trained on or has features ``(C,)``.
+        Otherwise the effect is 0 and meaningless.
         """
         tokens, present = conditions.tokens, conditions.present.bool()
         new, row = present & (tokens == 0), self.rows(conditions, group)[:, None]
@@ -154,7 +154,7 @@ class LinearPart(nn.Module):
         known = (told | ~present).all(1) & present.any(1)
         parts = self.coefficients[row, tokens] * present[..., None]
         if new.any():
-            # left out otherwise, so that rounding of conditions that need none of this stays as it is
+            # skipped otherwise, so that it does not affect the rounding of other conditions
             maps = self.from_features[row[:, 0]]
             parts = torch.where(new[..., None], maps[:, :1] + features @ maps[:, 1:], parts)
         together = torch.where(present.sum(1) > 1, self.additivity[row[:, 0]], 1.0)
@@ -162,7 +162,7 @@ class LinearPart(nn.Module):
         return effect * known[:, None], known
 
     def rows(self, conditions: ConditionBatch, group: Tensor) -> Tensor:
-        """Row ``(C,)`` of the coefficients that serves each condition: its group's if that tells of every perturbation, else the pooled one."""
+        """Row ``(C,)`` of coefficients of each condition: that of its group if it covers all parts, else the pooled row."""
         tokens, present = conditions.tokens, conditions.present.bool()
         new = present & (tokens == 0)
         own = (self.covered[group[:, None], tokens].bool() | ~present | new).all(1)
@@ -182,22 +182,22 @@ class LinearPart(nn.Module):
 def recentring_weight(
     flow: Tensor, linear: Tensor, real: Tensor, *, prior: float = PRIOR, most: float = MOST, evidence: float = 1.0
 ) -> float:
-    """Share of the way from the flow's means to the linear ones that comes closest to the real means.
+    """Weight of the linear means, relative to the flow's means, that fits the real means best.
 
-    Least squares over held-out conditions, ``sum (real - flow) (linear - flow) / sum (linear - flow)^2``, with one more
-    condition's worth of evidence for `prior`. Held-out conditions are few, so by default the weight starts low and never
-    passes `most`: the linear mean is a straight line, the flow knows more of the shape.
+    Least squares over held-out conditions, ``sum (real - flow) (linear - flow) / sum (linear - flow)^2``, shrunk
+    towards `prior` as if by `evidence` further conditions. Held-out conditions are few, so the prior is low and the
+    weight never exceeds `most`.
 
     Parameters
     ----------
     flow, linear, real
         ``(C, d)`` means of C held-out conditions.
     prior
-        Weight without any evidence.
+        Weight without held-out conditions.
     most
         Largest weight.
     evidence
-        Number of conditions that the prior counts for.
+        Number of conditions for which the prior counts.
     """
     if not len(flow):
         return prior
@@ -209,17 +209,17 @@ def recentring_weight(
 
 
 def effect_magnitude(predicted: Tensor, real: Tensor, *, evidence: float = 8.0) -> float:
-    """Factor that brings predicted effects ``(C, d)`` closest to the real ones, at most 1.
+    """Factor of predicted effects ``(C, d)`` that fits the real ones best, at most 1.
 
-    Least squares over held-out combinations, ``sum predicted * real / sum predicted^2``, with a few more conditions'
-    worth of evidence for a factor of 1. It never magnifies: that would also magnify the error.
+    Least squares over held-out combinations, ``sum predicted * real / sum predicted^2``, shrunk as if `evidence`
+    further conditions showed a factor of 1. It never exceeds 1, because that would also magnify the error.
 
     Parameters
     ----------
     predicted, real
         ``(C, d)`` effects.
     evidence
-        Number of conditions that the factor 1 counts for.
+        Number of conditions for which the factor 1 counts.
     """
     size = float(predicted.square().sum())
     if not size:

@@ -1,4 +1,4 @@
-"""Weights at the start from a generator of random numbers of one's own."""
+"""Draw initial weights from a given random generator."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ _DRAWS = frozenset(
 
 
 class OwnDraws(TorchFunctionMode):
-    """Context in which the modules of PyTorch draw their first weights from `rng`.
+    """Context in which modules of PyTorch draw their initial weights from `rng`.
 
-    Their constructors take no generator and would use the one of the process, which belongs to the user and which threads share.
+    Their constructors take no generator and would use the global one, which belongs to the user and is shared by
+    threads.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The parts that a generator of a given architecture is made of."""
+"""The parts of a generator of a given architecture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def empty_space(a: Architecture) -> Space:
-    """Space of the right sizes, not fitted."""
+    """Unfitted space of the right sizes."""
     check_choice("space", a.space, SPACES)
     mean = torch.zeros(a.n_genes)
     if a.space == "pca":
@@ -46,7 +46,7 @@ def new_velocity(a: Architecture) -> Velocity:
 
 
 def empty_observation(a: Architecture) -> Observation:
-    """Observation layer of the right sizes, not fitted."""
+    """Unfitted observation layer of the right sizes."""
     if a.space == "genes":
         return LatticeObservation(a.n_genes, a.total)
     if a.space == "scvi":

@@ -18,7 +18,7 @@ SOLVERS = ("euler", "midpoint", "heun", "rk4")
 def integrate(
     field: Field, x: Tensor, *, n_steps: int = 5, solver: str = "midpoint", steps: range | None = None
 ) -> Tensor:
-    """Carry noise to cells, or on from one step to another.
+    """Integrate from noise to cells, or over some of the steps.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ def integrate(
     n_steps
         Equal steps of time.
     solver
-        ``"euler"`` (1 evaluation a step), ``"midpoint"``, ``"heun"`` (2) or ``"rk4"`` (4).
+        ``"euler"`` (1 evaluation per step), ``"midpoint"``, ``"heun"`` (2) or ``"rk4"`` (4).
     steps
-        Which of them to take, all by default.
+        Which steps to take; all by default.
 
     Returns
     -------

@@ -15,9 +15,9 @@ CONTROL_NOISE = 0.3
 class Source:
     """Distribution of the starting points of the flow.
 
-    From pure noise the flow has to make the whole cell, and what differs between cells of one condition is learnt. From a control
-    cell it only has to make the change; what the control cells of a context have in spread and shape, it keeps,
-    also where that context was never seen perturbed.
+    From pure noise, the flow has to learn the whole distribution of cells. From a control cell, it only has to learn
+    the change. It keeps the spread and shape of the control cells of a context, even if that context has no perturbed
+    training cells.
 
     Attributes
     ----------
@@ -42,12 +42,12 @@ class Source:
 
     @property
     def variance(self) -> float:
-        """Of the noise in a starting point."""
+        """Variance of the noise in a starting point."""
         return 1.0 if self.is_gaussian else CONTROL_NOISE**2
 
     @property
     def is_gaussian(self) -> bool:
-        """Whether it is noise alone."""
+        """Whether it is pure noise."""
         return self.kind == "gaussian"
 
     def draw(self, control: Tensor, rng: torch.Generator) -> Tensor:

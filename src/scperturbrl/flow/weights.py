@@ -1,4 +1,4 @@
-"""Weights from a file, checked before they become those of a generator."""
+"""Check weights from a file before they are loaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOGARITHMS, _LARGEST_LOGARITHM = ("log_theta", "log_dispersion"), 30.0
 
 
 def checked_weights(expected: Mapping[str, Tensor], weights: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """Weights as tensors, if they are those of a generator with the `expected` ones; the first that is not is named."""
+    """Return weights as tensors; raise an error for the first that does not match the `expected` ones."""
     unknown = set(weights) - set(expected)
     if unknown:
         msg = f"Unknown weights {sorted(unknown)[:3]}: these are not the weights of this generator."
@@ -28,7 +28,7 @@ def checked_weights(expected: Mapping[str, Tensor], weights: Mapping[str, np.nda
             msg = f"The weight {name!r} is missing."
             raise ValueError(msg)
         array = np.asarray(weights[name])
-        # files give a single number back in double precision
+        # files return a single number in double precision
         if array.dtype != np.float32 and not (array.ndim == 0 and array.dtype == np.float64):
             msg = f"The weight {name!r} has type {array.dtype}; expected float32."
             raise ValueError(msg)
@@ -36,7 +36,7 @@ def checked_weights(expected: Mapping[str, Tensor], weights: Mapping[str, np.nda
         if tuple(value.shape) != tuple(own.shape):
             msg = f"The weight {name!r} has shape {tuple(value.shape)}; expected {tuple(own.shape)}."
             raise ValueError(msg)
-        # an infinite bound is how an unfitted observation layer says "no bound"
+        # an unfitted observation layer has an infinite bound
         if torch.isnan(value).any() or (torch.isinf(value).any() and name != "observation.max_log_rate"):
             msg = f"The weight {name!r} holds values that are not finite."
             raise ValueError(msg)
@@ -46,8 +46,8 @@ def checked_weights(expected: Mapping[str, Tensor], weights: Mapping[str, np.nda
 
 
 def _check_range(name: str, value: Tensor) -> None:
-    """Raise ``ValueError`` where a number that is finite means rates or counts that are not."""
-    # 1e13 counts, or none of any size
+    """Raise ``ValueError`` if a finite number implies infinite rates or counts."""
+    # 1e13 counts, or practically none
     if name.endswith(_LOGARITHMS) and value.numel() and float(value.abs().max()) > _LARGEST_LOGARITHM:
         msg = f"The weight {name!r} goes up to {float(value.abs().max()):.3g} in size; a logarithm is at most {_LARGEST_LOGARITHM:g}."
         raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""Results as tidy tables, the ones that the plots are drawn from."""
+"""Results as tidy tables, from which the plots are drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Per-gene variance and zero fraction of generated cells beside those of the observed ones."""
+"""Per-gene variance and zero fraction of generated and observed cells."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def calibration(
     conditions: str | Sequence[str] | None = None,
     modality: str | None = None,
 ) -> pd.DataFrame:
-    """Compare how generated and observed cells of the same conditions vary, gene by gene.
+    """Compare the variance and zeros of generated and observed cells of the same conditions, gene by gene.
 
-    A generator can match every mean and still be useless as a source of single cells. If its cells have collapsed
-    towards their mean, they vary too little. If it leaves out the noise of counts, they have too few zeros.
+    A generator can match every mean and still generate unrealistic cells. If its cells have collapsed towards their
+    mean, they vary too little. If it lacks count noise, they have too few zeros.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def calibration(
     key
         Layer of generated cells; by default the newest post-trained generator, else ``"generator"``.
     conditions
-        Conditions, or perturbation labels for all their conditions; all with three cells by default.
+        Conditions, or perturbation labels for all their conditions; all with at least three cells by default.
     {modality}
 
     Returns
@@ -54,7 +54,7 @@ def calibration(
         ``"variance"``: of log-normalised expression within a condition, unbiased, pooled over conditions; or
         ``"zero_fraction"``: share of the cells without the gene.
     ``observed``, ``generated``
-        Its value in either.
+        Values for observed and generated cells.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""How two models differ over conditions, and how sure that is."""
+"""Differences between models over conditions, with their uncertainty."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def differences(
     One row per reference and metric:
 
     ``model``, ``reference``, ``metric``, ``role``
-        What is compared.
+        The compared models and the metric.
     ``difference``
         Mean over conditions of the model's value minus the reference's. Values of one condition under several seeds are
         averaged first.
@@ -68,11 +68,11 @@ def differences(
         Percentile interval and two-sided p-value of the bootstrap, see :func:`scperturbrl.metrics.paired_bootstrap`. Not
         corrected for the number of rows.
     ``verdict``
-        ``"better"`` or ``"worse"`` where the interval of the difference of *errors* excludes 0, else ``"tie"``. Empty
-        with fewer than two conditions; ``"uncalibrated"`` where the metric cannot tell a replicate from the mean
+        ``"better"`` or ``"worse"`` if the interval of the difference of *errors* excludes 0, else ``"tie"``. Empty
+        with fewer than two conditions. ``"uncalibrated"`` if the metric cannot discriminate a replicate from the mean
         response on these data, see :func:`scperturbrl.get.metric_calibration`.
     ``n_conditions``
-        Number of conditions in which both have a value.
+        Number of conditions in which both models have a value.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def _units(table: pd.DataFrame) -> list[str]:
 def _compared(
     wide: pd.DataFrame, model: str, other: str, metric: str | None, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """Difference of the values, and the verdict of the difference of their errors."""
+    """Difference of the values, and the verdict on the difference of the errors."""
     both = wide[[model, other]].dropna() if model != other else wide[[model]].dropna()
     index = both.index.to_frame(index=False).drop(columns="seed", errors="ignore")
     groups = list(index.itertuples(index=False, name=None))

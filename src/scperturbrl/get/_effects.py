@@ -39,9 +39,9 @@ def effects(
     keys
         Layers of generated cells, from this package or another; those of all generators by default.
     conditions
-        Conditions, or perturbation labels for all their conditions; all with three cells by default.
+        Conditions, or perturbation labels for all their conditions; all with at least three cells by default.
     n_top
-        How many of the most differentially expressed genes to mark: those with the largest absolute Welch t between
+        Number of most differentially expressed genes to mark: those with the largest absolute Welch t between
         observed perturbed and control cells. Genes that the condition targets are never among them.
     {modality}
 
@@ -109,7 +109,7 @@ def _condition(populations: Populations, condition: str, n_top: int) -> pd.DataF
 
 
 def agreement(frame: pd.DataFrame) -> tuple[float, float]:
-    """Correlation over the genes that are not targeted, and share of the top genes that move in the right direction.
+    """Correlation over the genes that are not targeted, and share of the top genes that change in the right direction.
 
     Parameters
     ----------

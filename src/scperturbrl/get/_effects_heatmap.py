@@ -36,9 +36,9 @@ def effects_heatmap(
     keys
         Layers of generated cells; those of all generators by default.
     conditions
-        Conditions, or perturbation labels for all their conditions; all with three cells by default.
+        Conditions, or perturbation labels for all their conditions; all with at least three cells by default.
     n_top
-        Genes per condition, see :func:`scperturbrl.get.effects`.
+        Number of genes per condition, see :func:`scperturbrl.get.effects`.
     {modality}
 
     Returns

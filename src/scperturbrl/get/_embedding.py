@@ -37,7 +37,7 @@ def embedding(
     dimensions: tuple[int, int] = (0, 1),
     modality: str | None = None,
 ) -> pd.DataFrame:
-    """Collect the coordinates of observed cells and of generated cells, each at the place of its own expression.
+    """Collect the coordinates of observed and generated cells, each computed from its own expression.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def embedding(
     color
         What ``value`` holds: the reward by default, a verifier, or a column of ``obs``.
     perturbations
-        Labels whose generated cells are wanted; all by default. Observed cells are never left out.
+        Labels whose generated cells are included; all by default. Observed cells are always included.
     dimensions
         The two dimensions, counted from 0.
     {modality}
@@ -65,13 +65,13 @@ def embedding(
     ``perturbation``
         Its value of the perturbation column.
     ``split``, ``held_out``
-        Split label of its condition, and whether training did not see it.
+        Split label of its condition, and whether the condition was held out.
     ``origin``
         ``"observed"`` or ``"generated"``.
     ``x``, ``y``
         Coordinates.
     ``value``
-        What `color` names. Observed cells have their own reward or score, NaN where they were not scored.
+        Value of `color`. Observed cells have their own reward or score; NaN if they were not scored.
 
     Raises
     ------
@@ -83,7 +83,8 @@ def embedding(
     Notes
     -----
     The components are computed again from the cells of `adata`. If cells were removed since
-    :func:`~scperturbrl.tl.generate`, they differ from those used then, and the generated cells are projected again.
+    :func:`~scperturbrl.tl.generate`, the components differ from those used then, so the generated cells are projected
+    again.
 
     Examples
     --------
@@ -175,8 +176,8 @@ def _components(adata: AnnData, key: str, stored: np.ndarray) -> tuple[np.ndarra
 
     cells = Cells.of(adata, Setup.of(adata))
     components = picture_components(cells)
-    observed = components.project(cells.whole("a picture of all cells"))
-    # a control row of the layer is the control cell itself, so both must be at the same place
+    observed = components.project(cells.whole("a plot of all cells"))
+    # a control row of the layer is the control cell itself, so both must have the same coordinates
     control = np.flatnonzero(cells.table["is_control"].to_numpy()[cells.codes])
     same_shape = stored.shape == observed.shape
     if same_shape and len(control) and np.allclose(stored[control], observed[control], atol=1e-2):

@@ -43,7 +43,8 @@ def evaluation(
     models
         Names of models, in this order; all by default: generators, other predictions, baselines, the ceiling.
     wide
-        Name of a column, such as ``"scaled_median"``: a table of that alone, models in rows and metrics in columns.
+        Name of a column, such as ``"scaled_median"``. The result is then a table of this column, with models in rows
+        and metrics in columns.
     {modality}
 
     Returns
@@ -55,11 +56,11 @@ def evaluation(
     ``median``, ``q25``, ``q75``
         Quantiles of the raw metric over conditions.
     ``scaled_median``, ``scaled_q25``, ``scaled_q75``
-        The same where 0 is the mean-response baseline and 1 the replicate ceiling; never clipped.
+        The same for scaled scores: 0 is the mean-response baseline, 1 the replicate ceiling; not clipped.
     ``n_conditions``
-        Conditions with a raw value.
+        Number of conditions with a raw value.
     ``calibrated``
-        Whether the metric tells a replicate from the mean response on these data, where that was asked; see
+        Whether the metric can discriminate a replicate from the mean response on these data, if this was computed; see
         :func:`~scperturbrl.get.metric_calibration`.
 
     Raises
@@ -111,13 +112,13 @@ def evaluation(
 
 
 def _quantiles(grouped: pd.core.groupby.SeriesGroupBy, prefix: str) -> pd.DataFrame:
-    # unstacking one quantile at a time keeps groups that are all NaN
+    # unstacking one quantile at a time keeps groups with only NaN
     named = {"median": 0.5, "q25": 0.25, "q75": 0.75}
     return pd.DataFrame({prefix + name: grouped.quantile(share) for name, share in named.items()})
 
 
 def metric_order(frame: pd.DataFrame) -> list[str]:
-    """Metrics by role, verifier scores first within a role, then as they came."""
+    """Metrics sorted by role, with verifier scores first within a role, otherwise in their original order."""
     first = frame.drop_duplicates("metric")
     role = first["role"].map({name: i for i, name in enumerate(ROLES)}).fillna(len(ROLES))
     order = pd.DataFrame({"role": role, "own": ~first["metric"].str.startswith(SCORE_PREFIX)})
@@ -125,7 +126,7 @@ def metric_order(frame: pd.DataFrame) -> list[str]:
 
 
 def model_order(frame: pd.DataFrame) -> list[str]:
-    """Models by kind, then as they came."""
+    """Models sorted by kind, otherwise in their original order."""
     first = frame.drop_duplicates("model")
     kind = first["kind"].map({name: i for i, name in enumerate(KINDS)}).fillna(len(KINDS))
     return first.loc[kind.sort_values(kind="stable").index, "model"].tolist()

@@ -27,7 +27,7 @@ _PARTS = {"params", "weights", "space", "conditions"}
 
 @dataclass(frozen=True, repr=False)
 class GeneratorSummary:
-    """What a generator was trained on and how it was made. It prints as a table, in a notebook as an HTML table.
+    """Training data and settings of a generator. It prints as a table, in a notebook as an HTML table.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class GeneratorSummary:
     backbone: str = "mlp"
 
     def rows(self) -> dict[str, str]:
-        """What is shown: label to text."""
+        """The displayed text by label."""
         perturbed = self.conditions[self.conditions["n_parts"] > 0]
         counts = perturbed[keys.SPLIT].astype(str).value_counts()
         known = ", ".join(
@@ -85,7 +85,7 @@ class GeneratorSummary:
 
 
 def _self_check(measured: Mapping[str, float]) -> dict[str, str]:
-    """Trained conditions: generated cells beside unchanged controls and halves of the real cells."""
+    """Self-check on trained conditions: generated cells, unchanged controls and halves of the real cells."""
     labels = {"energy": "Energy distance", "squared_error": "Squared error of means", "zeros": "Error of zeros"}
     return {
         f"{label}, trained conditions": f"{float(measured[name]):.3g} (controls {float(measured[f'{name}_control']):.3g}, "
@@ -148,7 +148,7 @@ def generator(adata: AnnData | MuData, *, key: str | None = None, modality: str 
         n_parameters=sum(int(np.size(weight)) for weight in record["weights"].values()),
         n_genes=int(architecture["n_genes"]),
         n_latent=int(architecture["n_latent"]),
-        # absent for generators that were loaded without it
+        # missing for generators that were loaded without it
         space=str(architecture.get("space", "pca")),
         backbone=str(architecture.get("backbone", "mlp")),
     )
@@ -157,7 +157,7 @@ def generator(adata: AnnData | MuData, *, key: str | None = None, modality: str 
 def _training(params: dict[str, Any]) -> dict[str, str]:
     """Outcome of training in words."""
     if params.get("method") == "rl_finetune":
-        # sorted, because a file forgets the order
+        # sorted, because files do not keep the order
         names = ", ".join(sorted(params["verifiers"]))
         alarms = len(params.get("alarms", []))
         kept = f"iteration {params['kept_iteration']} of {params['n_iterations']}"

@@ -30,18 +30,18 @@ def harm(
     margin: float = 0.03,
     modality: str | None = None,
 ) -> pd.DataFrame:
-    """Count the conditions whose error rises against a parent.
+    """Count the conditions in which a model has a larger error than its parent.
 
-    A mean over conditions hides that a model improves many conditions and ruins a few.
+    A mean over conditions can hide that a model improves many conditions but makes a few much worse.
 
     Parameters
     ----------
     adata
         Annotated data after :func:`~scperturbrl.tl.evaluate`.
     model
-        The model in question, such as ``"generator_rl"``.
+        The model to check, such as ``"generator_rl"``.
     reference
-        The model it is compared with; the parent of `model` by default.
+        The model with which to compare; the parent of `model` by default.
     metrics
         Names of metrics of :data:`scperturbrl.metrics.METRICS`; distances by default.
     margin
@@ -50,23 +50,24 @@ def harm(
 
     Returns
     -------
-    One row a metric:
+    One row per metric:
 
     ``model``, ``reference``, ``metric``
-        What is compared.
+        The compared models and the metric.
     ``harm_rate``, ``n_harmed``, ``n_conditions``
-        Share and number of the conditions that are harmed, of those in which both have a value. An error that is not
-        above that of the replicate (``split_half``) is no harm: below it differences are noise.
+        Share and number of harmed conditions, among those in which both models have a value. A condition is not harmed
+        if its error is at most that of the replicate (``split_half``), because smaller differences are noise.
     ``worst_condition``, ``worst_rise``
-        Condition with the largest rise of the error, and the rise as a share of the parent's error; ``""`` and NaN if no
-        error rises.
+        Condition with the largest increase of the error, and the increase as a share of the parent's error; ``""`` and
+        NaN if no error rises.
 
     Raises
     ------
     KeyError
         If nothing was evaluated.
     ValueError
-        If a model or a metric does not occur, `margin` is negative, or `model` has no parent and `reference` names none.
+        If a model or a metric does not occur, `margin` is negative, or `model` has no parent and `reference` is not
+        given.
 
     Examples
     --------
@@ -107,10 +108,10 @@ def _parent(adata: AnnData, model: str) -> str:
 
 
 def _harmed(errors: pd.DataFrame, margin: float) -> dict[str, Any]:
-    """Conditions in which the first column is worse than the second, and not within the noise of the third."""
+    """Conditions in which the first column is worse than the second, and worse than the replicate in the third."""
     both = errors[errors.iloc[:, :2].notna().all(axis=1)]
     own, parent, replicate = (both.iloc[:, i].to_numpy(dtype=float) for i in range(3))
-    # NaN where there is no replicate, so that no rise counts as noise
+    # NaN without a replicate, so that no increase counts as noise
     rise = np.where(own <= np.where(np.isnan(replicate), -np.inf, replicate), 0.0, own - parent)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(rise > 0, rise / np.abs(parent), 0.0)

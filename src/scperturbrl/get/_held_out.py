@@ -1,4 +1,4 @@
-"""The evaluation without the metrics that a generator was rewarded for."""
+"""The evaluation without rewarded metrics."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 def held_out(
     adata: AnnData | MuData, *, models: str | Sequence[str] | None = None, modality: str | None = None
 ) -> pd.DataFrame:
-    """Summarise ``uns["evaluation"]`` over conditions, held-out metrics only.
+    """Summarise ``uns["evaluation"]`` over conditions, for held-out metrics only.
 
-    A metric counts as held out only if two things are true. The table says so, and no generator of the table (nor a
-    generator that it was made from) was rewarded with the metric or with a related one, by its own settings in ``uns``.
-    No option includes other metrics.
+    A metric must be held out in the table. In addition, no generator of the table, and none of its parents, may have
+    been rewarded with this metric or a related one, according to the settings in ``uns``. No option includes other
+    metrics.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which metrics of an evaluation can tell a replicate from the mean response."""
+"""Which metrics of an evaluation can discriminate a replicate from the mean response."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def metric_calibration(adata: AnnData | MuData, *, modality: str | None = None) 
 
     Two predictions of one half of the real cells of a condition are compared: the other half, and the mean response of
     all training conditions. The first is a replicate experiment; the second does not depend on the condition. A metric
-    that does not prefer the first cannot recognise a good model.
+    that does not prefer the first cannot identify a good model.
 
     Parameters
     ----------
@@ -44,13 +44,13 @@ def metric_calibration(adata: AnnData | MuData, *, modality: str | None = None) 
     ``told_apart``
         Share of the conditions in which the replicate is better, of those where both have a value.
     ``dynamic_range``
-        Where the replicate lies between the mean response (0) and a perfect prediction (1): the median over conditions,
-        in [-1, 1]. NaN for scores of verifiers, which have no perfect value.
+        Position of the replicate between the mean response (0) and a perfect prediction (1): the median over
+        conditions, in [-1, 1]. NaN for scores of verifiers, which have no perfect value.
 
     Raises
     ------
     KeyError
-        If nothing was evaluated, or by a release that did not calibrate its metrics.
+        If nothing was evaluated, or if the version used for the evaluation did not calibrate metrics.
 
     Examples
     --------

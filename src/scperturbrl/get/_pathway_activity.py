@@ -39,7 +39,7 @@ def pathway_activity(
     keys
         Layers of generated cells; those of all generators by default.
     conditions
-        Conditions, or perturbation labels for all their conditions; all with three cells by default.
+        Conditions, or perturbation labels for all their conditions; all with at least three cells by default.
     pathways
         Names of pathways, in this order; all by default.
     {modality}
@@ -77,7 +77,7 @@ def pathway_activity(
     ['observed', 'generator']
     """
     adata = pick(adata, modality)
-    # torch comes with it
+    # this import loads torch
     from scperturbrl.data.reference.pathways import pathway_activities
 
     populations = Populations.of(adata, keys, conditions)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-# a smaller mean reward of the real cells is mostly noise, and no scale
+# if the mean reward of the real cells is smaller, it is mostly noise and cannot define a scale
 MIN_REAL = 0.1
 
 
@@ -35,12 +35,12 @@ def reward_shift(
 ) -> pd.DataFrame:
     """Collect the mean reward of every condition before and after post-training: 0 = control cells, 1 = real cells.
 
-    The calibrated :term:`reward` gives no credit beyond a typical real cell, so real cells have a mean below 1. Here the
+    The calibrated :term:`reward` is clipped at that of a typical real cell, so real cells have a mean below 1. Here the
     means of a condition are divided by the mean of its real cells.
 
-    A condition has no reward if no training cells describe it, or if no verifier tells its real cells from control
-    cells. To compare held-out conditions, score both layers and the real cells with ``reference="observed"``. Give the
-    scores of the layers names of their own (``key_added``) and pass these as `before` and `after`.
+    A condition has no reward if it has no training cells, or if no verifier can discriminate its real cells from
+    control cells. To compare held-out conditions, score both layers and the real cells with ``reference="observed"``.
+    Give the scores of the layers their own names (``key_added``) and pass these as `before` and `after`.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def reward_shift(
     before, after
         Names of the scores.
     verifier
-        Raw score of this verifier instead of the reward.
+        Use the raw score of this verifier instead of the reward.
     {modality}
 
     Returns
@@ -59,13 +59,13 @@ def reward_shift(
     ``condition``, ``perturbation``
         Its name, and its perturbation.
     ``split``, ``seen``
-        Split label, and whether training saw the condition.
+        Split label, and whether the condition was in training.
     ``before``, ``after``, ``shift``
         Mean rewards of the scored cells, divided by that of the real cells, and their difference. NaN if no cell was
         scored, and if the real cells were not scored or have a mean reward below 0.1. With `verifier`, means of the raw
         score.
     ``observed``
-        The same of the real cells, so 1 where there is a reward.
+        The same for the real cells, so 1 if there is a reward.
     ``reward_before``, ``reward_after``, ``reward_observed``
         Mean calibrated rewards before the division. Absent with `verifier`.
     ``n_cells``
@@ -113,14 +113,14 @@ def reward_shift(
 
 
 def _relative(means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Means as shares of that of the real cells; NaN where real cells are hardly above control cells."""
+    """Means as shares of the mean of the real cells; NaN if real cells are hardly above control cells."""
     real = means[keys.OBSERVED]
     scale = np.where(real >= MIN_REAL, real, np.nan)
     return {name: value / scale for name, value in means.items()}
 
 
 def _means(adata: AnnData, key: str, verifier: str | None, codes: np.ndarray) -> np.ndarray:
-    """Mean value of every condition; NaN where no cell has one."""
+    """Mean value of every condition; NaN if no cell has a value."""
     if verifier is None:
         values = read_reward(adata, key)
     else:

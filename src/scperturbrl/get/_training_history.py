@@ -22,7 +22,7 @@ GOLD = "gold"
 
 FIT = {
     "loss": {"loss": "training", "validation_loss": "validation"},
-    # fitting is watched by the mean of both
+    # fitting monitors the mean of both
     "energy": {"validation_energy": BOTH},
 }
 
@@ -62,17 +62,18 @@ def training_history(adata: AnnData | MuData, *, key: str | None = None, modalit
         ``"energy"``, ``"spread"``, ``"drift"``, ``"rollout_drift"``.
     ``series``
         - losses and energies: ``"training"``, ``"validation"``, or the mean over conditions of both,
-        - ``"rollout"``: cells that the generator made in this round, or ``"check"``: the same conditions and noise every
-          time, made with the averaged weights,
+        - ``"rollout"``: cells generated in this round, or ``"check"``: cells of the same conditions and noise every
+          time, generated with the averaged weights,
         - the name of a verifier,
-        - ``"proxy"``: the reward at the checks, and ``"gold"``: what it stands for, 1 minus the energy distance to the
+        - ``"proxy"``: the reward at the checks, and ``"gold"``: closeness to real cells, 1 minus the energy distance to
+        the
           real cells of validation conditions (of training conditions if there are none). Both are 0 for control cells;
           a perfect generator has a ``"gold"`` of 1. If ``"proxy"`` rises and ``"gold"`` falls, the reward is being
           hacked.
     ``value``
         Depends on the panel: the loss; the calibrated reward; the raw verifier score; the energy distance to real cells,
         as a share of that of control cells; the spread (1 = pretrained); the squared distance of the velocity to the
-        pretrained one, as a share of the mean squared velocity (``"drift"``, which the guard watches) or unscaled
+        pretrained one, as a share of the mean squared velocity (``"drift"``, which the guard monitors) or unscaled
         (``"rollout_drift"``).
     ``sd``
         Standard deviation over the cells of the round, for the reward of ``"rollout"``; else NaN.
@@ -130,17 +131,17 @@ def read_history(adata: AnnData, key: str) -> tuple[pd.DataFrame, dict[str, Any]
         raise KeyError(missing("uns", key, verb, {name: None for name in adata.uns if name != key}))
     history = record["history"]
     if not len(history):
-        msg = f"`uns[{key!r}]` has an empty history: training stopped before its first check."
+        msg = f"`uns[{key!r}]` has an empty history: training stopped before the first check."
         raise KeyError(msg)
     return history, dict(record["params"])
 
 
 def _panels(history: pd.DataFrame, params: dict[str, Any]) -> dict[str, dict[str, str]]:
-    # a file forgets the order of `params`, but not that of columns
+    # files keep the order of columns, but not that of `params`
     return POST_TRAINING | {"verifiers": {name: name for name in history.columns if name in params["verifiers"]}}
 
 
 def _gold(history: pd.DataFrame) -> pd.Series:
-    """Closeness to the real cells of validation conditions, or of training ones: 0 like control cells, 1 like real ones."""
+    """Closeness to real cells of validation (or training) conditions: 0 like control cells, 1 like real cells."""
     validation = history["check_validation_energy"].astype(float)
     return 1 - validation.where(validation.notna(), history["check_energy"].astype(float))

@@ -1,4 +1,4 @@
-"""The score of one verifier beside one metric, condition by condition."""
+"""Scores of a verifier and values of a metric, condition by condition."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def verifier_agreement(
 ) -> pd.DataFrame:
     """Collect the mean score of a verifier and a metric for every model and condition.
 
-    Within a condition, a model with a higher score should be better by the metric as well. A model with a higher score
-    and a worse metric pleases the verifier without making better cells.
+    Within a condition, a model with a higher score should also have a better metric. A model with a higher score and a
+    worse metric exploits the verifier without generating better cells.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def verifier_agreement(
     ``value``
         Raw value of the metric.
     ``relative_score``, ``relative_goodness``
-        Score, and metric turned so that higher is better, minus their means over the models of the condition. The
-        Spearman correlation of these two is that of :func:`scperturbrl.get.verifier_correlation`.
+        Score, and metric with its sign chosen so that higher is better, minus their means over the models of the
+        condition. Their Spearman correlation is that of :func:`scperturbrl.get.verifier_correlation`.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def verifier_agreement(
     for name, column in zip(pair, ("relative_score", "relative_goodness"), strict=True):
         better = wide["goodness", name]
         kept[column] = better - better.groupby(kept["condition"]).transform("mean")
-    # conditions as they were evaluated, models as they are compared
+    # conditions in the order of the evaluation, models in the order of the comparison
     order = {name: i for i, name in enumerate(dict.fromkeys(frame["condition"]))}
     places = kept.assign(condition=kept["condition"].map(order), model=kept["model"].map(names.index))
     return kept.loc[places.sort_values(["condition", "model"]).index].reset_index(drop=True)

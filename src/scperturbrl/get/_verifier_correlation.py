@@ -1,4 +1,4 @@
-"""Whether verifiers and held-out metrics agree on which prediction is better."""
+"""Agreement of verifiers and other metrics on which prediction is better."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COMPARED = ("generator", "prediction")
 _CEILING = "ceiling"
 
 MIN_PAIRS = 8
-"""Fewer pairs of model and condition give no correlation: any two rankings may agree by chance."""
+"""With fewer pairs of model and condition, no correlation is given, because rankings may agree by chance."""
 
 
 @documented
@@ -38,9 +38,10 @@ def verifier_correlation(
 ) -> pd.DataFrame:
     """Correlate verifier scores with the other metrics over models and conditions.
 
-    Every metric is turned so that higher is better. It is taken relative to the mean of the models in its condition, so
-    that easy and hard conditions do not create a correlation. If held-out metrics do not rise with a :term:`verifier`, a
-    generator can please it without making better cells. Rewarding such a verifier invites reward hacking.
+    The sign of every metric is chosen so that higher is better. Values are relative to the mean of the models in the
+    condition, so that easy and hard conditions do not create a correlation. If held-out metrics do not rise with a
+    :term:`verifier`, a generator can exploit it without generating better cells. Rewarding such a verifier invites
+    reward hacking.
 
     Parameters
     ----------
@@ -51,14 +52,15 @@ def verifier_correlation(
     metrics
         Names of metrics, in this order; all but the verifier scores by default.
     models
-        Names of models to compare; by default generators and other predictions, or all but the replicate ceiling where
-        those are fewer than two. Baselines differ so much that any score separates them.
+        Names of models to compare; by default generators and other predictions, or all but the replicate ceiling if
+        those are fewer than two. By default, baselines are left out, because they differ so much that any score
+        separates them.
     {modality}
 
     Returns
     -------
     One row per verifier and metric: ``verifier``, ``metric``, ``role`` (as in ``uns["evaluation"]``), ``correlation``
-    (Spearman, 1: they always agree; NaN below 8 pairs, and where one of them is the same for all) and ``n``, the number
+    (Spearman, 1: they always agree; NaN below 8 pairs, and if one of them is constant) and ``n``, the number
     of pairs of model and condition.
 
     Raises
@@ -104,7 +106,7 @@ def verifier_correlation(
 
 
 def relative_values(adata: AnnData, models: str | Sequence[str] | None) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Goodness of every model and condition (rows) by every metric, relative to the condition; and roles of metrics."""
+    """Goodness of every model and condition (rows) for every metric, relative to the condition; roles of metrics."""
     frame, _ = compared(adata, models)
     frame = frame.assign(value=goodness(frame))
     wide = frame.pivot_table(index=["condition", "model"], columns="metric", values="value", dropna=False)
@@ -124,7 +126,7 @@ def compared(adata: AnnData, models: str | Sequence[str] | None) -> tuple[pd.Dat
 
 
 def goodness(frame: pd.DataFrame) -> list[float]:
-    """Value of every row, turned so that higher is better whatever the metric."""
+    """Value of every row, with the sign chosen so that higher is better."""
     from scperturbrl.metrics.registry import METRICS
 
     pairs = zip(frame["metric"], frame["value"], strict=True)
@@ -137,10 +139,10 @@ def _default_models(frame: pd.DataFrame) -> list[str]:
 
 
 def spearman(both: pd.DataFrame) -> float:
-    """Rank correlation of two columns; NaN below :data:`MIN_PAIRS` rows, and where one of them is the same for all."""
+    """Rank correlation of two columns; NaN below :data:`MIN_PAIRS` rows, and if one of them is constant."""
     from scipy.stats import spearmanr
 
-    # what is only rounding must not become a rank
+    # rounding errors must not affect ranks
     values = both.to_numpy(dtype=float)
     values = np.where(np.abs(values) < 1e-12, 0.0, values)
     if len(values) < MIN_PAIRS or (np.ptp(values, axis=0) == 0).any():

@@ -30,17 +30,17 @@ def verifier_scores(
     perturbations: str | Sequence[str] | None = None,
     modality: str | None = None,
 ) -> pd.DataFrame:
-    """Collect the raw verifier scores of generated cells, and of the real cells where they were scored.
+    """Collect the raw verifier scores of generated cells, and of the real cells if they were scored.
 
     Parameters
     ----------
     adata
         Annotated data after :func:`~scperturbrl.tl.score`.
     key
-        Whose scores: a generator's key, or ``"observed"`` for the real cells alone.
+        Name of the scores: a generator's key, or ``"observed"`` for the real cells alone.
         By default the newest post-trained generator, else ``"generator"``.
     groupby
-        Column of ``obs`` that gives the groups; by default the condition, so that cell types and doses stay apart.
+        Column of ``obs`` that gives the groups; by default the condition, so that cell types and doses are separate.
     verifiers
         Names of the verifiers; all that were scored by default.
     perturbations
@@ -60,7 +60,7 @@ def verifier_scores(
     ``verifier``
         Its name, ordered categories.
     ``score``
-        Raw score; NaN where the verifier has no reference for the condition.
+        Raw score; NaN if the verifier has no reference for the condition.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def verifier_scores(
 
 
 def _by_perturbation(conditions: np.ndarray, perturbations: np.ndarray, wanted: list[str]) -> list[str]:
-    """Conditions in the order of their perturbations in `wanted`, those of one perturbation by name."""
+    """Conditions in the order of their perturbations in `wanted`, and by name within a perturbation."""
     pairs = pd.DataFrame({"condition": conditions, "perturbation": perturbations}).drop_duplicates()
     pairs["rank"] = pairs["perturbation"].map({name: i for i, name in enumerate(wanted)})
     return list(pairs.sort_values(["rank", "condition"])["condition"].unique())

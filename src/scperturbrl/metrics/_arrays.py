@@ -1,4 +1,4 @@
-"""Array checks and small pieces that several metrics share."""
+"""Array checks and helpers shared by several metrics."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def populations(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 def difference(mean: ArrayLike, reference: ArrayLike) -> np.ndarray:
-    """Subtract `reference` from `mean`, with what is only rounding set to zero.
+    """Subtract `reference` from `mean`, and set rounding errors to zero.
 
-    Without it a prediction that equals the reference would have a random direction instead of none.
+    Otherwise a prediction equal to the reference would have a random direction instead of none.
     """
     first, second = paired(mean, reference)
     delta = first - second

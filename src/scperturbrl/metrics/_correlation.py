@@ -1,4 +1,4 @@
-"""Correlations that return NaN, without a warning, where they are undefined."""
+"""Correlations that return NaN without a warning if they are undefined."""
 
 from __future__ import annotations
 

@@ -60,9 +60,9 @@ def paired_bootstrap(
     n_resamples
         Resamples of the units, with replacement.
     confidence
-        Of the interval.
+        Coverage of the interval.
     seed
-        Of the resamples.
+        Seed of the resamples.
 
     Returns
     -------
@@ -75,8 +75,7 @@ def paired_bootstrap(
 
     Notes
     -----
-    Percentile bootstrap (Efron 1979). The p-value is exact only as far as the bootstrap distribution is; with fewer
-    than about ten conditions the interval is only approximate.
+    Percentile bootstrap (Efron 1979). Interval and p-value are only approximate with fewer than about ten conditions.
 
     Examples
     --------

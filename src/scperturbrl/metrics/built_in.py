@@ -24,13 +24,14 @@ BUILT_IN = (
     _distance(
         "normalised_mse",
         "Noise-corrected MSE",
-        "Squared error of the mean as a share of the squared effect, both freed of sampling noise; 1 is the control.",
+        "Squared error of the mean as a share of the squared effect, both corrected for sampling noise; 1 is the "
+        "control.",
         "cell-eval2, Virtual Cell Challenge 2026",
     ),
     _distance(
         "weighted_mse",
         "Weighted MSE",
-        "Mean squared difference of the mean profiles, genes weighted by how surely they respond.",
+        "Mean squared difference of the mean profiles, genes weighted by the evidence for their response.",
         "Mejia et al. 2025",
     ),
     _agreement(
@@ -54,7 +55,7 @@ BUILT_IN = (
     _agreement(
         "pearson_delta_systema",
         "Pearson delta, specific part",
-        "Correlation of the changes from the mean of the perturbed centroids, which leaves out what all share.",
+        "Correlation of the changes from the mean of the perturbed centroids, which removes the shared response.",
         "Systema, Nature Biotechnology 2025",
     ),
     _agreement(
@@ -84,7 +85,7 @@ BUILT_IN = (
     _agreement(
         "direction_match",
         "Direction match",
-        "Share of the strongest observed differentially expressed genes that move in the right direction.",
+        "Share of the strongest observed differentially expressed genes that change in the right direction.",
         "cell-eval, de_direction_match",
     ),
     _distance(
@@ -108,7 +109,7 @@ BUILT_IN = (
     _agreement(
         "significant_jaccard",
         "Significant genes, Jaccard",
-        "Overlap of the genes significant in predicted and in observed cells, number of cells and depth being matched.",
+        "Overlap of the genes significant in predicted and in observed cells, at equal number and depth of cells.",
         "cell-eval2, de_sig_jaccard",
     ),
     _agreement(
@@ -120,19 +121,20 @@ BUILT_IN = (
     _agreement(
         "pathway_recovery",
         "Pathway recovery",
-        "Share of the gene sets enriched in the observed effect that are so in the predicted one, same direction.",
+        "Share of the gene sets enriched in the observed effect that are enriched in the predicted one, same "
+        "direction.",
         "decoupler, ulm",
     ),
     _agreement(
         "interaction",
         "Interaction residual",
-        "Correlation of what a combination does beyond the sum of its parts; no effect at all is not 0 here.",
+        "Correlation of the effect of a combination beyond the sum of its parts; predicting no effect does not give 0.",
         "Norman et al. 2019",
     ),
     _agreement(
         "interaction_fitted",
         "Interaction residual, fitted",
-        "The same with the best fit of the parts taken out of both sides.",
+        "The same after subtracting the best fit of the parts from both sides.",
         "Norman et al. 2019",
     ),
     _agreement(
@@ -145,14 +147,14 @@ BUILT_IN = (
     _agreement(
         "discrimination_l1",
         "Discrimination score, L1",
-        "The same by the sum of absolute differences, which can be won by inflating effects.",
+        "The same by the sum of absolute differences, which inflated effects can improve.",
         "Virtual Cell Challenge 2025",
         joint=True,
     ),
     _agreement(
         "centroid_accuracy",
         "Centroid accuracy",
-        "The same by the Euclidean distance with the targeted genes left in.",
+        "The same by the Euclidean distance, including the targeted genes.",
         "Systema, Nature Biotechnology 2025",
         joint=True,
     ),
@@ -173,7 +175,7 @@ BUILT_IN = (
         "Classifier AUROC",
         best_value=0.5,
         higher_is_better=None,
-        description="How well a linear classifier tells predicted from observed cells that it has not seen; 0.5 is best.",
+        description="How well a linear classifier separates held-out predicted and observed cells; 0.5 is best.",
         source="Lopez-Paz and Oquab 2017",
         engine="scikit-learn",
     ),
@@ -216,7 +218,7 @@ BUILT_IN = (
     _ratio(
         "eigenvalue_ratio",
         "Eigenvalue ratio",
-        "Largest eigenvalue of predicted over observed gene-gene correlations; above 1 genes move too much in step.",
+        "Largest eigenvalue of predicted over observed gene-gene correlations; above 1 genes are too correlated.",
         "cell-eval2, cell_cov",
     ),
     _distance(

@@ -1,4 +1,4 @@
-"""Scores of real replicate cells, and of models between a baseline and this ceiling."""
+"""Replicate ceilings, and scores of models between a baseline and the ceiling."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def split_half(cells: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Split cells at random into two halves that play prediction and observation.
+    """Split cells at random into two halves, used as prediction and observation.
 
     Parameters
     ----------
     cells
         ``(n, G)`` real cells of one condition.
     seed
-        Of the assignment.
+        Seed of the assignment.
 
     Returns
     -------
@@ -29,7 +29,7 @@ def split_half(cells: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.ndar
 
     Notes
     -----
-    Each half has half of the cells, so the ceiling is a little lower than what a replicate of n cells would reach.
+    Each half has half of the cells, so the ceiling is slightly lower than that of a replicate of n cells.
 
     Examples
     --------
@@ -68,8 +68,7 @@ def interpolated_duplicate(cells: np.ndarray, *, mean_response: ArrayLike) -> tu
     Notes
     -----
     After Miller et al. 2025. With few cells a raw replicate is so noisy that models with smooth predictions seem to
-    beat the experiment. Shrinkage corrects for this: the means can be nearer to the observation than those of the
-    replicate, the cells are no better.
+    beat the experiment. Shrinkage corrects for this. It improves the means, but not the cells.
 
     Examples
     --------
@@ -90,7 +89,7 @@ def interpolated_duplicate(cells: np.ndarray, *, mean_response: ArrayLike) -> tu
 
 
 def scaled_score(value: ArrayLike, *, baseline: ArrayLike, ceiling: ArrayLike) -> np.ndarray | float:
-    """Place a metric between a baseline and a ceiling.
+    """Scale a metric between a baseline and a ceiling.
 
     Parameters
     ----------
@@ -104,7 +103,8 @@ def scaled_score(value: ArrayLike, *, baseline: ArrayLike, ceiling: ArrayLike) -
     Returns
     -------
     ``(value - baseline) / (ceiling - baseline)``: 0 = baseline, 1 = replicate, for metrics of either direction. Not
-    clipped, because clipping hides how bad a model is. NaN where both anchors are equal. A float for scalar arguments.
+    clipped, because clipping hides how bad a model is. NaN if baseline and ceiling are equal. A float for scalar
+    arguments.
 
     Notes
     -----

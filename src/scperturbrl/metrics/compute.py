@@ -32,24 +32,24 @@ _ALPHA = 0.05
 
 
 def compute_metrics(pair: ConditionPair, *, k: int = 50, max_cells: int = 500, seed: int = 0) -> dict[str, float]:
-    """Compute every metric of :data:`scperturbrl.metrics.METRICS` that one condition alone defines.
+    """Compute every metric of :data:`scperturbrl.metrics.METRICS` that is defined for a single condition.
 
     Parameters
     ----------
     pair
         Prediction, observation and controls.
     k
-        Number of genes in the overlap, and of differentially expressed genes where the pair does not name them.
+        Number of genes in the overlap, and of differentially expressed genes if the pair does not list them.
     max_cells
-        Distances between cells cost the square of their number; larger populations are subsampled to this many.
+        Larger populations are subsampled to this number, because the cost of distances is quadratic in it.
     seed
         Of subsamples, folds and matched depths.
 
     Returns
     -------
     Metric name to value, in the order of the registry; NaN where a metric is undefined. Networks of the pair other than
-    ``pathway`` follow as ``<name>_correlation`` and ``<name>_recovery``. The discrimination scores are not among them,
-    they compare conditions: see :func:`scperturbrl.metrics.discrimination_score`.
+    ``pathway`` follow as ``<name>_correlation`` and ``<name>_recovery``. Discrimination scores are not included,
+    because they compare conditions: see :func:`scperturbrl.metrics.discrimination_score`.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def _differential_metrics(pair: ConditionPair, genes: np.ndarray, k: int) -> dic
         "de_spearman": de_spearman(*effects, genes=genes),
         "de_overlap": de_overlap(effects[0][keep], effects[1][keep], k=k),
         "direction_match": direction_match(*effects, genes=genes),
-        # chosen by the observed cells alone: the prediction must not say on which genes it is judged
+        # chosen on observed cells only, so that the prediction does not affect the choice of genes
         "lfc_nmae": lfc_nmae(*effects, genes=keep & (pair.observed_test.padj < _ALPHA)),
     }
 
@@ -124,7 +124,7 @@ def _effect_metrics(pair: ConditionPair) -> dict[str, float]:
 
 
 def _cell_metrics(pair: ConditionPair, genes: np.ndarray, max_cells: int, seed: int) -> dict[str, float]:
-    # One stream for each population, or equal sizes would pick the same rows in both.
+    # One random stream for each population; otherwise populations of equal size would get the same rows.
     streams = numpy_rng(seed, "compared cells").spawn(2)
     sides = zip((pair.predicted, pair.observed), streams, strict=True)
     sampled = [_subsample(cells, max_cells, rng) for cells, rng in sides]

@@ -1,4 +1,4 @@
-"""Whether the genes that respond are the right ones, in the right direction."""
+"""Agreement of predicted and observed differentially expressed genes, and of their directions."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def welch_t(cells: ArrayLike, control: ArrayLike) -> WelchTest:
 
     Notes
     -----
-    The p-value shrinks with the number of cells and with their spread, so test predicted cells only at the number of
-    the observed ones: a collapsed population makes every gene significant.
+    The p-value decreases with more cells and with less spread, so test equally many predicted and observed cells. In a
+    collapsed population, every gene is significant.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def welch_t(cells: ArrayLike, control: ArrayLike) -> WelchTest:
         a, b = gene_variance(first) / len(first), gene_variance(second) / len(second)
         statistic = (mean_profile(first) - mean_profile(second)) / np.sqrt(a + b)
         freedom = (a + b) ** 2 / (a**2 / (len(first) - 1) + b**2 / (len(second) - 1))
-        # Without any variance the degrees of freedom are 0/0; an infinite statistic has p = 0 at any of them.
+        # Without variance the degrees of freedom are 0/0; an infinite statistic has p = 0 for any value of them.
         p_value = 2 * student_t.sf(np.abs(statistic), np.where(np.isfinite(freedom), freedom, 1.0))
     padj = np.full_like(p_value, np.nan)
     tested = np.isfinite(p_value)
@@ -87,7 +87,7 @@ def top_genes(statistic: ArrayLike, *, k: int, exclude: ArrayLike | None = None)
     statistic
         ``(G,)`` test statistic or effect. Genes where it is NaN are never chosen.
     k
-        How many genes at most.
+        Maximum number of genes.
     exclude
         Indices of genes never to choose, such as those that the perturbation targets.
 
@@ -165,8 +165,8 @@ def de_overlap(predicted_effect: ArrayLike, observed_effect: ArrayLike, *, k: in
 
     Notes
     -----
-    Ranks by the size of the effect and not by significance, so that the number and the spread of the generated cells
-    cannot move it. A gene predicted not to change is in no set: predicting the control scores 0.
+    Genes are ranked by effect size and not by significance, so the number and spread of the generated cells do not
+    affect it. A gene without a predicted change is never in the set, so predicting the control scores 0.
 
     Examples
     --------

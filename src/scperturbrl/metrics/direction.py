@@ -11,8 +11,8 @@ from scperturbrl.metrics._arrays import paired
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-# Share of right directions that the head of a ranking must keep. A replicate has about 0.95 among its significant
-# genes; a stricter floor would fail the experiment itself.
+# Required share of right directions among the first genes of a ranking. A replicate has about 0.95 among its
+# significant genes, so a stricter limit would fail the experiment itself.
 PURITY = 0.9
 
 
@@ -32,7 +32,7 @@ def direction_fidelity(
     predicted_effect, observed_effect
         ``(G,)`` effects or test statistics; only their signs count. Zero and NaN are no direction.
     predicted_padj, observed_padj
-        ``(G,)`` adjusted p-values of the tests that say which genes respond.
+        ``(G,)`` adjusted p-values of the tests for a response.
     alpha
         A gene is significant if its adjusted p-value is below this.
     exclude
@@ -41,8 +41,8 @@ def direction_fidelity(
     Returns
     -------
     Genes called by the prediction in the observed direction, divided by the larger of the numbers of genes that the
-    prediction and the observation call: the smaller of precision and recall of directions, in [0, 1], 1 is best. NaN
-    where neither calls a gene.
+    prediction and the observation call: the smaller of precision and recall of directions, in [0, 1], 1 is best. NaN if
+    neither calls a gene.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def direction_reach(
     purity: float = PURITY,
     exclude: ArrayLike | None = None,
 ) -> float:
-    """How far down the prediction's ranking of the responding genes directions stay right.
+    """Length of the first part of the prediction's gene ranking in which directions are right.
 
     Parameters
     ----------
@@ -92,17 +92,17 @@ def direction_reach(
     predicted_p
         ``(G,)`` p-values before adjustment, which order genes whose adjusted p-values are tied.
     alpha
-        A gene responds where its observed adjusted p-value is below.
+        A gene responds if its observed adjusted p-value is below this.
     purity
-        Share of right directions that every prefix to be counted must have.
+        Smallest share of right directions in a prefix of the ranking.
     exclude
         Indices of genes left out, usually those that the condition targets.
 
     Returns
     -------
-    The responding genes, ranked as the prediction ranks them, have the longest prefix with at least `purity` right
-    directions; its length as a share of all responding genes, in [0, 1], 1 is best. 0 if not even the first gene is
-    right and no longer prefix recovers; NaN where no gene responds.
+    Length of the longest prefix with a share of at least `purity` right directions, when the responding genes are
+    ranked by the prediction. It is a share of all responding genes, in [0, 1], and 1 is best. 0 if there is no such
+    prefix; NaN if no gene responds.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def direction_reach(
 def _signs(
     predicted: ArrayLike, observed: ArrayLike, exclude: ArrayLike | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Genes that are kept, those whose directions agree, those that the observation can judge."""
+    """Masks of the kept genes, of genes whose directions agree, and of genes with an observed direction."""
     first, second = (np.sign(side) for side in paired(predicted, observed))
     adjudicable = ~np.isnan(second) & (second != 0)
     keep = np.ones(len(first), dtype=bool)

@@ -37,15 +37,15 @@ def discrimination_score(
         ``"l2"`` without `exclude` is the centroid accuracy of Systema (Nature Biotechnology 2025).
     exclude
         ``(C, G)`` boolean mask: genes left out when the prediction of that row is compared, usually the genes that the
-        condition targets. Knowing which gene was knocked down is no prediction.
+        condition targets. The change of a knocked-down gene itself is known beforehand.
     truth
-        Where only some conditions are predicted: the row of `observed` that each row of `predicted` is about. `exclude`
+        If only some conditions are predicted: the row of `observed` for each row of `predicted`. `exclude`
         then has the rows of `predicted`.
 
     Returns
     -------
-    One value a prediction in [0, 1]: 1 best, 0.5 chance. Ties count half, so a prediction of no effect has 0.5 under
-    ``"cosine"``. The mean over conditions of a prediction that ignores the condition is exactly 0.5 (without
+    One value in [0, 1] for each prediction: 1 is best, 0.5 is chance. Ties count half, so a prediction of no effect has
+    0.5 under ``"cosine"``. The mean over conditions of a prediction that ignores the condition is exactly 0.5 (without
     `exclude`). NaN for a prediction with NaN, and for a single condition.
 
     Raises
@@ -103,7 +103,7 @@ class Rivals:
 
     @classmethod
     def of(cls, effects: np.ndarray, keep: np.ndarray) -> Rivals:
-        """Leave out genes of `effects` ``(C, G)``; zeros on both sides do so, and cost less than a copy without some columns."""
+        """Leave out genes of `effects` ``(C, G)`` by setting them to 0, which is cheaper than copying columns."""
         return cls(effects if keep.all() else np.where(keep, effects, 0), keep)
 
     def share_farther(self, predicted: np.ndarray, *, row: int, metric: str) -> float:
@@ -112,7 +112,7 @@ class Rivals:
         distance = self._distances(np.where(self.keep, predicted, 0), metric)
         if others == 0 or np.isnan(distance).any():
             return float("nan")
-        # Equal rows can differ by rounding, depending on how the processor groups the sum.
+        # Equal rows can differ by rounding, depending on the order of summation.
         margin = 1e-12 * distance.max()
         farther = (distance > distance[row] + margin).sum()
         tied = (np.abs(distance - distance[row]) <= margin).sum() - 1
@@ -121,7 +121,7 @@ class Rivals:
     def _distances(self, vector: np.ndarray, metric: str) -> np.ndarray:
         if metric != "cosine":
             return cdist(vector[None], self.effects, _SCIPY[metric])[0]
-        # A vector of zeros has no direction: at right angles to all, where scipy answers NaN.
+        # A vector of zeros has no direction, so its cosine is set to 0, whereas scipy returns NaN.
         norm, length = np.linalg.norm(vector), self._norms
         cosine = self.effects @ (vector / norm if norm else vector)
         return 1 - np.divide(cosine, length, out=np.zeros_like(cosine), where=length != 0)

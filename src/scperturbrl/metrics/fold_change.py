@@ -11,7 +11,7 @@ from scperturbrl.metrics._arrays import paired
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-# A ratio over a handful of genes that barely pass the test is noise.
+# With only a few genes that barely pass the test, the ratio is noise.
 MIN_GENES = 10
 
 
@@ -32,8 +32,8 @@ def lfc_nmae(
 
     Returns
     -------
-    0 is best and 1 is a prediction of no change; there is no upper bound. NaN below `min_genes` genes or where all of
-    them stand still.
+    0 is best and 1 is a prediction of no change; there is no upper bound. NaN below `min_genes` genes, or if none of
+    them changes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Whether the gene sets that respond are the right ones."""
+"""Agreement of predicted and observed enrichment of gene sets."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def enrichment_correlation(predicted_effect: ArrayLike, observed_effect: ArrayLi
 def enrichment_recovery(
     predicted_effect: ArrayLike, observed_effect: ArrayLike, *, network: ArrayLike, alpha: float = 0.05
 ) -> float:
-    """Share of the gene sets enriched in the observed effect that are so in the predicted one, in the same direction.
+    """Share of the observed enriched gene sets that are also enriched in the predicted effect, in the same direction.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def enrichment_recovery(
 
     Notes
     -----
-    Judges effects and not cells, so that the number and spread of the generated cells cannot move it.
+    It is computed from effects, so the number and spread of the generated cells do not affect it.
 
     Examples
     --------

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def interaction_residual(effect: ArrayLike, parts: ArrayLike, *, fitted: bool = False) -> np.ndarray:
-    """Effect of a combination minus what its parts explain.
+    """Effect of a combination minus the effect explained by its parts.
 
     Parameters
     ----------
@@ -24,11 +24,11 @@ def interaction_residual(effect: ArrayLike, parts: ArrayLike, *, fitted: bool = 
         ``(P, G)`` effects of its parts alone.
     fitted
         Subtract the least-squares fit of the effect on the parts instead of their plain sum, as in the
-        genetic-interaction map of Norman et al. 2019: what is left points in a direction that no part has.
+        genetic-interaction map of Norman et al. 2019: the residual is orthogonal to the effects of the parts.
 
     Returns
     -------
-    ``(G,)`` residual; differences that are only rounding are 0.
+    ``(G,)`` residual; rounding errors are set to 0.
 
     Raises
     ------
@@ -73,8 +73,7 @@ def interaction_correlation(
 
     Returns
     -------
-    Correlation in [-1, 1], 1 is best; NaN where either residual is constant: an additive prediction says nothing of
-    interactions.
+    Correlation in [-1, 1], 1 is best; NaN if either residual is constant, as for an additive prediction.
 
     Raises
     ------

@@ -15,7 +15,7 @@ OWN_ENGINE = "scperturbrl"
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric, how to read it, and what computes it.
+    """A metric: its name, direction and function.
 
     Attributes
     ----------
@@ -26,15 +26,15 @@ class Metric:
     best_value
         Value of a perfect prediction.
     higher_is_better
-        None where the ideal lies within the range, so that both directions are worse.
+        None if the best value is within the range, so that both directions are worse.
     description
         One sentence: what is compared.
     source
-        Where the definition comes from.
+        Source of the definition.
     joint
         Whether all conditions are needed at once, so that a single pair has no value.
     engine
-        Package whose algorithm computes it, recorded with its version beside every number.
+        Package whose algorithm computes it, recorded with its version for every value.
     compute
         Function of a :class:`scperturbrl.metrics.ConditionPair` that computes it; None for those that
         :func:`scperturbrl.metrics.compute_metrics` computes together.
@@ -57,7 +57,7 @@ class Metric:
     compute: Callable[[ConditionPair], float] | None = None
 
     def error(self, value: float) -> float:
-        """Return how far `value` falls short of the best; lower is better for every metric."""
+        """Return the difference of `value` from the best value; lower is better for every metric."""
         if self.higher_is_better is None:
             return abs(value - self.best_value)
         return self.best_value - value if self.higher_is_better else value - self.best_value

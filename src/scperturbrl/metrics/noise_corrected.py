@@ -27,9 +27,9 @@ def noisy_mean(cells: ArrayLike, *, mean: ArrayLike | None = None, n: int | None
     cells
         ``(m, G)`` cells, log-normalised expression.
     mean
-        ``(G,)`` mean of all cells, where `cells` is a sample of them.
+        ``(G,)`` mean of all cells, if `cells` is a sample of them.
     n
-        Number of all cells behind `mean`.
+        Number of cells of `mean`.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def noisy_mean(cells: ArrayLike, *, mean: ArrayLike | None = None, n: int | None
 def normalised_mse(
     predicted: NoisyMean, observed: NoisyMean, *, control: NoisyMean, exclude: ArrayLike | None = None
 ) -> float:
-    """Squared error of the mean as a share of the squared effect, both freed of sampling noise.
+    """Squared error of the mean as a share of the squared effect, both corrected for sampling noise.
 
     Parameters
     ----------
@@ -67,9 +67,10 @@ def normalised_mse(
 
     Returns
     -------
-    ``(|p - o|^2 - var p - var o) / (|o - c|^2 - var o - var c)``: 0 is a prediction whose mean differs from the
-    observed one by chance alone (chance takes it below 0), 1 is a prediction of the control. The variance that is taken
-    off for the prediction is at most that of the observation: few or scattered cells must not reduce the error. NaN if
+    ``(|p - o|^2 - var p - var o) / (|o - c|^2 - var o - var c)``: 0 is a prediction whose mean
+    differs from the observed one by chance only (it may also be below 0 by chance), 1 is a prediction of the control.
+    The variance subtracted for the prediction is at most that of the observation, so that few or variable predicted
+    cells do not reduce the error. NaN if
     the effect is not larger than its noise.
 
     Raises
@@ -80,7 +81,7 @@ def normalised_mse(
     Notes
     -----
     The member ``expr_mse_unbiased_capped_norm`` of the Virtual Cell Challenge 2026 in cell-eval2, for one condition:
-    the challenge divides sums over conditions, and bounds in addition what all predictions together may take off.
+    the challenge divides sums over conditions, and also bounds the total variance subtracted for predictions.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A prediction with the real cells that it is compared with."""
+"""A prediction, together with the real cells with which it is compared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class ConditionPair:
     """Predicted and observed cells of one condition, all over the same G genes, log-normalised expression.
 
-    Values that do not depend on the prediction can be computed once and passed in; otherwise they are computed here.
+    Values that do not depend on the prediction can be computed once and passed in; otherwise they are computed.
 
     Attributes
     ----------
@@ -31,36 +31,37 @@ class ConditionPair:
     control
         ``(c, G)`` real control cells of the same covariates.
     predicted_mean
-        ``(G,)`` replaces the mean of `predicted`, for a baseline that knows its mean exactly.
+        ``(G,)`` replaces the mean of `predicted`, for a baseline with an exact mean.
     observed_mean
-        ``(G,)`` mean of all observed cells, where `observed` is a sample of them.
+        ``(G,)`` mean of all observed cells, if `observed` is a sample of them.
     control_mean
         ``(G,)`` mean of all control cells.
     counts
-        Numbers of cells behind the three means, where `predicted`, `observed` and `control` are samples of them.
+        Numbers of cells of the three means, if `predicted`, `observed` and `control` are samples of them.
     observed_statistic
         ``(G,)`` test statistic of observed against control cells. Welch's t by default.
     top_genes
         Indices of the observed differentially expressed genes. The largest absolute statistics by default.
     target_genes
-        Indices of the genes that the condition targets. Left out of the metrics of differential expression:
-        agreeing on them proves nothing.
+        Indices of the genes that the condition targets. They are left out of the metrics of differential expression.
     systema_reference
-        ``(G,)`` mean of the perturbed centroids of the training conditions; without it that metric is NaN.
+        ``(G,)`` mean of the perturbed centroids of the training conditions; without it the `systema` metrics are NaN.
     modules
-        ``(G, M)`` gene modules, see :func:`scperturbrl.metrics.gene_modules`; without them that metric is NaN.
+        ``(G, M)`` gene modules, see :func:`scperturbrl.metrics.gene_modules`; without them `module_correlation_error`
+        is NaN.
     networks
-        Name to ``(G, P)`` weights of genes in gene sets. Enrichment metrics are NaN without the one named ``pathway``.
+        Weights ``(G, P)`` of genes in gene sets, by the name of the network. Enrichment metrics are NaN without a
+        network named ``pathway``.
     parts
         ``(P, G)`` observed effects of the parts of a combination; without them metrics of interaction are NaN.
     projection
-        ``(G, d)`` linear map, such as the loadings of a PCA, to the space of the distances between cells. Those do not
-        change when both populations are shifted, so no centre is needed. Gene space by default.
+        ``(G, d)`` linear map, such as the loadings of a PCA, to the space of the distances between cells. Distances do
+        not change if both populations are shifted, so no centring is needed. Gene space by default.
 
     Raises
     ------
     ValueError
-        Something is no dense array or its shape does not fit.
+        An argument is not a dense array, or its shape does not fit.
 
     Examples
     --------
@@ -131,7 +132,7 @@ class ConditionPair:
 
     @cached_property
     def observed_test(self) -> WelchTest:
-        """Test of observed against control cells, whatever the prediction is."""
+        """Test of observed against control cells; it does not depend on the prediction."""
         return welch_t(self.observed, self.control)
 
     @cached_property

@@ -32,7 +32,7 @@ def l2(predicted_mean: ArrayLike, observed_mean: ArrayLike) -> float:
 
     Notes
     -----
-    A prediction of the control mean is hard to beat where effects are small: read it beside the baselines.
+    If effects are small, a prediction of the control mean is hard to beat, so compare with the baselines.
 
     Examples
     --------
@@ -108,9 +108,9 @@ def pearson_delta(
     predicted_mean, observed_mean
         ``(G,)`` mean log-normalised expression.
     reference_mean
-        ``(G,)`` profile that both changes start from. The mean of the control cells is the common choice. The mean of
-        the perturbed centroids (Systema, Nature Biotechnology 2025) removes the response that all perturbations share,
-        which a model can predict without any knowledge of the condition.
+        ``(G,)`` profile relative to which both changes are computed. The mean of the control cells is the common
+        choice. The mean of the perturbed centroids (Systema, Nature Biotechnology 2025) removes the response that all
+        perturbations share, which a model can predict without any knowledge of the condition.
     genes
         Indices or boolean mask of the genes to correlate. All by default.
 
@@ -125,7 +125,7 @@ def pearson_delta(
 
     Notes
     -----
-    It does not depend on the size of the change: a prediction that is ten times too strong scores the same.
+    It does not depend on the size of the change: a prediction that is ten times too large has the same score.
 
     Examples
     --------
@@ -149,7 +149,7 @@ def spearman_delta(
     predicted_mean, observed_mean
         ``(G,)`` mean log-normalised expression.
     reference_mean
-        ``(G,)`` profile that both changes start from; see :func:`pearson_delta`.
+        ``(G,)`` profile relative to which both changes are computed; see :func:`pearson_delta`.
     genes
         Indices or boolean mask of the genes to correlate. All by default.
 

@@ -1,4 +1,4 @@
-"""The metrics by name, to which others can be added."""
+"""Registry of metrics by name, to which others can be added."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ METRICS: Mapping[str, Metric] = MappingProxyType(_METRICS)
 
 
 def register(metric: Metric, *, overwrite: bool = False) -> Metric:
-    """Make a metric known to :func:`scperturbrl.metrics.compute_metrics`, and so to :func:`scperturbrl.tl.evaluate`.
+    """Add a metric to :func:`scperturbrl.metrics.compute_metrics` and :func:`scperturbrl.tl.evaluate`.
 
     Parameters
     ----------
     metric
         The metric, with the function that computes it.
     overwrite
-        Replace a registered metric of the same name instead of refusing.
+        Replace a registered metric of the same name instead of raising an error.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def register(metric: Metric, *, overwrite: bool = False) -> Metric:
     Raises
     ------
     ValueError
-        If the name is taken, or nothing computes the metric.
+        If the name is taken, or the metric has no function.
 
     Examples
     --------

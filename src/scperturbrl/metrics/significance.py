@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class MatchedTests(NamedTuple):
-    """Outcome of :func:`matched_tests`: the test of either side, and the cells that were tested."""
+    """Outcome of :func:`matched_tests`: the tests of predicted and observed cells, and the matched cells."""
 
     predicted: WelchTest
     observed: WelchTest
@@ -82,7 +82,7 @@ def significant_jaccard(
 
     Returns
     -------
-    Index in [0, 1], 1 is best; NaN where no gene is significant on either side.
+    Index in [0, 1], 1 is best; NaN if no gene is significant in either.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def significant_jaccard(
 
     Notes
     -----
-    The replicate ceiling is far below 1 with few cells: compare with it, not with 1.
+    With few cells the replicate ceiling is far below 1, so compare with the ceiling and not with 1.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def significant_jaccard(
 
 
 def jaccard_of(tests: MatchedTests, *, alpha: float, exclude: ArrayLike | None) -> float:
-    """Jaccard index of the genes significant on either side of tests that were made already."""
+    """Jaccard index of the significant genes of existing tests."""
     keep = np.ones(len(tests.observed.padj), dtype=bool)
     if exclude is not None:
         keep[np.asarray(exclude, dtype=np.intp)] = False

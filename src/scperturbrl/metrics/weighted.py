@@ -27,8 +27,8 @@ def response_weights(statistic: ArrayLike) -> np.ndarray:
 
     Notes
     -----
-    The weights of Mejia et al. 2025 ("Diversity by design"), who show that without them a prediction of the mean
-    response wins.
+    The weights of Mejia et al. 2025 ("Diversity by design"), who show that a prediction of the mean response is best
+    without them.
 
     Examples
     --------
@@ -85,15 +85,15 @@ def weighted_r2_delta(
     predicted_mean, observed_mean
         ``(G,)`` mean log-normalised expression.
     reference_mean
-        ``(G,)`` profile that both changes start from. The mean of the perturbed centroids, as in the source, so that
-        predicting the shared response scores 0.
+        ``(G,)`` profile relative to which both changes are computed: the mean of the perturbed centroids, as in the
+        source, so that predicting the shared response scores 0.
     weights
         ``(G,)`` non-negative weights, usually :func:`response_weights`.
 
     Returns
     -------
-    At most 1, which is best; no change of the reference has about 0, a wrong one less. NaN where the observed change
-    has no weighted variance.
+    At most 1, which is best; predicting the reference gives about 0, wrong changes give less. NaN where the observed
+    change has no weighted variance.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Plots of what the verbs wrote; every one is drawn from a table of :mod:`scperturbrl.get`."""
+"""Plots of results; every plot is drawn from a table of :mod:`scperturbrl.get`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = _lazy_exports(
     __name__,
     {
-        # every file with an underscore is a plot of that name
+        # every file that begins with an underscore is a plot of that name
         **{name: f"{__name__}._{name}" for name in _files_of(__name__)},
         "dose_response": "scperturbrl.pl._fits.dose_response",
         "genetic_interactions": "scperturbrl.pl._fits.genetic_interactions",

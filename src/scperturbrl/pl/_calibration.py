@@ -39,9 +39,9 @@ def calibration(
     return_fig: bool = False,
     modality: str | None = None,
 ) -> Axes | list[Axes] | Figure | None:
-    """Plot whether generated cells vary as much as real ones, and have as many zeros. Every gene is a point.
+    """Plot whether generated cells vary as much as real ones and have as many zeros. Every gene is a point.
 
-    On the dotted line generated cells are like real ones. In the left panel, a gene below the line varies too little
+    On the dotted line, generated cells are like real ones. In the left panel, a gene below the line varies too little
     within a :term:`condition`: cells have collapsed towards their mean. In the right panel, a gene below the line has
     too few zeros. The red line is the median ratio, or the median difference.
 
@@ -52,7 +52,7 @@ def calibration(
     key
         Layer of generated cells; by default the newest post-trained generator, else ``"generator"``.
     conditions
-        Conditions, or perturbation labels for all their conditions; all with three cells by default.
+        Conditions, or perturbation labels for all their conditions; all with at least three cells by default.
     ax
         Two axes to draw on; a new figure by default.
     figsize
@@ -100,7 +100,7 @@ def calibration(
 
 
 def _draw_variance(ax: Axes, frame: pd.DataFrame) -> str:
-    """Points and median ratio on logarithmic axes; genes without any variance have no place there."""
+    """Points and median ratio on logarithmic axes; genes without variance cannot be shown."""
     both = frame[["observed", "generated"]].to_numpy()
     both = both[(both > 0).all(1)]
     ax.set(xscale="log", yscale="log")

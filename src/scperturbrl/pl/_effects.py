@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 COLUMNS = 3
-# side of the axes for names, as a share of the longer one, where effects go in one direction only
+# room for labels if all effects have the same sign, as a share of the longer side of the axes
 ROOM = 0.6
 
 _LEGEND = ("{} most differentially expressed genes", "Other genes", "Perturbed gene")
@@ -51,10 +51,10 @@ def effects(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the predicted against the observed effect of every gene.
 
-    There is one panel for each condition. On the dotted line the predicted :term:`effect` is right. Genes in the shaded
-    quadrants move in the wrong direction. The most differentially expressed genes are marked, and the strongest of them
-    are named. Above each panel stand the correlation over all genes and the share of the marked genes that move in the
-    right direction. Both leave out the genes that the condition targets.
+    There is one panel for each condition. On the dotted line, predicted and observed :term:`effect` are equal. Genes in
+    the shaded quadrants change in the wrong direction. The most differentially expressed genes are marked, and the
+    strongest of them are labelled. The title of each panel has the correlation over all genes and the share of the
+    marked genes that change in the right direction. Both exclude the genes that the condition targets.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def effects(
     n_top
         How many of the most differentially expressed genes are marked, see :func:`scperturbrl.get.effects`.
     n_labels
-        How many of these are named.
+        How many of these are labelled.
     ax
         Axes to draw on, one for each condition; a new figure by default.
     figsize
@@ -120,7 +120,7 @@ def _new_axes(captions: list[str], figsize: tuple[float, float] | None, n_top: i
     columns = min(len(captions), COLUMNS)
     width = style.inch(0.3 + 3.2 * columns)
     legend = style.legend_height([label.format(n_top) for label in _LEGEND], width)
-    # the layout makes no room of its own around panels of a fixed shape
+    # the layout adds no space around panels with a fixed aspect
     row = 3.4 + 0.2 * max(caption.count("\n") + 1 for caption in captions)
     size = (width, style.inch(0.4 + row * -(-len(captions) // columns)) + legend)
     return style.new_axes(len(captions), figsize=figsize or size, columns=columns)
@@ -150,7 +150,7 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, n_labels: int) -> None:
 
 
 def _limits(both: np.ndarray) -> tuple[float, float]:
-    """Limits of both axes: all points, and on the emptier side of 0 room for names."""
+    """Limits of both axes: all points, with room for labels on the emptier side of 0."""
     low, high = min(float(both.min()), 0.0), max(float(both.max()), 1e-6)
     return 1.12 * min(low, -ROOM * high), 1.12 * max(high, -ROOM * low)
 

@@ -39,9 +39,9 @@ def effects_heatmap(
     return_fig: bool = False,
     modality: str | None = None,
 ) -> Axes | list[Axes] | Figure | None:
-    """Plot the effects on the most differentially expressed genes of some conditions: observed, and by every generator.
+    """Plot observed and generated effects on the most differentially expressed genes of some conditions.
 
-    There is one panel for each :term:`condition`, with its own genes. Where the generators are right, all cells of a row
+    There is one panel for each :term:`condition`, with its own genes. If the generators are right, all cells of a row
     have the same colour.
 
     Parameters
@@ -54,7 +54,7 @@ def effects_heatmap(
         Conditions, or perturbation labels for all their conditions; by default the four test conditions (without any,
         conditions) with the most cells.
     n_top
-        Genes per condition: those with the largest absolute Welch t, targets of the condition left out.
+        Number of genes per condition: those with the largest absolute Welch t, without the targets of the condition.
     cmap
         Colour map, diverging.
     vmax

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LEGEND_ROWS = 20
 HELD_OUT = "generated, held out"
-# far from all colours of the default map
+# distinct from all colours of the default map
 UNSCORED = style.VERMILLION
 
 
@@ -56,8 +56,8 @@ def embedding(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot generated cells over the observed ones.
 
-    A generated cell stands at the coordinates of its own expression. It is not a prediction of the observed cell in its
-    row, so observed cells are never coloured by the :term:`reward` of generated ones.
+    A generated cell is shown at the coordinates of its own expression. It is not a prediction of the observed cell in
+    its row, so observed cells are never coloured by the :term:`reward` of generated ones.
 
     Generated cells of held-out conditions lie on top, larger and with a black outline. They usually have no reward,
     because held-out conditions have no training cells, and are then orange. Score with ``reference="observed"`` to give
@@ -170,7 +170,7 @@ def _figsize(colors: Mapping[str, str]) -> tuple[float, float]:
 
 
 def _draw_observed(ax: Axes, observed: pd.DataFrame, generated: pd.DataFrame | None, size: float) -> list[Line2D]:
-    """Observed cells in light grey; in a darker one those held out, or of the perturbations of `generated` if given."""
+    """Draw observed cells in light grey, and in darker grey those held out or with the perturbations of `generated`."""
     if generated is None:
         dark, label = observed["held_out"], "Observed, held out"
     else:

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 ALL = "all"
 _STRIPE = "#F4F4F4"
-# inches of title, names of the lines, tick labels and axis label of a panel
+# inches for title, reference lines, tick labels and axis label of a panel
 _DRESS = 1.2
 
 _ROLE_TITLES = {"rewarded": "Rewarded", "related": "Related to the reward", "held-out": "Held out"}
 _ZERO, _ONE = "0: mean response of the training conditions", "1: half of the real cells predicts the other half"
 
-# beside all that was rewarded; each measures something that the others do not
+# shown in addition to all rewarded metrics; each measures something different
 _SHOWN = (
     *("mse", "pearson_delta", "de_spearman", "de_overlap", "direction_match", "mmd"),
     *("pearson_delta_systema", "discrimination", "interaction", "variance_ratio", "zero_fraction_error"),
@@ -56,14 +56,14 @@ def evaluation(
     return_fig: bool = False,
     modality: str | None = None,
 ) -> Axes | list[Axes] | Figure | None:
-    """Plot where every model stands between the mean response (0) and the replicate ceiling (1).
+    """Plot all models on a scale from the mean response (0) to the replicate ceiling (1).
 
-    There is one panel for each role, because a good value of a rewarded metric proves little: metrics that were
+    There is one panel for each role, because a good value of a rewarded metric is weak evidence: metrics that were
     rewarded, metrics related to the reward, and held-out metrics. Markers are medians over conditions, bars their
-    interquartile range. An arrow at the edge, with its value, stands for a median outside of `limits`.
+    interquartile range. A median outside of `limits` is an arrow at the edge, with its value.
 
-    0 is as good as predicting the mean response of the training conditions every time. 1 is as good as one half of the
-    real cells as a prediction of the other half, the :term:`replicate ceiling`.
+    0 is as good as predicting the mean response of the training conditions for every condition. 1 is as good as
+    predicting one half of the real cells by the other half, the :term:`replicate ceiling`.
 
     Parameters
     ----------
@@ -71,10 +71,10 @@ def evaluation(
         Annotated data after :func:`~scperturbrl.tl.evaluate`.
     metrics
         Names of metrics, in this order within their role. By default the rewarded ones and a selection of the others,
-        without those that have no scaled value; ``"all"`` for every metric.
+        excluding those without a scaled value; ``"all"`` for every metric.
     models
         Names of models, in this order. By default generators and other predictions, with one more lane for the baselines:
-        a bar from the worst to the best of them and a mark at the best. Baselines that are named have lanes of their own.
+        a bar from the worst to the best of them and a mark at the best. Baselines that are named have their own lanes.
     limits
         Range of the scaled scores to show.
     palette
@@ -89,7 +89,7 @@ def evaluation(
     Returns
     -------
     The axes (a list if there are several), the figure if `return_fig`, or None if the plot was shown. The numbers,
-    raw ones too, are those of :func:`scperturbrl.get.evaluation`.
+    including raw values, are those of :func:`scperturbrl.get.evaluation`.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def evaluation(
 
 
 def _selected(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the metrics that are shown by default, of those that have a scaled value; all rows if there are none."""
+    """Rows of the metrics that are shown by default and have a scaled value; all rows if there are none."""
     chosen = (frame["role"] == "rewarded") | frame["metric"].isin(_SHOWN) | ~frame["role"].isin(ROLES)
     defined = frame["scaled_median"].notna().groupby(frame["metric"]).transform("any")
     for rows in (chosen & defined, defined):
@@ -145,7 +145,7 @@ def _selected(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _looks(frame: pd.DataFrame, palette: Mapping[str, str], *, pooled: bool) -> dict[str, Look]:
-    """Look of each lane: of each model, or with `pooled` one of all baselines, and none of the ceiling, which is at 1."""
+    """Look of each lane: one for each model, with `pooled` one for all baselines, and none for the ceiling (at 1)."""
     looks = model_looks(frame, palette)
     kinds = dict(zip(frame["model"], frame["kind"], strict=True))
     own = {name: look for name, look in looks.items() if kinds[name] in ("generator", "prediction")}
@@ -168,7 +168,7 @@ def _new_axes(
     texts = [str(handle.get_label()) for handle in _handles(frame, looks)]
     width = style.inch(max(0.2 + len(columns) * (2.1 + label), 0.8 + 0.08 * max(map(len, texts))))
     height = lane * max(heights) + style.legend_height(texts, width)
-    # room for the last tick label, which extends beyond the end of the axis
+    # space for the last tick label, which extends beyond the axis
     layout = ConstrainedLayoutEngine(w_pad=style.inch(0.08))
     figure = plt.figure(figsize=figsize or (width, height), layout=layout)
     grid = figure.add_gridspec(1, len(columns))
@@ -182,7 +182,7 @@ def _new_axes(
 
 
 def _columns(roles: list[str], rows: pd.Series) -> list[list[str]]:
-    """One column for each role, or two roles above each other where the third has about as many rows as both."""
+    """One column for each role, or two roles in one column if the third has about as many rows as both."""
     if len(roles) != 3 or rows[roles].max() < rows[roles].sum() - rows[roles].max():
         return [[role] for role in roles]
     longest = max(roles, key=lambda role: rows[role])

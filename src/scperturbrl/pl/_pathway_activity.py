@@ -1,4 +1,4 @@
-"""Pathway activities, observed and generated, side by side."""
+"""Observed and generated pathway activities."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mudata import MuData
 
-# collections whose gene sets all begin with the same word
+# collections in which all names of gene sets have the same prefix
 _COLLECTIONS = ("HALLMARK", "GOBP", "KEGG", "REACTOME", "WP")
 
 
@@ -43,11 +43,11 @@ def pathway_activity(
     return_fig: bool = False,
     modality: str | None = None,
 ) -> Axes | list[Axes] | Figure | None:
-    """Plot the pathway activities of every condition: observed, and by every generator.
+    """Plot the observed and generated pathway activities of every condition.
 
     There is one heatmap for the observed cells and one for each generator. All have the same rows (each a
-    :term:`condition`), columns (pathways) and colours, so that a pathway which a generator invents or misses stands
-    out. Conditions that were held out are in bold.
+    :term:`condition`), columns (pathways) and colours, so that a pathway which a generator adds or misses is easy to
+    see. Held-out conditions are in bold.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def pathway_activity(
     keys
         Layers of generated cells; those of all generators by default.
     conditions
-        Conditions, or perturbation labels for all their conditions; all with three cells by default.
+        Conditions, or perturbation labels for all their conditions; all with at least three cells by default.
     pathways
         Names of pathways, in this order; by default see `n_pathways`.
     n_top
@@ -138,7 +138,7 @@ def _strength(frame: pd.DataFrame, what: str) -> pd.Series:
 
 
 def _without_database(names: list[str]) -> tuple[str, list[str]]:
-    """Name of the collection that all gene sets begin with, as those of MSigDB do, and their names without it."""
+    """Common prefix of all gene sets, as in MSigDB, and their names without it."""
     first, _, _ = names[0].partition("_")
     prefix = f"{first}_"
     if first not in _COLLECTIONS or not all(name.startswith(prefix) for name in names):

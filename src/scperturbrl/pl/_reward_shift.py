@@ -54,12 +54,12 @@ def reward_shift(
     return_fig: bool = False,
     modality: str | None = None,
 ) -> Axes | list[Axes] | Figure | None:
-    """Plot how the mean reward of every condition moved with post-training: 0 = control cells, 1 = real cells.
+    """Plot the change of the mean reward of every condition in post-training: 0 = control cells, 1 = real cells.
 
     A grey dot is the :term:`reward` before post-training, a coloured one after it. Conditions are sorted by the shift.
-    Hollow dots are conditions that training did not see. A dot beyond the line of the real cells is no better than one on
-    it. Conditions without a reward are left out, and the axis says how many
-    (:func:`scperturbrl.get.reward_shift` explains why, and how to score held-out conditions).
+    Hollow dots are held-out conditions. A dot to the right of the line of the real cells is not better than one on the
+    line. Conditions without a reward are left out, and the axis says how many (:func:`scperturbrl.get.reward_shift`
+    explains why, and how to score held-out conditions).
 
     Parameters
     ----------
@@ -68,12 +68,12 @@ def reward_shift(
     before, after
         Names of the scores.
     verifier
-        Raw score of this verifier instead of the reward; a tick marks the real cells of each condition.
+        Show the raw score of this verifier instead of the reward; a tick marks the real cells of each condition.
     n_top
         Largest number of rows: those with the largest shifts are shown, and the axis says so. None shows all.
     palette
-        Colours of the dots after: one colour, a list or mapping with a colour for each perturbation, or ``"obs"`` for
-        those of ``uns["<perturbation_key>_colors"]``. One blue by default, because the rows are labelled.
+        Colours of the dots after post-training: one colour, a list or mapping with a colour for each perturbation, or
+        ``"obs"`` for those of ``uns["<perturbation_key>_colors"]``. One blue by default, because the rows are labelled.
     ax
         Axes to draw on; a new figure by default.
     figsize
@@ -179,7 +179,7 @@ def _draw(ax: Axes, frame: pd.DataFrame, colors: Mapping[str, str], *, relative:
 
 
 def _legend(frame: pd.DataFrame, before: str, after: str, *, relative: bool) -> list[tuple[str, str, str, bool]]:
-    """Label, marker, kind of colour and hollowness of every entry."""
+    """Label, marker, kind of colour and fill of every entry."""
     found = [(model_label(before), "o", "before", False), (model_label(after), "o", "after", False)]
     if not frame["seen"].all():
         found.append(("Not seen in training", "o", "unseen", True))

@@ -63,7 +63,7 @@ _SERIES = {
     ("rollout_drift", "rollout"): "Cells of this round",
 }
 _COLORS = {"validation": VERMILLION, BOTH: PURPLE, "gold": ORANGE}
-# what the guard watches as a share is enough for most
+# the values that the guard monitors are enough for most users
 EXTRA = "rollout_drift"
 _IDEALS = {"reward": 1.0, "spread": 1.0, "energy": 0.0}
 
@@ -89,12 +89,12 @@ def training_history(
 
     - the :term:`reward`: mean and standard deviation over the cells of a round, and the mean at the checks,
     - the raw score of every :term:`verifier`,
-    - the reward beside what it stands for: closeness to the real cells of conditions that are not rewarded. If the first
-      rises and the second falls, the reward is being hacked,
+    - the reward, together with the closeness to the real cells of conditions that are not rewarded. If the first rises
+      and the second falls, the reward is being hacked,
     - the safeguards: the energy distance to real cells, the spread of the cells, and the drift from the pretrained
       generator.
 
-    A dashed line marks the state that was kept. Alarms of the :term:`guard` are marked and named.
+    A dashed line marks the state that was kept. Alarms of the :term:`guard` are marked and labelled.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def training_history(
     key = default_key(adata, key)
     frame = history_frame(adata, key=key)
     outcome = _outcome(*read_history(adata, key))
-    # without validation conditions there is nothing to see in a panel of theirs
+    # without validation conditions, their panel would be empty
     found = list(frame.loc[frame["value"].notna(), "panel"].unique())
     names = [name for name in found if name != EXTRA] if panels is None else chosen("panels", panels, found)
     own = ax is None
@@ -172,7 +172,7 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, name: str) -> None:
         ax.plot(part["step"], part["value"], style, color=color, marker=marker, markersize=3.5, label=shown, zorder=3)
         if part["sd"].notna().any():
             low, high = part["value"] - part["sd"], part["value"] + part["sd"]
-            # one check alone has no area to fill
+            # a single check has no area to fill
             ax.fill_between(part["step"], low, high, color=color, alpha=0.18, linewidth=0, zorder=2, gid="sd")
             if len(part) == 1:
                 ax.vlines(part["step"], low, high, color=color, alpha=0.4, zorder=2)
@@ -200,7 +200,7 @@ class Outcome(NamedTuple):
 
 
 def _outcome(history: pd.DataFrame, params: dict[str, Any]) -> Outcome:
-    # a generator inherits the params of its parent; only its history shows how it was made itself
+    # a generator inherits the params of its parent, so only its history shows how it was trained
     if "iteration" not in history:
         return Outcome("Step", int(params["best_step"]) if params.get("keep_best") else None)
     alarms = []
@@ -223,7 +223,7 @@ def _mark(ax: Axes, name: str, outcome: Outcome) -> None:
 
 
 def _subject(alarm: str) -> str:
-    """What an alarm is about, the words before its verb."""
+    """Subject of an alarm: the words before its verb."""
     return re.split(r" rose | is | drifted ", alarm, maxsplit=1)[0]
 
 
@@ -255,7 +255,7 @@ def _keep_legend(ax: Axes) -> None:
 
 
 def _headline(alarms: Sequence[tuple[int, str]], *, width: float) -> list[str]:
-    """Tell each kind of alarm in lines that fit into `width` inches."""
+    """Describe each kind of alarm in lines of at most `width` inches."""
     lines: list[str] = []
     by_subject: dict[str, list[tuple[int, str]]] = {}
     for alarm in alarms:

@@ -1,4 +1,4 @@
-"""The score of a verifier in every condition beside a metric."""
+"""Scores of a verifier against a metric, for every model and condition."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def verifier_agreement(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the score of a verifier against a metric, a point for every model and condition.
 
-    Better is to the right and up: the axis is turned over for a metric whose lower values are better. Lines lead from the
-    first model of a condition to the others. A line that rises to the right ends at cells that the :term:`verifier`
-    prefers and that are better. A line that falls to the right ends at cells that please the verifier and are worse,
-    which is what reward hacking looks like.
+    Better values are to the right and up: the axis is inverted for a metric whose lower values are better. Lines
+    connect the first model of a condition to the others. A line that rises to the right leads to cells that the
+    :term:`verifier` prefers and that are better. A line that falls to the right leads to cells that the verifier
+    prefers although they are worse, which is a sign of reward hacking.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def verifier_agreement(
     verifier
         Name of a verifier that was evaluated.
     metric
-        Name of a metric, best one that was not rewarded.
+        Name of a metric, preferably one that was not rewarded.
     models
         Names of models, in this order; by default generators and other predictions, see
         :func:`scperturbrl.get.verifier_correlation`. ``"split_half"`` adds the real cells.
@@ -100,7 +100,7 @@ def verifier_agreement(
     """
     adata = pick(adata, modality)
     frame = agreement_frame(adata, verifier=verifier, metric=metric, models=models)
-    # the same colours whichever models are shown
+    # colours do not depend on which models are shown
     looks = model_looks(evaluation_frame(adata), palette or {})
     looks = {name: looks[name] for name in dict.fromkeys(frame["model"])}
     own = ax is None

@@ -1,4 +1,4 @@
-"""Where verifiers and other metrics agree, and where they do not."""
+"""Correlation of verifiers with other metrics."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def verifier_correlation(
 
     Rows are metrics, grouped by their role; columns are verifiers. Red: predictions that the :term:`verifier` prefers
     are better by the metric. Blue among the held-out metrics: the verifier prefers worse predictions, a sign of reward
-    hacking. The number of pairs of model and condition, n, stands above or beside the names of the metrics. Nothing is
-    shown below 8 pairs.
+    hacking. The number n of pairs of model and condition is shown above or beside the names of the metrics. With fewer
+    than 8 pairs, no correlation is shown.
 
     Parameters
     ----------

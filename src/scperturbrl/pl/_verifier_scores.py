@@ -1,4 +1,4 @@
-"""Verifier scores of generated cells beside those of real cells."""
+"""Verifier scores of generated and real cells."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def verifier_scores(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the verifier scores of generated cells, with the real cells of the same conditions behind them.
 
-    One panel a :term:`verifier`, one row a :term:`condition`. The grey band is the interquartile range of the real
-    cells and the dark line is their median. The median of a good generator lies on that line. A median far to the right
-    of it is a warning: the generator may have learnt to please the verifier.
+    There is one panel for each :term:`verifier` and one row for each :term:`condition`. The grey band is the
+    interquartile range of the real cells and the dark line is their median. The median of a good generator lies on that
+    line. A median far to the right of it is a warning: the generator may exploit the verifier.
 
     Parameters
     ----------
@@ -63,10 +63,10 @@ def verifier_scores(
         Annotated data after :func:`~scperturbrl.tl.score` of the generated layer, and of the observed expression for
         the band.
     key
-        Whose scores: a generator's key, or ``"observed"``; by default the newest post-trained generator, else
+        Name of the scores: a generator's key, or ``"observed"``; by default the newest post-trained generator, else
         ``"generator"``.
     groupby
-        Column of ``obs`` that gives the rows; by default the condition, so that cell types and doses stay apart.
+        Column of ``obs`` that defines the rows; by default the condition, so that cell types and doses are separate.
     verifiers
         Names of the verifiers; all that were scored by default.
     perturbations
@@ -183,14 +183,14 @@ def _draw_panel(
                 va="center",
                 color=style.DARK,
                 size="small",
-                # legible where the band is as wide as the panel
+                # legible even if the band is as wide as the panel
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
                 gid="missing",
             )
 
 
 def _note_missing(ax: Axes) -> None:
-    """Move the notes of rows without scores to the side on which the band of the real cells leaves more room."""
+    """Move the notes of rows without scores to the side of the band of real cells with more room."""
     bands = {
         round(band.get_y() + HALF): (band.get_x(), band.get_x() + band.get_width())
         for band in ax.patches

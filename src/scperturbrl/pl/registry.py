@@ -1,4 +1,4 @@
-"""Plots that others add to those of this room, by name."""
+"""Registry of additional plots, by name."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot that is added to :mod:`scperturbrl.pl` and to the pictures of :func:`scperturbrl.pl.report`.
+    """An additional plot of :mod:`scperturbrl.pl` and :func:`scperturbrl.pl.report`.
 
     Attributes
     ----------
     name
         The plot is then ``scperturbrl.pl.<name>``.
     draw
-        ``draw(adata, *, key=None, show=None, return_fig=False, ...)``: `key` is a model, `return_fig` asks for the
-        figure. A ``KeyError`` or ``ValueError`` says that `adata` lacks what the plot shows.
+        ``draw(adata, *, key=None, show=None, return_fig=False, ...)``: `key` is a model, with `return_fig` the figure
+        is returned. Raise ``KeyError`` or ``ValueError`` if `adata` lacks the data of the plot.
     title, caption
-        What stands above and below it in a report.
+        Title and caption of the plot in a report.
     """
 
     name: str
@@ -35,18 +35,18 @@ class Plot:
 _ADDED: dict[str, Plot] = {}
 
 ADDED: Mapping[str, Plot] = MappingProxyType(_ADDED)
-"""Plots beyond those of the package, by name."""
+"""Plots added by users or other packages, by name."""
 
 
 def register(plot: Plot, *, overwrite: bool = False) -> Plot:
-    """Add a plot to :mod:`scperturbrl.pl` and to the pictures of a report.
+    """Add a plot to :mod:`scperturbrl.pl` and to reports.
 
     Parameters
     ----------
     plot
-        Its name, function, title and caption.
+        The plot.
     overwrite
-        Replace an added plot of the same name instead of refusing.
+        Replace an added plot of the same name instead of raising an error.
 
     Returns
     -------

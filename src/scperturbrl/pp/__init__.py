@@ -1,4 +1,4 @@
-"""Make an AnnData ready: declare, hold out, summarise the training cells."""
+"""Prepare an AnnData: declare its columns, hold out conditions, summarise the training cells."""
 
 from scperturbrl._core.lazy import lazy_exports as _lazy_exports
 

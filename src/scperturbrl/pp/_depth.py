@@ -16,11 +16,12 @@ N_NAMED = 3
 
 
 def report_depths(depths: Depths) -> None:
-    """Warn of conditions much deeper or shallower than their controls, or of data without recoverable counts."""
+    """Warn about conditions much deeper or shallower than their controls, and about data without recoverable counts."""
     if not depths.readable:
         log.warn(
-            "No counts can be read off the expression (batch-corrected, imputed or rounded values?), so sequencing depth is not "
-            "accounted for: conditions that were sequenced more deeply than their controls will seem to have effects of their own."
+            "Counts cannot be recovered from the expression (batch-corrected, imputed or rounded values?), so "
+            "sequencing depth is not corrected: conditions that were sequenced more deeply than their controls will "
+            "seem to have additional effects."
         )
         return
     table = depths.table
@@ -36,5 +37,5 @@ def report_depths(depths: Depths) -> None:
     more = "; ..." if len(found) > N_NAMED else ""
     log.warn(
         f"{len(found)} of {int((~table['is_control'] & table['depth'].notna()).sum())} conditions differ from their controls in sequencing depth by more "
-        f"than {NOTABLE} times: {named}{more}. The reference is made of cells thinned to one depth in each control group."
+        f"than {NOTABLE} times: {named}{more}. For the reference, cells are thinned to one depth in each control group."
     )

@@ -1,4 +1,4 @@
-"""Features of perturbations for ``tl.fit_generator(embeddings=)``: from annotations of genes, from structures of drugs."""
+"""Features of perturbations for ``tl.fit_generator(embeddings=)``, from gene annotations or drug structures."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def network_embeddings(network: pd.DataFrame, *, n_components: int = 32) -> pd.D
     network
         Table with columns ``source`` (term), ``target`` (gene) and optionally ``weight``. Signs are kept.
     n_components
-        Features; fewer if there are fewer terms or genes.
+        Number of features; fewer if there are fewer terms or genes.
 
     Returns
     -------
-    Table with one row for each gene of the network: the scores of its row of the gene x term matrix on the strongest
-    components (truncated SVD). Terms are scaled to norm 1, and the scores to a mean square of 1. No cells are used. A
+    Table with one row for each gene of the network: its scores on the first components of the gene x term matrix
+    (truncated SVD). Terms are scaled to norm 1, and the scores to a mean square of 1. No cells are used. A
     gene outside of the network has no row and cannot be predicted.
 
     Raises
@@ -36,7 +36,7 @@ def network_embeddings(network: pd.DataFrame, *, n_components: int = 32) -> pd.D
     KeyError
         If ``source`` or ``target`` is missing.
     ValueError
-        If the network is empty or all zero, a weight is no finite number, or `n_components` is not positive.
+        If the network is empty or all zero, a weight is not finite, or `n_components` is not positive.
 
     Examples
     --------
@@ -70,22 +70,22 @@ def fingerprint_embeddings(
     Parameters
     ----------
     smiles
-        Name of each drug, as it is in the perturbation column, to its SMILES.
+        SMILES of each drug, by its name in the perturbation column.
     radius
         Radius of the neighbourhood of an atom in bonds; 2 gives ECFP4.
     n_bits
-        Length.
+        Length of the fingerprint.
 
     Returns
     -------
-    Table of zeros and ones with one row for each drug: which atom neighbourhoods occur in it.
+    Table of zeros and ones with one row for each drug: the atom neighbourhoods that occur in it.
 
     Raises
     ------
     ImportError
         If RDKit is not installed.
     ValueError
-        If a SMILES cannot be read or there is none; the drug is named.
+        If `smiles` is empty, or a SMILES cannot be read; the message names the drug.
 
     Notes
     -----
@@ -103,7 +103,7 @@ def fingerprint_embeddings(
         from rdkit import Chem, rdBase
         from rdkit.Chem import rdFingerprintGenerator
     except ImportError as error:
-        msg = "Fingerprints are made by RDKit, which is not installed: `pip install 'scperturbrl[drugs]'`."
+        msg = "Fingerprints need RDKit, which is not installed: `pip install 'scperturbrl[drugs]'`."
         raise ImportError(msg) from error
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=n_bits)
     rows: dict[str, Any] = {}

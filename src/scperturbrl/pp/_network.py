@@ -1,4 +1,4 @@
-"""Pathway networks: a resource by name, or a table of the user's."""
+"""Pathway networks: a named resource, or a table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pathway_network(
     key_added: str = keys.PATHWAY_NETWORK,
     modality: str | None = None,
 ) -> pd.DataFrame:
-    """Fit a pathway or transcription-factor network to the genes of the data.
+    """Restrict a pathway or transcription-factor network to the genes of the data, and store it.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def pathway_network(
 def fit_network(
     genes: pd.Index, network: str | pd.DataFrame, *, organism: str = "human", min_targets: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of a network to store and the table of its sets; see :func:`pathway_network`. Writes nothing."""
+    """Return the rows of a network to store and the table of its sets; see :func:`pathway_network`. Writes nothing."""
     table = check_network(_load(network, organism) if isinstance(network, str) else network)
     inside = table[table["target"].isin(genes)]
     sets = table.groupby("source").size().rename("n_targets").to_frame()
@@ -111,5 +111,8 @@ def _load(name: str, organism: str) -> pd.DataFrame:
     try:
         return pd.DataFrame(loaders[name]())
     except (OSError, ValueError, RuntimeError) as error:
-        msg = f"decoupler could not load {name!r} ({error}). Without internet, pass a table with source, target and weight, or leave `network` out."
+        msg = (
+            f"decoupler could not load {name!r} ({error}). Without internet, pass a table with source, target and "
+            "weight, or leave `network` out."
+        )
         raise ConnectionError(msg) from None

@@ -47,11 +47,11 @@ def reference(
     Every perturbed training condition is compared with the training control cells of the same covariates. The reference
     holds its mean effect, shrunk by the sampling noise, a test statistic for each gene, and the pathway response. For the
     four default verifiers it also holds the median scores of control and of real perturbed cells. These are cross-fitted:
-    no cell is scored against a reference that it helped to define.
+    no cell is scored against a reference that was computed with it.
 
     All of this is computed at one sequencing depth for each control group, because depth alone changes log-normalised
     means. If the depth of a condition differs from that of its controls by more than a tenth, and by more than chance,
-    cells are thinned: each count is kept with a probability. The common depth is the smallest of the training
+    cells are thinned: each count is kept with a fixed probability. The common depth is the smallest of the training
     conditions and controls of the group, but at least a quarter of the controls' depth. A warning names conditions
     whose depth differs from the controls' by more than a factor of 1.5.
 
@@ -69,15 +69,15 @@ def reference(
     method
         Test per gene: ``"welch"`` (Welch's t) or ``"wilcoxon"`` (rank sum, by :func:`scanpy.tl.rank_genes_groups`).
     min_cells
-        Conditions with fewer training cells get no reference; they are named in a warning.
+        Conditions with fewer training cells get no reference; a warning lists them.
     bank_size
-        Real cells kept for comparison per condition. They are drawn with `seed` and not stored twice.
+        Number of real cells kept for comparison per condition. They are drawn with `seed` and not stored twice.
     min_targets
         Passed to :func:`~scperturbrl.pp.pathway_network`.
     seed
         Seed or NumPy generator of the bank and of the calibration folds.
     memory_limit
-        Memory for working on cells, such as ``"500 MB"``. Cells in a file are read in blocks of this size.
+        Memory for blocks of cells, such as ``"500 MB"``. Cells in a file are read in blocks of this size.
     {modality}
 
     Returns
@@ -96,8 +96,9 @@ def reference(
     Raises
     ------
     ValueError
-        If the data are not set up or split, are not log-normalised any more, or no condition has `min_cells` cells. The data are then as
-        before.
+        If the data are not set up or split, are no longer log-normalised, or no condition has `min_cells` cells. The
+        data then stay
+    unchanged.
 
     Examples
     --------
@@ -150,5 +151,8 @@ def _report_left_out(cells: Cells, conditions: list[str], min_cells: int) -> Non
         raise ValueError(msg)
     left_out = [name for name in cells.conditions(keys.TRAIN) if name not in set(conditions)]
     if left_out:
-        msg = f"{len(left_out)} training conditions have fewer than {min_cells} cells and get no reference: {left_out[:10]}."
+        msg = (
+            f"{len(left_out)} training conditions have fewer than {min_cells} cells and get no reference: "
+            f"{left_out[:10]}."
+        )
         log.warn(msg)

@@ -80,9 +80,9 @@ def setup_anndata(
     Raises
     ------
     KeyError
-        If a column or layer is absent; the message lists near matches.
+        If a column or layer does not exist; the message lists similar names.
     TypeError
-        If expression is not numeric, or `control` is no single label.
+        If expression is not numeric, or `control` is not a single label.
     ValueError
         If a column has missing values, the control label does not occur, a context has no control cells, names are not
         unique, a dose is not a positive number, or expression is not log-normalised.
@@ -90,8 +90,9 @@ def setup_anndata(
     Warns
     -----
     UserWarning
-        If labels look like other spellings of the control, numbered guides of one gene, or combinations with a number; if most perturbed
-        cells are in batches without control cells.
+        If labels look like other spellings of the control, numbered guides of one gene, or combinations with a number;
+        if
+    most perturbed cells are in batches without control cells.
 
     Examples
     --------
@@ -122,7 +123,7 @@ def setup_anndata(
     _warn_batches(adata, perturbation_key, control, batch_key, perturbation_sep)
     _check_expression(adata, layer)
     if adata.is_view:
-        log.note("`adata` is a view; it is made an actual object to write to it.")
+        log.note("`adata` is a view; it is copied so that results can be written to it.")
         adata._init_as_actual(adata.copy())
     setup = Setup(
         perturbation_key=perturbation_key,
@@ -141,7 +142,7 @@ def setup_anndata(
 
 
 def _check_in_modality(whole: AnnData | MuData, adata: AnnData, columns: Sequence[str | None]) -> None:
-    """Raise if a column stands in ``obs`` of a MuData and not in that of the modality."""
+    """Raise if a column is in ``obs`` of a MuData but not in that of the modality."""
     if whole is adata:
         return
     lost = [name for name in columns if name is not None and name not in adata.obs and name in whole.obs]
@@ -149,7 +150,8 @@ def _check_in_modality(whole: AnnData | MuData, adata: AnnData, columns: Sequenc
         modality = next(name for name, part in whole.mod.items() if part is adata)
         part = f"mdata[{modality!r}]"
         msg = (
-            f"{', '.join(map(repr, lost))} stands in `obs` of the MuData, not in that of its modality {modality!r}. Copy it: "
+            f"{', '.join(map(repr, lost))} is in `obs` of the MuData, but not in that of its modality {modality!r}. "
+            "Copy it: "
             f"`{part}.obs[{lost!r}] = mdata.obs.loc[{part}.obs_names, {lost!r}]`"
         )
         raise KeyError(msg)
@@ -167,23 +169,29 @@ def _check_expression(adata: AnnData, layer: str | None) -> None:
 
 
 def _check_control(adata: AnnData, key: str, control: object, sep: str) -> str:
-    """The control label as text, if it is there and everything is not a control."""
+    """Return the control label as text; raise if no cell, or every cell, has it."""
     if isinstance(control, (int, float, np.integer, np.floating)) and not isinstance(control, bool):
         control = str(control)
     if not isinstance(control, str):
         msg = f"`control` is {control!r}; it must be one label. Give all control cells the same label first."
         raise TypeError(msg)
     if not sep:
-        msg = "`perturbation_sep` is empty. Name what joins the parts of a combination; it need not occur."
+        msg = "`perturbation_sep` is empty. Give the separator of combinations; it need not occur in the data."
         raise ValueError(msg)
     labels = [str(label) for label in adata.obs[key].unique()]
     check_no_tuples(labels, key)
     if control not in labels:
-        msg = f"No cell has the control label {control!r} in `obs[{key!r}]`.{near_matches(control, labels, usual=CONTROLS)}"
+        msg = (
+            f"No cell has the control label {control!r} in "
+            f"`obs[{key!r}]`.{near_matches(control, labels, usual=CONTROLS)}"
+        )
         raise ValueError(msg)
     empty = [label for label in labels if not label.replace(sep, "").strip()]
     if empty:
-        msg = f"`obs[{key!r}]` has cells whose label {empty[0]!r} names nothing. Label them {control!r}, or drop them."
+        msg = (
+            f"`obs[{key!r}]` has cells whose label {empty[0]!r} contains no perturbation. Label them {control!r}, or "
+            "drop them."
+        )
         raise ValueError(msg)
     if not any(parse_perturbation(label, control=control, sep=sep) for label in labels):
         msg = f"Every cell of `obs[{key!r}]` is a control ({control!r}); there is nothing to learn from."
@@ -202,12 +210,13 @@ def _warn_batches(adata: AnnData, key: str, control: str, batch_key: str | None,
     if alone.sum() > 0.5 * (~is_control).sum():
         log.warn(
             f"{int(alone.sum())} of {int((~is_control).sum())} perturbed cells are in batches of `obs[{batch_key!r}]` without control cells, such as "
-            f"{batch[alone].iloc[0]!r}. They are compared with controls of other batches, so that what differs between batches looks like an effect."
+            f"{batch[alone].iloc[0]!r}. They are compared with controls of other batches, so batch differences will "
+            "look like effects."
         )
 
 
 def _check_contexts(adata: AnnData, key: str, control: str, covariates: Sequence[str], sep: str) -> None:
-    """Raise if perturbed cells have covariates that no control cell has, naming all of these."""
+    """Raise if perturbed cells have covariates that no control cell has, and list these."""
     if not covariates:
         return
     parsed = {x: parse_perturbation(x, control=control, sep=sep) for x in adata.obs[key].astype(str).unique()}
@@ -219,8 +228,8 @@ def _check_contexts(adata: AnnData, key: str, control: str, covariates: Sequence
         more = f" and {len(cells) - 20} more" if len(cells) > 20 else ""
         joined = f'adata.obs[{list(covariates)!r}].astype(str).agg(" | ".join, axis=1)'
         msg = (
-            f"{len(cells)} of {context.nunique()} contexts ({', '.join(covariates)}) have no control cells: {shown}{more}. Declare only "
-            "covariates at every value of which there are controls, or leave these cells out:\n"
+            f"{len(cells)} of {context.nunique()} contexts ({', '.join(covariates)}) have no control cells: "
+            f"{shown}{more}. Declare only covariates with control cells for every value, or leave these cells out:\n"
             f"context = {joined}\n"
             f"adata = adata[context.isin(context[adata.obs[{key!r}].astype(str) == {control!r}])].copy()"
         )

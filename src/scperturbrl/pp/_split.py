@@ -44,15 +44,15 @@ def split(
 ) -> None:
     """Hold out whole conditions for testing, and some of the others for validation.
 
-    Control cells always stay in the training set, because every prediction starts from one. Only predictable conditions
-    are drawn: a perturbation that is removed from training is a measured gene or has a row in `embeddings`.
+    Control cells always stay in the training set, because every prediction starts from a control cell. Only predictable
+    conditions are drawn: a perturbation that is removed from training is a measured gene or has a row in `embeddings`.
 
     Parameters
     ----------
     adata
         Annotated data after :func:`~scperturbrl.pp.setup_anndata`.
     holdout
-        What is new in a test condition.
+        What is held out, and therefore new in a test condition.
 
         - ``"combinations"``: the combination. Each of its parts stays in the training set as a single perturbation, so
           only combinations of measured singles are drawn.
@@ -62,7 +62,7 @@ def split(
         - several covariates, such as ``["cell_type", "donor"]``: the combination of their values.
         - ``"nothing"``: all conditions are trained on and none can be evaluated. There are no validation conditions
           either, unless `validation_fraction` is given.
-        - ``"column"``: as given in ``obs[column]`` with values train, validation and test.
+        - ``"column"``: the split in ``obs[column]``, with the values train, validation and test.
         - a :class:`~scperturbrl.pp.SplitManifest` or the path of one (``.json``): exactly that split.
     values
         What to hold out: combinations, perturbations, covariate values, or with several covariates tuples of values.
@@ -71,13 +71,13 @@ def split(
         For drawn combinations: number of parts that stay in the training set as single perturbations; by default all.
         With 1 or 0 the other parts are removed from training, and every condition that contains them becomes a test
         condition. ``parts_seen`` in the table of :func:`~scperturbrl.tl.evaluate` distinguishes them. There may be
-        fewer such combinations than asked for.
+        fewer such combinations than requested.
     fraction
         Share to hold out if `values` is not given, at least one.
     validation_fraction
         Largest share of the perturbed cells for validation (early stopping, and the guard of post-training); a tenth by
         default. Whole conditions are drawn, if possible of the kind that is held out (combinations, contexts). There
-        are none if no condition is small enough. Conditions that test conditions depend on stay in training: parts of
+        are none if no condition is small enough. Conditions on which test conditions depend stay in training: parts of
         combinations, the last condition with the same perturbation, part or context, and the context with the most
         similar controls.
     column
@@ -93,7 +93,7 @@ def split(
     -------
     Nothing. Writes ``obs["split"]`` (categorical: train, validation, test), ``obs["origin"]`` ("observed", unless there
     is such a column) and the manifest with its hash to ``uns["scperturbrl"]["split"]``, and removes a reference,
-    because it was made under another split.
+    because it was made with another split.
 
     Raises
     ------
@@ -101,12 +101,13 @@ def split(
         If a covariate, a value or the column does not exist.
     ValueError
         If no condition can be held out this way or none of them is predictable, if no condition would be left for
-        training, or if a manifest is of other conditions.
+        training, or if a manifest has other conditions.
 
     Warns
     -----
     UserWarning
-        If test conditions share neither perturbation nor context with training, or named ones cannot be predicted.
+        If test conditions share neither perturbation nor context with training, or conditions in `values` cannot be
+        predicted.
 
     Examples
     --------
@@ -193,8 +194,8 @@ def split_folds(
     Returns
     -------
     One manifest for each fold, to pass to :func:`~scperturbrl.pp.split` or to save as JSON. With ``"combinations"`` and
-    covariates every unit is in exactly one test set. With ``"perturbations"`` a combination is in that of each of its
-    parts.
+    covariates every unit is in exactly one test set. With ``"perturbations"`` a combination is in the test set of each
+    of its parts.
 
     Raises
     ------
@@ -261,12 +262,15 @@ def _given(adata: AnnData, table: pd.DataFrame, codes: np.ndarray, column: str |
     given = adata.obs[column].astype(str)
     strange = set(given.unique()) - {keys.TRAIN, keys.VALIDATION, keys.TEST}
     if strange:
-        msg = f"`obs[{column!r}]` holds {sorted(strange)}; only 'train', 'validation' and 'test' are understood."
+        msg = f"`obs[{column!r}]` holds {sorted(strange)}; only 'train', 'validation' and 'test' are allowed."
         raise ValueError(msg)
     per_condition = given.groupby(codes).unique()
     mixed = [table.index[i] for i, found in per_condition.items() if len(found) > 1 and not table["is_control"].iloc[i]]
     if mixed:
-        msg = f"`obs[{column!r}]` puts cells of one condition on both sides of the split: {mixed[:5]}. Hold out whole conditions."
+        msg = (
+            f"`obs[{column!r}]` assigns cells of one condition to different parts of the split: {mixed[:5]}. Hold out "
+            "whole conditions."
+        )
         raise ValueError(msg)
     labels = pd.Series([found[0] for found in per_condition], index=table.index)
     labels[table["is_control"].to_numpy()] = keys.TRAIN

@@ -19,7 +19,7 @@ INTERACTION, NOISE = 0.25, 0.1
 def choose_batch(
     conditions: Conditions, measured: Conditions, value: np.ndarray, width: np.ndarray, *, n: int, strategy: str
 ) -> np.ndarray:
-    r"""Places of the `n` candidates to measure next, in the order in which they were chosen.
+    r"""Indices of the `n` candidates to measure next, in the order in which they were chosen.
 
     The uncertainty of a candidate is its variance in a Bayesian linear model with an unknown effect for each
     perturbation, and another for each combination,
@@ -40,7 +40,7 @@ def choose_batch(
         ``(n_candidates,)`` predicted objective and half the width of its interval. Candidates without a value are not
         chosen. A missing interval is replaced by the widest one, or else by the spread of the values.
     n
-        How many.
+        Number of candidates to choose.
     strategy
         ``"exploit"`` takes the highest value, ``"explore"`` the highest uncertainty, and ``"balanced"`` the highest
         value plus interval, where the interval shrinks with the uncertainty.
@@ -96,7 +96,7 @@ class Knowledge:
 
     @classmethod
     def of(cls, conditions: Conditions, measured: Conditions) -> Knowledge:
-        """After `measured`; perturbations have effects of their own in each context, half of which they share."""
+        """Build it from `measured`; perturbations have separate effects in each context, half of which are shared."""
         parts, place = np.unique(
             np.concatenate([conditions.codes.ravel(), measured.codes.ravel()]), return_inverse=True
         )
@@ -117,7 +117,7 @@ class Knowledge:
 
     @staticmethod
     def _columns(place: np.ndarray, conditions: Conditions, groups: np.ndarray, n_parts: int) -> np.ndarray:
-        """Column of each part, and of each part in its context where there are several; -1 for none."""
+        """Column of each part, and of each part in its context if there are several; -1 for none."""
         shared = np.where(conditions.codes >= 0, place, -1)
         if len(groups) == 1:
             return shared

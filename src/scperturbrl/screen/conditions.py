@@ -20,9 +20,9 @@ class Ground:
     controls
         ``(K, G)`` mean control profile of each context, log-normalised.
     genes
-        ``(V,)`` place of each perturbation among the genes, -1 where it is none.
+        ``(V,)`` index of each perturbation among the genes, -1 if it is not a gene.
     features
-        ``(V, F)`` features of perturbations, NaN where there are none; None if the responses of genes are the features.
+        ``(V, F)`` features of perturbations, NaN if there are none; None if the features are responses of genes.
     """
 
     names: tuple[str, ...]
@@ -43,11 +43,11 @@ class Conditions:
     Attributes
     ----------
     codes
-        ``(C, L)`` places of their parts among the perturbations, rising, -1 behind the last.
+        ``(C, L)`` ascending indices of their parts among the perturbations, padded with -1.
     amount
-        ``(C,)`` how much of them, 1 at the full dose.
+        ``(C,)`` amount, 1 at the full dose.
     group
-        ``(C,)`` place of their context.
+        ``(C,)`` index of their context.
     """
 
     codes: np.ndarray
@@ -74,7 +74,7 @@ class Conditions:
         return found[:, :-1]
 
     def labels(self) -> list[tuple[int, ...]]:
-        """Parts of each, whatever the context and dose."""
+        """Parts of each, regardless of context and dose."""
         return [tuple(code for code in row if code >= 0) for row in self.codes.tolist()]
 
 
@@ -91,7 +91,7 @@ class Measured:
     scores, directions
         ``(C, R)`` and ``(R, G)``, whose product are the effects.
     masked, masked_directions
-        The same of effects in which targeted genes change as they do elsewhere.
+        The same for effects in which changes of targeted genes are replaced by their changes in other conditions.
     noise
         ``(C,)`` sampling variance of an effect, mean over genes.
     """
@@ -138,7 +138,8 @@ class Measured:
         )
 
 
-# Up to so many conditions effects are kept whole; of more, their strongest directions. Fits cost as much as there are directions.
+# With more conditions, effects are reduced to their strongest directions, because the cost of fits is proportional to
+# these.
 _MOST_DIRECTIONS = 128
 
 

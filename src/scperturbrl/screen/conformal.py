@@ -1,4 +1,4 @@
-"""Errors of predictions for left-out conditions, and the intervals that they give for others."""
+"""Errors of predictions for left-out conditions, and intervals derived from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scperturbrl.screen.left_out import LeftOut
 
 SUPPORTED, EXTRAPOLATING, UNSUPPORTED = "supported", "extrapolating", "unsupported"
-# Share of squared effects that predictions must explain, beyond the noise of measuring: half of them to be supported.
+# Share of squared effects, corrected for sampling noise, that predictions must explain: half of them to be supported.
 LOWEST_R2 = {SUPPORTED: 0.5, EXTRAPOLATING: 0.1}
 MIN_CONDITIONS, MIN_CONTEXTS = 8, 3
 """With fewer left-out conditions, or contexts, there are no intervals."""
@@ -31,7 +31,7 @@ class Errors:
     kind
         What was left out.
     n_units
-        How many independent predictions these are.
+        Number of independent predictions.
     rmse
         ``(m,)`` root mean square over genes of predicted minus measured effect, log-normalised.
     r2
@@ -45,7 +45,7 @@ class Errors:
 
     @property
     def enough(self) -> bool:
-        """Whether there are enough to calibrate by."""
+        """Whether there are enough for calibration."""
         return len(self.rmse) >= MIN_CONDITIONS and (self.kind != CONTEXT or self.n_units >= MIN_CONTEXTS)
 
 
@@ -59,7 +59,7 @@ def effect_errors(measured: Measured, left: LeftOut, kind: str) -> Errors:
 
 
 def interval_width(residuals: ArrayLike, level: float) -> float:
-    """Half the width of an interval around a prediction that holds `level` of new conditions; NaN for too few residuals.
+    """Half the width of an interval that contains `level` of new conditions; NaN for too few residuals.
 
     The ``level * (m + 1)``-th smallest of m absolute residuals, interpolated: split conformal prediction, whose
     coverage is `level` if new conditions are like those left out [1]_.
@@ -80,7 +80,7 @@ def interval_width(residuals: ArrayLike, level: float) -> float:
 
 
 def expected_error(errors: Errors, level: float) -> tuple[float, float, float]:
-    """Median error, and the interval that holds `level` of the errors; NaN where too few were left out."""
+    """Median error, and the interval that contains `level` of the errors; NaN if too few were left out."""
     if not errors.enough:
         return float("nan"), float("nan"), float("nan")
     tail = (1 - level) / 2
@@ -102,10 +102,10 @@ def support(kind: str, errors: Errors | None) -> str:
 
 
 def too_few(errors: Errors) -> str:
-    """Sentence that says why there is no interval."""
+    """Message that explains why there is no interval."""
     what = f"{len(errors.rmse)} conditions" + (f" of {errors.n_units} contexts" if errors.kind == CONTEXT else "")
     needed = f"{MIN_CONDITIONS}" + (f" of {MIN_CONTEXTS} contexts" if errors.kind == CONTEXT else "")
     return (
         f"No interval for candidates of the kind {errors.kind!r} ({KINDS[errors.kind]}): {what} could be left out of "
-        f"training to calibrate by, and {needed} are needed."
+        f"training for calibration, and {needed} are needed."
     )

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 LEVEL = 0.9
 MIN_DOSES = 3
-# slopes of real curves are mostly between 0.5 and 4; this keeps a fit to three doses finite
+# slopes of real curves are mostly between 0.5 and 4; this prior regularises fits to three doses
 _SLOPE, _SLOPE_SD = 1.5, 0.5
-# the EC50 is searched up to ten times beyond the doses; further out all curves look alike
+# the EC50 is searched up to ten times beyond the doses; beyond that, curves are indistinguishable
 _BEYOND = 10.0
 
 
@@ -31,9 +31,9 @@ class Response(NamedTuple):
     error
         ``(D,)`` its standard error.
     shared
-        Squared standard error of the control cells, which is in all of them.
+        Squared standard error of the control cells, which all responses share.
     p_value
-        Of no response at any dose, by a chi-squared test.
+        p-value of a chi-squared test for a response at any dose.
     """
 
     value: np.ndarray
@@ -154,7 +154,7 @@ def fit_hill(dose: ArrayLike, response: ArrayLike, error: ArrayLike, *, shared: 
 def _least_squares(
     residuals: Callable[[np.ndarray], np.ndarray], log_dose: np.ndarray, *, sign: float
 ) -> optimize.OptimizeResult:
-    """The best of three fits that start at different EC50."""
+    """The best of three fits with different initial values of EC50."""
     beyond = np.log(_BEYOND)
     bounds = [-np.inf, log_dose.min() - beyond, np.log(0.2)], [np.inf, log_dose.max() + beyond, np.log(10.0)]
     starts = [[sign, middle, np.log(_SLOPE)] for middle in np.quantile(log_dose, [0.2, 0.5, 0.8])]
@@ -178,7 +178,7 @@ def own_response(cells: Sequence[np.ndarray], control: np.ndarray) -> Response:
     r"""Length of the effect at each dose along the direction of the effect of the drug.
 
     The direction is the sum of the effects at all doses, from one half of the cells; the other half is measured along
-    it, and the other way round. If the same cells gave the direction, noise alone would look like a response.
+    it, and vice versa. If the same cells defined the direction, noise alone would look like a response.
 
     Parameters
     ----------

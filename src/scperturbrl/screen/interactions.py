@@ -1,4 +1,4 @@
-"""How the effect of a pair of perturbations relates to the effects of its two parts."""
+"""Relation of the effect of a pair of perturbations to the effects of its two parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLASSES = (ADDITIVE, BUFFERED, SYNERGISTIC, EPISTATIC, REDUNDANT, NEOMORPHIC, UN
 
 LEVEL = 0.9
 N_FOLDS = 20
-# limits of the classes; see :func:`classify`
+# thresholds of the classes; see :func:`classify`
 _LEAST_SIGNAL, _LARGEST_ERROR = 0.3, 0.3
 _LEAST_FIT, _DOMINANT, _ALIKE = 0.75, 0.5, 0.7
 _WEAK, _STRONG = 0.75, 1.25
@@ -61,7 +61,7 @@ class PairFit(NamedTuple):
     similarity
         Cosine of the effects of the two parts, in [-1, 1].
     signal
-        Smallest share of a squared effect, of the three, that is not noise.
+        Share of the squared effect that is not noise: the smallest of the three.
     """
 
     first: float
@@ -72,7 +72,7 @@ class PairFit(NamedTuple):
 
     @property
     def magnitude(self) -> float:
-        """Length of the two coefficients: the square root of 2 if the parts add up."""
+        """Length of the vector of the two coefficients: the square root of 2 if the effects are additive."""
         return float(np.hypot(self.first, self.second))
 
     @property
@@ -83,7 +83,7 @@ class PairFit(NamedTuple):
 
 
 class Interaction(NamedTuple):
-    """A fit with the standard errors of its coefficients and what kind of interaction it is."""
+    """A fit with the standard errors of its coefficients and the kind of interaction."""
 
     fit: PairFit
     first_error: float
@@ -99,10 +99,10 @@ class Interaction(NamedTuple):
 def fit_pair(populations: Sequence[Moments], *, shared: bool = True) -> PairFit:
     r"""Fit the effect of a pair to those of its parts by least squares without an intercept.
 
-    Noise in the parts pulls the coefficients of ordinary least squares towards 0, and the noise of the control cells,
-    which all three effects share, pulls them away from it. Both are known from the spread of cells and taken out of the
-    moments (Fuller 1987, *Measurement Error Models*): with effects :math:`A` of the parts, :math:`y` of the pair, and
-    variances :math:`v` of means summed over genes,
+    Noise in the parts biases the coefficients of ordinary least squares towards 0, and the noise of the control cells,
+    which all three effects share, biases them away from 0. Both are estimated from the variance of cells and subtracted
+    from the moments (Fuller 1987, *Measurement Error Models*): with effects :math:`A` of the parts, :math:`y` of the
+    pair, and variances :math:`v` of means summed over genes,
 
     .. math:: c = (A^T A - \mathrm{diag}(v_a, v_b) - v_0 J)^{-1} (A^T y - v_0 1).
 
@@ -170,7 +170,7 @@ def _jackknife(
 
 
 def classify(fit: PairFit, error: float) -> str:
-    r"""Kind of a genetic interaction; the first rule that holds decides.
+    r"""Kind of a genetic interaction; the first rule that applies decides.
 
     =============  =======================================================================================
     unclear        noise is more than 70 % of one of the squared effects, or the standard error of a coefficient above 0.3
@@ -181,10 +181,10 @@ def classify(fit: PairFit, error: float) -> str:
     magnitude below 75 % of that of a sum, :math:`\sqrt{2}` synergistic    magnitude above 125 % of it additive
     all else =============  =======================================================================================
 
-    For parts that are alike the data determine only the sum of the coefficients; half of it is used for each.
+    For similar parts the data determine only the sum of the coefficients; half of it is used for each.
 
     Names follow Norman et al. 2019, who assigned them by eye and by clustering of the coefficients, the fit and the
-    similarity of effects. The limits here are those of this package.
+    similarity of effects. The thresholds are ours.
 
     Parameters
     ----------

@@ -20,18 +20,18 @@ SEVERAL = "several"
 KINDS = {
     MEASURED: "it has training cells itself",
     DOSE: "the same perturbation was measured in this context at other doses",
-    TRANSFER: "it was measured in other contexts or in combinations only, and other perturbations in this context",
+    TRANSFER: "measured only in other contexts or in combinations, with other perturbations measured in this context",
     COMBINATION: "a new combination of perturbations that were measured",
     PERTURBATION: "a perturbation that was never measured",
     UNSEEN_PART: "a combination with such a perturbation",
-    CONTEXT: "measured in other contexts only, and nothing but control cells in this one",
+    CONTEXT: "measured only in other contexts, with only control cells in this one",
     SEVERAL: "a perturbation or combination that was never measured, in such a context",
 }
-"""Every kind with what it means."""
+"""Kinds of candidates with their meaning."""
 
 
 def kinds_of(conditions: Conditions, measured: Conditions) -> np.ndarray:
-    """Kind ``(n,)`` of each of `conditions` where `measured` are the training conditions."""
+    """Kind ``(n,)`` of each of `conditions`, given the training conditions `measured`."""
     trained, groups = np.unique(measured.codes[measured.codes >= 0]), np.unique(measured.group)
     labels, known = conditions.labels(), measured.labels()
     anywhere = set(known)

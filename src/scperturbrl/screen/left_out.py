@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scperturbrl.screen.conditions import Ground, Measured
 
 MOST_FOLDS = 20
-# with this many conditions a fit takes seconds, and fewer folds leave nearly as many for training
+# with this many conditions a fit takes seconds, so fewer folds are used
 _MANY, _FEWER_FOLDS = 256, 8
 
 
@@ -27,11 +27,11 @@ class LeftOut:
     Attributes
     ----------
     index
-        ``(m,)`` places among the training conditions.
+        ``(m,)`` indices of the training conditions.
     effects
         ``(m, G)`` predicted effects.
     unit
-        ``(m,)`` what was left out with each: one value a combination, perturbation, context or dose.
+        ``(m,)`` unit that was left out: one value for each combination, perturbation, context or dose.
     """
 
     index: np.ndarray
@@ -40,7 +40,7 @@ class LeftOut:
 
     @property
     def n_units(self) -> int:
-        """How many independent predictions these are."""
+        """Number of independent predictions."""
         return len(np.unique(self.unit))
 
 
@@ -50,7 +50,7 @@ def leave_out(
     """Predict training conditions as candidates of `kind` are predicted.
 
     Combinations are left out in all contexts and doses, a perturbation with every condition that it is part of, a
-    context with all its perturbed conditions. Only conditions that are of `kind` without their fold are used.
+    context with all its perturbed conditions. Only conditions that become of `kind` without their fold are used.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ def leave_out(
     kind
         One of :data:`~scperturbrl.screen.kinds.KINDS`.
     predict
-        Function of a line fitted to the others and of places among the training conditions, which gives their effects
-        and where they are known; the prediction of the line by default.
+        Function of a line fitted to the others and of indices of training conditions. It returns their effects and
+        whether they are known; by default, the prediction of the line.
     """
     index, effects, units = [], [np.zeros((0, ground.controls.shape[1]), np.float32)], []
     for unit, gone in _folds(measured, kind):
@@ -93,7 +93,7 @@ def _predicted(
 
 
 def _folds(measured: Measured, kind: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Unit of every condition ``(C,)``, and which are left out together ``(C,)``."""
+    """Unit of every condition ``(C,)``, and its fold ``(C,)``."""
     conditions, labels = measured.conditions, measured.conditions.labels()
     if kind in (PERTURBATION, UNSEEN_PART):
         for some in _dealt(np.unique(conditions.codes[conditions.codes >= 0]), len(measured)):
@@ -121,7 +121,7 @@ def _numbered(labels: list[object]) -> np.ndarray:
 
 
 def _dealt(units: np.ndarray, n_conditions: int) -> Iterator[np.ndarray]:
-    """Units dealt into folds, every n-th into the same."""
+    """Assign units to folds, every n-th to the same one."""
     n = min(len(units), MOST_FOLDS if n_conditions <= _MANY else _FEWER_FOLDS)
     for first in range(n):
         yield units[first::n]

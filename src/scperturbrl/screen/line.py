@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from scperturbrl.screen.conditions import Conditions, Ground, Measured
     from scperturbrl.screen.part_effects import UnseenMap
 
-# of more values, effects in a new context are those of all contexts together
+# with more values, effects in a new context are pooled over all contexts
 MOST_VALUES = 20_000_000
 BASELINES = ("additive", "ridge", "context_line", "mean_response")
 
 
 @dataclass
 class Line:
-    """The linear part of a generator, fitted to effects alone, so that it can be fitted again without some of them.
+    """The linear part of a generator, fitted to effects only, so that it can be refitted without some of them.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Line:
         return self._by_group(conditions, lambda g: [self._own(g), self._context(g), self._pooled])
 
     def baseline(self, name: str, conditions: Conditions) -> tuple[np.ndarray, np.ndarray]:
-        """The same by a simple rule of :data:`BASELINES`."""
+        """The same for a simple baseline of :data:`BASELINES`."""
         if name == "mean_response":
             return self._mean_response(conditions)
         kinds: dict[str, Callable[[int], list[PartEffects | None]]] = {
@@ -120,7 +120,7 @@ class Line:
         return PartEffects.of(len(self.ground.names), seen, scores, self.measured.directions, additivity)
 
     def _designs(self, group: int, scores: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Distinct designs ``(D, P)`` of a context, the mean scores ``(D, R)`` of each, and the P perturbations seen."""
+        """Distinct designs ``(D, P)`` of a context, the mean scores ``(D, R)`` of each, and the P trained perturbations."""
         inside = np.flatnonzero(self._inside(group))
         design = self.measured.conditions.select(inside).design(len(self.ground.names))
         seen = np.flatnonzero((design != 0).any(0))
@@ -131,7 +131,7 @@ class Line:
         return rows, total / np.bincount(same.ravel())[:, None], seen
 
     def _unseen(self, group: int, trained: np.ndarray) -> UnseenMap | None:
-        """The map for perturbations without measurements in any context, if any are asked for."""
+        """The map for perturbations without measurements in any context, if any are requested."""
         ever = np.zeros(len(self.ground.names) + 1, dtype=bool)
         ever[self.measured.conditions.codes] = True
         wanted = self.ground.described() & ~ever[:-1]
@@ -147,7 +147,7 @@ class Line:
         return self._remember("singles", group, make)
 
     def _context(self, group: int) -> PartEffects | None:
-        """Effects in a context without perturbed training cells, where several others have them."""
+        """Effects in a context without perturbed training cells, if several other contexts have them."""
         return None if self._inside(group).any() else self._carried(group)
 
     def _carried(self, group: int) -> PartEffects | None:
@@ -173,7 +173,7 @@ class Line:
 
     @cached_property
     def _contexts(self) -> tuple[ContextLine | None, np.ndarray, np.ndarray, np.ndarray]:
-        """The context line, K contexts, P perturbations and effects ``(K, P, G)``; without a line where there is one context."""
+        """The context line (None with one context), K contexts, P perturbations and effects ``(K, P, G)``."""
         contexts = np.unique(self.measured.conditions.group)
         which = np.unique(self.measured.conditions.codes[self.measured.conditions.n_parts == 1, :1])
         size = len(contexts) * len(which) * self.ground.controls.shape[1]

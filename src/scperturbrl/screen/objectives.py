@@ -20,7 +20,7 @@ class Effects:
     values
         ``(n, G)``
     group
-        Place of the context.
+        Index of the context.
     control
         ``(G,)`` mean control profile.
     additive
@@ -95,14 +95,14 @@ class Along(_OfEffects):
 
 @dataclass(frozen=True)
 class Alike(_OfEffects):
-    """Cosine of an effect and a wanted one: towards a population, or like a named condition.
+    """Cosine of an effect and a target effect: towards a population, or like a named condition.
 
     Attributes
     ----------
     name
         Of the term.
     wanted
-        ``(K, G)`` the wanted effect in each context.
+        ``(K, G)`` the target effect in each context.
     """
 
     name: str
@@ -141,14 +141,14 @@ class Synergy(_OfEffects):
 
 @dataclass(frozen=True)
 class OfCells:
-    """Mean over cells of any function of them. Before cells are generated, control cells moved by the effect stand for them.
+    """Mean of a function over cells. Before cells are generated, control cells shifted by the effect are used.
 
     Attributes
     ----------
     name
         Of the term.
     function
-        Cells ``(m, G)`` to values ``(m,)``.
+        Function of cells ``(m, G)`` that returns values ``(m,)``.
     controls
         A few control cells ``(m, G)`` of each context.
     """
@@ -158,7 +158,7 @@ class OfCells:
     controls: Sequence[np.ndarray]
 
     def of_effects(self, effects: Effects) -> np.ndarray:
-        """Mean ``(n,)`` over the moved control cells."""
+        """Mean ``(n,)`` over the shifted control cells."""
         own = self.controls[effects.group]
         return np.array([self._checked(np.maximum(own + effect, 0)).mean() for effect in effects.values])
 
@@ -170,7 +170,10 @@ class OfCells:
     def _checked(self, cells: np.ndarray) -> np.ndarray:
         found = np.asarray(self.function(cells), dtype=float)
         if found.shape != (len(cells),):
-            msg = f"The objective {self.name!r} gave values of shape {found.shape} for {len(cells)} cells; one number a cell is needed."
+            msg = (
+                f"The objective {self.name!r} gave values of shape {found.shape} for {len(cells)} cells; one number "
+                "per cell is needed."
+            )
             raise ValueError(msg)
         return found
 
@@ -186,7 +189,8 @@ class Objective:
     weights
         ``(T,)`` weights; negative to minimise.
     scales
-        ``(T,)`` spread of each over the training conditions, by which several are made comparable; 1 for a single one.
+        ``(T,)`` standard deviation of each over the training conditions, by which several are divided; 1 for a single
+        term.
     """
 
     terms: Sequence[Term]
@@ -202,7 +206,7 @@ class Objective:
         return self._joined([term.of_cells(cells, effects) for term in self.terms])
 
     def of_population(self, cells: np.ndarray, effects: Effects) -> np.ndarray:
-        """Value ``(1 + T,)`` of a condition of which there are `cells`: of their mean effect, or the mean over cells."""
+        """Value ``(1 + T,)`` of a condition with `cells`: that of their mean effect, or the mean over cells."""
         own = Effects(cells.mean(0, keepdims=True) - effects.control, effects.group, effects.control, effects.additive)
         values = [
             term.of_cells(cells, own).mean(keepdims=True) if isinstance(term, OfCells) else term.of_effects(own)

@@ -1,4 +1,4 @@
-"""Effects of single perturbations in one context, which add up to those of any condition."""
+"""Effects of single perturbations in one context, from which effects of all conditions are computed."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class UnseenMap:
 
 
 def summed(sources: list[PartEffects], conditions: Conditions, n_genes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Effects ``(n, G)`` by the first of `sources` that covers a condition, and whether any does ``(n,)``; 0 where none."""
+    """Effects ``(n, G)`` by the first of `sources` that covers a condition, and whether any does ``(n,)``; else 0."""
     found = np.zeros((len(conditions), n_genes), dtype=np.float32)
     known = np.zeros(len(conditions), dtype=bool)
     for source in sources:

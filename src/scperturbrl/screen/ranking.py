@@ -1,4 +1,4 @@
-"""Ranks of candidates, their probability to be among the best, and their nearest measured conditions."""
+"""Ranks of candidates, their probability of being among the best, and their nearest measured conditions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ N_DRAWS = 400
 
 
 def ranks(value: np.ndarray, refined: np.ndarray) -> np.ndarray:
-    """Rank ``(n,)`` of each candidate, 1 is best: refined ones first, by falling value; candidates without a value come last."""
+    """Rank ``(n,)`` of each candidate, 1 is best: refined ones first, by descending value, without a value last."""
     order = np.lexsort((np.arange(len(value)), -np.nan_to_num(value, nan=-np.inf), ~refined))
     found = np.empty(len(value), dtype=int)
     found[order] = np.arange(1, len(value) + 1)
@@ -28,8 +28,8 @@ def top_probability(
 ) -> np.ndarray:
     """Probability ``(n,)`` that a candidate is among the `k` best, NaN if its error is unknown.
 
-    Every draw adds to each value a residual of a condition of its kind that was left out, of random sign. Candidates
-    without residuals take part with their value as it is.
+    Every draw adds to each value a residual of a left-out condition of the same kind, with random sign. Candidates
+    without residuals keep their value.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def top_probability(
 
 
 def nearest_measured(conditions: Conditions, effects: np.ndarray, measured: Measured, n: int = 3) -> np.ndarray:
-    """Places ``(n_conditions, n)`` of the measured conditions that share most parts, those of like effects before others.
+    """Indices ``(n_conditions, n)`` of the measured conditions that share most parts, then those with similar effects.
 
     Parameters
     ----------

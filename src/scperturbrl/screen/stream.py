@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scperturbrl.screen.line import Line
     from scperturbrl.screen.objectives import Objective
 
-# values of an effect matrix that are held at a time; there are about six such matrices
+# number of values of an effect matrix in memory; there are about six such matrices
 _VALUES = 8_000_000
 
 
@@ -31,7 +31,7 @@ class Predicted(NamedTuple):
     baselines
         Objective ``(n,)`` of each simple rule, NaN where it does not apply.
     nearest
-        ``(n, 3)`` places of the nearest training conditions.
+        ``(n, 3)`` indices of the nearest training conditions.
     known
         ``(n,)`` whether every part is known.
     """
@@ -43,7 +43,7 @@ class Predicted(NamedTuple):
 
 
 def predict_all(line: Line, conditions: Conditions, objective: Objective) -> Predicted:
-    """Values of all `conditions`; no more than some hundred MB of effects are held."""
+    """Values of all `conditions`; at most some hundred MB of effects are in memory."""
     n, measured = len(conditions), line.measured
     values = np.full((n, 1 + len(objective.terms)), np.nan)
     baselines = {name: np.full(n, np.nan) for name in BASELINES}
@@ -75,7 +75,7 @@ def values_of(
 
 
 def blocks(conditions: Conditions, ground: Ground) -> Iterator[np.ndarray]:
-    """Places of some thousand conditions of one context at a time."""
+    """Indices of some thousand conditions of one context at a time."""
     size = max(_VALUES // ground.controls.shape[1], 1)
     for group in np.unique(conditions.group):
         rows = np.flatnonzero(conditions.group == group)

@@ -30,7 +30,7 @@ class RealValues(NamedTuple):
         ``(C,)`` standard deviation over cells, and standard error of the objective, by leaving a tenth of the cells out
         at a time.
     fall
-        ``(C,)`` how much nearer to the target population they are than control cells; NaN without a target population.
+        ``(C,)`` relative decrease of the distance to the target population; NaN without a target population.
     """
 
     values: np.ndarray
@@ -45,13 +45,13 @@ class Refined(NamedTuple):
     Attributes
     ----------
     rows
-        ``(m,)`` their places.
+        ``(m,)`` their indices.
     values
         ``(m, 1 + T)`` objective and its terms.
     spread, fall
-        ``(m,)`` standard deviation over cells, and how much nearer they are to the target population.
+        ``(m,)`` standard deviation over cells, and relative decrease of the distance to the target population.
     key
-        Which generator made them, "" for none.
+        Generator of these cells, "" for none.
     """
 
     rows: np.ndarray
@@ -86,7 +86,7 @@ class Screen:
     objective: Objective
 
     def promising(self, n: int) -> np.ndarray:
-        """Places of the `n` best candidates without training cells."""
+        """Indices of the `n` best candidates without training cells."""
         value = np.where(self._measured(), np.nan, self.predicted.values[:, 0])
         order = np.argsort(-np.nan_to_num(value, nan=-np.inf), kind="stable")
         return order[np.isfinite(value[order])][: max(n, 0)]
@@ -94,7 +94,7 @@ class Screen:
     def table(
         self, refined: Refined, residuals: dict[str, np.ndarray], *, level: float, top: int, seed: int
     ) -> pd.DataFrame:
-        """One row a candidate, best first; see :func:`scperturbrl.get.screen`."""
+        """One row per candidate, best first; see :func:`scperturbrl.get.screen`."""
         values, spread = self._values(refined)
         width = self._widths(residuals, level)
         trust = self._trust(level)
@@ -105,7 +105,7 @@ class Screen:
         frame["low"], frame["high"] = values[:, 0] - width, values[:, 0] + width
         rng = numpy_rng(seed, "top probability")
         kind, known = self.trust.kind, residuals | self._of_measured()
-        # an unsupported prediction has no odds, but takes part with its value
+        # an unsupported prediction has no probability, but its value is used in the draws
         errors = np.where(trust["support"] == UNSUPPORTED, "", kind)
         frame["top_probability"] = top_probability(values[:, 0], errors, known, top, rng)
         frame["support"], frame["kind"] = trust["support"].to_numpy(), kind
@@ -124,7 +124,7 @@ class Screen:
         frame["made_cells"] = np.isin(np.arange(len(frame)), refined.rows)
         frame["n_parts"], frame["parts_seen"] = self.trust.conditions.n_parts, self._parts_seen()
         frame["nearest"] = self._nearest()
-        # with a dose column only where doses are declared
+        # with a dose column only if doses are declared
         frame = frame if (frame["dose"] > 0).any() else frame.drop(columns="dose")
         frame.index = frame.index.astype(str)
         return frame.sort_values("rank", kind="stable")
@@ -161,13 +161,13 @@ class Screen:
         return width
 
     def _of_measured(self) -> dict[str, np.ndarray]:
-        """Errors of measured values, one standard error each, for the odds of being best."""
+        """Errors of measured values, one standard error each, for the probability of being best."""
         at, places = self.trust.measured_places()
         known = self.real.error[places][np.isfinite(self.real.error[places])]
         return {str(self.trust.kind[at[0]]): known} if len(known) else {}
 
     def _in_front(self, refined: Refined, value: np.ndarray) -> np.ndarray:
-        """Candidates with generated cells, and measured ones that are no worse than the worst of these."""
+        """Candidates with generated cells, and measured ones at least as good as the worst of these."""
         found = np.zeros(len(self.candidates), dtype=bool)
         if len(refined.rows):
             found[refined.rows] = True

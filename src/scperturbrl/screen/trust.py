@@ -60,7 +60,7 @@ class Trust:
         return found
 
     def residuals(self, objective: Objective, line: Line, real: np.ndarray) -> dict[str, np.ndarray]:
-        """Measured minus predicted objective of the conditions left out, by kind; of kinds with enough of them.
+        """Measured minus predicted objective of the left-out conditions, for kinds with enough of them.
 
         `real` ``(C,)`` are the measured values of the training conditions.
         """
@@ -72,12 +72,12 @@ class Trust:
         return found
 
     def widths(self, residuals: dict[str, np.ndarray], level: float) -> np.ndarray:
-        """Half the width ``(n,)`` of the interval of each candidate, NaN where there is none."""
+        """Half the width ``(n,)`` of the interval of each candidate, NaN if there is none."""
         by_kind = {kind: interval_width(own, level) for kind, own in residuals.items()}
         return np.array([by_kind.get(kind, np.nan) for kind in self.kind])
 
     def measured_places(self) -> tuple[np.ndarray, np.ndarray]:
-        """Candidates that have training cells, and their places among the training conditions."""
+        """Candidates with training cells, and their indices among the training conditions."""
         own = {label: i for i, label in enumerate(self._keys(self.measured.conditions))}
         rows = np.flatnonzero(self.kind == MEASURED)
         return rows, np.array([own[key] for key in self._keys(self.conditions.select(rows))], dtype=int)

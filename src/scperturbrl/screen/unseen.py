@@ -25,7 +25,7 @@ def fit_unseen_map(
     """Fit the map to the perturbations `seen` that have features.
 
     Without features of the user, the responses of genes to the perturbations are the features. The mean response and the
-    departure that features predict are both shrunk, by factors that leaving perturbations out chooses, possibly to 0.
+    departure that features predict are both shrunk, by factors chosen by leaving out perturbations, possibly to 0.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The verbs: fit, post-train, generate, predict, score, evaluate, save."""
+"""Main functions: fit, post-train, generate, predict, score, evaluate, save."""
 
 from scperturbrl._core.lazy import lazy_exports as _lazy_exports
 

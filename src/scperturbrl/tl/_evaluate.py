@@ -1,4 +1,4 @@
-"""Evaluate predictions of held-out conditions beside baselines and ceilings."""
+"""Evaluate predictions of held-out conditions, together with baselines and ceilings."""
 
 from __future__ import annotations
 
@@ -85,11 +85,11 @@ def evaluate(
     seed: Seed = 0,
     modality: str | None = None,
 ) -> pd.DataFrame:
-    """Evaluate generators and other predictions on held-out conditions, beside baselines and ceilings.
+    """Evaluate generators and other predictions on held-out conditions, together with baselines and ceilings.
 
-    The table always holds these models besides those that are asked for:
+    The table always contains these models in addition to the requested ones:
 
-    - Baselines, which know the training conditions only and predict shifted control cells: ``control`` (no effect),
+    - Baselines, which use training conditions only and predict shifted control cells: ``control`` (no effect),
       ``perturbed_mean``, ``matching_mean`` (the same perturbation in other contexts), ``nearest_condition``,
       ``additive``, ``additive_ridge`` and ``combination_ridge``.
     - ``context_line``, if training has several contexts. ``nearest_dose`` and ``interpolated_dose``, if there are doses:
@@ -99,7 +99,7 @@ def evaluate(
       ``interpolated_duplicate`` is the same half, shrunk towards the mean response by its sampling noise.
 
     Verifiers score all cells against references of the *observed* held-out cells. No real cell is scored against a
-    reference that it helped to define.
+    reference that was computed with it.
 
     Parameters
     ----------
@@ -108,28 +108,31 @@ def evaluate(
     keys
         Generators to evaluate; all that `adata` has by default. All generate from the same control cells and noise.
     layers
-        Layers of predicted cells. Row i is taken as a cell of the condition of row i.
+        Layers of predicted cells. Row i is treated as a cell of the condition of row i.
     predictions
-        Name to AnnData of predicted cells, with the genes and the declared columns of `adata`.
+        Predicted cells by model name, as AnnData with the genes and the declared columns of `adata`.
     conditions
         Names of conditions; the test conditions by default. A perturbation label (``"A+B"`` or ``"B+A"``) stands for all
         measured conditions with that perturbation. Each condition is evaluated once.
     networks
-        More gene sets by name, such as ``{"hallmark": table}``, with columns ``source``, ``target`` and ``weight``. Their
-        enrichment is compared as that of the stored pathway network is: ``<name>_correlation``, ``<name>_recovery``.
+        More gene sets by name, such as ``{"hallmark": table}``, with columns ``source``, ``target`` and ``weight``.
+        Their enrichment is compared in the same way as for the stored pathway network: ``<name>_correlation``,
+        ``<name>_recovery``.
     verifiers
         Verifiers to score with.
     n_cells
-        Cells generated per condition, from the control cells that baselines shift. The mean is over all of them. At most one
-        from each control cell is compared as a cell, because copies of a cell would count as near neighbours.
+        Cells generated per condition, from the control cells that baselines shift. The mean is over all of them.
+        Metrics of populations use at most one cell from each control cell, because copies of a cell would count as near
+        neighbours.
     max_cells
         Largest number of cells of a condition that are compared and scored. Means are over all cells.
     depth
         ``"equal"`` compares all cells at one sequencing depth, because depth alone changes log-normalised means. In
         each control group this is the smallest depth of the measured conditions, the controls and the predicted cells,
-        but at least a quarter of the controls' depth. Deeper cells are thinned: each count is kept with a probability.
-        Generators use the library sizes of the observed cells at that depth. Cells are not thinned if the depth differs
-        from the controls' by at most a tenth or by chance, or if they hold no counts. ``"raw"`` leaves cells as they are.
+        but at least a quarter of the controls' depth. Deeper cells are thinned: each count is kept with a fixed
+        probability. Generators use the library sizes of the observed cells at that depth. Cells are not thinned if the
+        depth differs from the controls' by at most a tenth or by chance, or if counts cannot be recovered. ``"raw"``
+        leaves cells unchanged.
     key_added
         Slot of the table in ``uns``.
     device
@@ -145,30 +148,32 @@ def evaluate(
     - ``model``, ``kind`` (generator, prediction, baseline, ceiling), ``condition``, ``covariates``, ``metric``,
       ``value``,
     - ``scaled``: 0 is as good as ``perturbed_mean``, 1 as good as ``split_half``; not clipped,
-    - ``role``: ``rewarded``, ``related`` or ``held-out``, by what the generators in the table, or behind its layers and
-      predictions, were rewarded with, and by what predicted cells were selected by,
+    - ``role``: ``rewarded``, ``related`` or ``held-out``. It depends on the rewards of the generators in the table, or
+    of
+      those that made its layers and predictions, and on the scores by which predicted cells were selected,
     - ``calibrated``, ``told_apart``, ``dynamic_range``: whether the metric distinguishes ``split_half`` from
       ``perturbed_mean`` on these data, in which share of the conditions, and by how much; see
       :func:`scperturbrl.get.metric_calibration`,
-    - ``n_parts``, ``parts_seen``: parts of the condition, and how many of them are measured alone in training,
+    - ``n_parts``, ``parts_seen``: number of parts of the condition, and of those that were measured alone in training,
     - ``n_cells``, ``n_observed``: predicted and observed cells,
     - ``seed``, ``engine``, ``version``: seed, package and version that computed the value,
-    - ``seen``: whether the condition is no test condition; for a generator, whether it was trained or selected on it,
+    - ``seen``: for a generator, whether it was trained or selected on the condition; for other models, whether the
+      condition is not a test condition,
     - ``split_hash``: hash of the split of the evaluation,
-    - ``generator_hash``: hash of the weights of the generator, empty for all else.
+    - ``generator_hash``: hash of the weights of the generator, empty for other models.
 
     Metrics are those of :data:`scperturbrl.metrics.METRICS` and ``score_<verifier>``, the mean raw score.
-    :func:`scperturbrl.get.evaluation` summarises the table, :func:`scperturbrl.get.held_out` does so without anything
-    rewarded, and :func:`scperturbrl.get.differences` compares two models with a paired bootstrap over conditions.
+    :func:`scperturbrl.get.evaluation` summarises the table, :func:`scperturbrl.get.held_out` summarises its held-out
+    metrics only, and :func:`scperturbrl.get.differences` compares two models with a paired bootstrap over conditions.
 
     Raises
     ------
     KeyError
         If a generator, layer or condition does not exist, or a prediction lacks a condition.
     ValueError
-        If there is nothing to evaluate, or if a generator named in `keys` or a prediction has seen a test condition. If
-        two models share a name, or one has that of a baseline or ceiling. If predicted cells have other genes or are
-        not log-normalised.
+        If there is nothing to evaluate, or if a generator named in `keys` or a prediction was trained on a test
+        condition. If two models have the same name, or a model has the name of a baseline or ceiling. If predicted
+        cells have other genes or are not log-normalised.
 
     Examples
     --------
@@ -229,7 +234,7 @@ def evaluate(
 def _trained_with(
     adata: AnnData, generators: Iterable[str], layers: Sequence[str], predictions: Mapping[str, AnnData]
 ) -> list[dict[str, Any]]:
-    """Settings of everything that generators, layers and predictions were trained with and chosen by."""
+    """Return the settings with which generators, layers and predictions were trained or selected."""
     makers = [*generators, *(layer_note(adata, layer).get("made_by", "") for layer in layers)]
     trained = [one for key in makers for one in ancestry(adata.uns, key)]
     return [*trained, *(one for other in predictions.values() for one in chosen_by(other))]
@@ -246,7 +251,7 @@ def _conditions(cells: Cells, setup: Setup, conditions: Sequence[str] | str | No
 
 
 def _with_controls(adata: AnnData, wanted: Sequence[str]) -> list[str]:
-    """Add what a post-trained generator must be compared with: its parent, and the parent with extra training."""
+    """Add the parent of each post-trained generator, and the parent with extra training, for comparison."""
     found, generators = list(wanted), generator_keys(adata)
     params = {key: adata.uns[key]["params"] for key in generators}
     for key in wanted:
@@ -256,14 +261,14 @@ def _with_controls(adata: AnnData, wanted: Sequence[str]) -> list[str]:
         parent = str(own.get("parent", ""))
         if parent in generators and own.get("parent_hash", "") not in {"", generator_hash(adata, parent)}:
             log.warn(
-                f"{parent!r} was fitted again since {key!r} was post-trained from it, so it is not its parent: the two differ by more than "
+                f"{parent!r} was fitted again since {key!r} was post-trained from it, so the two differ by more than "
                 "post-training. Post-train it again."
             )
         longer = [name for name in generators if params[name].get("parent") == parent and name != key]
         longer = [name for name in longer if params[name].get("method") == "fit_generator"]
         if not longer:
             log.note(
-                f"{key!r} is not compared with extra training of {parent!r}; "
+                f"{key!r} cannot be compared with extra training of {parent!r}; "
                 f"`tl.fit_generator(adata, init_from={parent!r}, key_added=...)` makes it"
             )
         found += [name for name in [parent, *longer] if name in generators and name not in found]
@@ -282,7 +287,7 @@ def _networks(adata: AnnData, networks: Mapping[str, pd.DataFrame]) -> dict[str,
 
 
 def _with_scaled(table: pd.DataFrame) -> pd.DataFrame:
-    """Add the scaled score of every value, against the baseline and the ceiling of its condition."""
+    """Add the scaled score of every value, relative to the baseline and the ceiling of its condition."""
     wide = table.pivot_table(index=["condition", "metric"], columns="model", values="value", dropna=False)
     anchors = wide.loc[pd.MultiIndex.from_frame(table[["condition", "metric"]]), [MEAN_RESPONSE, CEILING]].to_numpy()
     scaled = []

@@ -77,11 +77,11 @@ def fit_generator(
 ) -> None:
     """Fit a conditional flow-matching generator of perturbed cells to the training cells.
 
-    A learned velocity carries a control cell to a perturbed cell of the same covariates in a latent space: principal
-    components of the training cells without count noise. A negative-binomial layer, fitted to the training counts, turns
-    the latent cell into a cell with zeros and variance as in real cells.
+    A learned velocity transports a control cell to a perturbed cell of the same covariates in a latent space: principal
+    components of the training cells without count noise. A negative-binomial layer, fitted to the training counts,
+    converts the latent cell to a cell with realistic zeros and variance.
 
-    Training monitors the energy distance between generated and real cells, of validation and training conditions. It
+    Training monitors the energy distance between generated and real cells of validation and training conditions. It
     stops when this distance no longer falls, and keeps the averaged weights of the best step.
 
     Parameters
@@ -89,64 +89,65 @@ def fit_generator(
     adata
         Annotated data after :func:`~scperturbrl.pp.setup_anndata` and :func:`~scperturbrl.pp.split`.
     key_added
-        Where the generator is written.
+        Key of ``uns`` for the generator.
     n_latent
         Number of principal components, or of scVI's latent coordinates; fewer if there are fewer genes or cells.
-        ``"auto"`` keeps those of the first 50 components with at most three quarters of counting noise in their variance,
-        which splitting the counts of training cells measures. For scVI it is 50.
+        ``"auto"`` keeps those of the first 50 components in which counting noise is at most three quarters of the
+        variance, measured by splitting the counts of training cells. For scVI it is 50.
     width, n_blocks
-        Of the velocity network.
+        Width and number of blocks of the velocity network.
     backbone
-        Velocity network. ``"mlp"`` is a perceptron on all coordinates and runs on a laptop. ``"transformer"`` uses
-        attention among the genes of a cell and needs a GPU. With ``width=512, n_blocks=4`` it is as wide and deep as
-        that of :cite:t:`yu2026scdfm`.
+        Velocity network. ``"mlp"`` is a multilayer perceptron on all coordinates and runs on a laptop.
+        ``"transformer"`` uses attention among the genes of a cell and needs a GPU. With ``width=512, n_blocks=4`` it is
+        as wide and deep as that of :cite:t:`yu2026scdfm`.
     space
         Space of the flow. ``"pca"``: principal components without count noise; a negative-binomial layer draws the
-        counts. ``"genes"``: log-normalised expression, rounded to whole counts at the end. Training cells are then held
-        dense, with 4 bytes for each gene of each cell. ``"scvi"``: the latent space of an scVI model, trained first on
-        the counts of the training cells, which takes a few minutes. Its decoder gives the rates, its negative binomial
-        the counts. ``"auto"`` is ``"genes"`` for the transformer, which supports no other space, and ``"pca"``
+        counts. ``"genes"``: log-normalised expression, rounded to whole counts at the end. Training cells are then kept
+        dense in memory, with 4 bytes for each gene of each cell. ``"scvi"``: the latent space of an scVI model, trained
+        first on the counts of the training cells, which takes a few minutes. Its decoder gives the rates, its negative
+        binomial the counts. ``"auto"`` is ``"genes"`` for the transformer, which supports no other space, and ``"pca"``
         otherwise.
     genes_per_step
         Number of genes in a training step of the transformer, drawn at random for each step; all by default. The cost of
         attention is quadratic in this number.
     precision
         ``"bfloat16"`` computes the matrix products of the velocity in 16 bits, in training and generation. This is
-        faster on a recent GPU. Weights and all else stay in single precision.
+        faster on a recent GPU. Weights and other computations stay in single precision.
     compile
-        Compile the velocity for training (:func:`torch.compile`). The start takes some tens of seconds longer; steps on
-        a GPU are then faster, mainly those of the transformer.
+        Compile the velocity for training (:func:`torch.compile`). Training starts some tens of seconds later; steps on
+        a GPU are then faster, mainly for the transformer.
     n_steps, batch_size, learning_rate
-        Largest number of optimiser steps (AdamW, cosine decay; most runs stop early), cells a step, and peak learning
+        Maximum number of optimiser steps (AdamW, cosine decay; most runs stop early), cells per step, and peak learning
         rate.
     max_minutes
         Stop training the velocity after this many minutes.
     embeddings
-        Features of perturbations, one row each: names as index, numbers as columns. The default are the loadings of the
+        Features of perturbations, one row each: names as index, numbers as columns. By default, the loadings of the
         perturbed gene on the components, so that every measured gene can be perturbed. Other features come from
         :func:`~scperturbrl.pp.network_embeddings` and :func:`~scperturbrl.pp.fingerprint_embeddings`; join several with
         ``pd.concat(..., axis=1)``.
     prior
-        ``"linear"`` moves the mean of the generated cells of an unseen condition towards a linear prediction. Validation
-        conditions choose how far.
+        ``"linear"`` shifts the mean of the generated cells of an unseen condition towards a linear prediction. The
+        share is chosen on validation conditions.
 
-        - An unseen combination moves towards the combination ridge
+        - An unseen combination is shifted towards the combination ridge
           (:func:`~scperturbrl.metrics.combination_ridge_effect`), at most half of the way unless effects add up to less
           than the sum of their parts. The flow keeps the spread and shape of the cells. The effect is then multiplied by
           a magnitude of at most 1: the ratio of observed to predicted effects of validation combinations.
-        - In a new context, control cells move by the mean effect of the context line.
-        - For an unseen perturbation, control cells move by the effect predicted from `embeddings`, or from the
-          responses of its gene to the training conditions. Held-out perturbations choose the share. The gene itself
-          changes as targeted genes usually do.
+        - In a new context, control cells are shifted by the mean effect of the context line.
+        - For an unseen perturbation, control cells are shifted by the effect predicted from `embeddings`, or from the
+        responses of
+          its gene to the training conditions. The share is chosen on left-out perturbations. The gene itself changes by
+          the median change of targeted genes.
 
         ``"none"`` uses the flow alone.
     source
-        Where the flow starts. ``"control"``: at a control cell with a little noise. Optimal transport pairs it with a
-        perturbed cell, so that differences among control cells are kept. ``"gaussian"``: at noise.
+        Where the flow starts. ``"control"``: at a control cell with a little noise. It is paired with a perturbed cell
+        by optimal transport, so that differences among control cells are kept. ``"gaussian"``: at noise.
     init_from
         Key of a fitted generator to continue from. Space, backbone, precision, observation layer, linear part, `prior`
-        and `source` are taken from it, and the last state is kept, not the best. Use it for the baseline of
-        post-training: extra training for the same time.
+        and `source` are taken from it, and the last state is kept, not the best. This gives the baseline for
+        post-training: extra training of the same duration.
     checkpoint_dir
         Directory for the state of the run, written at intervals (``fit_generator.safetensors``: weights, optimiser,
         averages, random numbers, history).
@@ -154,7 +155,7 @@ def fit_generator(
         Continue from the state in `checkpoint_dir`, if there is one. On the CPU, an interrupted and resumed run gives the
         same result, bit for bit, as an uninterrupted one.
     memory_limit
-        Memory for working on cells, such as ``"500 MB"``, on top of about 1 KB for each cell. Cells in a file
+        Memory for blocks of cells, such as ``"500 MB"``, on top of about 1 KB for each cell. Cells in a file
         (``backed="r"``, zarr, dask) are read in blocks of this size; the generator is the same.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
@@ -173,9 +174,9 @@ def fit_generator(
     ------
     ValueError
         If the data are not set up or split, `init_from` was fitted under another split, counts cannot be recovered from
-        the expression, or the state in `checkpoint_dir` is damaged or of another run.
+        the expression, or the state in `checkpoint_dir` is damaged or belongs to another run.
     KeyError
-        If a perturbation to be predicted cannot be encoded, or `init_from` is no generator.
+        If a perturbation to be predicted cannot be encoded, or `init_from` is not a generator.
     FileExistsError
         If there is a state in `checkpoint_dir` and `resume` is false.
     OSError
@@ -237,7 +238,7 @@ def fit_generator(
         learning_rate=learning_rate,
         genes_per_step=genes_per_step,
         compile=compile,
-        # a validation of the transformer takes as long as about a hundred steps
+        # one validation of the transformer takes about as long as a hundred steps
         validate_every=100 if network == "mlp" else 500,
         max_seconds=None if max_minutes is None else 60 * max_minutes,
         seed=seed,
@@ -283,7 +284,10 @@ def _check_cells(cells: Cells, setup: Setup, init_from: str | None, parent: Stor
 
 def _check_subset(backbone: str) -> None:
     if backbone != "transformer":
-        msg = f"`genes_per_step` is for the backbone 'transformer'; {backbone!r} takes all coordinates at once. Leave it out."
+        msg = (
+            f"`genes_per_step` is for the backbone 'transformer'; {backbone!r} takes all coordinates at once. Leave it "
+            "out."
+        )
         raise ValueError(msg)
 
 

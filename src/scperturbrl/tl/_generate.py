@@ -59,17 +59,17 @@ def generate(
     key
         Which generator; by default the newest post-trained generator, else ``"generator"``.
     key_added
-        Name of the results; `key` by default.
+        Name of the results; by default the same as `key`.
     library_size
         Depth of the generated cells. ``"condition"``: the depth of the training cells of the condition. For a condition
         without any: the depth of the control cells times the ratio of perturbed to control depth, of training
         conditions with the same perturbation or else of all. ``"control"``: the depth of the control cells. A number:
-        counts of a cell.
+        counts per cell.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     seed
-        Seed or NumPy generator. The same seed pairs the same control cells and noise for every generator, so that two of
-        them can be compared cell by cell.
+        Seed or NumPy generator. With the same seed, all generators start from the same control cells and noise, so that
+        two of them can be compared cell by cell.
     {modality}
 
     Returns
@@ -77,7 +77,7 @@ def generate(
     Nothing. Writes
 
     - ``layers[key_added]``: log-normalised generated cells (CSR float32); control rows hold the control cell itself,
-    - ``obs[key_added + "_source"]``: name of the control cell that each started from,
+    - ``obs[key_added + "_source"]``: name of the control cell from which each was generated,
     - ``obsm["X_pca_" + key_added]``: the generated cells on the components of the training cells.
 
     Scores and selections of an earlier layer of that name are removed.
@@ -137,7 +137,7 @@ def generate(
             **dict.fromkeys((keys.reward(key_added), keys.percentile(key_added), keys.selected(key_added)), ABSENT),
             keys.source(key_added): source,
         },
-        # scores of the earlier cells would be taken for scores of the new ones
+        # scores of the earlier cells would be mistaken for scores of the new ones
         obsm={keys.pca(key_added): coordinates, keys.score(key_added): ABSENT},
         uns={
             keys.score(key_added): ABSENT,
@@ -151,7 +151,7 @@ def generate(
 
 
 def _in_place_of(observed: Any, rows: np.ndarray, blocks: Iterable[np.ndarray]) -> sparse.csr_matrix:
-    """`observed` with the cells of `blocks` at `rows`, which rise: every block is put between the cells that stay."""
+    """Return `observed` with the cells of `blocks` at the ascending `rows`, inserted between the unchanged rows."""
     found, done, first = GrowingRows(observed.shape[1], observed.shape[0]), 0, 0
     for block in blocks:
         own = rows[done : done + len(block)]

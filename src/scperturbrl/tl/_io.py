@@ -87,7 +87,7 @@ def load_generator(
     key_added: str = keys.GENERATOR,
     modality: str | None = None,
 ) -> None:
-    """Load a generator that :func:`save_generator` wrote into ``uns[key_added]``.
+    """Load a generator saved by :func:`save_generator` into ``uns[key_added]``.
 
     No code in the files is executed. Checksums are compared; names, types, shapes and finiteness of the weights are
     checked. A warning is given if the generator was trained on another split than that of `adata`.
@@ -99,7 +99,7 @@ def load_generator(
     path
         Directory.
     key_added
-        Where it is written.
+        Key of ``uns`` for the generator.
     {modality}
 
     Raises
@@ -107,10 +107,11 @@ def load_generator(
     FileNotFoundError
         If the directory or one of its files is missing.
     scperturbrl.tl.DamagedFileError
-        If a file is damaged or of a schema that this version does not know, or if a size, name or number in it cannot be that of
-        a generator. A ``ValueError`` that names the file and the field.
+        If a file is damaged or has a schema that this version does not know, or if a size, name or number in it is
+        impossible. A ``ValueError`` that names the file and the field.
     ValueError
-        If the generator was fitted on other genes, with other covariates, dose or control, or on expression of another log state.
+        If the generator was fitted on other genes, with other covariates, dose or control, or on
+        expression with another log state.
 
     Examples
     --------
@@ -129,7 +130,7 @@ def load_generator(
 
 
 def _check_provenance(adata: AnnData, stored: StoredGenerator, path: str | os.PathLike[str]) -> None:
-    """Compare the recorded log state and split with those of `adata`, where they are recorded."""
+    """Compare the log state and split with those of `adata`, if they are recorded."""
     params = stored.params
     own = adata.uns.get(keys.SETUP, {}).get("setup", {}).get("log_state")
     theirs = params.get("log_state", own)
@@ -139,6 +140,6 @@ def _check_provenance(adata: AnnData, stored: StoredGenerator, path: str | os.Pa
     split, theirs = split_hash(adata), str(params.get("split_hash", ""))
     if split and theirs and split != theirs:
         log.warn(
-            f"The generator in {path} was trained on another split than `adata` has, so test conditions may be among those it "
-            "learnt from. Do not evaluate it on them."
+            f"The generator in {path} was trained on another split than `adata` has, so it may have been trained on "
+            "test conditions. Do not evaluate it on them."
         )

@@ -1,4 +1,4 @@
-"""Test whether a pipeline uses cells that it must not see."""
+"""Test whether a pipeline uses held-out cells."""
 
 from __future__ import annotations
 
@@ -27,20 +27,19 @@ if TYPE_CHECKING:
 def leakage_canary(
     adata: AnnData | MuData, pipeline: Callable[[AnnData], Any], *, seed: Seed = 0, modality: str | None = None
 ) -> pd.DataFrame:
-    """Run a pipeline with the test cells as they are and scrambled, and list every result that changes.
+    """Run a pipeline with original and with scrambled test cells, and list every result that changes.
 
-    A result that is fitted, selected, scaled or tuned on training cells does not change when the expression of test cells
-    does. A result that changes has used them: genes chosen on all cells, a graph or scaler of all cells, a checkpoint
-    picked on the test conditions.
+    A result that is fitted, selected, scaled or tuned on training cells only does not change if the expression of test
+    cells changes. A result that changes has used them: genes chosen on all cells, a graph or scaler of all cells, a
+    checkpoint selected on the test conditions.
 
     Parameters
     ----------
     adata
-        Annotated data with ``obs["split"]``, in the state in which the pipeline starts. Steps that ran on all cells
-        before (highly variable genes, a PCA) are not part of the pipeline and are not tested, so start from raw
-        expression.
+        Annotated data with ``obs["split"]``, as it is before the first step of the pipeline. Earlier steps on all cells
+        (highly variable genes, a PCA) are not tested, so start from raw expression.
     pipeline
-        Any function of an AnnData. It is called four times, each time with a copy that it may change, and must have a
+        Any function of an AnnData. It is called four times, each time with its own copy of the data, and must have a
         fixed seed. Its return value is compared: an AnnData, or arrays, tables and numbers in dictionaries and lists.
         If it returns nothing, the changed copy is compared.
     seed
@@ -49,11 +48,11 @@ def leakage_canary(
 
     Returns
     -------
-    One row a result (its path, such as ``uns/generator/weights/...``; rows of test cells are left out of ``X``,
+    One row per result (its path, such as ``uns/generator/weights/...``; rows of test cells are left out of ``X``,
     ``layers``, ``obs`` and ``obsm``):
 
     ``leaks``
-        The result changes with the test cells. Only meaningful where ``reproducible``.
+        The result changes with the test cells. Only meaningful if ``reproducible``.
     ``reproducible``
         Two runs on the same data agree. Otherwise fix the seeds of the pipeline first.
     ``learns``
@@ -112,6 +111,6 @@ def _run(pipeline: Callable[[AnnData], Any], copy: AnnData, kept: np.ndarray, na
 
 
 def _untouched(adata: AnnData, honest: dict[str, np.ndarray], kept: np.ndarray) -> list[str]:
-    """Results that were in the AnnData before and did not change; they are input."""
+    """Return the results that were already in the AnnData and did not change; they are input."""
     before = findings(adata, kept, adata.obs_names)
     return [path for path, value in honest.items() if path in before and equal(before[path], value)]

@@ -31,7 +31,7 @@ def run(
     device: torch.device,
     file: RunFile | None,
 ) -> FinetuneResult:
-    """Post-train `stored` with `reward`. `both` are the cells, as measured and at the depth of the reference."""
+    """Post-train `stored` with `reward`. `both` holds the cells as measured and at the depth of the reference."""
     cells = both[0]
     state = _read_state(file, stored, cells, reward, settings) if file is not None else None
     conditions = list(reward.reference.conditions)
@@ -48,17 +48,18 @@ def run(
 
 
 def _say_what_cannot_change(validation: Task | None) -> None:
-    """Tell that validation conditions say nothing about post-training where their cells do not come from the flow."""
+    """Report if no validation condition uses cells of the flow, because post-training then does not affect them."""
     translated = None if validation is None else validation.conditions.translated
     if translated is not None and bool(translated.all()):
         log.note(
-            "cells of new contexts and of unseen perturbations are control cells moved by a mean effect, which post-training changes little; "
-            "all validation conditions are of this kind, so rewarded conditions alone tell whether it helps"
+            "cells of new contexts and of unseen perturbations are control cells shifted by a mean effect, which "
+            "post-training hardly changes; all validation conditions are of this kind, so only the rewarded conditions "
+            "show whether post-training helps"
         )
 
 
 def recorded(reward: Reward, settings: FinetuneSettings, result: FinetuneResult) -> dict[str, Any]:
-    """Verifiers, settings and outcome of the run as plain values."""
+    """Return verifiers, settings and outcome of the run as plain values."""
     names = [verifier.name for verifier in reward.verifiers]
     return {
         "verifiers": {verifier.name: dict(verifier.params) for verifier in reward.verifiers},
@@ -95,5 +96,5 @@ def _read_state(
     }
     state = file.read(identity)
     if state is not None:
-        log.note(f"going on from iteration {state['progress']['iteration']} of {file.path}")
+        log.note(f"continuing from iteration {state['progress']['iteration']} of {file.path}")
     return state

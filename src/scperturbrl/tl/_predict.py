@@ -60,12 +60,12 @@ def predict(
     seed: Seed = 0,
     modality: str | None = None,
 ) -> AnnData | MuData:
-    r"""Generate new cells of named conditions, measured or not.
+    r"""Generate new cells of measured or unmeasured conditions.
 
     Parameters
     ----------
     adata
-        Annotated data with a generator and the control cells to start from.
+        Annotated data with a generator and control cells.
     conditions
         Perturbation labels (``"A"``, ``"A+B"``) or names of conditions of `adata`; the test conditions by default. A
         label is predicted for every covariate combination that has control cells, unless `covariates` narrows it.
@@ -94,34 +94,35 @@ def predict(
     Returns
     -------
     A new AnnData of ``n_cells`` cells per condition with the genes of `adata`, its perturbation, covariate and dose
-    columns, ``obs["origin"] == "generated"``, ``obs["<key>_source"]`` (the control cell each started from) and
-    ``obs["condition"]``. ``obs["split"]`` is that of the condition, "test" for an unmeasured one. ``uns["prediction"]``
-    holds the settings and one row for each condition:
+    columns, ``obs["origin"] == "generated"``, ``obs["<key>_source"]`` (the control cell from which each was generated)
+    and ``obs["condition"]``. ``obs["split"]`` is that of the condition, "test" for an unmeasured one.
+    ``uns["prediction"]`` holds the settings and one row for each condition:
 
     - ``parts_seen``: number of its perturbations in training,
     - ``seen``: whether the generator was trained or selected on the condition itself,
-    - ``linear_weight``: share of the linear part in the mean. ``uns[key]["params"]["linear"]`` has its accuracy on
-      validation conditions,
+    - ``linear_weight``: share of the linear part in the mean. Its accuracy on validation conditions is in
+      ``uns[key]["params"]["linear"]``,
     - ``magnitude``: factor of the effect, the ratio of observed to predicted effects of validation combinations,
     - ``uncertainty``: 0 for trained conditions, else :math:`\sqrt{(\lVert f - l \rVert^2 + u e^2) / G}`, a root mean
       square over the G genes in log-normalised units. f and l are the means that the flow and the linear part predict,
       u is the number of unseen perturbations, and :math:`e^2` the squared error of the linear part for a left-out
-      perturbation. It ranks conditions and is no interval,
+      perturbation. It ranks conditions; it is not an interval,
     - ``reliability``: share of the effects of left-out perturbations, or contexts, that the linear part explained. It
-      is 0 where the effect cannot be predicted, with a warning, and NaN for other conditions,
+    is 0, with a warning, if the effect cannot be predicted, and NaN for other conditions,
     - ``expected_error``: median root mean square error over genes of training conditions that were left out and predicted
-      in the same way; for a measured condition, the sampling error of its mean. ``error_low`` to ``error_high`` hold 80 %
-      of the errors. All are NaN if fewer than eight conditions (or three contexts) could be left out,
+      in the same way; for a measured condition, the sampling error of its mean. ``error_low`` to ``error_high`` contain
+      80 % of the errors. All are NaN if fewer than eight conditions (or three contexts) could be left out,
     - ``support``: "supported" if the linear part explained at least half of such effects, "extrapolating" if at least a
       tenth, else "unsupported".
 
     ``anndata.concat([adata, new])`` joins the new cells to `adata`; ``obs["origin"]`` distinguishes them. The result is
-    for plots and other tools. The functions of this package learn from observed cells and refuse it.
+    for plots and other tools. Functions of this package that need observed cells refuse it.
 
-    With `as_mudata` a MuData of the observed cells (``obs["origin"] == "observed"``) followed by these, with the
+    With `as_mudata`, a MuData of the observed cells (``obs["origin"] == "observed"``) followed by the generated ones,
+    with the
     modalities
 
-    - ``"rna"``: log-normalised expression of both, over the genes of `adata`,
+    - ``"rna"``: log-normalised expression of all cells, over the genes of `adata`,
     - ``"pathway"``: the activity of every pathway in every cell, the t of decoupler's univariate linear model of the
       cell's effect against the mean of its control cells. A pathway named like a gene gets the suffix ``_activity``.
 
@@ -131,8 +132,8 @@ def predict(
         If a perturbation was not trained on and has no features, so that the prediction would be random. If there is no
         pathway network for `as_mudata`.
     ValueError
-        If there are no control cells with the covariates, a dose is missing, not declared or not above 0, or counts are
-        to be joined with log-normalised cells.
+        If there are no control cells with the covariates, a dose is missing, not declared or not above 0, or `output`
+        is ``"counts"`` with `as_mudata`.
 
     Examples
     --------
@@ -154,7 +155,7 @@ def predict(
     seed = resolve_seed(seed)
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
-    # the cells and their uncertainty ask for the same means
+    # cells and uncertainty need the same means
     cells.once[PREDICTED] = {}
     stored = read_generator(adata, key)
     table = wanted_conditions(conditions, cells, setup, dict(covariates) if covariates else None, dose)
@@ -199,7 +200,7 @@ def predict(
 
 
 def _told(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, seed: int, device: torch.device) -> pd.DataFrame:
-    """What is known of each predicted condition, and how far to trust it."""
+    """Return what is known about each predicted condition, and how reliable its prediction is."""
     return (
         condition_frame(table, {}, stored.vocabulary)
         .drop(columns=keys.SPLIT)
@@ -217,8 +218,9 @@ def _told(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, seed: int,
 def _tell_unlearnt(names: pd.Index) -> None:
     if len(names):
         log.tell(
-            f"The generator cannot predict the effect of {len(names)} conditions ({', '.join(map(repr, names[:3]))}): left out of training, such "
-            "perturbations were not predicted better than by no change. Their cells are like control cells, but for the gene that is targeted."
+            f"The generator cannot predict the effect of {len(names)} conditions ({', '.join(map(repr, names[:3]))}): "
+            "when such perturbations were left out of training, predictions were not better than no change. Their "
+            "cells are like control cells, except for the targeted gene."
         )
 
 
@@ -241,7 +243,7 @@ def predicted_observations(
     seed: int,
     split: Mapping[str, str],
 ) -> pd.DataFrame:
-    """Columns of ``obs`` of generated cells: what they are, and which of the control cells `names` each started from."""
+    """Return ``obs`` of generated cells: condition, split, and the control cell (of `names`) of each."""
     rows = table.iloc[codes]
     columns = {setup.perturbation_key: pd.Categorical(rows["perturbation"])}
     for i, name in enumerate(setup.covariate_keys):

@@ -61,7 +61,7 @@ def predict_elsewhere(
 
     Genes are matched by name, in any order. Genes that `adata` lacks are set to their mean over the training cells, and
     are predicted like the others. A context with the name of a training context is treated as that context. Effects in
-    another context come from the :term:`context line`, which reads its control cells.
+    any other context come from the :term:`context line`, which uses its control cells.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def predict_elsewhere(
     Returns
     -------
     A new AnnData over the genes of the generator, with ``obs`` as in :func:`~scperturbrl.tl.predict`.
-    ``var["measured"]`` marks the genes that `adata` has. ``uns["prediction"]["conditions"]`` has one row a condition
+    ``var["measured"]`` marks the genes that `adata` has. ``uns["prediction"]["conditions"]`` has one row per condition
     with ``parts_seen``, ``linear_weight``, ``uncertainty`` and ``reliability`` as in :func:`~scperturbrl.tl.predict`,
     and ``new_context``. ``uns["prediction"]["match"]`` holds
 
@@ -111,10 +111,11 @@ def predict_elsewhere(
     FileNotFoundError
         If the directory or one of its files is missing.
     KeyError
-        If a covariate of the generator is no column of ``obs``, or a perturbation has neither training cells nor
+        If a covariate of the generator is not a column of ``obs``, or a perturbation has neither training cells nor
         features.
     ValueError
-        If too few genes are there, there are no control cells, expression is not log-normalised, or the dose is missing.
+        If too many genes are missing, there are no control cells, expression is not log-normalised, or the dose is
+        missing.
 
     Examples
     --------
@@ -176,7 +177,10 @@ def predict_elsewhere(
 def _setup(stored: StoredGenerator, path: str | os.PathLike[str]) -> Setup:
     record: dict[str, Any] | None = stored.params.get("setup")
     if record is None:
-        msg = f"{path} does not tell what was declared when the generator was fitted. Fit and save it again with this version."
+        msg = (
+            f"{path} does not record the setup with which the generator was fitted. Fit and save it again with this "
+            "version."
+        )
         raise ValueError(msg)
     return Setup.read(record)
 
@@ -184,16 +188,17 @@ def _setup(stored: StoredGenerator, path: str | os.PathLike[str]) -> Setup:
 def _tell(match: GeneMatch, like: dict[str, float]) -> None:
     if match.missing:
         log.tell(
-            f"{len(match.missing)} of {len(match.place)} genes of the generator are missing ({', '.join(match.missing[:3])}, ...); they held "
-            f"{1 - match.signal:.0%} of what it sees of a cell."
+            f"{len(match.missing)} of {len(match.place)} genes of the generator are missing "
+            f"({', '.join(match.missing[:3])}, ...); they account for "
+            f"{1 - match.signal:.0%} of its input."
         )
     if like["correlation"] < _LEAST_CORRELATION:
         log.warn(
-            f"The mean control profile correlates with the training cells by {like['correlation']:.2f} only: these are other cells than the "
-            "generator knows, and its predictions a guess."
+            f"The correlation of the mean control profile with the training cells is only {like['correlation']:.2f}: "
+            "the generator was trained on different cells, so its predictions are unreliable."
         )
     if not 1 / _MOST_SCALE < like["scale"] < _MOST_SCALE:
         log.warn(
-            f"Well-expressed genes are {like['scale']:.2g} times as high as in the training cells. Normalise to the same total (`target_sum`), over the same "
-            "genes if only some were kept."
+            f"Well-expressed genes are {like['scale']:.2g} times as high as in the training cells. Normalise to the "
+            "same total (`target_sum`), computed over the same genes."
         )

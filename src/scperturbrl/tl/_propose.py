@@ -36,7 +36,7 @@ def propose(
     adata
         Annotated data after :func:`~scperturbrl.tl.screen`.
     n
-        How many.
+        Number of perturbations to propose.
     strategy
         ``"exploit"``: the highest predicted objective. ``"explore"``: the widest intervals, so that the next screen
         predicts better. ``"balanced"``: the highest objective plus interval. Intervals shrink with every measured or
@@ -51,9 +51,9 @@ def propose(
     Raises
     ------
     KeyError
-        If there was no screen.
+        If there is no screen.
     ValueError
-        If the data was split again since, the strategy is none, or all candidates are measured.
+        If the data were split again since the screen, the strategy is unknown, or all candidates are measured.
 
     Examples
     --------
@@ -76,7 +76,10 @@ def propose(
     frame = screen_frame(adata, measured=False)
     frame = frame[frame["value"].notna()]
     if not len(frame):
-        msg = "There is nothing to propose: every candidate is measured or has no value. Screen with other candidates."
+        msg = (
+            "There is nothing to propose: every candidate is measured or has no value. Run a screen with other "
+            "candidates."
+        )
         raise ValueError(msg)
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
@@ -85,12 +88,12 @@ def propose(
     value = frame["value"].to_numpy(float)
     chosen = choose_batch(candidates, measured, value, width, n=n, strategy=strategy)
     if len(chosen) < n:
-        log.note(f"only {len(chosen)} of the {n} perturbations asked for are left")
+        log.note(f"only {len(chosen)} of the {n} requested perturbations are left")
     batch = frame.iloc[np.asarray(chosen)].assign(strategy=strategy)
     unsupported = batch.index[batch["support"].astype(str) == UNSUPPORTED]
     if len(unsupported):
         log.tell(
-            f"{len(unsupported)} of {len(batch)} proposed perturbations are unsupported ({counted(unsupported)}): nothing measured tells what they do, "
-            "so their order means nothing."
+            f"{len(unsupported)} of {len(batch)} proposed perturbations are unsupported ({counted(unsupported)}): the "
+            "training data do not predict their effects, so their order is meaningless."
         )
     return batch

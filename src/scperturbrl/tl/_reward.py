@@ -24,19 +24,22 @@ if TYPE_CHECKING:
     from scperturbrl.flow.rollout.task import Task
     from scperturbrl.verifiers.base import Verifier
 
-# chosen among 1, 3, 8 and 30 on two simulated data sets, by the RMSE at the same energy distance
+# chosen from 1, 3, 8 and 30 on two simulated data sets, by the RMSE at equal energy distance
 WEIGHTS = {"rmse_topk": 8.0}
 
 
 def check_anchor(update_rule: str, anchor: float) -> None:
-    """Refuse an anchor of 0 for rules whose gradient has no optimum without the pretrained generator."""
+    """Refuse an anchor of 0 for update rules that have no optimum without the pretrained generator."""
     if anchor == 0 and UPDATE_RULES[update_rule].needs_anchor:
-        msg = f"`anchor` is 0, but `update_rule={update_rule!r}` needs an anchor above 0. Use `update_rule='nft'` to train without one."
+        msg = (
+            f"`anchor` is 0, but `update_rule={update_rule!r}` needs an anchor above 0. Use `update_rule='nft'` to "
+            "train without one."
+        )
         raise ValueError(msg)
 
 
 def check_gradients(update_rule: str, reward: Reward) -> None:
-    """Refuse a rule that needs gradients where no verifier has any, and name those that it leaves out."""
+    """Refuse a rule that needs gradients if no verifier has any, and report verifiers that are left out."""
     without = [v.name for v in reward.verifiers if not v.differentiable]
     if UPDATE_RULES[update_rule].needs_gradients and without:
         if len(without) == len(reward.verifiers):
@@ -48,10 +51,10 @@ def check_gradients(update_rule: str, reward: Reward) -> None:
 def reference_task(
     stored: StoredGenerator, cells: Cells, shown: Cells, conditions: Sequence[str], label: str, *, seed: int
 ) -> Task:
-    """The task of `conditions` at the depth of the reference.
+    """Build the task of `conditions` at the depth of the reference.
 
-    Cells start from control cells as they were measured (`cells`), as in training. They get the depth that control cells
-    have in `shown`, the cells at the depth of the reference, and are compared with real cells of that depth.
+    As in training, cells are generated from control cells as measured (`cells`). They get the depth of the control
+    cells in `shown`, the cells at the depth of the reference, and are compared with real cells of that depth.
     """
     task = build_task(stored, cells, conditions, label, seed=seed)
     if shown is cells:
@@ -69,7 +72,10 @@ def build_reward(
     calibrate: bool,
     guess: str | None,
 ) -> tuple[Reward, pd.DataFrame | None]:
-    """The reward, and the guessed conditions with their reliability. `cells` are at the depth of the reference."""
+    """Return the reward, and the conditions with pseudo-references and their reliability.
+
+    `cells` are at the depth of the reference.
+    """
     if weights is None and calibrate:
         weights = {name: value for name, value in WEIGHTS.items() if name in {verifier.name for verifier in verifiers}}
     values = importance(verifiers, weights)
@@ -80,7 +86,9 @@ def build_reward(
     wanted = list(cells.table.index[~cells.table["is_control"]])
     extended = extend_reference(adata, cells, verifiers, method=guess, wanted=wanted)
     if extended.refused:
-        log.note(f"no reference can be guessed for {len(extended.refused)} conditions: {extended.refused[:10]}")
+        log.note(
+            f"no pseudo-reference can be estimated for {len(extended.refused)} conditions: {extended.refused[:10]}"
+        )
     return _checked(
         Reward(
             verifiers,
@@ -94,17 +102,18 @@ def build_reward(
 
 
 def _checked(reward: Reward) -> Reward:
-    """Refuse a reward without any verifier that discriminates, and report which verifiers are skipped where."""
+    """Refuse a reward if no verifier can discriminate, and report in which conditions verifiers are skipped."""
     if not reward.informative().any():
         msg = (
-            "No verifier can tell real from control cells in any training condition (AUROC below .55 everywhere), so there "
+            "No verifier can discriminate real from control cells in any training condition (AUROC below .55 "
+            "everywhere), so there "
             "is nothing to reward. Check the perturbation labels, or use conditions with stronger effects."
         )
         raise ValueError(msg)
     names = reward.reference.conditions
     silent = [name for name, ok in zip(names, reward.informative().tolist(), strict=True) if not ok]
     if silent:
-        log.note(f"no verifier can judge {len(silent)} conditions, which are left out: {silent[:10]}")
+        log.note(f"no verifier can score {len(silent)} conditions, which are left out: {silent[:10]}")
     count = (reward.calibration.weight == 0).sum(0).tolist()
     for verifier, n in zip(reward.verifiers, count, strict=True):
         if n:

@@ -63,9 +63,8 @@ def screen(
     """Rank measured and unmeasured perturbations by their predicted effects, with calibrated intervals.
 
     A linear model predicts all candidates: a combination ridge, a context line, and a map for unseen perturbations,
-    fitted to the training cells. It needs no generator. If there is a generator, it then makes cells of the `n_refine`
-    most promising candidates. The intervals come from training conditions that were left out and predicted from the
-    others.
+    fitted to the training cells. No generator is needed. If there is one, it generates cells of the `n_refine` most
+    promising candidates. The intervals come from training conditions that were left out and predicted from the others.
 
     Parameters
     ----------
@@ -82,11 +81,11 @@ def screen(
         have weight 1 unless they are named here. If there are several terms, each is divided by its standard deviation
         over the training conditions.
     signature
-        ``{"up": [...], "down": [...]}``: mean change of the genes to go up minus that of those to go down.
+        ``{"up": [...], "down": [...]}``: mean change of the genes in ``"up"`` minus that of the genes in ``"down"``.
     towards
         Target population, as a query of ``obs`` or as cells of another AnnData with log-normalised ``X``. The term is the
         cosine between the predicted effect and the difference of the population from the control cells. For candidates
-        with generated cells the table also has the fall of the energy distance.
+        with generated cells, the table also has the decrease of the energy distance.
     like
         Name of a training condition. The term is the cosine with its effect.
     reward
@@ -99,17 +98,17 @@ def screen(
     embeddings
         Features of perturbations, one row each; by default those of the generator, or else how genes respond.
     key
-        Generator that makes cells; by default the newest post-trained one, or ``"generator"`` if there is one.
+        Generator of the cells; by default the newest post-trained one, or ``"generator"`` if there is one.
     n_refine
         Number of candidates to generate cells for; 0 for none.
     n_cells
-        Cells of each.
+        Number of cells for each of these.
     top
-        ``top_probability`` in the table is the probability to be among the best `top` candidates.
+        ``top_probability`` in the table is the probability of being among the best `top` candidates.
     level
         Share of conditions that the intervals contain.
     device
-        Where cells are generated.
+        Device on which cells are generated.
     seed
         Seed or NumPy generator.
     {modality}
@@ -130,8 +129,8 @@ def screen(
     Notes
     -----
     Intervals are cross-conformal: half their width is a quantile of the absolute errors of left-out training conditions
-    of the same kind as the candidate. They are valid for new conditions that are like the training conditions. They
-    belong to the linear model, also for candidates with generated cells.
+    of the same kind as the candidate. They are valid for new conditions similar to the training conditions. They come
+    from the linear model, also for candidates with generated cells.
 
     Examples
     --------
@@ -198,6 +197,6 @@ def _tell(trust: Trust, table: pd.DataFrame) -> None:
     lost = table.index[table["value"].isna()]
     if len(lost):
         log.tell(
-            f"{len(lost)} candidates have no value and come last ({counted(lost)}): nothing is known of one of their perturbations, or "
-            "the objective is about combinations."
+            f"{len(lost)} candidates have no value and come last ({counted(lost)}): one of their perturbations is "
+            "unknown, or the objective is defined for combinations only."
         )

@@ -39,8 +39,8 @@ def select(
 ) -> pd.DataFrame:
     """Mark one of `n` generated cells of every condition, chosen by reward.
 
-    Selection needs no training. In return, n times as many cells must be generated, and the selected cells are less
-    diverse than all of them. The loss of diversity is measured, printed and stored.
+    Selection needs no training. The cost is that n times as many cells must be generated, and that the selected cells
+    are less diverse. The loss of diversity is measured, printed and stored.
 
     Parameters
     ----------
@@ -52,21 +52,23 @@ def select(
         Candidates for each kept cell. 2 to 4 is mild.
     method
         ``"best_of"`` divides the candidates at random into groups of `n` and keeps the best of each. ``"importance"``
-        draws without replacement, with odds ``exp(reward / temperature)``, so that cells of low reward keep a chance.
+        draws without replacement, with odds ``exp(reward / temperature)``, so that cells of low reward can still be
+        selected.
     temperature
-        Temperature of ``"importance"``, in units of the reward. Large values draw at random, small ones take the best.
+        Temperature of ``"importance"``, in units of the reward. Large values select at random, small ones select the
+        best.
     seed
         Seed or NumPy generator.
     {modality}
 
     Returns
     -------
-    Table with one row a condition: ``n_candidates``, ``n_selected``, ``selected_by`` ("reward", or "chance" where no cell
-    has a reward), mean ``reward_all`` and ``reward_selected``, ``spread_ratio`` (mean distance between kept cells
-    relative to all candidates), ``variance_ratio`` (median over genes) and ``effective_share`` (of the candidates,
-    under the odds of ``"importance"``). Writes
+    Table with one row per condition: ``n_candidates``, ``n_selected``, ``selected_by`` ("reward", or "chance" where no
+    cell has a reward), mean ``reward_all`` and ``reward_selected``, ``spread_ratio`` (mean distance between kept cells
+    relative to all candidates), ``variance_ratio`` (median over genes) and ``effective_share`` (effective sample size
+    of the odds of ``"importance"``, as a share of the candidates). Writes
 
-    - ``obs["<key>_selected"]``: True for chosen cells. ``adata[adata.obs["<key>_selected"]].copy()`` takes them,
+    - ``obs["<key>_selected"]``: True for chosen cells. Use ``adata[adata.obs["<key>_selected"]].copy()`` to keep them,
     - ``uns["selection_<key>"]``: settings and that table.
 
     Raises
@@ -74,8 +76,8 @@ def select(
     KeyError
         If there are no such scores.
     ValueError
-        If they come from held-out cells (``reference="observed"``), because selecting by them makes any evaluation void; or if
-        cells or their labels changed since.
+        If they come from held-out cells (``reference="observed"``), because selecting by them
+        makes any evaluation invalid; or if cells or their labels changed after scoring.
 
     Examples
     --------
@@ -117,7 +119,7 @@ def select(
 
 
 def _rewards(adata: AnnData, key: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Reward of each cell, and the rows of each condition; control cells belong to none."""
+    """Return the reward of each cell, and the rows of each condition (without control cells)."""
     record = adata.uns.get(keys.score(key))
     if record is None or keys.reward(key) not in adata.obs:
         have = [name.removeprefix(keys.score("")) for name in adata.obsm if name.startswith(keys.score(""))]
@@ -125,15 +127,15 @@ def _rewards(adata: AnnData, key: str) -> tuple[np.ndarray, dict[str, np.ndarray
         raise KeyError(msg)
     if record["uses_held_out_cells"]:
         msg = (
-            f"The scores {key!r} compare with held-out cells (`reference='observed'`). Choosing by them would make every "
-            "evaluation void; score with the training reference instead."
+            f"The scores {key!r} compare with held-out cells (`reference='observed'`). Selecting by them would make "
+            "every evaluation invalid; score with the training reference instead."
         )
         raise ValueError(msg)
     wrong = same_split(
         {f"The scores {key!r}": score_hash(adata, key), f"`layers[{key!r}]`": layer_hash(adata, key)}, split_hash(adata)
     )
     if wrong:
-        msg = f"{wrong}, so the cells may have been judged by what is held out. Generate and score them again."
+        msg = f"{wrong}, so held-out cells may have been used for the scores. Generate and score them again."
         raise ValueError(msg)
     columns = [str(column) for column in record["columns"]]
     labels = adata.obs[columns].astype(str).agg(" | ".join, axis=1)
@@ -168,4 +170,4 @@ def _report(table: pd.DataFrame) -> None:
     )
     if len(by_reward) < len(table):
         chance = table.index[table["selected_by"] == "chance"].tolist()
-        log.note(f"no reward in {len(chance)} conditions, whose cells were kept by chance: {chance[:10]}")
+        log.note(f"no reward in {len(chance)} conditions, whose cells were selected at random: {chance[:10]}")

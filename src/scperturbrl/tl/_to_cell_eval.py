@@ -47,22 +47,22 @@ def to_cell_eval(
     seed: Seed = 0,
     modality: str | None = None,
 ) -> pd.DataFrame:
-    """Write the files that cell-eval2 (``pip install "scperturbrl[eval]"``) compares, for a second opinion on a prediction.
+    """Write predicted and real cells for cell-eval2 (``pip install "scperturbrl[eval]"``), an independent evaluation.
 
     Parameters
     ----------
     adata
         Annotated data with a split.
     path
-        Folder for the files; made if it does not exist.
+        Folder for the files; created if it does not exist.
     prediction
-        Name of a layer or of a generator of `adata`, or an AnnData of predicted cells with its genes and declared
-        columns.
+        Name of a layer or of a generator of `adata`, or an AnnData of predicted cells with the genes and declared
+        columns of `adata`.
     conditions
         Names of conditions; the test conditions by default.
     output
-        ``"log"`` writes log-normalised values, ``"counts"`` the counts behind them, which the competition metrics of
-        cell-eval2 need.
+        ``"log"`` writes log-normalised values. ``"counts"`` writes the recovered counts, which the competition metrics
+        of cell-eval2 need.
     n_cells
         Number of cells that a generator makes for each condition.
     seed
@@ -71,18 +71,18 @@ def to_cell_eval(
 
     Returns
     -------
-    One row for each context (combination of covariates), because cell-eval2 compares within one: ``context``, ``pred``
-    and ``real`` (paths of the h5ad files), ``n_conditions``, and the arguments of ``cell_eval2.EvalConfig``:
+    One row for each context (combination of covariates), because cell-eval2 compares within a context: ``context``,
+    ``pred`` and ``real`` (paths of the h5ad files), ``n_conditions``, and the arguments of ``cell_eval2.EvalConfig``:
     ``pert_col``, ``control`` and ``input_type``. Both files hold the same real control cells. Conditions are named by
-    their perturbation, with the dose where one is declared. Controls are called ``"non-targeting"``, or as in `adata`
-    where a perturbation has that name.
+    their perturbation, with the dose if one is declared. Controls are called ``"non-targeting"``, or as in `adata` if a
+    perturbation has that name.
 
     Raises
     ------
     KeyError
         If there is no such layer, generator or condition, or the prediction lacks a condition.
     ValueError
-        If there is no condition to write, genes differ, or counts cannot be read off the values.
+        If there is no condition to write, genes differ, or counts cannot be recovered from the values.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def to_cell_eval(
 
 
 def _file_names(groups: Sequence[str]) -> dict[str, str]:
-    """A name of letters, digits and underscores for every group, all different whatever file systems make of case."""
+    """Return a name of letters, digits and underscores for every group; names differ even if case is ignored."""
     found: dict[str, str] = {}
     taken: set[str] = set()
     for group in groups:
@@ -157,7 +157,7 @@ def _predicted(adata: AnnData, prediction: str | AnnData, conditions: list[str],
 
 
 def _with_split(other: AnnData) -> AnnData:
-    """Cells of the prediction as something that can be read by condition; whose side they are on does not matter."""
+    """Return the predicted cells with a split, so that they can be read by condition; its labels are ignored."""
     labels = pd.Categorical([keys.TEST] * other.n_obs)
     return ad.AnnData(
         other.X, obs=other.obs.assign(**{keys.SPLIT: labels, keys.ORIGIN: keys.OBSERVED}), var=other.var[[]]
@@ -186,7 +186,10 @@ def _labelled(who: Cells, index: np.ndarray, label: str, output: str) -> AnnData
     if output == "counts":
         unit = count_unit(block)
         if np.isnan(unit).any():
-            msg = f"Counts cannot be read off the values of {int(np.isnan(unit).sum())} cells of {label!r}. Use `output='log'`."
+            msg = (
+                f"Counts cannot be recovered from the values of {int(np.isnan(unit).sum())} cells of {label!r}. Use "
+                "`output='log'`."
+            )
             raise ValueError(msg)
         block = counts_of(block, unit)
     obs = pd.DataFrame({TARGET: [label] * len(index)}, index=[f"{label}-{name}" for name in who.names[index]])

@@ -38,7 +38,7 @@ __getattr__, __dir__, __all__ = _lazy_exports(
     __name__,
     {
         **{name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names},
-        # every file with an underscore is a verifier of that name
+        # every file that begins with an underscore is a verifier of that name
         **{name: f"{__name__}._{name}" for name in _files_of(__name__)},
     },
 )

@@ -22,18 +22,19 @@ if TYPE_CHECKING:
 def de_spearman(*, soft: bool = False, min_genes: int = 20, max_genes: int = 200, temperature: float = 0.1) -> Verifier:
     """DE Spearman: does the cell order the differentially expressed genes as the condition does?
 
-    The genes are the significant ones of the reference, at least `min_genes` and at most `max_genes` of them in the
-    order of the ranking. Ties get average ranks.
+    The genes are the significant genes of the reference in the order of the ranking, at least `min_genes` and at most
+    `max_genes`. Ties get average ranks.
 
     Parameters
     ----------
     soft
-        Rank the cells with :func:`scperturbrl._core.stats.soft_ranks`, which have gradients. Takes memory in
-        proportion to the square of the number of genes.
+        Use soft ranks, which have gradients (:func:`scperturbrl._core.stats.soft_ranks`). Memory is proportional to the
+        square of the number of genes.
     min_genes, max_genes
         Bounds on the number of genes.
     temperature
-        Of the soft ranks, as a share of the standard deviation of the cell's effect. Not used with hard ranks.
+        Temperature of the soft ranks, as a share of the standard deviation of the cell's effect. Not used with hard
+        ranks.
 
     Returns
     -------
@@ -60,7 +61,7 @@ def de_spearman(*, soft: bool = False, min_genes: int = 20, max_genes: int = 200
         range=(-1.0, 1.0),
         needs=("control_mean", "effect", "ranked_genes", "n_significant"),
         differentiable=soft,
-        source="Third reward named by PerturbCellRL (arXiv:2606.27752); the formula is our reading of it.",
+        source="Third reward named by PerturbCellRL (arXiv:2606.27752); the formula is our interpretation.",
         params=params | ({"temperature": temperature} if soft else {}),
     )
 
@@ -69,7 +70,7 @@ def _score(
     cells: Tensor, reference: Reference, *, ranks: Callable[..., Tensor], min_genes: int, max_genes: int
 ) -> Tensor:
     wanted = reference.n_significant.clamp(min_genes, max_genes)
-    # Only as wide as the condition with the most genes needs: sorting is nearly all of the work.
+    # Only as wide as needed for the condition with the most genes, because sorting dominates the cost.
     genes = top_genes(reference, int(wanted.max()))
     used = torch.arange(genes.shape[1], device=genes.device) < wanted.unsqueeze(-1)
     mask = used.unsqueeze(1)

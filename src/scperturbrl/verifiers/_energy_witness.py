@@ -1,4 +1,4 @@
-"""Where the generated cells of a condition lack real cells, and where they crowd."""
+"""Contribution of each generated cell to the energy distance between generated and real cells of a condition."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from scperturbrl.verifiers.base import Reference
     from scperturbrl.verifiers.prepared import ReferenceCells
 
-# The slope of a root is infinite at 0, where a cell meets its own copy.
+# The gradient of the square root is infinite at 0, the distance of a cell to its copy.
 FLOOR = 1e-8
 
 MAX_PAIRS, BLOCK = 2**22, 4096
-"""Pairs of cells whose distances are in memory at a time, and the most cells on one side of them."""
+"""Number of pairs of cells whose distances are in memory at a time, and maximum number of cells on one side."""
 
 
 def _bank_points(cells: ReferenceCells) -> np.ndarray:
@@ -42,18 +42,18 @@ BANK_POINTS = Prepared("bank_points", _bank_points)
 
 
 def energy_witness() -> Verifier:
-    """Energy witness: is the cell where real cells are and the other generated cells are not?
+    """Energy witness: is the cell close to real cells, and far from the other generated cells?
 
     The mean distance to the other cells of its group minus the mean distance to real cells of the condition, ``sum_j
-    |x_i - x_j| / (n - 1) - mean_k |x_i - y_k|``, on the components of the training cells. Averaged over a group its
-    gradient is minus half of that of the energy distance, so climbing it moves the group towards the real population.
-    The other cells and the real ones are held fixed when gradients are taken.
+    |x_i - x_j| / (n - 1) - mean_k |x_i - y_k|``, on the components of the training cells. Averaged over a group, its
+    gradient is minus half of that of the energy distance, so following it moves the group towards the real population.
+    The other cells and the real cells are fixed in the gradient.
 
     Returns
     -------
-    A verifier without bounds that scores a cell *within its group*: 0 on average for a group of real cells, below 0 for
-    control cells and for copies of the mean. Its mean over a group is no measure of quality, because it grows with
-    spread; calibration cuts it off at that of real cells. NaN for a group of one and for a condition without real
+    An unbounded verifier that scores a cell *within its group*: 0 on average for a group of real cells, below 0 for
+    control cells and for copies of the mean. Its mean over a group is not a measure of quality, because it grows with
+    spread; calibration clips it at that of real cells. NaN for a group of one and for a condition without real
     cells.
 
     Notes
@@ -84,7 +84,7 @@ def _score(cells: Tensor, reference: Reference) -> Tensor:
     valid = ~bank.isnan().any(-1)
     n_real = valid.sum(-1, keepdim=True)
     bank = bank.masked_fill(~valid.unsqueeze(-1), 0)
-    # A cell that is not finite must not spoil the scores of the others.
+    # A cell with non-finite values must not affect the scores of the others.
     finite = points.detach().isfinite().all(-1)
     others = points.detach().masked_fill(~finite.unsqueeze(-1), 0)
     step = max(1, MAX_PAIRS // max(len(others) * min(others.shape[1], BLOCK), 1))
@@ -115,8 +115,8 @@ def _mean_to_others(points: Tensor, others: Tensor, finite: Tensor, start: int) 
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:
-    """Euclidean distances ``(..., n, m)`` between points ``(..., n, d)`` and ``(..., m, d)``, with finite slopes."""
-    # Small numbers lose less in the expanded square, so both sides are moved to where the second one is.
+    """Euclidean distances ``(..., n, m)`` between points ``(..., n, d)`` and ``(..., m, d)``, with finite gradients."""
+    # Centre both sides on the second one, because the expanded square loses less precision with small numbers.
     centre = y.mean(-2, keepdim=True)
     x, y = x - centre, y - centre
     squares = x.square().sum(-1, keepdim=True) + y.square().sum(-1).unsqueeze(-2) - 2 * x @ y.mT

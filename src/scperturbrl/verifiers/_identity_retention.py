@@ -1,4 +1,4 @@
-"""Whether a cell is still the kind of cell that it started as."""
+"""Whether a cell keeps its cell type (or other covariates)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _model(cells: ReferenceCells) -> tuple[np.ndarray, np.ndarray]:
     points = cells.expression(np.concatenate(rows)) @ projection
     label = np.repeat(np.arange(cells.n_groups), [len(row) for row in rows])
     model = LogisticRegression(class_weight="balanced", max_iter=5000).fit(points, label)
-    # with two classes the model holds the log odds of the second one
+    # with two classes, the model stores the log odds of the second one
     weight, bias = model.coef_, model.intercept_
     if cells.n_groups == 2:
         weight, bias = np.vstack([0 * weight, weight]), np.append(0.0, bias)
@@ -40,7 +40,7 @@ def _model(cells: ReferenceCells) -> tuple[np.ndarray, np.ndarray]:
 
 IDENTITY_WEIGHT = Prepared("identity_weight", lambda cells: cells.once(_model)[0], scope="all")
 IDENTITY_BIAS = Prepared("identity_bias", lambda cells: cells.once(_model)[1], scope="all")
-"""``(G, Q)`` and ``(Q,)`` logistic model of the combination of covariates. Q is 0 where there is only one."""
+"""``(G, Q)`` and ``(Q,)`` logistic model of the combination of covariates. Q is 0 if there is only one."""
 
 
 def identity_retention() -> Verifier:
@@ -48,15 +48,15 @@ def identity_retention() -> Verifier:
 
     The probability that a logistic model gives to the cell's own covariates (cell type, line or patient, whatever was
     declared). The model is fitted to real training cells, perturbed and control, with equal weight for each combination
-    of covariates; so what a perturbation does to a cell does not count against it.
+    of covariates; so the effect of a perturbation does not lower the score.
 
     Returns
     -------
-    A safeguard in [0, 1]. NaN where the data have only one combination of covariates.
+    A safeguard in [0, 1]. NaN if the data have only one combination of covariates.
 
     Notes
     -----
-    It blocks rewards gained by drifting towards another cell type in which the perturbation acts more strongly.
+    It prevents rewards for a drift towards another cell type in which the perturbation has a stronger effect.
 
     Examples
     --------

@@ -37,12 +37,12 @@ SPREAD = Prepared("spread", lambda cells: np.sqrt(cells.control_variance()), sco
 
 
 def nonresponder_stability() -> Verifier:
-    """Non-responder stability: do genes stay unchanged that the condition does not change in real cells?
+    """Non-responder stability: do genes stay unchanged if they do not respond in real cells?
 
-    Over the quiet genes of the condition (false discovery rate above one half, no target), with z the cell's effect in
-    standard deviations of the control cells, the score is ``1 / (1 + mean h(z) + |mean z|)``, where h is Huber's loss
-    ``z^2 / 2``, linear beyond 1. The first mean detects single genes that move, but is mostly noise in a single cell. In
-    the second mean this noise averages out, so it detects small shifts of all genes.
+    Over the quiet genes of the condition (false discovery rate above one half, without targets), with z the cell's
+    effect in standard deviations of the control cells, the score is ``1 / (1 + mean h(z) + |mean z|)``, where h is
+    Huber's loss ``z^2 / 2``, linear beyond 1. The first mean detects changes of single genes, but is mostly noise in a
+    single cell. In the second mean this noise averages out, so it detects small shifts of all genes.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def nonresponder_stability() -> Verifier:
 
     Notes
     -----
-    It blocks shifts of all genes, which the other verifiers do not notice because they compare top genes.
+    It detects shifts of all genes, which the other verifiers miss because they compare top genes.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def nonresponder_stability() -> Verifier:
         name="nonresponder_stability",
         score=_score,
         label="Non-responder stability",
-        description="How little the genes move that the condition does not change, relative to control cells.",
+        description="How little non-responding genes change, relative to control cells.",
         range=(0.0, 1.0),
         needs=("control_mean",),
         prepares=(QUIET, SPREAD),

@@ -21,7 +21,7 @@ _BLOCK = 256
 
 
 def pathway_activity() -> Verifier:
-    """Pathway activity: do pathways move in the same direction as in real cells of the condition?
+    """Pathway activity: do pathways change in the same direction as in real cells of the condition?
 
     With a the correlation of the cell's effect with a pathway's weights over all genes, the score is the mean of
     tanh(sign(response) * a / scale) over pathways, weighted by the reference's `pathway_weight`.
@@ -33,7 +33,8 @@ def pathway_activity() -> Verifier:
     Notes
     -----
     The correlation carries the same information as the t-value of decoupler's univariate linear model (:func:`ulm_t`),
-    but is bounded: t-values grow with the number of genes and as noise falls, so that a smooth cell would score high.
+    but is bounded: t-values grow with the number of genes and with decreasing noise, so an unrealistically smooth cell
+    would score high.
 
     Examples
     --------
@@ -49,7 +50,7 @@ def pathway_activity() -> Verifier:
         range=(-1.0, 1.0),
         needs=("control_mean", "network", "pathway_response", "pathway_weight", "pathway_scale"),
         source="Fourth reward named by PerturbCellRL (arXiv:2606.27752), with activities after decoupler's ulm "
-        "(doi:10.1093/bioadv/vbac016); the formula is our reading of it.",
+        "(doi:10.1093/bioadv/vbac016); the formula is our interpretation.",
     )
 
 
@@ -63,12 +64,12 @@ def _score(cells: Tensor, reference: Reference) -> Tensor:
 
 
 def _activity(cells: Tensor, reference: Reference) -> Tensor:
-    """Activities ``(C, n, P)`` of cells; on the CPU in blocks, because effects of all genes leave the cache otherwise."""
+    """Activities ``(C, n, P)`` of cells; on the CPU in blocks, so that effects of all genes fit into the cache."""
     control = reference.control_mean
     if cells.device.type != "cpu":
         return ulm_correlation(cells - control.unsqueeze(1), reference.network)
     if len(cells) > 1 and cells.stride(0) == 0 and (control == control[:1]).all():
-        # one set of cells that is judged for several conditions
+        # one set of cells that is scored for several conditions
         return _activity(cells[:1], reference.select(torch.zeros(1, dtype=torch.long))).expand(len(cells), -1, -1)
     blocks = [
         torch.cat([ulm_correlation(block - mean, reference.network) for block in own.split(_BLOCK, dim=1)], dim=1)
@@ -78,7 +79,7 @@ def _activity(cells: Tensor, reference: Reference) -> Tensor:
 
 
 def _split(cells: Tensor, control: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """As many conditions at a time as have no more cells than a block."""
+    """Split conditions so that the cells of each part fit into a block."""
     step = max(1, _BLOCK // max(cells.shape[1], 1))
     return zip(cells.split(step), control.split(step), strict=True)
 
@@ -141,8 +142,8 @@ def ulm_correlation(effects: Tensor, network: Tensor) -> Tensor:
 
     Returns
     -------
-    ``(..., P)`` correlations in [-1, 1]; 0 with zero gradient where the effect is the same in every gene or the
-    network column is 0.
+    ``(..., P)`` correlations in [-1, 1]; 0 with zero gradient if the effect is the same in every gene or the network
+    column is 0.
 
     Examples
     --------
@@ -152,8 +153,8 @@ def ulm_correlation(effects: Tensor, network: Tensor) -> Tensor:
             [0.]])
     """
     n_genes = network.shape[0]
-    # The network is centred, so effects need no centring for the product, only for their norm; the mean comes along
-    # as one more column, and no second copy of the cells is made.
+    # The network is centred, so effects need centring only for their norm. The mean is computed as an additional
+    # column, without a second copy of the cells.
     projector = torch.cat([network, network.new_full((n_genes, 1), n_genes**-0.5)], dim=1)
     product = effects @ projector
     square = torch.linalg.vector_norm(effects, dim=-1, keepdim=True).square()

@@ -28,9 +28,9 @@ def pearson_topk(*, reference: Literal["cells", "genes"] = "cells", n_genes: int
         largest correlations; a bank cell identical to the scored one is left out.
         ``"genes"`` correlates it with the mean effect of the condition.
     n_genes
-        How many of the ranked genes to compare, or as many as the reference holds.
+        Number of ranked genes to compare; fewer if the reference has fewer.
     n_cells
-        How many of the most similar bank cells to average, or as many as there are. Not used with ``"genes"``.
+        Number of most similar bank cells to average; fewer if the bank has fewer. Not used with ``"genes"``.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def pearson_topk(*, reference: Literal["cells", "genes"] = "cells", n_genes: int
         + (f"that of its {n_cells} most similar real cells." if to_cells else "the mean effect of the condition."),
         range=(-1.0, 1.0),
         needs=("control_mean", "ranked_genes", "bank" if to_cells else "effect"),
-        source="First reward named by PerturbCellRL (arXiv:2606.27752); the formula is our reading of it.",
+        source="First reward named by PerturbCellRL (arXiv:2606.27752); the formula is our interpretation.",
         params={"reference": reference, "n_genes": n_genes} | ({"n_cells": n_cells} if to_cells else {}),
     )
 

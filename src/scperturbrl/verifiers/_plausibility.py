@@ -1,4 +1,4 @@
-"""Whether a cell looks like one that the experiment could produce."""
+"""Whether a cell could come from the experiment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TOLERANCE = 1.0
 N_LANDMARKS = 256
 N_TYPICAL = 500
 SMALLEST_SD = (0.05, 0.01, 0.0)
-"""Of log total, share detected and distance: cells normalised over the very same genes all have the same total."""
+"""For log total, share detected and distance. All totals are equal if cells were normalised over the same genes."""
 
 
 def _n_landmarks(rows: np.ndarray) -> int:
@@ -66,7 +66,7 @@ TYPICAL = Prepared("typical", _typical, scope="all")
 
 
 def plausibility(*, n_neighbours: int = N_NEIGHBOURS) -> Verifier:
-    """Expression plausibility: are library size, zeros and position like those of real cells?
+    """Expression plausibility: are total expression, zeros and position like those of real cells?
 
     Three numbers of a cell are compared with those of all real cells of the same covariates, perturbed or not: the
     logarithm of its total normalised expression, the share of genes it detects, and its mean distance to the nearest
@@ -76,7 +76,7 @@ def plausibility(*, n_neighbours: int = N_NEIGHBOURS) -> Verifier:
     Parameters
     ----------
     n_neighbours
-        Real cells to which the distance is taken.
+        Number of real cells to which the distance is computed.
 
     Returns
     -------
@@ -84,8 +84,8 @@ def plausibility(*, n_neighbours: int = N_NEIGHBOURS) -> Verifier:
 
     Notes
     -----
-    It blocks averages, which detect every gene; inflated effects, which are far from all real cells; and cells whose
-    total expression is unusual.
+    It detects averages, in which every gene is detected; inflated effects, which are far from all real cells; and
+    unusual total expression.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def plausibility(*, n_neighbours: int = N_NEIGHBOURS) -> Verifier:
         range=(0.0, 1.0),
         prepares=(PROJECTION, GROUP, LANDMARKS, TYPICAL),
         safeguard=True,
-        source="Our own; the parts are those of common quality control.",
+        source="Our own; the three numbers are common in quality control.",
         params={"n_neighbours": n_neighbours},
     )
 
@@ -140,7 +140,7 @@ def cell_properties(
     ``(C, n, 3)``
     """
     total = torch.expm1(cells).sum(-1).clamp_min(1e-6).log()
-    # A step has no gradient. For counts this function is as good as a step, and it has one.
+    # A step function has no gradient. This smooth function is equivalent for counts, and has one.
     detected = torch.sigmoid((cells - DETECTED) / (DETECTED / 5)).mean(-1)
     valid = ~landmarks.isnan().any(-1)
     points = cells @ projection
@@ -151,6 +151,6 @@ def cell_properties(
     )
     known = nearest.values.isfinite()
     distance = nearest.values.masked_fill(~known, 0).sum(-1) / known.sum(-1)
-    # a cell of NaN is never among the nearest
+    # a landmark of NaN is never among the nearest
     distance = distance.masked_fill(~points.isfinite().all(-1), torch.nan)
     return torch.stack([total, detected, distance], dim=-1)

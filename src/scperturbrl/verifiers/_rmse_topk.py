@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from scperturbrl.verifiers.base import Reference
 
-# The slope of a square root is infinite at 0, so mean squares are bounded here; the error is below 1e-6 log units.
+# The gradient of the square root is infinite at 0, so mean squares are bounded from below; the error is below 1e-6 log
+# units.
 FLOOR = 1e-12
 
 
@@ -31,9 +32,9 @@ def rmse_topk(*, reference: Literal["cells", "genes"] = "cells", n_genes: int = 
     reference
         ``"cells"`` or ``"genes"``, see above. A bank cell identical to the scored one is left out.
     n_genes
-        How many of the ranked genes to compare, or as many as the reference holds.
+        Number of ranked genes to compare; fewer if the reference has fewer.
     n_cells
-        How many of the nearest bank cells to average, or as many as there are. Not used with ``"genes"``.
+        Number of nearest bank cells to average; fewer if the bank has fewer. Not used with ``"genes"``.
 
     Returns
     -------
@@ -55,7 +56,7 @@ def rmse_topk(*, reference: Literal["cells", "genes"] = "cells", n_genes: int = 
         + (f"that of its {n_cells} nearest real cells." if to_cells else "the mean expression of the condition."),
         range=(0.0, 1.0),
         needs=("control_mean", "ranked_genes", "bank" if to_cells else "effect"),
-        source="Second reward named by PerturbCellRL (arXiv:2606.27752); the formula is our reading of it.",
+        source="Second reward named by PerturbCellRL (arXiv:2606.27752); the formula is our interpretation.",
         params={"reference": reference, "n_genes": n_genes} | ({"n_cells": n_cells} if to_cells else {}),
     )
 
@@ -64,7 +65,7 @@ def _to_cells(cells: Tensor, reference: Reference, *, n_genes: int, n_cells: int
     genes = top_genes(reference, n_genes, in_bank=True)
     if genes.shape[1] == 0:
         return cells.new_full(cells.shape[:2], torch.nan)
-    # Differences of effects are differences of expression, and small numbers lose less in the expanded square.
+    # Use effects, because the expanded square loses less precision with small numbers.
     effects = cell_effects(cells, reference, genes)
     bank, valid = bank_effects(reference, genes)
     size = torch.linalg.vector_norm(effects, dim=-1).square().unsqueeze(-1)

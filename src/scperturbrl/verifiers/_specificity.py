@@ -1,4 +1,4 @@
-"""Whether a cell looks like its own condition and not like any perturbation."""
+"""Whether a cell resembles its own condition more than other perturbations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def _rivals(cells: ReferenceCells) -> np.ndarray:
     label = cells.perturbations
     rivals = (cells.group[:, None] == cells.group) & (label[:, None] != label)
-    # a guessed effect competes with others only where no effect was measured
+    # an estimated effect is a competitor only if no effect was measured
     return rivals if cells.guessed.all() else rivals & ~cells.guessed
 
 
@@ -39,23 +39,23 @@ def specificity(*, n_genes: int = 200, temperature: float = 0.1) -> Verifier:
     """Specificity: is the effect more like that of its own condition than like others?
 
     With r_p the correlation of the cell's effect with the mean effect of condition p at the first ranked genes of the
-    cell's condition, the score is ``r_own - t log mean_q exp(r_q / t)`` over the other perturbations q measured with the
-    same covariates: the lead over a soft maximum of these rivals.
+    cell's condition, the score is ``r_own - t log mean_q exp(r_q / t)`` over the other perturbations q measured with
+    the same covariates: the difference to a soft maximum of these.
 
     Parameters
     ----------
     n_genes
-        How many of the ranked genes to compare, or as many as there are.
+        Number of ranked genes to compare; fewer if there are fewer.
     temperature
-        t: near 0 only the closest rival counts; for large values all rivals count the same.
+        t: near 0, only the most similar other perturbation counts; for large values, all count equally.
 
     Returns
     -------
-    A verifier in [-2, 2]. NaN for a condition with fewer than three ranked genes or without rivals.
+    A verifier in [-2, 2]. NaN for a condition with fewer than three ranked genes or without other perturbations.
 
     Notes
     -----
-    It blocks the average perturbation response, which correlates a little with every condition.
+    It detects the average perturbation response, which correlates weakly with every condition.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def specificity(*, n_genes: int = 200, temperature: float = 0.1) -> Verifier:
         range=(-2.0, 2.0),
         needs=("control_mean", "effect", "ranked_genes"),
         prepares=(ALL_EFFECTS, RIVALS),
-        source="Our own; subtracting what all perturbations share follows Systema (doi:10.1038/s41587-025-02777-8).",
+        source="Our own; subtracting the shared response follows Systema (doi:10.1038/s41587-025-02777-8).",
         params={"n_genes": n_genes, "temperature": temperature},
     )
 
@@ -90,7 +90,8 @@ def _score(cells: Tensor, reference: Reference, *, n_genes: int, temperature: fl
     lead = (effects @ own).squeeze(-1)
     against = (effects @ others.mT / temperature).masked_fill(~rivals.unsqueeze(1), -math.inf)
     count = rivals.sum(-1, keepdim=True)
-    # a condition without rivals has no row to sum; its score is set to NaN, and its gradient must not be
+    # a condition without other perturbations has nothing to sum; its score is set to NaN, but its gradient must not be
+    # NaN
     against = against.masked_fill(count.unsqueeze(-1) == 0, 0)
     soft = temperature * (torch.logsumexp(against, dim=-1) - count.clamp_min(1).to(cells.dtype).log())
     return (lead - soft).clamp(-2, 2).masked_fill(count == 0, torch.nan)

@@ -1,4 +1,4 @@
-"""Whether the perturbed gene itself moves as it did in real cells."""
+"""Whether the perturbed gene itself changes as in real cells."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def target_direction() -> Verifier:
 
     Notes
     -----
-    It blocks a response without a change of the targeted gene itself, which the other verifiers leave out.
+    It detects a response without a change of the targeted gene itself, which the other verifiers ignore.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def target_direction() -> Verifier:
         name="target_direction",
         score=_score,
         label="Target direction",
-        description="Whether the targeted genes move as far, and in the same direction, as in real cells.",
+        description="Whether the targeted genes change as much, and in the same direction, as in real cells.",
         range=(-1.0, 1.0),
         needs=("control_mean", "effect"),
         prepares=(TARGETS,),
@@ -71,5 +71,5 @@ def _score(cells: Tensor, reference: Reference) -> Tensor:
     effect = expression - reference.control_mean.gather(1, genes).unsqueeze(1)
     share = (effect / mean.masked_fill(~responds, 1).unsqueeze(1)).clamp(-1, 1)
     used = responds.unsqueeze(1)
-    # a condition without targets divides 0 by 0, which gives the intended NaN
+    # for a condition without targets, 0 / 0 gives the intended NaN
     return torch.where(used, share, 0).sum(-1) / used.sum(-1)

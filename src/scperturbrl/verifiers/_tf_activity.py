@@ -34,7 +34,7 @@ REGULON = Prepared("regulon", lambda cells: standardise_network(torch.as_tensor(
 REGULON_RESPONSE = Prepared("regulon_response", lambda cells: cells.once(_response).response)
 REGULON_WEIGHT = Prepared("regulon_weight", _weight)
 REGULON_SCALE = Prepared("regulon_scale", lambda cells: cells.once(_response).scale, scope="condition")
-"""The same four as `network` and ``pathway_...`` of a reference, for transcription factors."""
+"""The same as the four fields `network` and ``pathway_...`` of a reference, for transcription factors."""
 
 
 def tf_activity() -> Verifier:
@@ -50,7 +50,7 @@ def tf_activity() -> Verifier:
 
     Notes
     -----
-    It blocks cells that reach high pathway scores through a few marker genes, because regulons are other gene sets. Keep
+    It detects cells with high pathway scores due to a few marker genes, because regulons are different gene sets. Leave
     it out of the reward to have an independent check of the pathway verifier.
 
     Examples

@@ -1,4 +1,4 @@
-"""Comparing cells with the bank of real cells, without ever comparing a cell with itself."""
+"""Compare cells with the bank of real cells, but never with themselves."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from scperturbrl.verifiers.base import Reference
 
 SAME_CELL = 1e-6
-"""Largest difference in any gene, in log-normalised units, at which two cells count as one."""
+"""Largest difference in any gene, in log-normalised units, at which two cells count as identical."""
 
 SUSPICION = 1e-2
-"""Share by which a matrix product may miss the similarity of two equal cells, wide enough for TF32 on GPUs."""
+"""Relative error of a matrix product for identical cells, large enough for TF32 on GPUs."""
 
 MAX_PAIRS = 2**18
-"""Pairs compared gene by gene at a time, which bounds memory when many cells are much alike."""
+"""Number of pairs compared gene by gene at a time; bounds memory if many cells are similar."""
 
 
 def bank_effects(reference: Reference, genes: Tensor) -> tuple[Tensor, Tensor]:
-    """Effects of the bank cells at `genes` ``(C, k)``, the first k ranked ones, and which of the rows are cells.
+    """Effects of the bank cells at `genes` ``(C, k)``, the first k ranked genes, and which rows are cells.
 
     Returns
     -------
@@ -43,19 +43,19 @@ def best_matches(
     similarity
         ``(C, n, M)``, higher is more similar.
     cells, bank
-        ``(C, n, k)`` and ``(C, M, k)``: what `similarity` was computed from.
+        ``(C, n, k)`` and ``(C, M, k)``: the data from which `similarity` was computed.
     valid
         ``(C, M)`` which bank rows are cells.
     suspects
         ``(C, n, M)`` boolean, the pairs that may be the same cell. Only these are compared gene by gene, because the
         rounding error of a matrix product is larger than :data:`SAME_CELL`.
     n_cells
-        How many to keep.
+        Number of bank cells to keep.
 
     Returns
     -------
-    ``(C, n, min(n_cells, M))`` similarities in no order, and which of them count. Where fewer are left than asked
-    for, the others are 0 and do not count.
+    ``(C, n, min(n_cells, M))`` similarities, unsorted, and which of them are valid. If fewer bank cells are left than
+    `n_cells`, the other entries are 0 and not valid.
     """
     pairs = suspects.nonzero()
     c, i, j = pairs.unbind(1)

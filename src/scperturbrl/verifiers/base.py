@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scperturbrl.verifiers.prepared import Prepared
 
 OF_EFFECT = frozenset({"effect", "ranked_genes", "n_significant", "bank", "pathway_response", "pathway_weight"})
-"""Fields of :class:`Reference` that rest on the effect of the condition, which is guessed where it has no cells."""
+"""Fields of :class:`Reference` that depend on the effect of the condition, which is estimated if it has no cells."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Reference:
         ``(C, G)`` shrunk mean effect: expression of perturbed minus control cells, in log-normalised units.
     ranked_genes
         ``(C, R)`` indices of the R genes with the largest absolute test statistic, largest first.
-        The genes that the condition itself targets are left out: agreeing on them proves nothing.
+        The genes that the condition itself targets are left out.
     n_significant
-        ``(C,)`` how many of `ranked_genes` pass the false discovery rate.
+        ``(C,)`` number of `ranked_genes` that are significant at the false discovery rate.
     bank
         ``(C, M, K)`` real perturbed cells at the first K of `ranked_genes`, log-normalised. K <= R.
         Rows of NaN fill the bank of a condition with fewer than M cells.
@@ -50,7 +50,7 @@ class Reference:
     pathway_scale
         ``(C, P)`` standard deviation of the same correlation over single control cells.
     prepared
-        What the verifiers in use have computed on top, by name; each is also an attribute. See
+        Additional tensors computed for the verifiers in use, by name; each is also an attribute. See
         :class:`~scperturbrl.verifiers.Prepared`.
     shared
         Names in `prepared` that are the same for all conditions.
@@ -73,7 +73,7 @@ class Reference:
         return len(self.conditions)
 
     def __getattr__(self, name: str) -> Tensor:
-        # called only for names that are no field; copying asks for some before there are any
+        # called only for names that are not fields; copying requests some of these before fields are set
         if not name.startswith("_") and name in vars(self).get("prepared", {}):
             return self.prepared[name]
         msg = f"The reference has no `{name}`. List it in `prepares` of the verifier, so that it is computed."
@@ -84,7 +84,7 @@ class Reference:
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)} | dict(self.prepared)
 
     def replace(self, **tensors: Tensor) -> Reference:
-        """Return the reference with other tensors in place of those of the same names."""
+        """Return the reference with the given tensors replaced."""
         own = {name: value for name, value in tensors.items() if name in FIELDS}
         prepared = {name: value for name, value in tensors.items() if name not in FIELDS}
         return replace(self, **own, prepared={**self.prepared, **prepared})  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ class Verifier:
     score
         ``score(cells, reference)`` with log-normalised `cells` of shape ``(C, n, G)``, n cells for each of the
         C conditions of `reference`, returns raw scores ``(C, n)``. Higher is better; NaN means that the
-        reference cannot judge the condition.
+        reference lacks data for the condition.
     label
         Sentence-case name for plots.
     description
@@ -125,14 +125,14 @@ class Verifier:
     needs
         Fields of :class:`Reference` that it reads.
     prepares
-        What it has computed from the reference cells on top; see :class:`~scperturbrl.verifiers.Prepared`.
+        Additional tensors computed from the reference cells; see :class:`~scperturbrl.verifiers.Prepared`.
     differentiable
         Whether gradients with respect to `cells` are defined.
     safeguard
-        Whether it asks if the cell is sound, not if it responded. Real and control cells then score alike, so it is
-        calibrated on real cells alone: 1 is a typical cell, and a twentieth of the real cells are below 0.
+        Whether it tests if the cell is plausible, not if it responded. Real and control cells then have similar scores,
+        so it is calibrated on real cells alone: 1 is a typical cell, and 5 % of the real cells are below 0.
     source
-        Where the formula comes from.
+        Source of the formula.
     params
         Settings that distinguish two instances of the same verifier; plain values.
 
@@ -174,17 +174,19 @@ class Verifier:
             raise ValueError(msg)
         taken = [item.name for item in self.prepares if item.name in FIELDS or not item.name.isidentifier()]
         if taken:
-            msg = f"The verifier {self.name!r} prepares {taken}; choose Python names that are no field of a reference."
+            msg = (
+                f"The verifier {self.name!r} prepares {taken}; choose Python names that are not fields of a reference."
+            )
             raise ValueError(msg)
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Names of all that it reads of a reference."""
+        """Names of everything that it reads from a reference."""
         return (*self.needs, *(item.name for item in self.prepares))
 
     @property
     def rests_on_effect(self) -> bool:
-        """Whether it reads anything that is guessed for a condition without cells."""
+        """Whether it reads anything that is estimated for a condition without cells."""
         return bool(OF_EFFECT & set(self.needs)) or any(item.scope == "effect" for item in self.prepares)
 
     def __call__(self, cells: Tensor, reference: Reference) -> Tensor:
@@ -193,7 +195,7 @@ class Verifier:
         Raises
         ------
         TypeError
-            If `score` returns something else than a tensor of real numbers.
+            If `score` returns anything but a tensor of real numbers.
         ValueError
             If `score` fails, or returns another shape.
         """

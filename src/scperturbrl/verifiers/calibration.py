@@ -1,4 +1,4 @@
-"""Putting verifiers on one scale: 0 is a control cell, 1 a typical real perturbed cell."""
+"""Put verifiers on one scale: 0 is a control cell, 1 a typical real perturbed cell."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Calibration:
     Attributes
     ----------
     control_median
-        ``(C, V)`` what counts as 0: the median raw score of control cells. For a safeguard, which control cells pass as
-        well, the raw score that a twentieth of the real cells stays below.
+        ``(C, V)`` raw score that is calibrated to 0: the median of control cells. For a safeguard, which control cells
+        pass as well, the raw score below which 5 % of the real cells are.
     real_median
         ``(C, V)`` median raw score of real perturbed cells.
     auroc
-        ``(C, V)`` chance that a real perturbed cell scores above a control cell.
+        ``(C, V)`` probability that a real perturbed cell scores above a control cell.
     weight
-        ``(C, V)`` 1 where the verifier can discriminate real from control cells, 0 where it cannot and is skipped. A
-        safeguard is only skipped where it cannot score real cells.
+        ``(C, V)`` 1 if the verifier can discriminate real from control cells, 0 if it cannot and is skipped. A
+        safeguard is only skipped if it cannot score real cells.
     """
 
     control_median: Tensor
@@ -62,16 +62,16 @@ def fit_calibration(
     real
         ``(C, n, V)`` raw scores of real perturbed cells of the condition. NaN is padding.
     control
-        ``(C, m, V)`` raw scores of control cells, judged as if they were of the condition. NaN is padding.
+        ``(C, m, V)`` raw scores of control cells, scored as if they belonged to the condition. NaN is padding.
     min_auroc
         A verifier is skipped if its AUROC, real against control cells, is below this.
     safeguard
-        ``(V,)`` boolean: verifiers that real and control cells pass alike. None means none of them.
+        ``(V,)`` boolean: verifiers that both real and control cells pass. None means that there are none.
 
     Returns
     -------
-    The calibration. The weight is 0 where the AUROC is below `min_auroc`, where either side has no finite score, and
-    where the median real cell does not score above the median control cell.
+    The calibration. The weight is 0 if the AUROC is below `min_auroc`, if real or control cells have no finite score,
+    or if the median real cell does not score above the median control cell.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def fit_calibration(
         area_enough = (area >= min_auroc) | safeguard
     else:
         area_enough = area >= min_auroc
-    # A comparison with NaN is False, so a side without scores gets no weight.
+    # Comparisons with NaN are False, so the weight is 0 if real or control cells have no scores.
     weight = area_enough & ((real_median - control_median) > 0)
     return Calibration(control_median, real_median, area, weight.to(real.dtype))
 
@@ -101,7 +101,7 @@ def fit_calibration(
 def _low(real: Tensor, real_median: Tensor) -> Tensor:
     if real.shape[-1] == 0:
         return real_median
-    # Where nearly all real cells score the same, the gap must not vanish: a rounding error would decide.
+    # If nearly all real cells have the same score, the scale must not vanish, or rounding errors would decide.
     floor = real_median - (MIN_GAP * real_median.abs()).clamp_min(1e-6)
     return torch.minimum(real.nanquantile(LOW_QUANTILE, dim=-1), floor)
 
@@ -116,14 +116,14 @@ def calibrate(scores: Tensor, calibration: Calibration, *, saturate: bool = True
     scores
         ``(C, n, V)`` raw scores.
     calibration
-        Of the same conditions and verifiers.
+        Calibration of the same conditions and verifiers.
     saturate
         Whether to clip.
 
     Returns
     -------
-    ``(C, n, V)``; NaN where the median real cell does not score above the median control cell, so that no scale
-    exists. Clipped scores have no gradient.
+    ``(C, n, V)``; NaN if the median real cell does not score above the median control cell, because there is no scale
+    then. Clipped scores have no gradient.
 
     Examples
     --------
@@ -147,12 +147,12 @@ def combine(calibrated: Tensor, calibration: Calibration, weights: Tensor) -> Te
     calibration
         Of the same conditions and verifiers.
     weights
-        ``(V,)`` importance of each verifier, not negative; only ratios matter.
+        ``(V,)`` weight of each verifier, not negative; only ratios matter.
 
     Returns
     -------
-    ``(C, n)`` weighted means. NaN for a condition in which all verifiers are skipped, and for a cell that one of the
-    others cannot score.
+    ``(C, n)`` weighted means. NaN for a condition in which all verifiers are skipped, and for a cell that a verifier
+    which is not skipped cannot score.
 
     Examples
     --------
@@ -165,7 +165,7 @@ def combine(calibrated: Tensor, calibration: Calibration, weights: Tensor) -> Te
         msg = f"`weights` is {weights.tolist()}; expected {calibrated.shape[-1]} numbers, none below 0."
         raise ValueError(msg)
     weight = (calibration.weight * weights).unsqueeze(1)
-    # Multiplying by 0 would let NaN of a verifier without weight through.
+    # Multiplying by 0 would keep the NaN of a verifier without weight.
     counted = calibrated.masked_fill(weight <= 0, 0)
     return (counted @ weight.mT).squeeze(-1) / weight.sum(-1)
 

@@ -1,4 +1,4 @@
-"""Principal components of the reference cells, which several verifiers measure distances on."""
+"""Principal components of the reference cells, in which several verifiers measure distances."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ N_FOR_COMPONENTS = 4000
 
 
 def for_components(cells: ReferenceCells) -> np.ndarray:
-    """``(n_cells,)`` booleans: up to half of the cells of every condition, used for the components and nothing else.
+    """``(n_cells,)`` booleans: up to half of the cells of every condition, used only for the components.
 
-    Components also fit the noise of their cells. These cells therefore lie further apart on them than new cells do, and
+    Components also fit the noise of their cells. So these cells are further apart on the components than new cells, and
     distances to them would be too large.
     """
     chosen = np.zeros(cells.n_cells, dtype=bool)
@@ -30,12 +30,12 @@ def for_components(cells: ReferenceCells) -> np.ndarray:
 
 
 def other_rows(cells: ReferenceCells, rows: np.ndarray) -> np.ndarray:
-    """Those of `rows` that the components were not made from."""
+    """Those of `rows` that were not used for the components."""
     return rows[~cells.once(for_components)[rows]]
 
 
 def of_group(cells: ReferenceCells, group: int) -> np.ndarray:
-    """Rows of a combination of covariates that the components were not made from, in random order."""
+    """Rows of a combination of covariates that were not used for the components, in random order."""
     return cells.shuffled(other_rows(cells, cells.group_rows(group)), "cells of a context")
 
 
@@ -43,7 +43,7 @@ def _projection(cells: ReferenceCells) -> np.ndarray:
     """Loadings ``(G, d)`` of about 4,000 of the cells, or of half of them."""
     from sklearn.decomposition import PCA
 
-    # in an order of their own, because rounding in the decomposition follows the order of rows
+    # in a fixed order, because rounding in the decomposition depends on the order of rows
     found = np.flatnonzero(cells.once(for_components))
     block = cells.expression(cells.shuffled(found, "order of cells for components"))
     n = min(N_COMPONENTS, *block.shape)
@@ -54,4 +54,4 @@ PROJECTION = Prepared("projection", _projection, scope="all")
 """``(G, d)`` orthonormal components in which distances are measured."""
 
 GROUP = Prepared("group", lambda cells: cells.group, scope="condition")
-"""``(C,)`` which combination of covariates the condition belongs to, of Q."""
+"""``(C,)`` index of the combination of covariates (of Q) of the condition."""

@@ -1,4 +1,4 @@
-"""The genes a verifier looks at: the first ones of the reference's ranking."""
+"""The genes that a verifier compares: the first genes of the reference's ranking."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIN_GENES = 3
 
 
 def top_genes(reference: Reference, n_genes: int, *, in_bank: bool = False) -> Tensor:
-    """Indices ``(C, k)`` of the first `n_genes` ranked genes, or as many as there are (in the bank, if asked)."""
+    """Indices ``(C, k)`` of the first `n_genes` ranked genes, or as many as there are (in the bank, if requested)."""
     available = reference.bank.shape[-1] if in_bank else reference.ranked_genes.shape[-1]
     return reference.ranked_genes[:, : min(n_genes, available)]
 
@@ -31,7 +31,7 @@ def mean_effects(reference: Reference, genes: Tensor) -> Tensor:
 
 
 def check_topk(reference: str, *, n_genes: int, n_cells: int) -> None:
-    """Refuse invalid settings of the top-k verifiers."""
+    """Raise an error for invalid settings of the top-k verifiers."""
     if reference not in {"cells", "genes"}:
         msg = f"`reference` is {reference!r}; expected 'cells' or 'genes'."
         raise ValueError(msg)

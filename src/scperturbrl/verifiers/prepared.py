@@ -1,4 +1,4 @@
-"""What a verifier has computed from the reference cells, beyond the fields that every reference has."""
+"""Tensors that a verifier computes from the reference cells, in addition to the fields of every reference."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ class Prepared:
     """A tensor that a verifier needs, and the function that computes it from real cells.
 
     List it in `prepares` of a :class:`~scperturbrl.verifiers.Verifier`; the score then reads ``reference.<name>``. It is
-    computed only if a verifier lists it, once for the reference and once for every cross-fitted or guessed one.
+    computed only if a verifier lists it, once for the reference and once for every cross-fitted reference and
+    pseudo-reference.
 
     Attributes
     ----------
     name
-        A Python name that is no field of :class:`~scperturbrl.verifiers.Reference`. Verifiers that share a tensor list
-        the same object.
+        A Python name that is not a field of :class:`~scperturbrl.verifiers.Reference`. Verifiers that share a tensor
+        list the same object.
     make
         Function of :class:`~scperturbrl.verifiers.ReferenceCells` that returns an array or a tensor.
     scope
-        ``"effect"``: one row for each condition, computed from its perturbed cells. Where a condition has none, the row
-        rests on a guessed effect. ``"condition"``: one row for each condition, known without its perturbed cells.
+        ``"effect"``: one row for each condition, computed from its perturbed cells. If a condition has none, the row is
+        computed from an estimated effect. ``"condition"``: one row for each condition, computed without its perturbed
+        cells.
         ``"all"``: the same for all conditions.
 
     Examples
@@ -54,7 +56,7 @@ class Prepared:
 
 
 class SetResponse(NamedTuple):
-    """How conditions move gene sets: correlation of the effect with the sets, its t-value, its spread over control cells.
+    """Response of gene sets to conditions: correlation with the effect, its t-value, its spread over control cells.
 
     Each is ``(C, P)``.
     """
@@ -65,31 +67,31 @@ class SetResponse(NamedTuple):
 
 
 class ReferenceCells(Protocol):
-    """The real cells that a reference is computed from, as :class:`~scperturbrl.verifiers.Prepared` sees them.
+    """The real cells from which a reference is computed, passed to :class:`~scperturbrl.verifiers.Prepared`.
 
     They are training cells; in cross-fitting, two thirds of them; in an evaluation, cells of held-out conditions. Cells
-    are named by their row, so that they can be drawn before their expression is read.
+    are identified by their row, so that they can be drawn before their expression is read.
 
     Attributes
     ----------
     conditions, perturbations, parts
-        Names of the C conditions, of their perturbations, and the single perturbations each is made of.
+        Names of the C conditions, of their perturbations, and the single perturbations of each.
     genes
         Names of the G genes.
     group, n_groups
-        ``(C,)`` number of the combination of covariates of each condition, and how many combinations there are.
+        ``(C,)`` index of the combination of covariates of each condition, and number of combinations.
     control_mean, effect, statistic, padj
         ``(C, G)`` mean of the control cells, shrunk effect, test statistic and false discovery rate.
     targets
         ``(C, G)`` whether the condition targets the gene.
     guessed
-        ``(C,)`` whether the effect is guessed, because the condition has no cells here.
+        ``(C,)`` whether the effect is estimated, because the condition has no cells here.
     pathways, regulons
         Weights ``(G, P)`` and names of the gene sets; P is 0 without a network.
     n_cells
         Number of rows, usable or not.
     bank_size
-        Real cells to keep for each condition.
+        Number of real cells to keep for each condition.
     """
 
     conditions: list[str]
@@ -110,7 +112,7 @@ class ReferenceCells(Protocol):
     bank_size: int
 
     def rows(self, condition: int) -> np.ndarray:
-        """Rows of the usable perturbed cells of a condition; none where it is guessed."""
+        """Rows of the usable perturbed cells of a condition; none if its effect is estimated."""
         ...
 
     def control_rows(self, condition: int) -> np.ndarray:
@@ -126,7 +128,7 @@ class ReferenceCells(Protocol):
         ...
 
     def shuffled(self, rows: np.ndarray, stream: str) -> np.ndarray:
-        """`rows` in random order. The order follows from the seed, the name of the stream and the cells alone."""
+        """`rows` in random order. The order depends only on the seed, the name of the stream and the cells."""
         ...
 
     def expression(self, rows: np.ndarray) -> np.ndarray:
@@ -138,7 +140,7 @@ class ReferenceCells(Protocol):
         ...
 
     def stand_ins(self, condition: int) -> np.ndarray:
-        """Cells ``(n, G)`` to use in place of real ones where a condition is guessed: control cells moved by the effect."""
+        """Cells ``(n, G)`` that replace real cells if the effect is estimated: control cells shifted by the effect."""
         ...
 
     def response(self, weights: np.ndarray) -> SetResponse:
@@ -146,9 +148,9 @@ class ReferenceCells(Protocol):
         ...
 
     def once(self, function: Callable[[ReferenceCells], Result]) -> Result:
-        """Result of `function`, computed at the first call and kept."""
+        """Result of `function`, computed once and cached."""
         ...
 
     def __getitem__(self, item: Prepared) -> np.ndarray:
-        """What another :class:`~scperturbrl.verifiers.Prepared` makes, computed once."""
+        """Result of another :class:`~scperturbrl.verifiers.Prepared`, computed once."""
         ...

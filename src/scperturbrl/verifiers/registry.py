@@ -22,7 +22,7 @@ _FACTORIES: dict[str, Callable[..., Verifier]] = {}
 
 
 def register(item: Item, *, overwrite: bool = False) -> Item:
-    """Make a verifier known by its name.
+    """Register a verifier by its name.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def register(item: Item, *, overwrite: bool = False) -> Item:
         A :class:`~scperturbrl.verifiers.Verifier`, or a function that returns one and can be called without
         arguments. Works as a decorator.
     overwrite
-        Replace a verifier of the same name instead of refusing.
+        Replace a verifier of the same name instead of raising an error.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def get(name: str, **params: Any) -> Verifier:
     Raises
     ------
     KeyError
-        If there is none of that name; the message lists similar ones.
+        If there is no such verifier; the message lists similar names.
 
     Examples
     --------
@@ -100,12 +100,12 @@ def resolve(verifiers: str | Verifier | Iterable[str | Verifier] = DEFAULT) -> l
     Parameters
     ----------
     verifiers
-        Names, :class:`~scperturbrl.verifiers.Verifier` objects, or a mix; a single one too.
+        Names, :class:`~scperturbrl.verifiers.Verifier` objects, or a mix; also a single one.
 
     Raises
     ------
     ValueError
-        If two share a name, which is what their results are stored under.
+        If two have the same name, because results are stored by name.
 
     Examples
     --------

@@ -16,7 +16,7 @@ _CELL = "text-align: left; vertical-align: top"
 
 
 class VerifierTable(pd.DataFrame):  # type: ignore[misc]
-    """DataFrame of verifiers that shows whole sentences: a block of text each, in a notebook an HTML table."""
+    """DataFrame of verifiers that shows whole sentences: as blocks of text, or as an HTML table in a notebook."""
 
     def __repr__(self) -> str:
         """Show one block of text for every verifier."""

@@ -18,9 +18,9 @@ def device_with_room_for(n, error=torch.OutOfMemoryError):
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, torch.cuda.OutOfMemoryError, RuntimeError, MemoryError])
 def test_batches_are_halved_with_a_warning_each_until_they_fit(error):
     batch = BatchSize(64, "cells")
-    with pytest.warns(UserWarning, match=r"Out of memory: CUDA out of memory\. Tried .* Going on with") as told:
+    with pytest.warns(UserWarning, match=r"Out of memory: CUDA out of memory\. Tried .* Continuing with") as told:
         assert batch(device_with_room_for(20, error)) == 16
-    assert [str(w.message).rsplit("Going on with ")[1] for w in told] == [
+    assert [str(w.message).rsplit("Continuing with ")[1] for w in told] == [
         "32 cells at a time.",
         "16 cells at a time.",
     ]

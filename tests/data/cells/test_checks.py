@@ -66,7 +66,7 @@ def test_a_column_of_ones_own_needs_whole_conditions():
     adata = spr.datasets.toy()
     spr.pp.setup_anndata(adata)
     adata.obs["split"] = np.where(np.arange(adata.n_obs) % 2, "train", "test")
-    with pytest.raises(ValueError, match=r"cells of one condition on both sides of the split: 'GENE.*pp\.split"):
+    with pytest.raises(ValueError, match=r"cells of one condition to different parts of the split: 'GENE.*pp\.split"):
         spr.tl.fit_generator(adata)
 
 
@@ -87,7 +87,7 @@ def test_doubled_cells_are_refused(toy, verb):
     adata = doubled(toy)
     with pytest.raises(
         ValueError,
-        match=rf"{toy.n_obs} of {2 * toy.n_obs} cells are there more than once.*~adata\.obs_names\.duplicated\(\)",
+        match=rf"{toy.n_obs} of {2 * toy.n_obs} cells occur more than once.*~adata\.obs_names\.duplicated\(\)",
     ):
         verb(adata)
     if verb is not spr.tl.fit_generator:
@@ -102,5 +102,5 @@ def test_cells_of_one_name_that_differ_are_told_apart(toy):
     with pytest.raises(ValueError, match=r"occurs more than once.*obs_names_make_unique"):
         spr.pp.setup_anndata(toy)
     adata = doubled(toy)
-    with pytest.raises(ValueError, match=r"names of their own \(`adata\.obs_names_make_unique"):
+    with pytest.raises(ValueError, match=r"different cells unique \(`adata\.obs_names_make_unique"):
         spr.pp.split(adata)

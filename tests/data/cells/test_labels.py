@@ -75,7 +75,7 @@ def test_the_condition_names_of_gears_are_refused():
 
 def test_another_spelling_of_the_control_is_warned_about_and_repaired():
     adata = make(["control", "Ctrl", "DMSO", "CEBPA"])
-    with pytest.warns(UserWarning, match="labelled 'Ctrl', 'DMSO' beside the control 'control'") as told:
+    with pytest.warns(UserWarning, match="labelled 'Ctrl', 'DMSO' in addition to the control 'control'") as told:
         spr.pp.setup_anndata(adata)
     repaired(adata, str(told[0].message))
     spr.pp.setup_anndata(adata)

@@ -40,7 +40,7 @@ def test_setup_names_what_was_done_instead(deep, name, form):
     adata = deep.copy()
     # so shallow that unlogged values are below 25
     adata.X = form(on_scale(adata, name, 60.0))
-    with pytest.raises(ValueError, match=rf"`X` is not on the scale .*: {name}.*sc.pp.normalize_total"):
+    with pytest.raises(ValueError, match=rf"`X` does not have the scale .*: {name}.*sc.pp.normalize_total"):
         spr.pp.setup_anndata(adata)
     assert "scperturbrl" not in adata.uns
 
@@ -74,12 +74,12 @@ def test_every_door_names_another_scale_than_that_of_the_control_cells(toy, name
     else:
         matrix = np.log1p(100 * np.expm1(toy.X.toarray()))
     for where, call in doors(toy, matrix.astype(np.float32)).items():
-        with pytest.raises(ValueError, match="not on the scale") as error:
+        with pytest.raises(ValueError, match="not have the scale") as error:
             call()
         assert str(error.value).startswith(where.split(" ")[0])
 
 
-@pytest.mark.filterwarnings("ignore:.*are measured cells of the same conditions")
+@pytest.mark.filterwarnings("ignore:.*identical to measured cells of the same conditions")
 def test_the_right_scale_passes_every_door(toy):
     for call in doors(toy, toy.X.copy()).values():
         call()

@@ -250,7 +250,7 @@ def test_a_new_perturbation_has_features_but_no_token_and_a_new_context_no_index
 
 def test_an_unknown_perturbation_is_refused_by_name():
     vocabulary = Vocabulary(("KLF1",), (), pd.DataFrame([[1.0]], index=["CEBPA"]))
-    with pytest.raises(KeyError, match="Nothing is known of the perturbation 'KLF2'.*'KLF1'"):
+    with pytest.raises(KeyError, match="The perturbation 'KLF2' is unknown.*'KLF1'"):
         vocabulary.batch(pd.DataFrame({"parts": [("KLF2",)], "dose": [0.0], "covariates": [()]}))
 
 

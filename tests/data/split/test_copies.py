@@ -24,7 +24,7 @@ def test_copies_under_another_name_are_told(toy):
     adata = with_copies(spr.datasets.toy())
     spr.pp.setup_anndata(adata)
     with pytest.warns(
-        UserWarning, match=r"5 of \d+ cells have exactly the expression of another .*'cell\d+' and 'copy-cell"
+        UserWarning, match=r"5 of \d+ cells have exactly the same expression as a cell .*'cell\d+' and 'copy-cell"
     ) as told:
         spr.pp.split(adata)
     assert "held out" not in str(told[0].message)
@@ -41,7 +41,7 @@ def test_copies_across_the_split_are_told():
     pair = next(name for name in plain.obs["perturbation"].unique() if "+" in name)
     adata = with_copies(plain, of="control", into=pair)
     spr.pp.setup_anndata(adata)
-    with pytest.warns(UserWarning, match="5 cells that are held out have a copy in training"):
+    with pytest.warns(UserWarning, match="5 held-out cells have a copy in training"):
         spr.pp.split(adata, values=[pair])
 
 

@@ -89,9 +89,9 @@ def test_errors_name_what_is_wrong(screen):
     double = next(name for name in set(screen.obs["perturbation"]) if "+" in name)
     with pytest.raises(ValueError, match="does not have 3 doses with 4 cells"):
         spr.get.dose_response(screen, perturbations=[double])
-    with pytest.raises(KeyError, match="no gene and no pathway"):
+    with pytest.raises(KeyError, match="neither a gene nor a pathway"):
         spr.get.dose_response(screen, objective="NOTHING")
-    with pytest.raises(KeyError, match="`objective` names 'NOTHING', which is no gene"):
+    with pytest.raises(KeyError, match="`objective` names 'NOTHING', which is not a gene"):
         spr.get.dose_response(screen, objective=["NOTHING"])
     with pytest.raises(ValueError, match="must be finite, and not all 0"):
         spr.get.dose_response(screen, objective={screen.var_names[0]: 0.0})

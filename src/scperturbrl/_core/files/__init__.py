@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all."""
+"""Files that are written completely or not at all."""

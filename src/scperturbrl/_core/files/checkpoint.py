@@ -33,7 +33,7 @@ def write_directory(path: str | os.PathLike[str], record: dict[str, Any], *, ove
     Raises
     ------
     FileExistsError
-        If `path` exists and `overwrite` is false, or if it is anything but a directory of this kind or an empty one.
+        If `path` exists and `overwrite` is false, or if it is not a saved generator or an empty directory.
     """
     target = Path(path)
     _check_target(target, overwrite=overwrite)
@@ -66,7 +66,7 @@ def read_directory(path: str | os.PathLike[str]) -> dict[str, Any]:
     FileNotFoundError
         If there is no such directory, or a file of it is missing.
     DamagedFileError
-        If a file is damaged or of an unknown schema; names the file and, where one is at fault, the field.
+        If a file is damaged or has an unknown schema; the message names the file and, if possible, the field.
     """
     folder = Path(path)
     for name in _FILES:
@@ -78,7 +78,7 @@ def read_directory(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         config = json.loads(content[CONFIG])
     except (ValueError, RecursionError) as error:
-        raise DamagedFileError(folder / CONFIG, "", f"it is no JSON ({error})") from error
+        raise DamagedFileError(folder / CONFIG, "", f"it is not JSON ({error})") from error
     # before the checksums, because another schema may have other files
     schema = config.get("schema") if isinstance(config, dict) else None
     if schema != SCHEMA:
@@ -119,10 +119,10 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
     if not overwrite:
         msg = f"{target} exists. Choose another path, or pass `overwrite=True`."
         raise FileExistsError(msg)
-    # a user may pass the folder with all results by mistake; nothing in it may be lost
+    # a user may pass the folder with all results by mistake; it must not be overwritten
     strange = sorted({item.name for item in target.iterdir()} - set(_FILES)) if target.is_dir() else [target.name]
     if strange:
-        msg = f"{target} holds something else than a saved generator ({strange[:3]}) and is not replaced. Choose another path."
+        msg = f"{target} contains more than a saved generator ({strange[:3]}) and is not replaced. Choose another path."
         raise FileExistsError(msg)
 
 
@@ -176,14 +176,14 @@ def _checksums(content: dict[str, bytes]) -> bytes:
 
 
 def _read_table(path: Path, dtypes: dict[str, str]) -> pd.DataFrame:
-    # not by pandas' reader, which takes a gene or cell type called "NA" for a missing value and "1" for a number
+    # not by pandas' reader, which would read a gene or cell type named "NA" as missing and "1" as a number
     try:
         with path.open(encoding="utf-8", newline="") as handle:
             (index_name, *columns), *rows = csv.reader(handle)
         index = pd.Index([row[0] for row in rows] or np.array([], dtype=object), name=index_name or None)
         texts = {column: [row[i + 1] for row in rows] for i, column in enumerate(columns)}
     except (csv.Error, ValueError, LookupError) as error:
-        raise DamagedFileError(path, "", f"it is no table ({error})") from error
+        raise DamagedFileError(path, "", f"it is not a table ({error})") from error
     found: dict[str, pd.Series] = {}
     for name, own in texts.items():
         try:

@@ -1,4 +1,4 @@
-"""The one error for files that cannot be what they should be."""
+"""The error for damaged or invalid files."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
 
 class DamagedFileError(ValueError):
-    """A file that this package reads was cut, changed or edited, or is of another kind.
+    """A file read by this package is truncated, edited or otherwise invalid.
 
     Parameters
     ----------
     path
         The file.
     field
-        What in it is wrong, such as ``"space.architecture"`` or the name of a weight; ``""`` for the file as a whole.
+        The wrong part of it, such as ``"space.architecture"`` or the name of a weight; ``""`` for the file as a whole.
     what
-        What is wrong with that.
+        What is wrong with it.
 
     Examples
     --------

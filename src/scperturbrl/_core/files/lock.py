@@ -1,4 +1,4 @@
-"""A lock file that says which process is at work in a directory."""
+"""A lock file that names the process which uses a directory."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# those of this process, by their place
+# locks of this process, by path
 _HELD: dict[Path, Lock] = {}
 
 
 class Lock:
     """Held for a file until it is released or the process ends, however it ends.
 
-    The operating system gives it back, so a killed run leaves a file behind but no lock. A verb that failed leaves one too, which the
-    next one of the same thread takes over.
+    The operating system releases it, so a killed run leaves a file but no lock. A failed call leaves a lock, which the
+    next call of the same thread takes over.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Lock:
     Raises
     ------
     BlockingIOError
-        If another run holds it; names the process.
+        If another run holds it; the message names the process.
     OSError
         If the directory cannot be written to.
     """
@@ -43,7 +43,7 @@ class Lock:
             before.release()
         self.handle = _open(self.place, path.parent)
         while (taken := _taken(self.handle)) and os.fstat(self.handle).st_nlink == 0:
-            # released by another process since it was opened, and gone
+            # the file was removed by another process after it was opened
             os.close(self.handle)
             self.handle = _open(self.place, path.parent)
         if not taken:
@@ -59,7 +59,7 @@ class Lock:
         _HELD[self.place] = self
 
     def release(self) -> None:
-        """Give it back, and take the file away."""
+        """Release it, and remove the file."""
         if _HELD.get(self.place) is self:
             del _HELD[self.place]
             self.place.unlink(missing_ok=True)
@@ -68,7 +68,7 @@ class Lock:
 
 def _open(place: Path, folder: Path) -> int:
     try:
-        # no link is followed, and only this user may look into it
+        # links are not followed, and only this user may read it
         handle = os.open(place, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     except OSError as error:
         raise not_writable(folder, error) from error
@@ -83,13 +83,13 @@ def _taken(handle: int) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        # some file systems have no locks
+        # some file systems do not support locks
         return error.errno not in {errno.EACCES, errno.EAGAIN}
     return True
 
 
 def not_writable(folder: Path, error: OSError) -> OSError:
-    """The error to raise where `folder` cannot be made or written to."""
+    """The error to raise if `folder` cannot be created or written to."""
     why = error.strerror or str(error)
     if error.errno == errno.ELOOP:
         why = f"{error.filename} is a symbolic link, which is not followed"

@@ -1,4 +1,4 @@
-"""The state of a running training: one file, always replaced as a whole, from which a killed run can be resumed."""
+"""The state of a training run: one file, replaced atomically, from which a killed run can be resumed."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from scperturbrl._core.files.lock import Lock, not_writable
 
 SCHEMA = 1
 _TENSOR = "__tensor__"
-# largest share of the time that may go into writing the state
+# largest share of the time spent on writing the state
 _SHARE = 0.05
 
 
 class RunFile:
-    """Where the state of one run is kept.
+    """The file with the state of one run.
 
-    The file is safetensors; its header holds everything that is no tensor, as JSON, and a digest of both.
+    The file is safetensors; its header holds everything that is not a tensor, as JSON, and a digest of both.
 
     Parameters
     ----------
     path
         The file.
     resume
-        Whether to resume from an existing state. Without one the run starts at the beginning.
+        Whether to resume from an existing state. If there is none, the run starts from the beginning.
 
     Attributes
     ----------
     constant
-        Part of every state that stays the same through a run.
+        Part of the state that does not change during a run.
 
     Raises
     ------
     FileExistsError
         If there is a state and `resume` is false.
     OSError
-        If its directory cannot be made or written to, or another run is at work there; checked before any work is done.
+        If its directory cannot be created or written to, or another run uses it; checked before any work is done.
     """
 
     def __init__(self, path: Path, *, resume: bool) -> None:
@@ -56,12 +56,15 @@ class RunFile:
             self._lock = Lock(path)
         if path.exists() and not resume:
             self.release()
-            msg = f"{path} holds the state of an earlier run. Pass `resume=True` to go on from it, or another `checkpoint_dir`."
+            msg = (
+                f"{path} holds the state of an earlier run. Pass `resume=True` to continue from it, or another "
+                "`checkpoint_dir`."
+            )
             raise FileExistsError(msg)
 
     @classmethod
     def of(cls, directory: str | os.PathLike[str] | None, verb: str, *, resume: bool) -> RunFile | None:
-        """File of the verb called `verb` in `directory`; None without one.
+        """File of the function `verb` in `directory`; None if there is no directory.
 
         Raises
         ------
@@ -71,7 +74,7 @@ class RunFile:
         if directory is not None:
             return cls(Path(directory) / f"{verb}.safetensors", resume=resume)
         if resume:
-            msg = "`resume=True` needs `checkpoint_dir`, the directory that the run to go on with was given."
+            msg = "`resume=True` needs `checkpoint_dir`, the directory of the run to continue."
             raise ValueError(msg)
         return None
 
@@ -81,14 +84,14 @@ class RunFile:
             self._lock.release()
 
     def read(self, identity: dict[str, Any]) -> dict[str, Any] | None:
-        """State to resume from, or None to start. `identity` describes the run and is kept for :meth:`write`.
+        """State to resume from, or None to start. `identity` describes the run and is stored for :meth:`write`.
 
         Raises
         ------
         DamagedFileError
             If the file is damaged.
         ValueError
-            If it is of a run with another identity; the first difference is named.
+            If it belongs to a run with another identity; the message names the first difference.
         """
         self.identity = {name: json.dumps(value, default=str) for name, value in identity.items()}
         if not self.path.exists():
@@ -99,14 +102,14 @@ class RunFile:
             was, now = found.get(name), self.identity.get(name)
             if was != now:
                 msg = (
-                    f"{self.path} is the state of another run: `{name}` was {was}, now it is {now}. Call it as before, "
-                    "or pass another `checkpoint_dir`."
+                    f"{self.path} is the state of another run: `{name}` was {was}, now it is {now}. Use the same "
+                    "arguments as before, or pass another `checkpoint_dir`."
                 )
                 raise ValueError(msg)
         return content["state"]
 
     def is_due(self) -> bool:
-        """Whether enough time has passed that writing does not slow the run down."""
+        """Whether enough time has passed for writing without slowing down the run."""
         return time.perf_counter() - self._saved >= self._cost / _SHARE
 
     def write(self, state: dict[str, Any]) -> None:
@@ -115,17 +118,17 @@ class RunFile:
         Raises
         ------
         OSError
-            If it cannot be written. What was there before stays as it was.
+            If it cannot be written. The previous file stays unchanged.
         """
         if world().rank:
             return
         began = time.perf_counter()
-        # always the same name, so that the leftover of a killed run is replaced
+        # always the same name, so that the temporary file of a killed run is replaced
         temporary = self.path.with_name(f".{self.path.name}.new")
         try:
             content = _pack({"schema": SCHEMA, "identity": self.identity, "state": state | self.constant})
             temporary.unlink(missing_ok=True)
-            # made anew, so that nothing is written through a link that somebody put there
+            # created anew, so that nothing is written through a link
             with temporary.open("xb") as handle:
                 handle.write(content)
                 handle.flush()
@@ -142,7 +145,7 @@ class RunFile:
 
 
 def sync_directory(folder: Path) -> None:
-    """Make renames in `folder` last through a power cut, where directories can be synced."""
+    """Make renames in `folder` durable, if directories can be synced."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -195,7 +198,7 @@ def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
 
 
 def _taken_out(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """`value` as JSON, its tensors moved to `tensors` and replaced by their names."""
+    """Return `value` as JSON; its tensors are moved to `tensors` and replaced by their names."""
     if isinstance(value, torch.Tensor):
         tensors[name] = value.detach().cpu().clone().contiguous()
         return {_TENSOR: name}

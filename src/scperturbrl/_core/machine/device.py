@@ -1,4 +1,4 @@
-"""Choice of the device that tensors live on."""
+"""Choice of the device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     Raises
     ------
     ValueError
-        If the device asked for does not exist or is not available.
+        If the requested device does not exist or is not available.
     """
     if str(device) != "auto":
         try:

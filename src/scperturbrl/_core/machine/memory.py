@@ -24,7 +24,7 @@ class BatchSize:
     size
         Size to begin with.
     name
-        What it counts, for messages.
+        The counted units, for messages.
     """
 
     def __init__(self, size: int, name: str) -> None:
@@ -42,22 +42,22 @@ class BatchSize:
             try:
                 return work(self.size)
             except (RuntimeError, MemoryError) as error:
-                # all processes of a training take steps of the same size
+                # all processes must use the same batch size
                 if not is_out_of_memory(error) or world().size > 1:
                     raise
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            # outside of `except`: the traceback would keep the tensors of the failed attempt alive
+            # outside of `except`, because the traceback would keep the tensors of the failed attempt in memory
             if self.size <= 1:
                 msg = f"Out of memory even with one of {self.name} at a time: {reason}. Use `device='cpu'`, or fewer genes."
                 raise MemoryError(msg)
             self.size //= 2
-            log.warn(f"Out of memory: {reason}. Going on with {self.size} {self.name} at a time.")
+            log.warn(f"Out of memory: {reason}. Continuing with {self.size} {self.name} at a time.")
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that there is no memory left, on whatever device."""
+    """Whether `error` is an out-of-memory error of any device."""
     known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
     return known or any(words in str(error) for words in ("out of memory", "can't allocate memory"))

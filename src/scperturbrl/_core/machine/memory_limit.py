@@ -1,4 +1,4 @@
-"""How much memory the user allows."""
+"""The memory limit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def bytes_of(limit: str | float) -> int:
     Raises
     ------
     ValueError
-        If it is no amount of memory above zero.
+        If it is not a positive amount of memory.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Verbs that compute the same whatever mode of PyTorch the user is in."""
+"""Make functions independent of the user's PyTorch modes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ R = TypeVar("R")
 def own_torch(verb: Callable[P, R]) -> Callable[P, R]:
     """Run `verb` with gradients and in float32, also inside of ``no_grad``, ``inference_mode`` and ``autocast``.
 
-    These belong to the thread, so nobody else notices. The default dtype belongs to the process and is left alone.
+    These modes are local to the thread, so other code is not affected. The default dtype is global and is not changed.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def own_torch(verb: Callable[P, R]) -> Callable[P, R]:
 
         if torch.get_default_dtype() != torch.float32:
             msg = (
-                f"The default dtype of PyTorch is {torch.get_default_dtype()}; everything here is computed in float32. Call "
-                "`torch.set_default_dtype(torch.float32)` before, and set yours again afterwards."
+                f"The default dtype of PyTorch is {torch.get_default_dtype()}; this package computes in float32. Call "
+                "`torch.set_default_dtype(torch.float32)` first, and restore your default afterwards."
             )
             raise RuntimeError(msg)
         kinds = [kind for kind in ("cpu", "cuda") if kind == "cpu" or torch.cuda.is_available()]

@@ -1,4 +1,4 @@
-"""One thread, so that sums are always taken in the same order."""
+"""Computation on one thread, so that the order of summation is fixed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 class _Limit(threading.local):
-    """How deep this thread is in blocks of :func:`one_thread`. What all threads share stands on the class."""
+    """Nesting depth of :func:`one_thread` in this thread. Class attributes are shared by all threads."""
 
     depth = 0
     is_worker = False
@@ -41,17 +41,17 @@ _own = _Limit()
 def one_thread(device: torch.device | str = "cpu") -> Iterator[None]:
     """Compute on one thread while the block runs, if `device` is the CPU.
 
-    The number of threads changes how a sum is rounded, and thousands of training steps turn such differences into
-    different weights. The networks are small, and random numbers are drawn by one thread anyway, so little time is lost.
+    The number of threads affects rounding, and over thousands of training steps such differences lead to different
+    weights. The networks are small, and random numbers are drawn by one thread anyway, so little time is lost.
 
-    Several threads may be inside at once. OpenMP, and so PyTorch, counts for each thread; libraries of linear algebra count
-    for the process, and go back when the last thread leaves.
+    Several threads may be in such blocks at once. The limit of OpenMP, and so of PyTorch, is per thread. The limit of
+    linear algebra libraries is per process, and is restored when the last thread leaves.
     """
     if torch.device(device).type != "cpu":
         yield
         return
     if _own.depth:
-        # numba gives torch as many threads as it starts itself
+        # numba sets the number of threads of torch to its own
         torch.set_num_threads(1)
         yield
         return
@@ -63,7 +63,7 @@ def one_thread(device: torch.device | str = "cpu") -> Iterator[None]:
 
 
 def _enter() -> int:
-    """Number of threads that this thread had, or would have without the others that are inside."""
+    """Number of threads of this thread before, or without the limits set by other threads."""
     from threadpoolctl import ThreadpoolController
 
     pools = ThreadpoolController()
@@ -71,7 +71,7 @@ def _enter() -> int:
     with _Limit.lock:
         before = torch.get_num_threads()
         if _Limit.inside:
-            # a thread that is new to PyTorch takes over what another one has just set
+            # a thread that is new to PyTorch inherits the limit that another thread has just set
             before = max(before, _Limit.before)
         else:
             _Limit.before, _Limit.blas = before, pools.select(user_api="blas").limit(limits=1)
@@ -92,7 +92,7 @@ def _leave(before: int) -> None:
 
 
 def pinned(verb: Callable[P, R]) -> Callable[P, R]:
-    """Decorator of a verb that computes on the CPU under :func:`one_thread` from its start to its end."""
+    """Decorator: run a function that computes on the CPU under :func:`one_thread`."""
 
     @wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -103,8 +103,8 @@ def pinned(verb: Callable[P, R]) -> Callable[P, R]:
 
 
 def n_jobs() -> int:
-    """Workers that ``sc.settings.n_jobs`` of scanpy allows: 1 by default, as many as there are cores with -1."""
-    # without scanpy nobody can have asked for more
+    """Number of workers by ``sc.settings.n_jobs`` of scanpy: 1 by default, all cores with -1."""
+    # if scanpy was not imported, its default applies
     scanpy = sys.modules.get("scanpy")
     wanted = 1 if scanpy is None else int(scanpy.settings.n_jobs)
     return max(1, wanted if wanted >= 0 else _n_cores() + 1 + wanted)
@@ -113,8 +113,8 @@ def n_jobs() -> int:
 def in_threads(work: Callable[[T], R], units: Iterable[T]) -> list[R]:
     """Results of `work`, without gradients, for each of `units` in their order, by :func:`n_jobs` workers.
 
-    Every unit is worked on by one thread, so the results have the same bits whatever the number of workers, as long as no unit
-    depends on another one. What they share must not be changed by any.
+    Every unit is processed by one thread, so results are bit-identical for any number of workers, as long as units are
+    independent. Shared data must not be modified.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def in_threads(work: Callable[[T], R], units: Iterable[T]) -> list[R]:
     [2, 4, 6]
     """
     units = list(units)
-    # a worker that deals out work of its own does it itself
+    # a worker does not start workers of its own
     n = 1 if _own.is_worker else min(n_jobs(), len(units))
     with one_thread():
         if n < 2:
@@ -133,9 +133,9 @@ def in_threads(work: Callable[[T], R], units: Iterable[T]) -> list[R]:
 
 
 def stream_in_threads(work: Callable[[T], R], units: Iterable[T]) -> Iterator[R]:
-    """The same one after another, for results that are large: no more of them wait to be taken than there are workers.
+    """Like :func:`in_threads`, but yield results one by one: at most as many large results wait as there are workers.
 
-    Where there is one worker, the caller's thread does the work as it is set.
+    With one worker, the caller's thread does the work with its own settings.
     """
     n = 1 if _own.is_worker else n_jobs()
     if n < 2:
@@ -154,7 +154,7 @@ def stream_in_threads(work: Callable[[T], R], units: Iterable[T]) -> Iterator[R]
 def _prepare_worker() -> None:
     from threadpoolctl import threadpool_limits
 
-    # all of this belongs to a thread, and a new one starts with the defaults
+    # these settings are local to a thread, and a new thread starts with the defaults
     torch.set_grad_enabled(False)
     torch.set_num_threads(1)
     threadpool_limits(limits=1)

@@ -1,4 +1,4 @@
-"""The cells of an AnnData as the layers below read them: a matrix, condition codes, split labels."""
+"""The cells of an AnnData as matrix, condition codes and split labels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-# Of memory for every gene of a cell that is worked on: several dense copies, some of them in double precision.
+# Bytes of memory for every gene of a processed cell: several dense copies, some of them in double precision.
 _BYTES_PER_VALUE = 120
 _LONGEST = 4096
 
@@ -41,7 +41,7 @@ class Cells:
     codes
         ``(n_cells,)`` row of `table` of each cell.
     table
-        One row a condition; see :func:`scperturbrl.data.cells.conditions.condition_table`.
+        One row per condition; see :func:`scperturbrl.data.cells.conditions.condition_table`.
     split
         ``(n_cells,)`` split label.
     batch
@@ -63,7 +63,7 @@ class Cells:
 
     @classmethod
     def of(cls, adata: AnnData, setup: Setup | None = None, *, memory_limit: str | int = DEFAULT_LIMIT) -> Cells:
-        """Read `adata`, which must be set up and split; expression in a file stays there."""
+        """Read `adata`, which must be set up and split. Expression in a file is not loaded."""
         setup, memory = setup or Setup.of(adata), bytes_of(memory_limit)
         check_observed(adata)
         table, codes = condition_table(adata, setup)
@@ -84,7 +84,7 @@ class Cells:
 
     @property
     def chunk(self) -> int:
-        """Cells that may be made dense and worked on together."""
+        """Number of cells that may be made dense and processed together."""
         return rows_at_once(len(self.genes), self.memory)
 
     @property
@@ -93,12 +93,12 @@ class Cells:
         return isinstance(self.expression, RowBlocks)
 
     def whole(self, purpose: str) -> Any:
-        """The expression of all cells, for what cannot be done in blocks.
+        """The expression of all cells, for computations that cannot be done in blocks.
 
         Raises
         ------
         ValueError
-            If it is not in memory; says that `purpose` needs it there.
+            If it is not in memory; the message names the `purpose` for which it is needed.
         """
         if self.streamed:
             msg = f"`adata` is not in memory, which {purpose} needs. Load it with `adata = adata.to_memory()` first."
@@ -106,7 +106,7 @@ class Cells:
         return self.expression
 
     def pieces(self, index: np.ndarray) -> Iterator[tuple[slice, Any]]:
-        """Expression of the cells at `index`, sparse or dense, in blocks; with the places in `index` of each."""
+        """Expression of the cells at `index`, sparse or dense, in blocks, each with its positions in `index`."""
         for start in range(0, len(index), self.chunk):
             part = slice(start, start + self.chunk)
             yield part, self.expression[index[part]]
@@ -137,29 +137,29 @@ class Cells:
         if group not in self._control_rows:
             msg = (
                 f"Condition {self.table.index[row]!r} has no control cells with the same covariates ({group}). "
-                "Declare covariates that have control cells at every value, such as a donor, or leave its cells out."
+                "Declare only covariates with control cells for every value, or leave these cells out."
             )
             raise ValueError(msg)
         return self._control_rows[group]
 
     @cached_property
     def _control_rows(self) -> dict[str, int]:
-        """Group to the first of its control conditions."""
+        """First control condition of each group."""
         found = np.flatnonzero(self.table["is_control"].to_numpy())[::-1]
         return dict(zip(self.table["group"].to_numpy()[found].tolist(), found.tolist(), strict=True))
 
     @cached_property
     def keys(self) -> np.ndarray:
-        """``(n_cells,)`` number of each cell, the same wherever it stands; see :func:`distinct_keys`."""
+        """``(n_cells,)`` key of each cell, which does not depend on the order of cells; see :func:`distinct_keys`."""
         return distinct_keys(self.names, self.expression, self.genes, chunk=self.chunk)
 
     @cached_property
     def once(self) -> dict[Any, Any]:
-        """What is found of these cells once a call, by what it is; for functions that many conditions ask for the same."""
+        """Cache for results on these cells that are needed for many conditions."""
         return {}
 
     def is_training(self) -> np.ndarray:
-        """``(n_cells,)`` whether the cell may be learnt from."""
+        """``(n_cells,)`` whether the cell is a training cell."""
         return self.split == keys.TRAIN
 
     def block(self, index: np.ndarray, matrix: Any = None) -> np.ndarray:
@@ -168,12 +168,12 @@ class Cells:
 
 
 def check_observed(adata: AnnData) -> None:
-    """Raise if generated cells were joined to the observed ones, of which everything would be learnt.
+    """Raise if `adata` contains generated cells, because they would be treated as observed.
 
     Raises
     ------
     ValueError
-        Says how to take them out.
+        The message says how to remove them.
     """
     if keys.ORIGIN not in adata.obs:
         return
@@ -181,7 +181,7 @@ def check_observed(adata: AnnData) -> None:
     if made:
         column = f"adata.obs[{keys.ORIGIN!r}]"
         msg = (
-            f"{made} of {adata.n_obs} cells are generated ({column}). Take them out with "
+            f"{made} of {adata.n_obs} cells are generated ({column}). Remove them with "
             f"`adata = adata[{column} != {keys.GENERATED!r}].copy()`; to score them use `tl.score(generated, reference=adata)`."
         )
         raise ValueError(msg)
@@ -201,7 +201,7 @@ def split_labels(adata: AnnData) -> np.ndarray:
     labels = adata.obs[keys.SPLIT].astype(str).to_numpy()
     strange = set(labels) - {keys.TRAIN, keys.VALIDATION, keys.TEST}
     if strange:
-        msg = f"`obs[{keys.SPLIT!r}]` holds {sorted(strange)}; only 'train', 'validation' and 'test' are understood."
+        msg = f"`obs[{keys.SPLIT!r}]` holds {sorted(strange)}; only 'train', 'validation' and 'test' are allowed."
         raise ValueError(msg)
     return labels
 
@@ -212,5 +212,5 @@ def dense(rows: Any) -> np.ndarray:
 
 
 def rows_at_once(n_genes: int, memory: int) -> int:
-    """Cells that can be worked on together in `memory` bytes."""
+    """Number of cells that can be processed together in `memory` bytes."""
     return int(min(max(memory // (_BYTES_PER_VALUE * n_genes), 16), _LONGEST))

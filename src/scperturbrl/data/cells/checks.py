@@ -1,4 +1,4 @@
-"""Whether cells are still those that were split, and each of them once."""
+"""Check that cells are unique and have not changed since the split."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def check_split_labels(adata: AnnData, table: pd.DataFrame, codes: np.ndarray, split: np.ndarray) -> None:
-    """Raise unless ``obs["split"]`` is what `pp.split` wrote for the condition that each cell has now.
+    """Raise unless ``obs["split"]`` is what `pp.split` wrote for the current condition of each cell.
 
-    Labels that no `pp.split` stands behind need only be the same for all cells of a perturbed condition.
+    Labels that were not written by `pp.split` need only be the same for all cells of a perturbed condition.
 
     Raises
     ------
     ValueError
-        Naming a condition, what it was and what it is.
+        The message names a condition, its label in the split and its current label.
     """
     column, record = f"obs[{keys.SPLIT!r}]", adata.uns.get(keys.SETUP, {}).get(keys.SPLIT)
     if record is None:
@@ -44,7 +44,7 @@ def check_split_labels(adata: AnnData, table: pd.DataFrame, codes: np.ndarray, s
         msg = (
             f"`{column}` is {split[wrong[0]]!r} for a cell of {name!r}, which `pp.split` made {of[name]!r} ({len(wrong)} cells are like "
             f"this): the column, or labels, were changed by hand. Call `scperturbrl.pp.split(adata)` again; with "
-            f"`holdout='column', column={keys.SPLIT!r}` it takes the column as it is."
+            f"`holdout='column', column={keys.SPLIT!r}` it uses the column unchanged."
         )
         raise ValueError(msg)
 
@@ -53,7 +53,10 @@ def _check_one_side(table: pd.DataFrame, codes: np.ndarray, split: np.ndarray, c
     labels, perturbed = pd.Series(split).groupby(codes), ~table["is_control"].to_numpy(dtype=bool)
     mixed = [str(table.index[row]) for row, n in labels.nunique().items() if n > 1 and perturbed[row]]
     if mixed:
-        msg = f"`{column}` puts cells of one condition on both sides of the split: {counted(mixed)}. Hold out whole conditions with `scperturbrl.pp.split(adata)`."
+        msg = (
+            f"`{column}` assigns cells of one condition to different parts of the split: {counted(mixed)}. Hold out "
+            "whole conditions with `scperturbrl.pp.split(adata)`."
+        )
         raise ValueError(msg)
 
 
@@ -63,7 +66,7 @@ def check_not_doubled(adata: AnnData, layer: str | None) -> None:
     Raises
     ------
     ValueError
-        Saying how many, and how to keep one of each.
+        The message says how many, and how to keep one of each.
     """
     names = adata.obs_names
     if names.is_unique or getattr(expression(adata, layer), "dtype", np.dtype(object)).kind not in "fiu":
@@ -75,10 +78,11 @@ def check_not_doubled(adata: AnnData, layer: str | None) -> None:
     remedy = (
         "Keep one of each: `adata = adata[~adata.obs_names.duplicated()].copy()`."
         if alike
-        else "Keep one of each, and give cells that share a name and differ names of their own (`adata.obs_names_make_unique()`)."
+        else "Keep one of each, and make the names of different cells unique (`adata.obs_names_make_unique()`)."
     )
     msg = (
-        f"{int(again.sum())} of {adata.n_obs} cells are there more than once, with the same name and the same expression, such as "
+        f"{int(again.sum())} of {adata.n_obs} cells occur more than once, with the same name and the same expression, "
+        "such as "
         f"{names[again][0]!r}: they would count twice. {remedy}"
     )
     raise ValueError(msg)

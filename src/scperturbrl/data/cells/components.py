@@ -13,7 +13,7 @@ from scperturbrl.data.cells.pca import largest_eigenvectors, principal_component
 if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
 
-# Beyond this many genes their covariance costs more than that of a sample of cells.
+# With more genes, their covariance matrix is too expensive, so fewer cells are used.
 _MANY_GENES = 4000
 _MOST_CELLS, _MOST_CELLS_OF_MANY_GENES = 10_000, 2000
 
@@ -32,18 +32,19 @@ class TrainingComponents(NamedTuple):
 def training_components(cells: Cells, *, n_components: int, seed: int = 0) -> TrainingComponents:
     """Find the first principal components of the training cells.
 
-    Of at most 10,000 of them (2000 where there are more than 4000 genes), read in dense blocks: the product of a sparse
-    matrix with itself would be slower by far.
+    Uses at most 10,000 cells (2000 if there are more than 4000 genes), read in dense blocks, because the product of a
+    sparse matrix with itself would be much slower.
 
     Raises
     ------
     ValueError
-        If there are no training cells. Components of the others would hold what they are to be judged by.
+        If there are no training cells. Components of other cells would use held-out data.
     """
     rows = np.flatnonzero(cells.is_training())
     if not len(rows):
         msg = (
-            "There are no training cells to make components of. Check `obs['split']`, or call `scperturbrl.pp.split(adata)` "
+            "There are no training cells for computing components. Check `obs['split']`, or call "
+            "`scperturbrl.pp.split(adata)` "
             "on the whole data."
         )
         raise ValueError(msg)
@@ -64,5 +65,5 @@ def training_components(cells: Cells, *, n_components: int, seed: int = 0) -> Tr
 
 
 def picture_components(cells: Cells) -> TrainingComponents:
-    """The 50 components that the coordinates in ``obsm`` are on, fewer where there are fewer genes or cells."""
+    """The 50 components of the coordinates in ``obsm``; fewer if there are fewer genes or cells."""
     return training_components(cells, n_components=min(50, len(cells.genes) - 1))

@@ -26,7 +26,7 @@ def parse_perturbation(label: str, *, control: str, sep: str) -> tuple[str, ...]
     """Split a label into the sorted parts of a perturbation; the control label gives ``()``.
 
     ``A+B`` and ``B+A`` are the same, and a part that is the control (``A+ctrl``, ``control+A``) is dropped. The control
-    label itself may contain the separator, and what is in brackets is not taken apart.
+    label itself may contain the separator, and text in brackets is not split.
 
     Examples
     --------
@@ -40,13 +40,13 @@ def parse_perturbation(label: str, *, control: str, sep: str) -> tuple[str, ...]
     if str(label) == control:
         return ()
     parts = {part.strip() for part in _split_label(str(label), sep)} - {""}
-    # inside a combination, the usual spellings of "nothing else" are understood as well as the declared label
+    # inside a combination, common spellings of the control are accepted as well as the declared label
     ignored = {control, "ctrl", "control"} if len(parts) > 1 else {control}
     return tuple(sorted(parts - ignored))
 
 
 def _split_label(label: str, sep: str) -> list[str]:
-    """The pieces between separators that stand outside of brackets; between all separators if brackets do not close."""
+    """Split at separators outside of brackets; at all separators if brackets are not closed."""
     pieces, start, depth, place = [], 0, 0, 0
     while place < len(label):
         if depth == 0 and label.startswith(sep, place):
@@ -62,7 +62,7 @@ def _split_label(label: str, sep: str) -> list[str]:
 
 
 def _short(name: str) -> str:
-    """`name` itself, or its beginning and a hash: as a name in a file it may have at most 255 bytes."""
+    """`name` itself, or its beginning and a hash if it is too long: names in files have at most 255 bytes."""
     if len(name.encode()) <= MOST_BYTES:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
@@ -70,7 +70,7 @@ def _short(name: str) -> str:
 
 
 def condition_name(parts: Iterable[str], *, setup: Setup, dose: float | None, covariates: Iterable[str]) -> str:
-    """Name of a condition: its perturbation, then dose and covariates where they are declared."""
+    """Name of a condition: its perturbation, then dose and covariates if they are declared."""
     name = setup.perturbation_sep.join(parts) or setup.control
     extras = [f"{setup.dose_key}={dose:g}"] if setup.dose_key and dose is not None else []
     extras += [f"{key}={value}" for key, value in zip(setup.covariate_keys, covariates, strict=True)]
@@ -78,17 +78,17 @@ def condition_name(parts: Iterable[str], *, setup: Setup, dose: float | None, co
 
 
 def find_conditions(wanted: Sequence[str] | str, table: pd.DataFrame, setup: Setup) -> list[str]:
-    """Names of measured conditions, each once, that `wanted` names.
+    """Return the unique names of the measured conditions in `wanted`.
 
-    One name or several: those of `table`, with the parts of a combination in any order, or perturbation labels, which
-    stand for all conditions with that perturbation.
+    `wanted` is one name or several: names in `table`, with the parts of a combination in any order, or perturbation
+    labels, which stand for all conditions with that perturbation.
 
     Raises
     ------
     KeyError
-        If one names no condition of `table`.
+        If a name is not a condition of `table`.
     ValueError
-        If one names control cells.
+        If a name stands for control cells.
     """
     found: list[str] = []
     for given in [wanted] if isinstance(wanted, str) else wanted:
@@ -116,9 +116,9 @@ def condition_table(adata: AnnData, setup: Setup) -> tuple[pd.DataFrame, np.ndar
     Returns
     -------
     table
-        One row a condition, indexed by its name, in order of first appearance within sorted names. Columns:
+        One row per condition, indexed by its name, in order of first appearance within sorted names. Columns:
         ``perturbation`` (canonical label), ``parts`` (tuple), ``is_control``, ``dose``, ``covariates`` (tuple of
-        values), ``group`` (name of these, shared with the control condition), ``n_cells``.
+        values), ``group`` (name of the covariates, shared with the control condition), ``n_cells``.
     codes
         ``(n_obs,)`` the row of `table` of each cell.
     """

@@ -1,4 +1,4 @@
-"""Counts behind log-normalised expression."""
+"""Recover counts from log-normalised expression."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ _TOLERANCE = 0.02
 
 
 def count_unit(expression: Any, *, chunk: int = 256) -> np.ndarray:
-    """Normalised value of one count in every cell, read off the data.
+    """Infer the normalised value of one count in every cell.
 
-    A log-normalised cell is ``log1p(unit * count)`` with one unit for the whole cell (target sum over library size), so the
-    smallest value of a cell is one unit, or a few where no gene has a single count. The largest unit of which all
-    values are whole multiples is taken; smallest / 1, 2, 3, 4 are tried.
+    A log-normalised cell is ``log1p(unit * count)`` with one unit for the whole cell (target sum over library size), so
+    the smallest value of a cell is one unit, or a few units if no gene has a single count. The result is the largest
+    unit of which all values are whole multiples; the smallest value divided by 1, 2, 3 and 4 are tried.
 
     Parameters
     ----------
     expression
         ``(n_cells, n_genes)`` log1p-normalised, sparse or dense.
     chunk
-        Rows looked at together.
+        Number of rows processed together.
 
     Returns
     -------
-    ``(n_cells,)``; NaN for a cell whose values are no multiples of anything (corrected or imputed data) and for an
+    ``(n_cells,)``; NaN for a cell whose values are not multiples of a unit (corrected or imputed data), and for an
     empty cell.
 
     Examples
@@ -44,7 +44,7 @@ def count_unit(expression: Any, *, chunk: int = 256) -> np.ndarray:
 
 
 def _units(rows: sparse.csr_matrix) -> np.ndarray:
-    # zeros are multiples of every unit, so they are not looked at
+    # zeros are multiples of every unit, so they are ignored
     values, row = np.expm1(rows.data, dtype=np.float64), np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
     smallest = np.full(rows.shape[0], np.inf)
     np.minimum.at(smallest, row[values > 0], values[values > 0])

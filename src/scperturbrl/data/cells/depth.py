@@ -1,7 +1,7 @@
-"""Sequencing depth of conditions, and cells of a control group brought to one depth.
+"""Sequencing depth of conditions, and thinning of the cells of a control group to one depth.
 
-A log-normalised mean depends on the number of counts it was made of, so conditions that were sequenced more deeply than
-their controls seem to have effects that they do not have.
+A log-normalised mean depends on the number of counts. So conditions that were sequenced more deeply than their controls
+seem to have additional effects.
 """
 
 from __future__ import annotations
@@ -29,34 +29,35 @@ SAME = 1.1
 """Ratio of depths below which conditions count as equally deep."""
 
 SHALLOWEST = 0.1
-"""Share of the conditions of a group that may stay shallower than it, so that one of many does not cost all others their counts."""
+"""Share of the conditions of a group that may be shallower than the target, so that one of many does not thin the others."""
 
 FLOOR = 0.25
 """Share of the controls' depth that is always kept."""
 
 CHANCE = 0.00135
-"""That of a difference of three standard errors to one side."""
+"""One-sided p-value of a difference of three standard errors."""
 
 MEDIAN_ERROR = 1.2533
-"""Standard error of the median over that of the mean, of a normal distribution."""
+"""Ratio of the standard errors of median and mean of a normal distribution."""
 
 _COMMON = 1e-3
 
 
 @dataclass(frozen=True)
 class Depths:
-    """How deep every condition is, and by how much its cells are thinned.
+    """Depth of every condition, and factor by which its cells are thinned.
 
     Attributes
     ----------
     table
-        One row a condition: ``group``; ``counts`` (median counts of a cell); ``depth`` (median of one over the normalised
-        value of a count); ``ratio`` of that to the controls'; ``differs``, whether the ratio is more than chance and a tenth;
-        ``factor``, the share of counts that is kept. NaN and 1 where counts cannot be read off.
+        One row per condition: ``group``; ``counts`` (median counts of a cell); ``depth`` (median of one over the
+        normalised value of a count); ``ratio`` of this to the controls'; ``differs``, whether the ratio differs from 1
+        by more than chance and more than a tenth; ``factor``, the share of counts that is kept. NaN and 1 if counts
+        cannot be recovered.
     common_total
         Whether the normalised values of every cell add up to one total.
     readable
-        Whether counts can be read off the data.
+        Whether counts can be recovered from the data.
     """
 
     table: pd.DataFrame
@@ -69,7 +70,7 @@ class Depths:
         return bool((self.table["factor"] == 1).all())
 
     def target(self, group: str) -> float:
-        """Depth that the controls of `group` are brought to; NaN if there are none."""
+        """Depth to which the controls of `group` are thinned; NaN if there are none."""
         own = self.table[self.table["is_control"] & (self.table["group"] == group)]
         return float((own["depth"] * own["factor"]).min()) if len(own) else np.nan
 
@@ -78,13 +79,13 @@ class Depths:
         return self.table.index[self.table["factor"] < 1].to_numpy(dtype=str)
 
     def target_of(self, condition: str, group: str) -> float:
-        """Depth that cells of `condition` are brought to, that of its group if there are none; NaN if nothing is known."""
+        """Depth to which cells of `condition` are thinned; that of its group if there are none; NaN if unknown."""
         if condition in self.table.index and np.isfinite(self.table.loc[condition, "depth"]):
             return float(self.table.loc[condition, "depth"] * self.table.loc[condition, "factor"])
         return self.target(group)
 
     def lowered(self, at_most: Mapping[str, float]) -> Depths:
-        """The same, the depth of each group in `at_most` being no more than it says there."""
+        """Return the same with the depth of each group in `at_most` limited to its value there."""
         factor = self.table["factor"].to_numpy(copy=True)
         for group, most in at_most.items():
             inside = (self.table["group"] == group).to_numpy()
@@ -95,7 +96,7 @@ class Depths:
         return replace(self, table=self.table.assign(factor=factor))
 
     def completed(self, cells: Cells) -> Depths:
-        """The same with those conditions of `cells` that were not looked at, brought to the target of their group."""
+        """Return the same with the remaining conditions of `cells`, thinned to the target of their group."""
         table = self.table.reindex(self.table.index.union(cells.table.index, sort=False))
         new = table["depth"].isna() & table.index.isin(cells.table.index)
         if not self.readable or not new.any():
@@ -109,7 +110,7 @@ class Depths:
         return replace(self, table=table.astype(self.table.dtypes))
 
     def to_uns(self) -> dict[str, Any]:
-        """What AnnData can write."""
+        """Return values that AnnData can write."""
         return {"table": self.table, "common_total": self.common_total, "readable": self.readable}
 
     @classmethod
@@ -121,18 +122,17 @@ class Depths:
 def condition_depths(cells: Cells, use: np.ndarray | None = None) -> Depths:
     """Depths of all conditions, with one target for each control group.
 
-    The target is the depth that nine tenths of the conditions and the controls have, the smallest one where they are fewer than eleven,
-    but at least a quarter of the controls'. Conditions
-    whose depth differs from the controls' by less than a tenth, or by less than three standard errors (more where many
-    conditions are looked at), count as equally deep.
+    The target is the depth that nine tenths of the conditions and the controls reach (the smallest depth if there are
+    fewer than eleven), but at least a quarter of the controls'. Conditions whose depth differs from the controls' by
+    less than a tenth, or by less than three standard errors (more if there are many conditions), count as equally deep.
 
     Parameters
     ----------
     cells
         Expression and conditions. At most 500 cells of each are read.
     use
-        ``(n_cells,)`` cells that may be looked at; all by default. Conditions without any stay as they are;
-        :meth:`Depths.completed` brings them to the same targets.
+        ``(n_cells,)`` cells to use; all by default. Conditions without any are not thinned; :meth:`Depths.completed`
+        adds them with the same targets.
     """
     chosen = some_rows(cells.codes, len(cells.table), cell_keys(cells.names), use)
     unit, total = read_units(cells.expression, chosen, chunk=cells.chunk)
@@ -162,19 +162,19 @@ def _compare(
     known: Sequence[np.ndarray],
     residual: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ratio to the controls, whether it differs, and the share of counts to keep, of the conditions of a group at `rows`."""
+    """Ratio to the controls, whether it differs from 1, and share of counts to keep, of the conditions at `rows`."""
     controls = [row for row in rows if cells.table["is_control"].iloc[row] and np.isfinite(depth[row])]
     if not controls:
         return np.full(len(rows), np.nan), np.zeros(len(rows), dtype=bool), np.ones(len(rows))
     control = controls[0]
     n = np.array([len(known[row]) for row in rows])
-    # of single cells about the median of their condition, pooled: few cells of one condition say little of it
+    # of single cells around the median of their condition, pooled, because a single condition may have few cells
     own, freedom = residual[np.concatenate([known[row] for row in rows])], n.sum() - (n > 0).sum()
     spread = np.sqrt(np.square(own).sum() / freedom) if freedom else np.inf
     error = np.full(len(rows), np.inf)
     error[n > 0] = MEDIAN_ERROR * spread * np.sqrt(1 / n[n > 0] + 1 / len(known[control]))
     ratio = depth[rows] / depth[control]
-    # three standard errors for one condition; a group of a thousand has some beyond three by chance
+    # three standard errors for one condition; more for many, because some exceed three by chance
     far = np.maximum(np.log(SAME), norm.isf(CHANCE / max(len(rows) - 1, 1)) * error)
     differs = np.abs(np.log(ratio)) > far
     level = np.where(differs, depth[rows], depth[control])
@@ -186,7 +186,7 @@ def _compare(
 
 
 def at_depths(cells: Cells, depths: Depths) -> Cells:
-    """`cells` with those of every condition thinned by its factor; the same object where nothing is to be thinned."""
+    """Thin the cells of every condition by its factor; return the same object if nothing is thinned."""
     known = depths.table.reindex(cells.table.index)
     factor = known["factor"].fillna(1.0).to_numpy()
     share = factor[cells.codes]
@@ -198,12 +198,12 @@ def at_depths(cells: Cells, depths: Depths) -> Cells:
 
 
 def equal_depth(cells: Cells, use: np.ndarray | None = None) -> Cells:
-    """`cells` with all conditions of a control group at one depth; see :func:`condition_depths`."""
+    """Bring all conditions of a control group to one depth; see :func:`condition_depths`."""
     return at_depths(cells, condition_depths(cells, use))
 
 
 def read_units(matrix: Any, index: np.ndarray, *, chunk: int) -> tuple[np.ndarray, np.ndarray]:
-    """Value of one count (NaN where it cannot be read off) and sum of the normalised values, ``(n,)``, at rising rows."""
+    """Value of one count (NaN if unknown) and sum of the normalised values, ``(n,)``, at ascending rows."""
     unit, total = np.full(len(index), np.nan), np.zeros(len(index))
     for start in range(0, len(index), chunk):
         part = slice(start, start + chunk)
@@ -215,7 +215,7 @@ def read_units(matrix: Any, index: np.ndarray, *, chunk: int) -> tuple[np.ndarra
 
 
 def some_rows(codes: np.ndarray, n: int, keys: np.ndarray, use: np.ndarray | None = None) -> np.ndarray:
-    """Rows, rising, of up to 500 cells of each of `n` codes, of those in `use` if it is given.
+    """Ascending rows of up to 500 cells of each of `n` codes, from those in `use` if it is given.
 
     They are chosen by their `keys`, so that the order of the cells does not matter.
     """
@@ -224,6 +224,6 @@ def some_rows(codes: np.ndarray, n: int, keys: np.ndarray, use: np.ndarray | Non
 
 
 def is_common(total: np.ndarray) -> bool:
-    """Whether the sums ``(n,)`` of the values of cells are one and the same; empty cells are not counted."""
+    """Whether the sums ``(n,)`` of the values of cells are all equal; empty cells are ignored."""
     total = total[total > 0]
     return len(total) > 0 and bool(total.std() < _COMMON * total.mean())

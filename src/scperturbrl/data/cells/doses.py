@@ -1,4 +1,4 @@
-"""Doses: those of a screen must be above zero, and those asked for must be named and, better, within what was measured."""
+"""Checks of measured and requested doses."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _TUPLES = re.compile(r"^\[\(.+\)\]$")
 
 
 def check_dose_column(adata: AnnData, key: str, perturbed: np.ndarray, *, perturbation_key: str, control: str) -> None:
-    """Check the dose of the `perturbed` cells; what control cells hold does not matter.
+    """Check the dose of the `perturbed` cells; values of control cells do not matter.
 
     Raises
     ------
     KeyError
         If the column is absent.
     ValueError
-        If a dose is missing, no number, not finite, or not above 0.
+        If a dose is missing, not a number, not finite, or not above 0.
     """
     check_obs_column(adata[perturbed], key, role="dose")
     dose = adata.obs[key][perturbed]
@@ -45,10 +45,11 @@ def check_dose_column(adata: AnnData, key: str, perturbed: np.ndarray, *, pertur
     if zero.any():
         labels = adata.obs[perturbation_key][perturbed][zero].astype(str)
         msg = (
-            f"{int(zero.sum())} perturbed cells ({labels.iloc[0]!r} among them) have dose 0 in `obs[{key!r}]`. A perturbation at dose 0 is "
-            "either a control or of unknown dose. If nothing was given to them, label them as controls:\n"
+            f"{int(zero.sum())} perturbed cells ({labels.iloc[0]!r} among them) have dose 0 in `obs[{key!r}]`. A "
+            "perturbation at dose 0 is either a control or has an unknown dose. If these cells were not treated, label "
+            "them as controls:\n"
             f"adata.obs[{perturbation_key!r}] = adata.obs[{perturbation_key!r}].astype(str).mask(adata.obs[{key!r}] == 0, {control!r})\n"
-            "If 0 stands for an unknown dose, leave `dose_key` out, or drop these cells."
+            "If 0 means an unknown dose, leave `dose_key` out, or drop these cells."
         )
         raise ValueError(msg)
 
@@ -74,31 +75,34 @@ def check_no_tuples(labels: Iterable[str], key: str) -> None:
 
 
 def check_dose(dose: float, setup: Setup) -> None:
-    """Check a dose that is asked for.
+    """Check a requested dose.
 
     Raises
     ------
     ValueError
         If it is not above 0 and finite, or no dose was declared.
     TypeError
-        If it is no number.
+        If it is not a number.
     """
     check_number(dose=dose)
     if not 0 < dose < np.inf:
-        msg = f"`dose` is {dose!r}; it must be above 0 and finite. For untreated cells ask for {setup.control!r}."
+        msg = f"`dose` is {dose!r}; it must be above 0 and finite. For untreated cells request {setup.control!r}."
         raise ValueError(msg)
     if setup.dose_key is None:
-        msg = f"`dose` is {dose!r}, but no dose was declared, so nothing is known of doses. Declare `dose_key` in `pp.setup_anndata`, or leave `dose` out."
+        msg = (
+            f"`dose` is {dose!r}, but no dose was declared. Declare `dose_key` in `pp.setup_anndata`, or leave `dose` "
+            "out."
+        )
         raise ValueError(msg)
 
 
 def wanted_dose(dose: float | None, parts: tuple[str, ...], name: str, table: pd.DataFrame, setup: Setup) -> float:
-    """The dose to predict `parts` at, 0 for what has none.
+    """The dose at which to predict `parts`; 0 if there are no doses.
 
     Raises
     ------
     ValueError
-        If a dose is needed and not given; names the measured ones.
+        If a dose is needed and not given; the message lists the measured doses.
     """
     if not parts or setup.dose_key is None:
         return 0.0
@@ -106,18 +110,18 @@ def wanted_dose(dose: float | None, parts: tuple[str, ...], name: str, table: pd
     if dose is None:
         listed = ", ".join(f"{value:g}" for value in measured)
         example = table.index[~table["is_control"]][0]
-        msg = f"{name!r} needs a `dose`. Measured were {listed}; or name a condition, such as {example!r}."
+        msg = f"{name!r} needs a `dose`. Measured doses: {listed}. Or name a condition, such as {example!r}."
         raise ValueError(msg)
     if not measured[0] <= dose <= measured[-1]:
         log.warn(
-            f"The dose {dose:g} of {name!r} is outside of what was measured ({measured[0]:g} to {measured[-1]:g}): "
+            f"The dose {dose:g} of {name!r} is outside the measured range ({measured[0]:g} to {measured[-1]:g}): "
             "the prediction is an extrapolation."
         )
     return float(dose)
 
 
 def measured_doses(table: pd.DataFrame, parts: tuple[str, ...]) -> list[float]:
-    """Doses measured of perturbations with any of `parts`; of all perturbations where there are none."""
+    """Measured doses of perturbations with any of `parts`; of all perturbations if there are none."""
     perturbed = table[~table["is_control"]]
     own = perturbed[[bool(set(each) & set(parts)) for each in perturbed["parts"]]]
     return sorted(float(value) for value in (own if len(own) else perturbed)["dose"].unique())

@@ -1,4 +1,4 @@
-"""Random choices of cells that follow from the cells and a seed, and not from the order of rows or from other cells."""
+"""Random choices of cells that depend only on the cells and a seed, not on the order of rows or on other cells."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def shuffled(cells: Cells, rows: np.ndarray, seed: int, stream: str) -> np.ndarray:
-    """`rows` in random order: the same cells come in the same order, whatever their rows are.
+    """Return `rows` in a random order that depends on the cells and not on their rows.
 
-    Every cell has a random number of its own in each stream of `seed`, and the cells are sorted by it. So the first n are a
-    simple random sample, of which a part of the cells keeps its share.
+    Every cell has its own random number in each stream of `seed`, and the cells are sorted by it. So the first n are a
+    simple random sample, also within any subset of the cells.
     """
     return rows[order_by(cells.keys[rows], numpy_rng(seed, stream))]
 
 
 def order_by(own: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random order ``(n,)`` of cells with these numbers, the same for the same numbers wherever they stand."""
+    """Random order ``(n,)`` of cells with these keys; it does not depend on their positions."""
     salt = rng.integers(2**64, dtype=np.uint64, endpoint=False)
     return np.argsort(pd.util.hash_array(own ^ salt), kind="stable")

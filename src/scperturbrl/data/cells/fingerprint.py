@@ -1,4 +1,4 @@
-"""What cells a result was made of, kept so small that every later call can compare."""
+"""A compact fingerprint of the cells of a result, compared in later calls."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-# cells whose expression is kept, and those that are looked at in a comparison
+# number of cells whose expression is hashed, and of those compared later
 _KEPT, _COMPARED = 4096, 256
 _MOST, _FEWEST, _AT_ONCE = 64, 2, 512
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Cells by their names, the label of each, and a hash of the expression of some of each label.
+    """Names and labels of cells, and hashes of the expression of some cells of each label.
 
-    It does not depend on the order of cells and genes, and a part of the cells can be compared with that of all.
+    It does not depend on the order of cells and genes, and a subset of the cells can be compared with it.
 
     Attributes
     ----------
     keys
-        ``(n,)`` rising numbers of the cells, from their names.
+        ``(n,)`` ascending keys of the cells, from their names.
     codes
-        ``(n,)`` place in `labels`.
+        ``(n,)`` index in `labels`.
     content
-        ``(n,)`` hash of the expression in single precision, 0 where it was not looked at.
+        ``(n,)`` hash of the expression in single precision, 0 if it was not computed.
     labels
         ``(L,)`` names.
     """
@@ -48,7 +48,7 @@ class Fingerprint:
     def of(
         cls, adata: AnnData, layer: str | None, labels: np.ndarray, codes: np.ndarray, use: np.ndarray
     ) -> Fingerprint:
-        """Of the cells `use` ``(m,)`` of `adata`, cell i having the label ``labels[codes[i]]``."""
+        """Build it for the cells `use` ``(m,)`` of `adata`; cell i has the label ``labels[codes[i]]``."""
         own = cell_numbers(adata, layer)[use]
         order = np.argsort(own)
         use, own = use[order], own[order]
@@ -58,7 +58,7 @@ class Fingerprint:
         return cls(own, codes[use].astype(np.int32), content, np.asarray(labels, dtype=str))
 
     def to_uns(self) -> dict[str, Any]:
-        """What AnnData can write."""
+        """Return values that AnnData can write."""
         return {"keys": self.keys, "codes": self.codes, "content": self.content, "labels": self.labels}
 
     @classmethod
@@ -68,18 +68,18 @@ class Fingerprint:
         return cls(np.asarray(record["keys"]), np.asarray(record["codes"]), np.asarray(record["content"]), labels)
 
     def relabelled(self, numbers: np.ndarray, labels: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """``(r,)`` cells of those with `numbers` ``(n,)`` that had another label than ``labels[codes]`` says now."""
+        """``(r,)`` those of the cells with `numbers` ``(n,)`` whose label was not ``labels[codes]``."""
         place, known = self._places(numbers)
         of = {name: row for row, name in enumerate(self.labels.tolist())}
         now = np.array([of.get(str(name), -1) for name in labels], dtype=int)
         return np.flatnonzero(known & (self.codes[place] != now[codes]))
 
     def unknown(self, numbers: np.ndarray, use: np.ndarray) -> np.ndarray:
-        """Those of the cells `use` that were not there."""
+        """Those of the cells `use` that are not in the fingerprint."""
         return use[~self._places(numbers[use])[1]]
 
     def rewritten(self, adata: AnnData, layer: str | None, numbers: np.ndarray) -> tuple[np.ndarray, int]:
-        """Cells whose expression is another one now, and how many were looked at."""
+        """Cells whose expression has changed, and number of compared cells."""
         place, known = self._places(numbers)
         found = np.flatnonzero(known & (self.content[place] != 0))
         found = found[np.argsort(numbers[found])]
@@ -99,7 +99,7 @@ class Fingerprint:
 
 
 def cell_numbers(adata: AnnData, layer: str | None) -> np.ndarray:
-    """Number of each cell, from its name; where names repeat, from its expression too."""
+    """Key of each cell, from its name, and also from its expression if names repeat."""
     matrix = None if adata.obs_names.is_unique else _rows_of(adata, layer)
     return distinct_keys(adata.obs_names, matrix, adata.var_names, chunk=_AT_ONCE)
 
@@ -109,7 +109,7 @@ def _share(total: int, n_labels: int) -> int:
 
 
 def _first_of_each(codes: np.ndarray, most: int) -> np.ndarray:
-    """Places of the first `most` cells of each code."""
+    """Indices of the first `most` cells of each code."""
     order = np.argsort(codes, kind="stable")
     ordered = codes[order]
     rank = np.arange(len(codes)) - np.searchsorted(ordered, ordered)
@@ -117,7 +117,7 @@ def _first_of_each(codes: np.ndarray, most: int) -> np.ndarray:
 
 
 def _rows_of(adata: AnnData, layer: str | None) -> Any:
-    # a matrix in memory is not brought to another format, which would take longer than the comparison
+    # a matrix in memory is not converted, which would take longer than the comparison
     matrix = expression(adata, layer)
     return row_matrix(adata, matrix, longest=_AT_ONCE) if is_out_of_core(matrix) else matrix
 

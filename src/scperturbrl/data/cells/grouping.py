@@ -6,10 +6,10 @@ import numpy as np
 
 
 def rows_of(codes: np.ndarray, n: int, use: np.ndarray | None = None) -> list[np.ndarray]:
-    """For each of `n` codes the places, in rising order, at which `codes` ``(n_cells,)`` has it.
+    """Return the ascending indices of each of `n` codes in `codes` ``(n_cells,)``.
 
-    Only where `use` ``(n_cells,)`` is true, if it is given. Looking for each code on its own would take time in proportion to
-    cells times conditions.
+    If `use` ``(n_cells,)`` is given, only where it is true. Searching for each code separately would take time
+    proportional to cells times conditions.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Sparse rows that come block by block, put together without a second copy of them."""
+"""Concatenate sparse rows block by block without a second copy."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from scipy import sparse
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# What is asked for beyond what is there. A large array grows where it lies, and of a new one only what was touched takes memory.
+# Relative size of additional allocations. Large arrays grow in place, and untouched memory of new arrays is not used.
 _SPARE = 1.04
 
 
 class GrowingRows:
-    """CSR float32 matrix that rows are added to.
+    """CSR float32 matrix to which rows are added.
 
-    A list of blocks that is stacked at the end would take twice its memory.
+    Stacking a list of blocks at the end would take twice the memory.
 
     Parameters
     ----------
     n_columns
         Number of columns.
     n_rows
-        About how many rows will come: what the first of them take tells how much room to ask for.
+        Approximate number of rows; with the size of the first rows, it determines how much memory to allocate.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class GrowingRows:
             lengths = np.diff(block.indptr)
         else:
             block = np.ascontiguousarray(block, dtype=np.float32)
-            # one place more, because each value is written before it is known whether it counts
+            # one more element, because each value is written before it is known whether it is not zero
             self._make_room(int(np.count_nonzero(block)) + 1, len(block))
             lengths = np.empty(len(block), dtype=np.int64)
             _append(block, self._values, self._columns, self._size, lengths)
@@ -59,7 +59,7 @@ class GrowingRows:
         self._lengths.append(lengths.astype(np.int64))
 
     def matrix(self) -> sparse.csr_matrix:
-        """The rows. None can be added afterwards, because they are no copy."""
+        """The rows. None can be added afterwards, because the result is not a copy."""
         start = np.concatenate([[0], *self._lengths]).cumsum()
         for own in (self._values, self._columns):
             own.resize(self._size, refcheck=False)

@@ -1,4 +1,4 @@
-"""Labels that look like something else than they would be taken for."""
+"""Check for labels that would be misinterpreted."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _GEARS = re.compile(r"^[^_]+_.+_1(\+1)?$")
 
 
 def check_labels(labels: Sequence[str], genes: Iterable[str], *, key: str, control: str, sep: str) -> None:
-    """Warn about labels that are probably meant otherwise, with the line that repairs them.
+    """Warn about labels that are probably misinterpreted, with a line of code that corrects them.
 
     Raises
     ------
     ValueError
-        If they are names of cell line, condition and dose in one, as GEARS writes them.
+        If they contain cell line, condition and dose in one label, as written by GEARS.
     """
     if (
         len(labels) > 1
@@ -52,7 +52,8 @@ def _other_controls(labels: Sequence[str], key: str, control: str) -> None:
     if found:
         change = ", ".join(f"{label!r}: {control!r}" for label in found)
         log.warn(
-            f"`obs[{key!r}]` has cells labelled {', '.join(map(repr, found))} beside the control {control!r}; they count as perturbed. "
+            f"`obs[{key!r}]` has cells labelled {', '.join(map(repr, found))} in addition to the control {control!r}; "
+            "they count as perturbed. "
             f"If they are controls too:\nadata.obs[{key!r}] = adata.obs[{key!r}].astype(str).replace({{{change}}})"
         )
 
@@ -62,8 +63,8 @@ def _numbers_as_parts(parsed: dict[str, tuple[str, ...]], key: str, sep: str) ->
     if found:
         label, parts = found[0]
         log.warn(
-            f"With `perturbation_sep={sep!r}` {label!r} is a combination of {' and '.join(map(repr, parts))}. If the number is that "
-            f"of a guide or replicate, take it off:\n{_without_number(key)}"
+            f"With `perturbation_sep={sep!r}` {label!r} is a combination of {' and '.join(map(repr, parts))}. If the "
+            f"number is that of a guide or replicate, remove it:\n{_without_number(key)}"
         )
 
 
@@ -78,8 +79,9 @@ def _guides(parts: Sequence[str], genes: set[str], key: str) -> None:
     if same:
         stem, names = next(iter(same.items()))
         log.warn(
-            f"{', '.join(map(repr, names[:3]))} look like guides of one gene, {stem!r} ({len(same)} such genes). As they are, one may be "
-            f"held out while the other trains. If they are the same perturbation:\n{_without_number(key)}"
+            f"{', '.join(map(repr, names[:3]))} look like guides of one gene, {stem!r} ({len(same)} such genes). As "
+            "separate perturbations, one may be held out while another is in training. If they are the same "
+            f"perturbation:\n{_without_number(key)}"
         )
 
 

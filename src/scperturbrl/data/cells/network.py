@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def check_network(network: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns ``source``, ``target`` and ``weight`` (1 where absent) of a network table.
+    """Return the columns ``source``, ``target`` and ``weight`` (1 if missing) of a network table.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def network_matrix(network: pd.DataFrame, genes: Iterable[str]) -> tuple[np.ndar
     Returns
     -------
     weights
-        ``(n_genes, n_sources)`` float32, 0 where a gene is no target.
+        ``(n_genes, n_sources)`` float32, 0 if a gene is not a target.
     sources
         Names of the columns, sorted.
     """
@@ -54,13 +54,13 @@ def network_matrix(network: pd.DataFrame, genes: Iterable[str]) -> tuple[np.ndar
 
 
 def table_hash(network: pd.DataFrame) -> str:
-    """Hash of the sets, targets and weights of a checked table, whatever the order of its rows."""
+    """Hash of the sets, targets and weights of a checked table, independent of the order of rows."""
     table = network.astype({"source": object, "target": object, "weight": np.float64})
     rows = np.sort(pd.util.hash_pandas_object(table[["source", "target", "weight"]], index=False).to_numpy())
     return hashlib.sha256(rows.tobytes()).hexdigest()[:16]
 
 
 def network_hash(weights: np.ndarray) -> str:
-    """Hash of the gene sets ``(n_genes, n_sources)``, whatever their names and order; empty for no network."""
+    """Hash of the gene sets ``(n_genes, n_sources)``, independent of their names and order; empty without a network."""
     columns = sorted(np.ascontiguousarray(column, dtype=np.float32).tobytes() for column in weights.T if column.any())
     return hashlib.sha256(b"".join(columns)).hexdigest()[:16] if columns else ""

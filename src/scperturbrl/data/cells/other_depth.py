@@ -1,4 +1,4 @@
-"""Sequencing depth of cells that are compared with the measured ones, whoever made them."""
+"""Sequencing depth of generated or predicted cells that are compared with measured ones."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class OtherCells:
         ``(n,)`` name and condition of each cell.
     depth
         Median depth (one over the normalised value of a count) of each condition, and its standard error on the log scale.
-        Only of conditions whose counts can be read off.
+        Only conditions with recoverable counts are included.
     common_total
         Whether the normalised values of every cell add up to one total.
     chunk
-        Cells that may be worked on together.
+        Number of cells that may be processed together.
     """
 
     matrix: Any
@@ -43,7 +43,7 @@ class OtherCells:
 
     @classmethod
     def read(cls, matrix: Any, names: Any, labels: np.ndarray, *, conditions: set[str], chunk: int) -> OtherCells:
-        """Read the depths of `conditions` off up to 500 cells of each."""
+        """Compute the depths of `conditions` from up to 500 cells of each."""
         wanted = pd.Index(sorted(conditions & set(labels)), dtype=object)
         names, labels = np.asarray(names, dtype=object), np.asarray(labels, dtype=object)
         place = np.flatnonzero(np.isin(labels, wanted))
@@ -61,14 +61,14 @@ class OtherCells:
         return cls(matrix, names, labels, depth, is_common(total), chunk)
 
     def ratio(self, condition: str, depth: float) -> float:
-        """Depth of `condition` over `depth`; 1 if they differ by less than a tenth or than chance, or cannot be compared."""
+        """Depth of `condition` over `depth`; 1 if they differ by less than a tenth or not significantly, or are unknown."""
         if condition not in self.depth.index or not np.isfinite(depth):
             return 1.0
         own, error = self.depth.loc[condition]
         return float(own / depth) if abs(np.log(own / depth)) > max(np.log(SAME), 3 * error) else 1.0
 
     def at_most(self, wanted: Mapping[str, float]) -> tuple[Any, np.ndarray]:
-        """The matrix with cells of conditions deeper than `wanted` says thinned to that depth, and names of these conditions."""
+        """Thin the cells of conditions that are deeper than in `wanted`; also return the names of these conditions."""
         ratio = {condition: self.ratio(condition, depth) for condition, depth in wanted.items()}
         deeper = np.array([condition for condition, found in ratio.items() if found > 1], dtype=str)
         if not len(deeper):

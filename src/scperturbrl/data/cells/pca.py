@@ -1,4 +1,4 @@
-"""Principal components of many cells, which are read in blocks."""
+"""Principal components of many cells, read in blocks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Components(NamedTuple):
 def principal_components(
     cells: Cells, rows: np.ndarray, n_components: int, *, device: torch.device | str = "cpu"
 ) -> Components:
-    """First principal components of the cells at `rows`, from their covariance summed up block by block on `device`.
+    """First principal components of the cells at `rows`, from the covariance, which is summed over blocks on `device`.
 
     The covariance takes ``8 G ** 2`` bytes.
     """
@@ -38,7 +38,7 @@ def principal_components(
     covariance = torch.zeros(n_genes, n_genes, dtype=torch.float64, device=device)
     for _, block in cells.pieces(rows):
         centred = dense(block)
-        # each of these is as large as many sparse cells
+        # each of these matrices is as large as many sparse cells
         del block
         centred -= mean.astype(np.float32)
         moved = torch.as_tensor(centred).to(device)
@@ -51,10 +51,10 @@ def principal_components(
 
 
 def largest_eigenvectors(matrix: torch.Tensor, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The `n` largest eigenvalues of a symmetric matrix, falling, and their vectors as columns."""
+    """The `n` largest eigenvalues of a symmetric matrix in descending order, and their vectors as columns."""
     if matrix.device.type == "cpu":
         size = len(matrix)
-        # only those that are asked for, which torch cannot do
+        # only the requested ones, which torch cannot do
         values, vectors = eigh(matrix.numpy(), subset_by_index=(size - n, size - 1))
     else:
         values, vectors = (found[..., -n:].cpu().numpy() for found in torch.linalg.eigh(matrix))

@@ -1,4 +1,4 @@
-"""Rows of a matrix that stays in its file: backed h5ad, zarr and dask, read a block at a time."""
+"""Rows of a matrix that is not in memory (backed h5ad, zarr, dask), read in blocks."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-# Rows in between that are read too, because one long read is cheaper than two short ones.
+# Largest gap of unwanted rows that are read as well, because one long read is cheaper than two short ones.
 _GAP = 32
 
 
 class RowBlocks:
-    """A matrix whose rows are read when they are asked for; indexed like one in memory.
+    """A matrix whose rows are read on demand; indexed like a matrix in memory.
 
-    Wanted rows are read in rising order and in contiguous runs, whatever the order they are asked for in: files hold
-    them that way.
+    Rows are read in ascending order and in contiguous runs, as they are stored, regardless of the requested order.
 
     Parameters
     ----------
     source
         Sparse dataset of anndata (by rows), dataset of h5py, array of zarr, or dask array.
     longest
-        Rows that are read together at most.
+        Maximum number of rows that are read together.
     columns
         Which columns, and in which order; all by default.
     """
@@ -60,12 +59,12 @@ class RowBlocks:
             yield self[first : first + self.longest]
 
     def hold(self, first: int, last: int) -> None:
-        """Keep the rows from `first` to `last` in memory, in place of those held before."""
+        """Keep the rows from `first` to `last` in memory, instead of the previous ones."""
         self._held = (0, 0, None)
         self._held = (first, last, self[first:last])
 
     def row_bytes(self) -> int:
-        """Memory of a typical row, not made dense."""
+        """Memory of a typical row, without making it dense."""
         some = self[: min(self.shape[0], self.longest)]
         held = some.data.nbytes + some.indices.nbytes if sparse.issparse(some) else some.nbytes
         return max(1, int(held) // max(1, some.shape[0]))
@@ -83,7 +82,7 @@ class RowBlocks:
     def _read(self, first: int, last: int, chosen: Any) -> Any:
         rows = self.source[int(first) : int(last)]
         if hasattr(rows, "compute"):
-            # one chunk at a time: the threads of dask would each hold one
+            # one chunk at a time, because each thread of dask would hold one
             rows = rows.compute(scheduler="synchronous")
         rows = sparse.csr_matrix(rows) if sparse.issparse(rows) else np.asarray(rows)
         rows = rows[chosen] if rows.shape[0] else rows
@@ -91,21 +90,21 @@ class RowBlocks:
 
 
 def is_out_of_core(matrix: Any) -> bool:
-    """Whether `matrix` is a handle on a file, or a dask array, instead of values in memory."""
+    """Whether `matrix` is stored in a file or is a dask array, and not in memory."""
     return type(matrix).__module__.partition(".")[0] in {"dask", "h5py", "zarr"} or hasattr(matrix, "to_memory")
 
 
 def row_matrix(adata: AnnData, matrix: Any, *, longest: int) -> Any:
-    """`matrix` of `adata` as one whose rows can be indexed: CSR, dense, or :class:`RowBlocks`.
+    """Return `matrix` of `adata` in a form with indexable rows: CSR, dense, or :class:`RowBlocks`.
 
     Raises
     ------
     ValueError
-        If it lies in a file in a way in which rows cannot be read.
+        If it is stored in a file in a format from which rows cannot be read.
     """
     if adata.isbacked and adata.is_view:
         msg = (
-            "`adata` is a view of a file. Write its cells to a file of their own (`adata.copy('part.h5ad')`), or load them "
+            "`adata` is a view of a file. Write its cells to a separate file (`adata.copy('part.h5ad')`), or load them "
             "(`adata = adata.to_memory()`)."
         )
         raise ValueError(msg)
@@ -113,7 +112,7 @@ def row_matrix(adata: AnnData, matrix: Any, *, longest: int) -> Any:
         return matrix.tocsr() if sparse.issparse(matrix) else np.asarray(matrix)
     if getattr(matrix, "format", "csr") == "csc":
         msg = (
-            "The matrix in the file is stored by genes (CSC), so that cells cannot be read one by one. Write it again as CSR "
+            "The matrix in the file is stored by genes (CSC), so single cells cannot be read. Write it again as CSR "
             "(`adata.X = adata.X.tocsr()`), or load it with `adata = adata.to_memory()`."
         )
         raise ValueError(msg)

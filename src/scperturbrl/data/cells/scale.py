@@ -1,4 +1,4 @@
-"""Whether a matrix is on the scale that everything here is on: one natural logarithm of normalised counts."""
+"""Check that a matrix has the expected scale: the natural logarithm of normalised counts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
 
 N_CELLS = 200
-# another scale is named only where it fits so many times better than the right one
+# another scale is reported only if it fits this many times better than the right one
 _CLEARLY = 4.0
 # and the mean profile is off by at least this share of its own size
 _OFF = 0.02
 
-# what was done to counts, and what brings them to the right scale
+# possible transformations of counts, and their inverse to the right scale
 _UNDO: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "the logarithm was taken twice": np.expm1,
     "the logarithm has base 2": lambda values: values * np.log(2),
@@ -40,9 +40,9 @@ def check_expression(values: Any, *, where: str, cells: Cells | None = None, gen
     values
         ``(n, G)``, sparse, dense or in a file.
     where
-        What to call it.
+        Name of the matrix in messages.
     cells
-        Cells whose controls say what scale is meant; without any, only what values say of themselves is looked at.
+        Cells whose controls define the scale; without them, only `values` themselves are checked.
     genes
         Columns of `values` in the order of the genes of `cells`; the same order by default.
 
@@ -51,7 +51,7 @@ def check_expression(values: Any, *, where: str, cells: Cells | None = None, gen
     TypeError
         If the matrix is absent or not numeric.
     ValueError
-        If it is on another scale, which is named.
+        If it has another scale; the message names it.
     """
     check_log_normalised(values, where=where)
     wrong = other_scale(values) if cells is None else unlike_controls(values, cells, genes)
@@ -59,22 +59,22 @@ def check_expression(values: Any, *, where: str, cells: Cells | None = None, gen
         remedy = (
             "Start from the counts, and call `sc.pp.normalize_total(adata)` and `sc.pp.log1p(adata)` once."
             if cells is None
-            else "Bring it to the scale of the control cells."
+            else "Transform it to the scale of the control cells."
         )
-        msg = f"{where} is not on the scale of log1p-normalised counts: {wrong}. {remedy}"
+        msg = f"{where} does not have the scale of log1p-normalised counts: {wrong}. {remedy}"
         raise ValueError(msg)
 
 
 def check_like_controls(values: Any, *, where: str, cells: Cells) -> None:
-    """Raise unless some rows of `values` are on the scale of the control cells; see :func:`check_expression`."""
+    """Raise unless a sample of rows of `values` has the scale of the control cells; see :func:`check_expression`."""
     wrong = unlike_controls(values, cells, None)
     if wrong:
-        msg = f"{where} is not on the scale of the control cells: {wrong}. Bring it to their scale."
+        msg = f"{where} does not have the scale of the control cells: {wrong}. Transform it to their scale."
         raise ValueError(msg)
 
 
 def other_scale(values: Any) -> str:
-    """What was done to counts instead of normalising them and taking one natural logarithm; "" where nothing can be told.
+    """Name a wrong transformation of the counts; "" if it is normalisation and one natural logarithm, or unclear.
 
     Examples
     --------
@@ -94,10 +94,10 @@ def other_scale(values: Any) -> str:
 
 
 def unlike_controls(values: Any, cells: Cells, genes: np.ndarray | None) -> str:
-    """Which other scale than that of the control cells `values` have; "" if it is theirs, or cannot be told.
+    """Name the scale of `values` if it differs from that of the control cells; "" if it does not, or is unclear.
 
-    The mean of `values` over cells is compared with that of the control cells, brought to every other scale. Perturbations
-    change some genes; another scale changes all of them in its own way.
+    The mean of `values` over cells is compared with that of the control cells, transformed to every other scale.
+    Perturbations change some genes; another scale changes all genes in a characteristic way.
     """
     rows = _some(values)
     if not cells.table["is_control"].any() or not len(rows):
@@ -109,7 +109,7 @@ def unlike_controls(values: Any, cells: Cells, genes: np.ndarray | None) -> str:
         return ""
     found = {what: _distance(mean, other.mean(0)) for what, other in _logarithms(controls, rows)}
     for what, other in _unlogged(controls):
-        # of any total: the multiple that fits best
+        # any total is allowed: use the multiple that fits best
         profile = other.mean(0)
         found[what] = _distance(mean, profile * max((mean @ profile) / (profile @ profile), 0.0))
     best = min(found, key=lambda what: found[what])
@@ -117,7 +117,7 @@ def unlike_controls(values: Any, cells: Cells, genes: np.ndarray | None) -> str:
 
 
 def _logarithms(controls: np.ndarray, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Control cells under other logarithms, or of the total that `rows` suggest."""
+    """Control cells with other logarithms, or with the total of `rows`."""
     linear = np.expm1(controls)
     yield "the logarithm was taken twice", np.log1p(controls)
     yield "the logarithm has base 2", controls / np.log(2)
@@ -145,7 +145,7 @@ def _distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _some(values: Any, n_cells: int = N_CELLS) -> np.ndarray:
-    """Up to 200 rows, dense, spread over all of them."""
+    """Up to 200 dense rows, evenly spaced."""
     spaced = np.unique(np.linspace(0, values.shape[0] - 1, n_cells).astype(int))
     return dense((values.tocsr() if sparse.issparse(values) else values)[spaced])
 
@@ -161,7 +161,7 @@ def _is_read(rows: np.ndarray) -> bool:
 
 
 def _is_not_normalised(rows: np.ndarray) -> bool:
-    """Whether the values are logarithms of the counts themselves, of cells of different depth."""
+    """Whether the values are logarithms of counts without normalisation of depth."""
     unit = count_unit(rows)
     own = np.isfinite(unit)
     size = np.expm1(rows).sum(1)

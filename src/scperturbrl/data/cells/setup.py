@@ -1,4 +1,4 @@
-"""What :func:`scperturbrl.pp.setup_anndata` recorded."""
+"""The record of :func:`scperturbrl.pp.setup_anndata`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setup:
-    """The columns and labels that a user declared, and the hash of the genes they hold for."""
+    """The declared columns and labels, and a hash of the genes."""
 
     perturbation_key: str
     control: str
@@ -53,7 +53,7 @@ class Setup:
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Setup:
-        """Build it from what :meth:`to_uns` gave."""
+        """Build it from the result of :meth:`to_uns`."""
         values = {name: _plain(record.get(name)) for name in cls.__dataclass_fields__}
         return cls(**values | {"covariate_keys": tuple(str(key) for key in record["covariate_keys"])})
 
@@ -79,7 +79,7 @@ def expression(adata: AnnData, layer: str | None) -> Any:
     if layer not in adata.layers:
         from scperturbrl._core.validate import near_matches
 
-        # newer AnnData list X among the layers, under None
+        # newer versions of AnnData list X among the layers, under None
         names = [name for name in adata.layers if name is not None]
         msg = f"`layers` has no {layer!r}.{near_matches(layer, names)}"
         raise KeyError(msg)

@@ -14,7 +14,7 @@ from scperturbrl.data.cells.row_blocks import RowBlocks
 
 
 def cell_keys(names: Any) -> np.ndarray:
-    """Number ``(n,)`` of each name, the same wherever it occurs."""
+    """Key ``(n,)`` of each name; the same name always has the same key."""
     return np.asarray(pd.util.hash_array(np.asarray(names, dtype=object), categorize=False), dtype=np.uint64)
 
 
@@ -22,19 +22,18 @@ def cell_keys(names: Any) -> np.ndarray:
 class Thinning:
     """Keeps each count of a cell with a probability, and normalises the cell as before.
 
-    Random numbers are those of the cell: they follow from its name and its counts, and not from its place or from what
-    other cells there are.
+    The random numbers of a cell depend on its name and its counts, not on its position or on other cells.
 
     Attributes
     ----------
     share
-        ``(n,)`` probability of a count to be kept, for every row of a matrix; rows with 1 stay as they are.
+        ``(n,)`` probability of keeping a count, for every row of a matrix; rows with 1 stay unchanged.
     unit
-        ``(n,)`` normalised value of one count where it cannot be read off the cell.
+        ``(n,)`` normalised value of one count, used if it cannot be inferred from the cell.
     keys
         ``(n,)`` of :func:`cell_keys`.
     common_total
-        Whether the values of every cell add up to one total. They do so again afterwards.
+        Whether the values of every cell add up to one total, which is then restored.
     """
 
     share: np.ndarray
@@ -43,7 +42,7 @@ class Thinning:
     common_total: bool
 
     def matrix(self, matrix: Any, *, chunk: int) -> Any:
-        """All cells ``(n, G)``, CSR, dense or :class:`RowBlocks` like `matrix`; `chunk` of them are worked on together."""
+        """All cells ``(n, G)``, CSR, dense or :class:`RowBlocks` like `matrix`; `chunk` are processed together."""
         if isinstance(matrix, RowBlocks):
             return ThinnedRows(matrix, self)
         found, rows = matrix.copy(), np.flatnonzero(self.share < 1)
@@ -66,7 +65,7 @@ class Thinning:
         return found
 
     def _write(self, matrix: Any, place: np.ndarray, index: np.ndarray) -> None:
-        """Thin the rows at `place` of `matrix`, which are the cells at `index`; zeros of a sparse matrix stay stored."""
+        """Thin the rows at `place` of `matrix`, the cells at `index`; new zeros of a sparse matrix stay stored."""
         thinned = self._thinned(sparse.csr_matrix(matrix[place]), index)
         if not sparse.issparse(matrix):
             matrix[place] = thinned.toarray()
@@ -118,10 +117,10 @@ class ThinnedRows(RowBlocks):
 
 
 def _content(counts: sparse.csr_matrix) -> np.ndarray:
-    """Number ``(n,)`` that follows from the counts of each cell, so that cells of one name differ in it."""
-    # from 1, because the number of 0 is 0
+    """Key ``(n,)`` from the counts of each cell, so that cells with the same name differ."""
+    # starting at 1, because the key of 0 is 0
     of_gene = pd.util.hash_array(np.arange(1, counts.shape[1] + 1, dtype=np.uint64))
-    # sums wrap around, and so do their differences
+    # integer overflow is intended, also in differences
     running = np.concatenate([[np.uint64(0)], np.cumsum(of_gene[counts.indices] * counts.data.astype(np.uint64))])
     return np.asarray(running[counts.indptr[1:]] - running[counts.indptr[:-1]])
 

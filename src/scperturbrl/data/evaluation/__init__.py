@@ -1,1 +1,1 @@
-"""Predicted populations beside baselines and ceilings."""
+"""Evaluation of predicted populations with baselines and ceilings."""

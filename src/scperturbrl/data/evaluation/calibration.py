@@ -1,4 +1,4 @@
-"""Which metrics can tell, on these data, a replicate experiment from the mean response."""
+"""Which metrics can discriminate a replicate experiment from the mean response on these data."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import pandas as pd
 
 from scperturbrl.metrics.registry import METRICS
 
-# the models that calibrate: what an experiment reaches, and what knows nothing of a condition
+# models used for calibration: a replicate experiment, and a prediction that is the same for all conditions
 CEILING, MEAN_RESPONSE = "split_half", "perturbed_mean"
-# Chance is one half. Below three of four conditions a metric says little of a model either.
+# Chance is one half. Below three of four conditions, a metric is not informative about models either.
 SHARE = 0.75
-# The mean response is the Systema reference itself, so these are undefined for it: it knows nothing.
+# The mean response is the Systema reference itself, so these metrics are undefined for it.
 ZERO_FOR_THE_MEAN = frozenset({"pearson_delta_systema", "spearman_delta_systema"})
 COLUMNS = ("calibrated", "told_apart", "dynamic_range")
 
@@ -22,17 +22,19 @@ def calibrate(replicate: pd.DataFrame, mean_response: pd.DataFrame) -> pd.DataFr
     Parameters
     ----------
     replicate, mean_response
-        Columns ``condition``, ``metric`` and ``value``: the two predictions, judged by the same cells.
+        Columns ``condition``, ``metric`` and ``value``: the two predictions, evaluated on the same cells.
 
     Returns
     -------
-    One row a metric, indexed by its name:
+    One row per metric, indexed by its name:
 
     - ``calibrated``: whether the replicate is better in at least three of four conditions,
-    - ``told_apart``: the share of conditions in which it is, of those where both have a value (the bound discrimination score
-      of scPertEval); NaN without any,
-    - ``dynamic_range``: median over conditions of the share of the way from the mean response to a perfect prediction that
-      the replicate has come (the dynamic range fraction of Miller et al. 2025), in [-1, 1]; NaN for scores of verifiers, which
+    - ``told_apart``: the share of conditions in which the replicate is better, among those in which both have a value
+    (the
+      bound discrimination score of scPertEval); NaN if there are none,
+    - ``dynamic_range``: median over conditions of the position of the replicate between the mean response (0) and a
+    perfect
+      prediction (1) (the dynamic range fraction of Miller et al. 2025), in [-1, 1]; NaN for scores of verifiers, which
       have no perfect value.
     """
     both = replicate.merge(mean_response, on=["condition", "metric"], suffixes=("", "_mean"))
@@ -46,9 +48,9 @@ def with_calibration(table: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table
-        One row a model, condition and metric.
+        One row for each model, condition and metric.
     found
-        From :func:`calibrate`. A metric that it does not have is not calibrated.
+        Result of :func:`calibrate`. Metrics that are missing in it are not calibrated.
 
     Returns
     -------
@@ -69,7 +71,7 @@ def _row(metric: str, part: pd.DataFrame) -> tuple[bool, float, float]:
     error = METRICS[metric].error if metric in METRICS else lambda score: -score
     near, far = (np.array([error(value) for value in side[known]]) for side in (replicate, mean))
     share = float((near < far).mean())
-    # a mean response without any error leaves no range
+    # if the mean response has no error, the range is undefined
     ranges = np.clip((far - near)[far > 0] / far[far > 0], -1.0, 1.0)
     has_range = metric in METRICS and len(ranges)
     return share >= SHARE, share, float(np.median(ranges)) if has_range else np.nan

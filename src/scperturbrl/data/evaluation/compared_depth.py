@@ -1,4 +1,4 @@
-"""The one depth at which everything in an evaluation is compared."""
+"""The depth at which all cells of an evaluation are compared."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def compared_depths(cells: Cells, others: Mapping[str, OtherCells], conditions: Sequence[str]) -> Depths | None:
-    """Depths of the measured cells, lowered in control groups in which some model's cells are shallower.
+    """Depths of the measured cells, reduced in control groups in which the cells of a model are shallower.
 
     A table compares models with each other and with baselines, so each control group has one depth in it: the smallest of
-    the measured conditions, the controls and the models, but at least a quarter of the controls'. None where counts cannot
-    be read off the measured cells.
+    the measured conditions, the controls and the models, but at least a quarter of the controls'. None if counts
+    cannot be recovered from the measured cells.
     """
     depths = condition_depths(cells)
     if not depths.readable:
         log.warn(
-            "No counts can be read off the expression (batch-corrected, imputed or rounded values?), so everything is compared "
-            "at the depth it has, as with `depth='raw'`."
+            "Counts cannot be recovered from the expression (batch-corrected, imputed or rounded values?), so cells "
+            "are compared without thinning, as with `depth='raw'`."
         )
         return None
     group = {condition: str(cells.table.loc[condition, "group"]) for condition in conditions}
@@ -42,9 +42,10 @@ def compared_depths(cells: Cells, others: Mapping[str, OtherCells], conditions: 
             log.warn(
                 f"{name!r} has {ratio[least]:.2f} times the counts per cell that measured cells of {least!r} have"
                 f"{f' (and fewer in {len(shallow) - 1} more conditions)' if len(shallow) > 1 else ''}. All models and the measured "
-                "cells are thinned to the smallest depth, but not below a quarter of the controls'; `depth='raw'` leaves all as they are."
+                "cells are thinned to the smallest depth, but not below a quarter of the controls'; `depth='raw'` "
+                "switches thinning off."
             )
     without = [name for name, other in others.items() if not len(other.depth)]
     if without:
-        log.note(f"no counts can be read off the cells of {without}, which are compared as they are")
+        log.note(f"counts cannot be recovered from the cells of {without}, which are compared without thinning")
     return depths.lowered(at_most)

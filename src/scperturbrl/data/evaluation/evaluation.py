@@ -1,4 +1,4 @@
-"""One condition after another: real cells, predicted populations, metrics."""
+"""Evaluate one condition after another: real cells, predicted populations, metrics."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class Evaluation:
     fitted
         Cross-fitted references of the *observed* cells of these conditions, to score cells with.
     max_cells, seed
-        Cap of cells of a population, and seed of subsamples.
+        Maximum number of cells of a population, and seed of subsamples.
     networks
-        Name to weights ``(G, P)`` of the gene sets whose enrichment is compared.
+        Weights ``(G, P)`` of the gene sets whose enrichment is compared, by name.
     """
 
     cells: Cells
@@ -67,7 +67,7 @@ class Evaluation:
     max_cells: int
     seed: int
     networks: Mapping[str, np.ndarray] = field(default_factory=dict)
-    # the mean response judged by the cells that judge the replicate: what calibrates the metrics
+    # the mean response, evaluated on the same cells as the replicate, for calibration of metrics
     mean_response: list[dict[str, Any]] = field(default_factory=list, init=False)
 
     @cached_property
@@ -93,14 +93,14 @@ class Evaluation:
         return gene_modules(self.cells.block(drawn), seed=0)
 
     def run(self, predict: Callable[[str], Iterator[Population]]) -> pd.DataFrame:
-        """Evaluate the populations of `predict` beside baselines and ceilings; one row a model, condition and metric."""
+        """Evaluate the populations of `predict`, baselines and ceilings; one row per model, condition and metric."""
         self._prepare()
         found = in_threads(lambda number: self._of_condition(number, predict), range(len(self.conditions)))
         self.mean_response += [row for _, of_mean in found for row in of_mean]
         return pd.DataFrame([row for rows, _ in found for row in rows])
 
     def _prepare(self) -> None:
-        """Compute what conditions share before they are dealt out to workers, each of which would compute it again."""
+        """Compute shared results before conditions are distributed, or every worker would compute them again."""
         _ = self.projection, self.modules, self._context
         if self.observed.names:
             _ = self.observed.table
@@ -111,7 +111,7 @@ class Evaluation:
     def _of_condition(
         self, number: int, predict: Callable[[str], Iterator[Population]]
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Rows of one condition, and those of the mean response in the place of the replicate."""
+        """Rows of one condition, and rows of the mean response evaluated like the replicate."""
         condition = self.conditions[number]
         rows: list[dict[str, Any]] = []
         real = np.flatnonzero(self.cells.codes == self.cells.table.index.get_loc(condition))
@@ -150,7 +150,7 @@ class Evaluation:
         *,
         real: np.ndarray | None = None,
     ) -> list[dict[str, Any]]:
-        """Rows of one model and condition. `real`: cells to score with the verifiers in place of the population."""
+        """Rows of one model and condition. Verifiers score the cells in `real`, if given, instead of the population."""
         pair = self._pair(label["condition"], population, observed)
         values = compute_metrics(pair, k=N_TOP, max_cells=self.max_cells, seed=self.seed)
         values |= {} if rivals is None else rivals.scores(pair.predicted_effect)
@@ -191,7 +191,7 @@ class Evaluation:
             observed_mean=observed.mean,
             control_mean=control_mean,
             counts=(source.total, observed.total, context.total),
-            # one half must not choose the genes that the other half is judged on
+            # one half must not determine the genes on which the other half is evaluated
             observed_statistic=welch_t(observed.cells, control).statistic if statistic is None else statistic,
             target_genes=targets,
             systema_reference=control_mean + self.training.effects.mean(0),
@@ -203,7 +203,7 @@ class Evaluation:
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
-        """Baselines; doses matter where there is more than one, contexts where several were trained on."""
+        """Names of baselines, including those for several doses and several contexts if there are any."""
         perturbed = self.cells.table[~self.cells.table["is_control"].to_numpy(dtype=bool)]
         doses = DOSE_BASELINES if perturbed["dose"].nunique() > 1 else ()
         return (*BASELINES, *(CONTEXT_BASELINES if len(set(self.training.groups)) > 1 else ()), *doses, *ADDED)
@@ -215,13 +215,13 @@ class Evaluation:
             yield Population(name, "baseline", control + effect, mean + effect)
 
     def _mean_response(self, condition: str) -> Population:
-        """The mean response as a rival of the replicate: on its genes, and with the noise of all control cells."""
+        """The mean response to compare with the replicate: on the same genes, with the noise of all control cells."""
         found = next(one for one in self._baselines(condition) if one.model == MEAN_RESPONSE)
         context = self._context[str(self.cells.table.loc[condition, "group"])]
         return found._replace(kind="ceiling", n_cells=context.total)
 
     def _ceilings(self, condition: str, half: np.ndarray) -> Iterator[Population]:
-        """One half of the real cells, as they are and moved towards the mean response."""
+        """One half of the real cells, unchanged and shrunk towards the mean response."""
         replicate = self._draw(CEILING, "ceiling", half)
         yield replicate
         response = self.training.predict(self.cells, condition, MEAN_RESPONSE)
@@ -229,7 +229,7 @@ class Evaluation:
         yield Population(DUPLICATE, "ceiling", moved, n_cells=len(half))
 
     def _scores(self, population: Population, number: int, real: np.ndarray | None) -> dict[str, float]:
-        """Mean raw score of each verifier; real cells are scored against references that they are not part of."""
+        """Mean raw score of each verifier; real cells are scored against references computed without them."""
         if population.kind == "ceiling" and real is not None and population.model == CEILING:
             raw = self.fitted.score_cells(real, number)
         else:
@@ -237,7 +237,7 @@ class Evaluation:
         return {keys.score(v.name): float(raw[:, i].nanmean()) for i, v in enumerate(self.fitted.verifiers)}
 
     def _rivals(self, condition: str) -> _Rivals | None:
-        """The true effect among those of the conditions that it may be confused with; None without any."""
+        """The true effect and those of the conditions to compare with; None if there are none."""
         if condition not in self.observed.names or len(self.observed.names) < 2:
             return None
         chosen = self.observed.rivals(condition)
@@ -255,7 +255,7 @@ class _Rivals(NamedTuple):
     every: Rivals
 
     def scores(self, effect: np.ndarray) -> dict[str, float]:
-        """Rank the true effect by its distance to the predicted one ``(G,)``."""
+        """Rank the true effect by its distance to the predicted effect ``(G,)``."""
         return {
             name: (self.every if targets else self.others).share_farther(effect, row=self.row, metric=metric)
             for name, (metric, targets) in _DISCRIMINATION.items()

@@ -1,4 +1,4 @@
-"""Predictions that are the measured cells themselves."""
+"""Detect predictions that consist of measured cells."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LOOKED_AT, _FEWEST_GENES, _MANY = 512, 30, 0.5
 
 
 def warn_measured(others: Mapping[str, OtherCells], cells: Cells, conditions: Sequence[str]) -> None:
-    """Warn if cells of a prediction are measured cells of their condition, value for value.
+    """Warn if cells of a prediction are identical to measured cells of their condition.
 
-    Cells of few genes are not looked at, because two of them may well be equal.
+    Cells with few detected genes are ignored, because two of them may be equal by chance.
     """
     rows = np.flatnonzero(np.isin(cells.codes, cells.rows(conditions)))[:_LOOKED_AT]
     if not others or not len(rows):
@@ -37,6 +37,6 @@ def warn_measured(others: Mapping[str, OtherCells], cells: Cells, conditions: Se
         same = sum(each in real for each in found)
         if same > _MANY * len(deep):
             log.warn(
-                f"{same} of {len(deep)} cells of the prediction {name!r} that were looked at are measured cells of the same conditions, value for "
-                "value. Who has seen the answer predicts nothing: hand over the cells that the model made."
+                f"{same} of {len(deep)} checked cells of the prediction {name!r} are identical to measured cells of "
+                "the same conditions. Pass the cells that the model predicted, not the measured ones."
             )

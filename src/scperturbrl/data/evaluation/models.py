@@ -1,4 +1,4 @@
-"""The models that are evaluated: generators, and cells that somebody predicted."""
+"""The evaluated models: generators, and predicted cells from other sources."""
 
 from __future__ import annotations
 
@@ -81,18 +81,18 @@ def read_layer(adata: AnnData, layer: str, cells: Cells, conditions: Sequence[st
 
 
 def check_model_names(generators: Sequence[str], layers: Sequence[str], predictions: Sequence[str]) -> None:
-    """Refuse two models of one name, because their rows of the table could not be told apart.
+    """Raise if two models have the same name, because their rows in the table would be ambiguous.
 
     Raises
     ------
     ValueError
-        If a generator, layer or prediction is called like another one, or like a baseline or ceiling.
+        If a generator, layer or prediction has the name of another one, or of a baseline or ceiling.
     """
     taken = dict.fromkeys((*BASELINES, *CONTEXT_BASELINES, *DOSE_BASELINES, *ADDED), "a baseline")
     taken |= {CEILING: "a ceiling", DUPLICATE: "a ceiling"}
     remedy = {
         "generator": "Fit it with another `key_added`, or leave it out of `keys`.",
-        "layer": "Move it to a layer of another name, or leave the generator of that name out of `keys`.",
+        "layer": "Rename the layer, or leave the generator of that name out of `keys`.",
         "prediction": "Give it another name in `predictions`.",
     }
     for kind, names in (("generator", generators), ("layer", layers), ("prediction", predictions)):
@@ -106,20 +106,20 @@ def check_model_names(generators: Sequence[str], layers: Sequence[str], predicti
 
 @dataclass
 class Models:
-    """Makes the populations of one condition after another.
+    """Yields the populations of all models for one condition after another.
 
     Attributes
     ----------
     cells
         Expression and conditions, as measured.
     generators
-        Name to generator. They start from the measured control cells.
+        Generators by name. They start from the measured control cells.
     others
-        Name to predicted cells.
+        Predicted cells by name.
     depths
-        What everything is compared at; None to leave all cells as they are.
+        Depths at which cells are compared; None without thinning.
     n_cells, max_cells, seed, device
-        Cells that are generated, and cap of those that are compared.
+        Number of generated cells, and maximum number of compared cells.
     """
 
     cells: Cells
@@ -130,7 +130,7 @@ class Models:
     max_cells: int
     seed: int
     device: torch.device
-    # on a device conditions wait for each other, because a generator is moved there and back
+    # on a GPU, conditions are processed one by one, because generators are moved there and back
     _turn: Lock = field(default_factory=Lock, init=False, repr=False)
     _gaps: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
@@ -140,10 +140,10 @@ class Models:
         table, n = self.cells.table.loc[[condition]], self.n_cells
         row = self.cells.control_row(int(self.cells.table.index.get_loc(condition)))
         usable = np.flatnonzero((self.cells.codes == row) & self.cells.is_training())
-        # Baselines shift these very cells in this order, so that what cells were drawn does not set models apart.
+        # Baselines shift the same cells in the same order, so that models do not differ by the choice of control cells.
         controls = np.resize(population_order(self.cells, usable, self.seed), n)
-        # Cells made from one control cell are nearly copies of each other, and a distance between populations would count their nearness.
-        # So one from each control cell is compared, which are those that come first; the mean is that of all.
+        # Cells generated from one control cell are nearly identical, which would affect distances between populations.
+        # So only one from each control cell is compared (the first ones); the mean is that of all cells.
         one_each = min(self.max_cells, len(usable))
         for key, stored in self.generators.items():
             with self._turn if self.device.type != "cpu" else nullcontext():
@@ -167,10 +167,10 @@ class Models:
             yield draw_population(name, "prediction", self.cells, found, matrix=matrix, **cap)
 
     def _not_drawn(self, group: int, usable: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-        """How far the mean ``(G,)`` of the `usable` control cells is from that of the `drawn` ones, among the cells that baselines shift.
+        """Difference ``(G,)`` between the mean of the `usable` control cells and that of the `drawn` ones.
 
-        A generated mean is that of all control cells plus the mean change of the drawn ones (a control variate), because baselines
-        add their effects to the mean of all.
+        A generated mean is the mean of all control cells plus the mean change of the drawn ones (a control variate),
+        because baselines add their effects to the mean of all.
         """
         if group not in self._gaps:
             self._gaps[group] = mean_of(self._compared, usable) - mean_of(self._compared, drawn)
@@ -181,10 +181,10 @@ class Models:
         return self.cells if self.depths is None else at_depths(self.cells, self.depths)
 
     def units(self, condition: str, controls: np.ndarray) -> np.ndarray | None:
-        """Value of one count in each of the cells to be generated from `controls` ``(n,)``: that of observed cells.
+        """Value of one count in each cell to be generated from `controls` ``(n,)``, as in observed cells.
 
-        Where the condition is as deep as its controls the depth of a cell is that of its control cell. Otherwise the deepest control cell
-        becomes the deepest cell, so that as many of its counts as possible are carried over.
+        If the condition is as deep as its controls, a cell has the depth of its control cell. Otherwise the deepest
+        control cell becomes the deepest cell, so that as many counts as possible are carried over.
         """
         if self.depths is None or not np.isfinite(self.depths.table.loc[condition, "depth"]):
             return None
@@ -202,7 +202,7 @@ class Models:
 
     @cached_property
     def _keys(self) -> dict[str, np.ndarray]:
-        """Number of each predicted cell, the same wherever it stands."""
+        """Key of each predicted cell, independent of its position."""
         return {
             name: distinct_keys(pd.Index(other.names), other.matrix, self.cells.genes, chunk=other.chunk)
             for name, other in self.others.items()
@@ -210,7 +210,7 @@ class Models:
 
     @cached_property
     def _matrices(self) -> dict[str, Any]:
-        """Predicted cells, thinned where they are deeper than what they are compared with."""
+        """Predicted cells, thinned if they are deeper than the cells with which they are compared."""
         if self.depths is None:
             return {name: other.matrix for name, other in self.others.items()}
         groups, depths = self.cells.table["group"], self.depths

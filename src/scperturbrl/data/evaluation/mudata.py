@@ -36,7 +36,7 @@ def join_cells(adata: AnnData, cells: Cells, setup: Setup, generated: AnnData, g
     cells
         The same as matrix and conditions.
     setup
-        Declared columns, which are kept of ``obs``; others need not exist for both.
+        Declared columns, which are kept in ``obs``; other columns may not exist for both.
     generated
         Log-normalised generated cells with the genes of `adata`.
     groups
@@ -72,7 +72,7 @@ def join_cells(adata: AnnData, cells: Cells, setup: Setup, generated: AnnData, g
 
 
 def _columns(adata: AnnData, cells: Cells, setup: Setup, generated: pd.DataFrame) -> pd.DataFrame:
-    """Columns of observed and generated cells: those that both have, and the split of the observed ones."""
+    """Columns of observed and generated cells: the common ones, and the split of the observed cells."""
     own = {
         name: adata.obs[name]
         for name in (setup.perturbation_key, *setup.covariate_keys, setup.dose_key)
@@ -92,7 +92,7 @@ def _columns(adata: AnnData, cells: Cells, setup: Setup, generated: pd.DataFrame
 def _activities(
     adata: AnnData, cells: Cells, matrix: sparse.csr_matrix, groups: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
-    """Activities ``(n, P)`` of all cells; a pathway named like a gene is told from it by its suffix."""
+    """Activities ``(n, P)`` of all cells; a pathway with the name of a gene gets a suffix."""
     means = {group: _control_mean(cells, group) for group in np.unique(groups)}
     parts = []
     for start in range(0, len(groups), CHUNK):

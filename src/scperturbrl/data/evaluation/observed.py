@@ -1,4 +1,4 @@
-"""What the measured cells of all conditions say, which predictions are judged by."""
+"""Effects of the measured cells of all conditions, with which predictions are compared."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.reference.statistics import ReferenceTable
 
-# Fewer conditions of one context make ranks among them meaningless.
+# With fewer conditions in a context, ranks among them are meaningless.
 _MIN_RANKED = 3
 
 
 @dataclass
 class Observed:
-    """Effects of all measured conditions, held-out ones included. For judging only: nothing may be fitted to it.
+    """Effects of all measured conditions, including held-out ones. For evaluation only: nothing may be fitted to it.
 
     Attributes
     ----------
@@ -67,9 +67,10 @@ class Observed:
         return np.stack(found).astype(np.float64)
 
     def rivals(self, condition: str) -> list[int]:
-        """Rows of :attr:`names` that `condition` may be confused with, itself included.
+        """Rows of :attr:`names` with which `condition` is compared in discrimination scores, including itself.
 
-        Those of its own context, else telling contexts apart would be rewarded; all where the context has fewer than three.
+        These are the conditions of its own context, because otherwise separating contexts would be rewarded. If the
+        context has fewer than three, these are all conditions.
         """
         group = self.cells.table.loc[self.names, "group"].to_numpy()
         same = np.flatnonzero(group == self.cells.table.loc[condition, "group"])

@@ -1,4 +1,4 @@
-"""Cells of one condition, capped in number, with the exact mean of all of them."""
+"""Cells of one condition, limited in number, with the exact mean of all of them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Population(NamedTuple):
     Attributes
     ----------
     model, kind
-        Who made them: generator, prediction, baseline, ceiling or observed.
+        Name and kind of their source: generator, prediction, baseline, ceiling or observed.
     cells
-        ``(n, G)`` dense float32, at most the cap.
+        ``(n, G)`` dense float32, at most the maximum number.
     mean
-        ``(G,)`` mean of all cells, also of those beyond the cap; the mean of `cells` if None.
+        ``(G,)`` mean of all cells before subsampling; the mean of `cells` if None.
     n_cells
-        Their number before the cap; that of `cells` if None.
+        Their number before subsampling; that of `cells` if None.
     """
 
     model: str
@@ -42,12 +42,12 @@ class Population(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Number of cells before the cap."""
+        """Number of cells before subsampling."""
         return len(self.cells) if self.n_cells is None else self.n_cells
 
 
 def population_order(cells: Cells, index: np.ndarray, seed: int) -> np.ndarray:
-    """The rows at `index` in the random order in which they become a population; the first are compared as cells."""
+    """The rows at `index` in random order; the first ones are compared as cells."""
     return shuffled(cells, index, seed, "cells of a population")
 
 
@@ -56,7 +56,7 @@ def draw_population(
 ) -> Population:
     """Read the rows at `index` of the expression, or of another matrix over the same genes, in blocks.
 
-    The first `max_cells` are kept, so they must be in random order; the mean is that of all.
+    The first `max_cells` are kept, so they must be in random order. The mean is that of all rows.
     """
     n = len(index)
     if n <= max_cells:

@@ -1,4 +1,4 @@
-"""Which metrics a generator was rewarded with, directly or nearly."""
+"""Roles of metrics: rewarded, related to a reward, or held out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROLES = (REWARDED, RELATED, HELD_OUT)
 
 _CELLS = {"mmd", "classifier_auroc", "neighbour_precision", "neighbour_recall", "neighbour_coverage"}
 _DIRECTIONS = {"direction_fidelity", "direction_reach"}
-# Metrics that a reward pulls along although they are not the reward itself. In doubt a metric is listed.
+# Metrics that a reward improves although they are not the reward itself. If in doubt, a metric is listed.
 _PULLED = {
     "pearson_topk": {"pearson_delta", "pearson_delta_top", "spearman_delta", "direction_match", *_DIRECTIONS},
     "rmse_topk": {"l2", "mse", "mae", "weighted_mse", "normalised_mse", "lfc_nmae"},
@@ -35,7 +35,7 @@ _PATHWAY = "pathway_activity"
 
 
 def ancestry(uns: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    """Settings of a generator and of those it was made from, of which it keeps what they were rewarded with."""
+    """Settings of a generator and of its ancestors, whose rewards are recorded."""
     record = uns.get(key)
     kept = record.get("params", {}).get("ancestors", {}) if isinstance(record, dict) else {}
     found: list[dict[str, Any]] = []
@@ -48,7 +48,7 @@ def ancestry(uns: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def chosen_by(prediction: AnnData) -> list[dict[str, Any]]:
-    """Settings of what predicted cells were made and chosen by: rewards of their generator, and verifiers if these selected them."""
+    """Settings of generation and selection of predicted cells: rewards of the generator, and selecting verifiers."""
     found = [dict(each) for each in prediction.uns.get("prediction", {}).get("rewarded", {}).values()]
     for slot in prediction.uns:
         key = str(slot).removeprefix(keys.selection(""))
@@ -72,11 +72,11 @@ def metric_roles(
     params
         Settings of the generators and of their ancestors.
     networks
-        Name to hash of the gene sets that enrichment was evaluated with.
+        Hash of the gene sets of evaluated enrichment, by name.
 
     Returns
     -------
-    Metric to role. What any of the generators was rewarded with is rewarded for all.
+    Role of each metric. A metric that was rewarded for one of the generators is rewarded for all.
     """
     rewarded: set[str] = set()
     related: set[str] = set()
@@ -94,11 +94,11 @@ def metric_roles(
 
 
 def _was_rewarded(params: Mapping[str, Any]) -> bool:
-    # without a step on the reward only the energy distance was descended
+    # without reward steps, only the energy distance was optimised
     return "verifiers" in params and bool(params.get("reward_steps", 1))
 
 
 def _enrichment(rewarded: Any, networks: Mapping[str, str]) -> set[str]:
-    """Metrics of enrichment in the network that was rewarded; in all of them where it was not recorded."""
+    """Metrics of enrichment in the rewarded network; in all networks if it was not recorded."""
     same = [name for name, digest in networks.items() if rewarded is None or str(rewarded) == digest]
     return {f"{name}_{kind}" for name in same for kind in ("correlation", "recovery")}

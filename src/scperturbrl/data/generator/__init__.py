@@ -1,1 +1,1 @@
-"""From training cells and references to a fitted generator, and from a generator to cells."""
+"""Fit generators to training cells, and generate cells."""

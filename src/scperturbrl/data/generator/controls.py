@@ -1,4 +1,4 @@
-"""The control cells that a generator starts from."""
+"""The control cells from which a generator starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST = 2048
 
 
 def draw_controls(cells: Cells, groups: Sequence[str], batches: Sequence[str] | None, *, seed: int) -> np.ndarray:
-    """Rows of control cells, one for each wanted cell, drawn within its group (and batch) without needless repeats."""
+    """Rows of control cells, one for each cell to generate, drawn within its group (and batch) with few repeats."""
     controls = Controls.of(cells)
     labels = list(zip(groups, batches if batches is not None else [""] * len(groups), strict=True))
     chosen = np.empty(len(labels), dtype=int)
@@ -45,7 +45,7 @@ def draw_controls(cells: Cells, groups: Sequence[str], batches: Sequence[str] | 
 
 
 def control_cells(stored: StoredGenerator, cells: Cells, controls: np.ndarray) -> Callable[[Tensor], ControlCells]:
-    """Function from indices into `controls` to those cells, on the device of the generator; each cell is kept once."""
+    """Function from indices into `controls` to these cells on the device of the generator; each cell is stored once."""
     rows, place = np.unique(controls, return_inverse=True)
     groups = cells.table["group"].to_numpy()[cells.codes[rows]]
     kept, unit = _kept(cells, rows)
@@ -62,7 +62,7 @@ def control_cells(stored: StoredGenerator, cells: Cells, controls: np.ndarray) -
 
 
 def _kept(cells: Cells, rows: np.ndarray) -> tuple[Any, Tensor]:
-    """Expression and count units of the cells at `rows`; of those that were asked for last, because conditions start from the same."""
+    """Expression and count units of the cells at `rows`; cached, because conditions share control cells."""
     held, kept, unit = cells.once.get(_kept, (None, None, None))
     if held is None or not np.array_equal(held, rows):
         kept, unit = cells.expression[rows], torch.as_tensor(control_units(cells, rows), dtype=torch.float32)
@@ -91,7 +91,7 @@ def control_pool(stored: StoredGenerator, cells: Cells, table: pd.DataFrame) -> 
 
 
 def _chosen(controls: Controls, groups: Sequence[str]) -> dict[str, np.ndarray]:
-    """Rows of control cells of each group: all, or 2,048 that are spread evenly over them."""
+    """Rows of control cells of each group: all, or 2,048 evenly spaced ones."""
     found = {}
     for group in dict.fromkeys(groups):
         start, count = controls.run(group)

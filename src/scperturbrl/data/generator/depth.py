@@ -1,4 +1,4 @@
-"""How deep generated cells are, beside the control cells that they are made from."""
+"""Depth of generated cells relative to their control cells."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIBRARY_SIZES = ("condition", "control")
 def measured_ratios(cells: Cells) -> np.ndarray:
     """Depth of the training cells of each condition over that of its control cells ``(C,)``.
 
-    1 where the two do not differ by more than chance, NaN for conditions without training cells.
+    1 if the difference is not significant, NaN for conditions without training cells.
     """
     depths = condition_depths(cells, cells.is_training()).table
     ratio = np.where(depths["differs"], depths["ratio"], 1.0)
@@ -33,7 +33,7 @@ def measured_ratios(cells: Cells) -> np.ndarray:
 def depth_ratios(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     """Depth of cells of each condition of `table` over that of its control cells ``(C,)``.
 
-    Of a trained condition as it was measured. Others get the mean log ratio of the trained conditions with the same
+    A trained condition has its measured ratio. Others get the mean log ratio of the trained conditions with the same
     perturbation, or else of all, shrunk by its standard error: depth is a property of the experiment, not an effect.
     """
     known = stored.conditions
@@ -74,9 +74,9 @@ def generated_units(
     stored
         Generator.
     cells
-        Cells that `controls` points into.
+        Cells that contain the `controls`.
     table, codes
-        Conditions, and the one of each cell.
+        Conditions, and the condition of each cell.
     controls
         ``(n,)`` control cell of each cell.
     library_size
@@ -109,7 +109,7 @@ def with_ratios(conditions: pd.DataFrame, cells: Cells) -> pd.DataFrame:
 
 
 def in_order_of(unit: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The values `wanted` ``(n,)`` in the order of `unit` ``(n,)``: the largest stands where that is largest.
+    """Sort the values `wanted` ``(n,)`` like `unit` ``(n,)``: the largest is at the position of the largest unit.
 
     Examples
     --------

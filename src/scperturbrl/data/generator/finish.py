@@ -1,4 +1,4 @@
-"""What follows training, of any kind: means are set, unseen conditions get their share of the line, and all is checked."""
+"""Final steps of any training: set means, choose the share of the linear part, and run the self-check."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def finish_generator(
     Parameters
     ----------
     stored
-        Trained generator, changed in place; ``params["self_check"]`` holds what was measured.
+        Trained generator, changed in place; ``params["self_check"]`` holds the results.
     cells
         Training cells.
     seed, device
-        Seed, and where the flow runs for the linear part.
+        Seed, and device of the flow.
     means
-        Whether the means of trained conditions are set anew. Post-training keeps those of the generator that
-        it started from: its guard judged cells made with them, and these are what users should get.
+        Whether to set the means of trained conditions again. Post-training keeps the means of its parent, because its
+        guard monitored cells with these means.
     """
     if means:
         set_trained_means(stored, cells, seed=seed)
@@ -39,4 +39,4 @@ def finish_generator(
         fit_recentring(stored, cells, seed=seed, device=device)
     stored.params["self_check"] = measured = self_check(stored, cells, seed=seed)
     for problem in self_check_problems(measured):
-        log.tell(f"Generated cells of conditions that were trained on are not like the real ones: {problem}.")
+        log.tell(f"Generated cells of training conditions differ from the real ones: {problem}.")

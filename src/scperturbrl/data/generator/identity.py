@@ -1,4 +1,4 @@
-"""Short hashes of data, to notice that a run goes on with other data than it began with."""
+"""Short hashes of data, to detect that a resumed run has other data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["array_hash", "cells_identity", "reward_identity", "weights_hash"]
 
 
 def cells_identity(cells: Cells) -> dict[str, str]:
-    """What makes cells those of one run: hashes of genes, conditions with the split, and expression."""
+    """Identity of the cells of a run: hashes of genes, conditions with the split, and expression."""
     batch = [] if cells.batch is None else cells.batch.tolist()
     labels = [*cells.table.index[cells.codes], *cells.split, *batch]
     return {
@@ -34,7 +34,7 @@ def cells_identity(cells: Cells) -> dict[str, str]:
 
 def _matrix_hash(cells: Cells) -> str:
     if cells.streamed:
-        # of the values one after another, so that the length of the blocks does not matter
+        # hash the values one after another, so that the block size does not matter
         total = hashlib.blake2b(digest_size=8)
         for _, block in cells.pieces(np.arange(len(cells.codes))):
             total.update(dense(block).tobytes())
@@ -45,7 +45,7 @@ def _matrix_hash(cells: Cells) -> str:
 
 
 def reward_identity(reward: Reward) -> dict[str, Any]:
-    """What makes a reward the same: verifiers with their settings and weights, and hashes of what they judge by."""
+    """Identity of a reward: verifiers with their settings and weights, and hashes of their references."""
     reference, calibration = reward.reference, reward.calibration
     judged = [reference.effect, reference.control_mean, reference.bank, reference.pathway_response]
     return {

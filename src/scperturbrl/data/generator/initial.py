@@ -34,7 +34,7 @@ N_COEXPRESSION = 5000
 
 
 class Sizes(NamedTuple):
-    """What a user chooses of an architecture; see :func:`scperturbrl.tl.fit_generator`."""
+    """User settings of the architecture; see :func:`scperturbrl.tl.fit_generator`."""
 
     n_latent: int | None
     width: int
@@ -123,7 +123,7 @@ def _fit_observation(
     if isinstance(observation, LatticeObservation):
         observation.intercept.copy_(space.mean)
         observation.slope.copy_(space.scale)
-        # the flow makes the noise of counts itself, so none of it is taken out
+        # the flow generates count noise itself, so none is removed
         return torch.ones(space.dim)
     if isinstance(observation, ScviObservation) and isinstance(space, ScviSpace):
         observation.start_from(space)
@@ -149,12 +149,12 @@ def _fit_observation(
 
 
 def _control_positions(cells: Cells, training: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Position among the training conditions of the control condition of each, -1 where it has none there."""
+    """Position of the control condition of each training condition, -1 if it has none there."""
     found = np.array([cells.control_row(int(row)) for row in np.flatnonzero(training)])
     return np.where(training[found], position[found], -1)
 
 
 def _some_cells(cells: Cells, rows: np.ndarray, seed: int) -> torch.Tensor:
-    """Up to 5,000 of the cells at `rows`, dense: enough to tell which genes are expressed together."""
+    """Up to 5,000 of the cells at `rows`, dense: enough to find co-expressed genes."""
     some = shuffled(cells, rows, seed, "cells for co-expression")[:N_COEXPRESSION]
     return torch.as_tensor(dense(cells.expression[some]))

@@ -1,4 +1,4 @@
-"""Generated against real cells of the conditions that a generator was trained on."""
+"""Compare generated with real cells of training conditions."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from scperturbrl.data.generator.stored import StoredGenerator
 
 N_CONDITIONS, N_CELLS, MIN_CELLS = 24, 256, 20
-# Warned of is what no longer looks like the data, not what training could still improve.
+# Thresholds are for cells that clearly differ from the data, not for what training could still improve.
 _ENERGY, _ERROR, _ZEROS = 0.25, 0.35, 0.05
 
 
 @torch.no_grad()
 def self_check(stored: StoredGenerator, cells: Cells, *, seed: int) -> dict[str, float]:
-    """Compare generated with training cells of trained conditions, beside what controls and halves of the real cells give.
+    """Compare generated with real cells of trained conditions, with controls and halves of the real cells for reference.
 
     Parameters
     ----------
     stored
         Fitted generator.
     cells
-        Training cells; of up to 24 conditions with 20 or more up to 256 are read.
+        Training cells. Up to 256 are read for each of up to 24 conditions with at least 20 cells.
     seed
         Seed.
 
@@ -41,8 +41,8 @@ def self_check(stored: StoredGenerator, cells: Cells, *, seed: int) -> dict[str,
     -------
     Medians over conditions of ``energy`` (energy distance in the space of the flow), ``squared_error`` (of mean log-normalised expression,
     mean over genes), ``linear_error`` (the same of rates, as a share of the squared rates), ``zeros`` (mean absolute difference of
-    the share of zeros) and ``variance_ratio``; the first three and ``zeros`` also with ``_control`` (unchanged control cells) and ``_halves`` (one half of the real cells against
-    the other). Empty if no condition has enough cells.
+    the share of zeros) and ``variance_ratio``; the first three and ``zeros`` also with ``_control`` (unchanged control
+    cells) and ``_halves`` (one half of the real cells against the other). Empty if no condition has enough cells.
     """
     names = cells.conditions(keys.TRAIN, min_cells=MIN_CELLS)
     if not names:
@@ -58,7 +58,7 @@ def self_check(stored: StoredGenerator, cells: Cells, *, seed: int) -> dict[str,
         latent = generator.sample_latent(control.latent, task.conditions, index, rng)
         drawn, _ = generator.sample_cells(latent, control, unit, task.conditions, index, rng)
         real = _some(cells, row, seed)
-        # the very cells that the generated ones were made of, so that what cells were drawn does not set the two apart
+        # the same control cells as for the generated cells, so that the choice of cells makes no difference
         untouched = torch.log1p(control.counts * control.unit[:, None]).numpy()
         half = numpy_rng(seed, "halves of the self-check", i).permutation(len(real))
         first, second = real[half[::2]], real[half[1::2]]
@@ -74,7 +74,7 @@ def self_check(stored: StoredGenerator, cells: Cells, *, seed: int) -> dict[str,
 
 
 def self_check_problems(measured: Mapping[str, float]) -> list[str]:
-    """What is off in the figures of :func:`self_check`, each with what to change."""
+    """Problems in the results of :func:`self_check`, each with a remedy."""
     if not measured:
         return []
     found, control = [], max(measured["energy_control"], 0.0)

@@ -1,4 +1,4 @@
-"""The generator in the AnnData: how it is written under a key, and how it comes back."""
+"""Write a generator to the AnnData, and read it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 _KINDS = {dict: "group of fields", np.ndarray: "list"}
-# of the table of conditions
+# columns of the table of conditions
 _COLUMNS = ("perturbation", "group", "dose", "n_cells", "n_parts", "parts_seen", keys.SPLIT)
 
 
@@ -42,13 +42,13 @@ class StoredGenerator:
     generator
         The model.
     vocabulary
-        Names behind its tokens.
+        Names of its tokens.
     params
         Settings, seed, versions and parent key.
     history
-        One row a logged step.
+        One row per logged step.
     conditions
-        One row a condition: split, cells, parts.
+        One row per condition: split, cells, parts.
     genes
         Names of the genes, in order.
     """
@@ -61,11 +61,11 @@ class StoredGenerator:
     genes: list[str]
 
     def training_conditions(self) -> list[str]:
-        """Names of the conditions that it was fitted to."""
+        """Names of the conditions to which it was fitted."""
         return list(self.conditions.index[self.conditions[keys.SPLIT] == keys.TRAIN])
 
     def made_under(self) -> str:
-        """Hash of the split that it was fitted under, "" where that is not recorded."""
+        """Hash of the split with which it was fitted; "" if it is not recorded."""
         return str(self.params.get("split_hash", ""))
 
     def to_uns(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class StoredGenerator:
 
     @classmethod
     def from_uns(cls, record: dict[str, Any]) -> StoredGenerator:
-        """Build it from what :meth:`to_uns` gave, also after a round trip through a file."""
+        """Build it from the result of :meth:`to_uns`, also after a round trip through a file."""
         space = record["space"]
         generator = Generator.from_arrays(space["architecture"], record["weights"])
         genes = [str(gene) for gene in space["genes"]]
@@ -112,7 +112,7 @@ def load_stored(path: str | os.PathLike[str]) -> StoredGenerator:
     FileNotFoundError
         If there is no such directory, or a file of it is missing.
     DamagedFileError
-        If a file is damaged, or what it holds cannot be that of a generator.
+        If a file is damaged, or its content is not a valid generator.
     """
     folder, record = Path(path), read_directory(path)
     _check_fields(folder, record)
@@ -131,7 +131,7 @@ def load_stored(path: str | os.PathLike[str]) -> StoredGenerator:
 
 
 def _check_fields(folder: Path, record: dict[str, Any]) -> None:
-    """Raise ``DamagedFileError`` unless the parts of a record that are not weights are there and of their kinds."""
+    """Raise ``DamagedFileError`` unless all parts of a record except weights exist and have the right types."""
     space = record.get("space")
     inner = space if isinstance(space, dict) else {}
     vocabulary = inner.get("vocabulary")
@@ -148,14 +148,14 @@ def _check_fields(folder: Path, record: dict[str, Any]) -> None:
         if not isinstance(value, kind):
             raise DamagedFileError(folder / CONFIG, field, f"it is {str(value)[:40]!r}, no {_KINDS[kind]}")
     if not isinstance(record["params"].get("setup", {}), dict):
-        raise DamagedFileError(folder / CONFIG, "params.setup", "it is no group of fields")
+        raise DamagedFileError(folder / CONFIG, "params.setup", "it is not a group of fields")
     missing = [name for name in _COLUMNS if name not in record["conditions"]]
     if missing:
         raise DamagedFileError(folder / "conditions.csv", missing[0], "the column is missing")
 
 
 def check_fit(generator: Generator, vocabulary: Vocabulary, genes: list[str]) -> None:
-    """Raise ``ValueError`` if names are more or fewer than the generator has places for, naming the field."""
+    """Raise ``ValueError`` if the number of names does not fit the generator; the message names the field."""
     sizes = generator.architecture
     found = {
         "genes": (len(genes), sizes.n_genes),
@@ -181,17 +181,17 @@ def default_embeddings(generator: Generator, genes: Iterable[str]) -> pd.DataFra
 
 
 def write_generator(adata: AnnData, key: str, stored: StoredGenerator) -> None:
-    """Write `stored` to ``uns[key]``, with what its numbers depend on besides its settings."""
+    """Write `stored` to ``uns[key]``, with everything on which its numbers depend in addition to its settings."""
     setup, parent = adata.uns[keys.SETUP], str(stored.params.get("parent") or "")
     stored.params |= {
         "versions": versions(),
         "log_state": str(setup["setup"]["log_state"]),
-        # what a generator that leaves this AnnData needs to read other cells
+        # needed to apply the generator to cells of another AnnData
         "setup": dict(setup["setup"]),
         "gene_hash": name_hash(stored.genes),
         "split_hash": split_hash(adata),
         "number": next_number(adata),
-        # the parent may be deleted, or stay behind when the generator is saved
+        # the parent may be deleted, and is not saved with the generator
         "ancestors": rewards(adata.uns[parent]["params"]) if parent else {},
         "parent_hash": weights_hash(adata.uns[parent]["weights"]) if parent else "",
     }
@@ -204,7 +204,7 @@ def read_generator(adata: AnnData, key: str) -> StoredGenerator:
     Raises
     ------
     KeyError
-        If there is no generator under `key`; lists those that there are.
+        If there is no generator `key`; the message lists existing ones.
     ValueError
         If it was fitted on other genes, on the same in another order, or with other covariates, dose or control.
     """
@@ -220,12 +220,12 @@ def read_generator(adata: AnnData, key: str) -> StoredGenerator:
 
 
 def check_declared(stored: StoredGenerator, adata: AnnData, name: str) -> None:
-    """Raise if the setup of `adata` gives conditions another meaning than they had when a generator was fitted.
+    """Raise if conditions have another meaning in the setup of `adata` than in the fit of a generator.
 
     Raises
     ------
     ValueError
-        Naming what differs.
+        The message names the difference.
     """
     then, now = stored.params.get("setup", {}), adata.uns.get(keys.SETUP, {}).get("setup", {})
     if not then or not now:
@@ -238,8 +238,9 @@ def check_declared(stored: StoredGenerator, adata: AnnData, name: str) -> None:
         was, found = (_declared(one.get(field)) for one in (then, now))
         if was != found:
             msg = (
-                f"{name} was fitted with {words} {was or 'not declared'}, which `adata` declares as {found or 'nothing'}: its conditions mean something "
-                "else. Call `pp.setup_anndata` as then, or fit again."
+                f"{name} was fitted with {words} {was or 'not declared'}, which `adata` declares as "
+                f"{found or 'nothing'}: its conditions have another meaning. Call `pp.setup_anndata` with the same "
+                "arguments as for the fit, or fit again."
             )
             raise ValueError(msg)
 
@@ -249,12 +250,13 @@ def _declared(value: Any) -> list[str]:
 
 
 def warn_leaked(key: str, stored: StoredGenerator, now: Mapping[str, str], wanted: Iterable[str] | None = None) -> None:
-    """Warn if a generator has seen test conditions of the present split (those `wanted`)."""
+    """Warn if a generator was trained on test conditions of the current split (those in `wanted`)."""
     found = leaked(stored.conditions, now, wanted)
     if found:
         log.warn(
-            f"The generator {key!r} was fitted under another split and has seen {len(found)} of the test conditions in training "
-            f"({counted(found)}): its cells of these are no predictions of held-out conditions."
+            f"The generator {key!r} was fitted with another split and was trained on {len(found)} of the test "
+            "conditions "
+            f"({counted(found)}): its cells of these conditions are not predictions of held-out conditions."
         )
 
 
@@ -282,7 +284,7 @@ def generator_keys(adata: AnnData) -> list[str]:
 
 
 def condition_frame(table: pd.DataFrame, split: dict[str, str], vocabulary: Vocabulary) -> pd.DataFrame:
-    """The condition table as it is stored: plain columns, one row a condition."""
+    """The condition table for storage: plain columns, one row per condition."""
     frame = table[["perturbation", "group", "dose", "n_cells"]].copy()
     frame["n_parts"] = table["parts"].str.len()
     frame["parts_seen"] = [sum(part in vocabulary.tokens for part in parts) for parts in table["parts"]]

@@ -1,4 +1,4 @@
-"""Post-training's view of the data: conditions, control pool and real cells."""
+"""Data for post-training: conditions, control pool and real cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Means of generated cells of trained conditions, set by their training cells."""
+"""Set the means of generated cells of trained conditions to those of their training cells."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ N_LEAST, N_MOST, N_ALL, N_AT_ONCE = 256, 2048, 65_536, 4096
 
 @torch.no_grad()
 def set_trained_means(stored: StoredGenerator, cells: Cells, *, seed: int) -> None:
-    """Find the shift of each trained condition that brings the mean of its generated cells to that of its training cells.
+    """Find the shift of each trained condition from the mean of its generated cells to that of its training cells.
 
-    Compared are generated and real cells as they are seen, on the coordinates of the space. The sampling noise of the real mean is
-    taken out (:func:`scperturbrl.metrics.denoised_effects`), and the gap is shrunk by the noise of the generated one (James and Stein).
+    Generated and real cells are compared in the coordinates of the space. The real mean is denoised first
+    (:func:`scperturbrl.metrics.denoised_effects`). The difference is shrunk by the noise of the generated mean (James and Stein).
 
     Parameters
     ----------
@@ -60,10 +60,10 @@ def set_trained_means(stored: StoredGenerator, cells: Cells, *, seed: int) -> No
 def _made_means(
     stored: StoredGenerator, cells: Cells, names: list[str], n_cells: int, *, seed: int, number: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean of `n_cells` generated cells ``(C, d)`` of each condition, and the variance of the noise in it ``(C,)``, summed over coordinates.
+    """Mean ``(C, d)`` of `n_cells` generated cells of each condition, and the variance ``(C,)`` of its noise, summed over coordinates.
 
-    What control cells were drawn is most of the noise, and the mean of all of them is known: so it is the mean change of a cell that is
-    estimated (a control variate).
+    Most of the noise comes from the choice of control cells, and the mean of all control cells is known. So the mean
+    change of a cell is estimated instead (a control variate).
     """
     generator, rng = stored.generator, torch_rng(seed, "means of trained conditions", number)
     table = cells.table.loc[names]

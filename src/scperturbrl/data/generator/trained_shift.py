@@ -1,4 +1,4 @@
-"""What brings generated cells of trained conditions to the mean of their training cells."""
+"""Shifts of generated cells of trained conditions to the mean of their training cells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def trained_shifts(stored: StoredGenerator, table: pd.DataFrame) -> torch.Tensor:
-    """The shift ``(C, d)`` of each condition of `table`; 0 for those that were not trained on."""
+    """The shift ``(C, d)`` of each condition of `table`; 0 for conditions without training cells."""
     position = positions(stored)
     found = torch.zeros(len(table), stored.generator.space.dim)
     for row, name in enumerate(table.index):

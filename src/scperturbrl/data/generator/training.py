@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 def train_generator(
     stored: StoredGenerator, cells: Cells, settings: FitSettings, device: torch.device, *, file: RunFile | None = None
 ) -> FitResult:
-    """Train encoder and velocity of `stored` on the training cells, watched by the validation conditions.
+    """Train encoder and velocity of `stored` on the training cells, monitored on validation conditions.
 
     Raises
     ------
     ValueError
-        If there are no training cells, or `file` is of another run.
+        If there are no training cells, or `file` belongs to another run.
     """
     state = _read_state(file, stored, cells, settings) if file is not None else None
     generator = stored.generator
@@ -61,9 +61,9 @@ def train_generator(
 
 
 def _read_state(file: RunFile, stored: StoredGenerator, cells: Cells, settings: FitSettings) -> dict[str, Any] | None:
-    """State in `file`, with the space and the observation layer that it was trained in put into `stored`."""
+    """State in `file`; its space and observation layer are copied to `stored`."""
     generator = stored.generator
-    # what may change between a run and its continuation
+    # settings that may change when a run is continued
     free = {"progress", "max_seconds", "compile"}
     sizes = {name: size for name, size in generator.architecture_dict().items() if isinstance(size, (int, str))}
     own_features = str(stored.params["embeddings"]) == "user"
@@ -76,16 +76,16 @@ def _read_state(file: RunFile, stored: StoredGenerator, cells: Cells, settings: 
     }
     state = file.read(identity)
     if state is None:
-        # copies, because training goes on in these very tensors
+        # copies, because training changes these tensors
         file.constant = {"model": {name: value.clone() for name, value in generator.state_dict().items()}}
         return None
     file.constant = {"model": state["model"]}
-    # on another machine they may come out with other rounding, to which the weights do not belong
+    # recomputed on another machine, they might differ by rounding and not match the weights
     generator.load_state_dict(state["model"])
     if not own_features:
         embeddings = default_embeddings(generator, stored.genes)
         stored.vocabulary = replace(stored.vocabulary, embeddings=embeddings)
-    log.note(f"going on from step {state['progress']['step']} of {file.path}")
+    log.note(f"continuing from step {state['progress']['step']} of {file.path}")
     return state
 
 
@@ -94,7 +94,7 @@ def _distance(
 ) -> Callable[[Generator], float] | None:
     """Energy distance to the real cells of validation and of training conditions, both as a share of their effects'.
 
-    Validation conditions alone, often a single one, can be closest to a generator that has hardly been trained.
+    With validation conditions alone, often a single one, an almost untrained generator can be the closest.
     """
     sides = [(label, cells.conditions(label, min_cells=10)) for label in (keys.VALIDATION, keys.TRAIN)]
     if not all(conditions for _, conditions in sides):

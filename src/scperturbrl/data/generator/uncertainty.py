@@ -1,4 +1,4 @@
-"""How far from training a condition is."""
+"""Distance of conditions from the training data."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def uncertainties(
     seed: int,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    r"""How far from training each condition of `table` is ``(C,)``, as a root mean square over genes, log-normalised.
+    r"""Uncertainty ``(C,)`` of each condition of `table`, as a root mean square over genes, log-normalised.
 
-    Two models that were fitted to the same cells in different ways agree near them: with the mean of the flow :math:`f`, that of
-    the linear part :math:`l`, both in expression, and :math:`u` perturbations that training never saw it is
+    Two different models of the same cells agree near the training data. With the mean :math:`f` of the flow, the mean
+    :math:`l` of the linear part, both in expression, and :math:`u` unseen perturbations, the uncertainty is
 
     .. math:: \sqrt{(\lVert f - l \rVert^2 + u e^2) / G},
 
-    where :math:`e^2` is the squared error of the linear map from features for a perturbation left out. 0 for conditions that were
-    trained on and for controls; NaN where the linear part predicts nothing.
+    where :math:`e^2` is the squared error of the linear map from features for a left-out perturbation. 0 for trained
+    conditions and controls; NaN if the linear part has no prediction.
     """
     tokens = set(stored.vocabulary.tokens)
     n_unseen = np.array([sum(part not in tokens for part in parts) for parts in table["parts"]])
@@ -53,10 +53,11 @@ def uncertainties(
 
 
 def reliabilities(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
-    """Share of the squared effects that the linear part explained when such conditions were left out of training ``(C,)``.
+    """Share ``(C,)`` of the squared effects that the linear part explained for left-out conditions of the same kind.
 
-    Of perturbations that training never saw, by leaving trained perturbations out; of known ones in a new context, against the mean
-    shift, by leaving trained contexts out. NaN for other conditions, and where too few were trained on to tell.
+    For unseen perturbations, trained perturbations were left out. For known perturbations in a new context, trained
+    contexts were left out, and the share is relative to the mean shift. NaN for other conditions, and with too little
+    training data.
     """
     linear, tokens = stored.generator.linear, set(stored.vocabulary.tokens)
     unseen = np.array([bool(set(parts) - tokens) for parts in table["parts"]], dtype=bool)

@@ -1,4 +1,4 @@
-"""What a generator knows of perturbations and covariates, and conditions as its tensors."""
+"""Vocabulary of a generator: encodes perturbations, covariates and conditions as tensors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Names behind tokens and covariate indices, and what is known of perturbations that training never saw.
+    """Names of tokens and covariate indices, and features of unseen perturbations.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Vocabulary:
     covariate_values
         Known values of each covariate; index i + 1 is the i-th.
     embeddings
-        Features of perturbations, one row each: the user's table, or the loadings of all measured genes.
+        Features of perturbations, one row each: the user's table, or loadings of all measured genes.
     groups
         Control groups with perturbed training cells; group i + 1 of the linear part is the i-th.
     """
@@ -38,7 +38,7 @@ class Vocabulary:
     groups: tuple[str, ...] = ()
 
     def known(self, part: str) -> bool:
-        """Whether the perturbation can be encoded at all."""
+        """Whether the perturbation can be encoded."""
         return part in self.tokens or part in self.embeddings.index
 
     def batch(self, table: pd.DataFrame) -> ConditionBatch:
@@ -47,7 +47,7 @@ class Vocabulary:
         Raises
         ------
         KeyError
-            If a perturbation was neither trained on nor has features; it is named.
+            If a perturbation was not trained on and has no features; the message names it.
         """
         self._check(table)
         n, length = len(table), max(1, max((len(parts) for parts in table["parts"]), default=1))
@@ -84,9 +84,9 @@ class Vocabulary:
                 if not self.known(part):
                     options = [*self.tokens, *map(str, self.embeddings.index)]
                     msg = (
-                        f"Nothing is known of the perturbation {part!r}: it was not trained on, is no measured gene and has "
-                        f"no row in `embeddings`, so any prediction would be random.{near_matches(part, options)} Pass to "
-                        "`tl.fit_generator` the `embeddings` that `pp.split` was given, or a table with a row for it."
+                        f"The perturbation {part!r} is unknown: it was not trained on, is not a measured gene and has "
+                        f"no row in `embeddings`, so any prediction would be random.{near_matches(part, options)} Pass "
+                        "the `embeddings` of `pp.split` to `tl.fit_generator`, or a table with a row for it."
                     )
                     raise KeyError(msg)
 
@@ -104,21 +104,21 @@ def gene_embeddings(components: np.ndarray, genes: Iterable[str]) -> pd.DataFram
 
 
 def check_embeddings(embeddings: pd.DataFrame) -> pd.DataFrame:
-    """`embeddings` with names that can be written to a file, if they can be features of perturbations.
+    """Check `embeddings`, and return them with names that can be written to a file.
 
     Raises
     ------
     TypeError
-        If it is no table of numbers.
+        If it is not a table of numbers.
     ValueError
-        If it is empty, holds values that are not finite, or has two rows of one name.
+        If it is empty, holds values that are not finite, or has two rows with the same name.
     """
     if not isinstance(embeddings, pd.DataFrame):
-        msg = f"`embeddings` is a {type(embeddings).__name__}; a DataFrame with one row a perturbation is needed."
+        msg = f"`embeddings` is a {type(embeddings).__name__}; a DataFrame with one row per perturbation is needed."
         raise TypeError(msg)
     texts = [str(name) for name, dtype in embeddings.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
     if texts:
-        msg = f"`embeddings` has columns that are no numbers: {texts[:5]}. Leave them out."
+        msg = f"`embeddings` has columns that are not numeric: {texts[:5]}. Leave them out."
         raise TypeError(msg)
     if not embeddings.size:
         msg = f"`embeddings` is empty ({embeddings.shape[0]} rows, {embeddings.shape[1]} columns)."
@@ -141,8 +141,8 @@ def training_vocabulary(
 ) -> Vocabulary:
     """Vocabulary of the training conditions of `table`.
 
-    A covariate value is known only if it has perturbed training cells. Learnt from control cells alone, its code would say
-    that nothing happens there; without a code, the control cell that goes in tells the context.
+    A covariate value is known only if it has perturbed training cells. A code learnt from control cells alone would
+    mean "no effect"; without a code, the context is known from the control cell.
     """
     rows = table[training & ~table["is_control"].to_numpy(dtype=bool)]
     tokens = sorted({part for parts in rows["parts"] for part in parts})

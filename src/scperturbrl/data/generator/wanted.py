@@ -1,4 +1,4 @@
-"""The conditions that a user asks a generator for."""
+"""The conditions to predict."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def wanted_conditions(
     covariates: Mapping[str, object] | None,
     dose: float | None,
 ) -> pd.DataFrame:
-    """Condition table of what a user asks for: names of known conditions, perturbation labels, or None for the test ones.
+    """Condition table for names of known conditions, perturbation labels, or None (the test conditions).
 
     Raises
     ------
     ValueError
-        If a covariate is none that was declared, a label names nothing, or the dose is missing, not declared or not above 0.
+        If a covariate was not declared, a label is empty, or the dose is missing, not declared or not above 0.
     TypeError
-        If the dose is no number.
+        If the dose is not a number.
     """
     if dose is not None:
         check_dose(dose, setup)
     if conditions is None:
         if dose is not None or covariates:
             given = "dose" if dose is not None else "covariates"
-            msg = f"`{given}` is for conditions that are named. Name some in `conditions`; test conditions have their own."
+            msg = f"`{given}` needs `conditions`. Test conditions have their own values."
             raise ValueError(msg)
         return cells.table.loc[cells.conditions(keys.TEST)]
     records, known = [], list(cells.table.columns[:-1])
@@ -47,7 +47,7 @@ def wanted_conditions(
             records.append({"condition": name, **cells.table.loc[name, known].to_dict()})
             continue
         if not str(name).replace(setup.perturbation_sep, "").strip():
-            msg = f"{name!r} in `conditions` names nothing. Ask for {setup.control!r} to get control cells."
+            msg = f"{name!r} in `conditions` contains no perturbation. Use {setup.control!r} to get control cells."
             raise ValueError(msg)
         parts = parse_perturbation(str(name), control=setup.control, sep=setup.perturbation_sep)
         contexts = covariate_combinations(cells, setup, covariates)
@@ -59,7 +59,7 @@ def wanted_conditions(
 
 
 def covariate_combinations(cells: Cells, setup: Setup, given: Mapping[str, object] | None) -> list[tuple[str, ...]]:
-    """Covariates to predict for: those that control cells have and that agree with `given`."""
+    """Covariates to predict for: those of control cells that agree with `given`."""
     given = {key: str(value) for key, value in (given or {}).items()}
     for key in given:
         if key not in setup.covariate_keys:

@@ -33,14 +33,14 @@ N_POOL = 32_768
 
 @dataclass(frozen=True)
 class Controls:
-    """Training control cells: those of one group (and batch) side by side, in random order.
+    """Training control cells in random order, grouped by control group (and batch).
 
     Attributes
     ----------
     rows
         ``(m,)`` their rows in the AnnData.
     runs
-        ``(group, batch)`` to start and length of its run; batch "" is the whole group.
+        Start and length of the run of each ``(group, batch)``; batch "" is the whole group.
     """
 
     rows: np.ndarray
@@ -48,7 +48,7 @@ class Controls:
 
     @classmethod
     def of(cls, cells: Cells) -> Controls:
-        """Collect the control cells of `cells` that may be learnt from; once for all that ask."""
+        """Collect the training control cells of `cells`, once for all callers."""
         if cls not in cells.once:
             cells.once[cls] = cls._collect(cells)
         found: Controls = cells.once[cls]
@@ -58,7 +58,7 @@ class Controls:
     def _collect(cls, cells: Cells) -> Controls:
         table = cells.table
         usable = np.flatnonzero(table["is_control"].to_numpy()[cells.codes] & cells.is_training())
-        # draws from a run go by place, which so is the same whatever the order of rows
+        # draws use positions in a run, which so do not depend on the order of rows
         usable = shuffled(cells, usable, 0, "order of control cells")
         group = table["group"].to_numpy()[cells.codes[usable]]
         batch = cells.batch[usable] if cells.batch is not None else np.full(len(usable), "")
@@ -83,7 +83,7 @@ class Controls:
         """
         if (group, "") not in self.runs:
             options = sorted({name for name, _ in self.runs})
-            msg = f"There are no control cells with covariates {group!r}; there are some of {options}."
+            msg = f"There are no control cells with covariates {group!r}; available: {options}."
             raise ValueError(msg)
         return self.runs.get((group, batch), self.runs[group, ""])
 
@@ -91,8 +91,8 @@ class Controls:
 def count_blocks(cells: Cells, rows: np.ndarray, unit: np.ndarray, pool: np.ndarray) -> Callable[[Tensor], Tensor]:
     """Function from indices into `rows` to counts ``(b, G)``, made dense block by block.
 
-    The counts of the cells at `pool` (indices into `rows`, sorted) are kept where they fit into a quarter of the memory:
-    they are asked for again and again, and scattered cells are slow to read from a file.
+    The counts of the cells at `pool` (sorted indices into `rows`) are cached if they fit into a quarter of the memory,
+    because they are needed repeatedly, and scattered cells are slow to read from a file.
     """
     kept = counts_of(cells.expression[rows[pool]], unit[pool]) if _fits(cells, len(pool)) else None
 
@@ -108,7 +108,7 @@ def count_blocks(cells: Cells, rows: np.ndarray, unit: np.ndarray, pool: np.ndar
 
 
 def _fits(cells: Cells, n: int) -> bool:
-    """Whether `n` cells may be kept; those that :func:`minibatch_pool` chose of a file always do."""
+    """Whether `n` cells may be cached; those chosen by :func:`minibatch_pool` from a file always fit."""
     if cells.streamed:
         return True
     matrix = cells.expression
@@ -117,7 +117,7 @@ def _fits(cells: Cells, n: int) -> bool:
 
 
 def minibatch_pool(cells: Cells, n: int, *, seed: int) -> np.ndarray:
-    """Indices, sorted, of those of `n` cells that minibatches are drawn from: 32,768, or what fits into a quarter of memory."""
+    """Sorted indices of the cells (of `n`) for minibatches: 32,768, or as many as fit into a quarter of the memory."""
     most = N_POOL
     if isinstance(cells.expression, RowBlocks):
         most = min(most, max(512, cells.memory // (4 * cells.expression.row_bytes())))
@@ -133,7 +133,7 @@ def encode_rows(cells: Cells, rows: np.ndarray, space: Space) -> Tensor:
 
 
 def encode_group(cells: Cells, rows: np.ndarray, space: Space) -> Tensor:
-    """:func:`encode_rows` of the control cells of a group, once for all conditions that start from them."""
+    """:func:`encode_rows` for the control cells of a group, once for all of its conditions."""
     state = {name: value.cpu().numpy() for name, value in space.state_dict().items()}
     key = (encode_rows, weights_hash(state), rows.tobytes())
     if key not in cells.once:
@@ -143,7 +143,7 @@ def encode_group(cells: Cells, rows: np.ndarray, space: Space) -> Tensor:
 
 
 def sparse_counts(cells: Cells, rows: np.ndarray, unit: np.ndarray) -> SparseRows:
-    """Counts of the cells at `rows`, whose single count is worth `unit` ``(n,)``, kept sparse."""
+    """Sparse counts of the cells at `rows`, with normalised value `unit` ``(n,)`` of one count."""
     order = np.argsort(rows, kind="stable")
     blocks = [counts_of(sparse.csr_matrix(block), unit[order[part]]) for part, block in cells.pieces(rows[order])]
     counts = sparse.vstack(blocks, format="csr")[np.argsort(order)]
@@ -154,7 +154,7 @@ def sparse_counts(cells: Cells, rows: np.ndarray, unit: np.ndarray) -> SparseRow
 def latent_cells(
     cells: Cells, label: str, space: Space, factor: Tensor, controls: Controls, *, shift: Tensor | None = None
 ) -> LatentCells | None:
-    """Cells of one side of the split in the flow's space, denoised, with their control runs; None if there are none.
+    """Denoised cells of one part of the split in the flow's space, with their control runs; None if there are none.
 
     `shift` ``(C, d)`` is added to the cells of each condition of the table. A condition is drawn with probability proportional to
     the square root of its number of cells.
@@ -190,12 +190,12 @@ def _denoised(cells: Cells, rows: np.ndarray, space: Space, factor: Tensor) -> T
 
 
 def control_units(cells: Cells, rows: np.ndarray) -> np.ndarray:
-    """Value of one count in each cell at `rows`; the median of the others where it cannot be read off.
+    """Value of one count in each cell at `rows`; the median of the others if it cannot be inferred.
 
     Raises
     ------
     ValueError
-        If it cannot be read off for most of them: the data are not log-normalised counts.
+        If it cannot be inferred for most of them, because the data are not log-normalised counts.
     """
     unit, order = np.empty(len(rows)), np.argsort(rows, kind="stable")
     for part, block in cells.pieces(rows[order]):
@@ -204,8 +204,8 @@ def control_units(cells: Cells, rows: np.ndarray) -> np.ndarray:
     if missing.mean() > 0.5:
         msg = (
             "The expression is not log1p of normalised counts: in most cells no count unit fits the values (batch-corrected, "
-            "imputed or rounded data?). Point `layer` of `pp.setup_anndata` at values made by `sc.pp.normalize_total` and "
-            "`sc.pp.log1p` from counts."
+            "imputed or rounded data?). Set `layer` of `pp.setup_anndata` to a layer computed from counts by "
+            "`sc.pp.normalize_total` and `sc.pp.log1p`."
         )
         raise ValueError(msg)
     unit[missing] = np.median(unit[~missing])
@@ -213,7 +213,7 @@ def control_units(cells: Cells, rows: np.ndarray) -> np.ndarray:
 
 
 def common_total(cells: Cells, rows: np.ndarray) -> float:
-    """What the normalised values of every cell at `rows` add up to; 0 if they do not all add up to the same."""
+    """The common total of the normalised values of every cell at `rows`; 0 if totals differ."""
     parts = [np.expm1(dense(block)).sum(1, dtype=np.float64) for _, block in cells.pieces(rows)]
     total = np.concatenate(parts)
     return float(total.mean()) if total.std() < 1e-3 * total.mean() else 0.0

@@ -1,4 +1,4 @@
-"""The space that an scVI model of the training cells makes: its encoder and decoder as plain weights."""
+"""The latent space of an scVI model of the training cells: encoder and decoder as plain weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class CountedCells(NamedTuple):
-    """Training cells as scVI sees them.
+    """Training cells for scVI.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ def fit_scvi_space(
     device: torch.device,
     progress: bool | None = None,
 ) -> ScviSpace:
-    """Train scVI on `cells`, and make a space of its encoder and decoder."""
+    """Train scVI on `cells`, and build a space from its encoder and decoder."""
     module = trained_scvi(cells.counts, n_latent, seed=seed, device=device, progress=progress)
     encoder, decoder = _layers(module)
     unit = float(np.median(cells.unit))

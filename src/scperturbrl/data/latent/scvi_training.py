@@ -1,4 +1,4 @@
-"""Training scVI as a guest: its random numbers, messages and handling of interrupts stay inside."""
+"""Train scVI without side effects on random numbers, logging and interrupts."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def trained_scvi(
                 max_epochs=n_epochs,
                 batch_size=_batch_size(len(adata)),
                 train_size=1.0,
-                # nothing is set aside, and its order would not depend on the seed
+                # use all cells for training; the order of a validation set would not depend on the seed
                 shuffle_set_split=False,
                 accelerator="gpu" if device.type == "cuda" else "cpu",
                 devices=1,
@@ -67,7 +67,7 @@ def trained_scvi(
                 callbacks=[_watcher(show, interrupt)],
             )
         except SystemExit as error:
-            # what Lightning makes of an interrupt
+            # raised by Lightning after an interrupt
             raise KeyboardInterrupt from error
     if interrupt.requested:
         raise KeyboardInterrupt
@@ -75,12 +75,12 @@ def trained_scvi(
 
 
 def _batch_size(n: int) -> int:
-    """Cells in a batch of `n`: 256, or a few more, so that no batch has a single cell, which has no variance to normalise by."""
+    """Batch size for `n` cells: 256 or slightly more, to avoid batches of a single cell."""
     return next(size for size in range(BATCH, n + BATCH + 1) if n % size != 1)
 
 
 def _watcher(show: Callable[[int, str], None], interrupt: Interrupt) -> Any:
-    """Callback that moves the progress bar, and ends training at a boundary of steps when that is asked for."""
+    """Callback that updates the progress bar, and stops training after a step on request."""
     from lightning.pytorch.callbacks import Callback
 
     class Watcher(Callback):
@@ -95,13 +95,13 @@ def _watcher(show: Callable[[int, str], None], interrupt: Interrupt) -> Any:
     return Watcher()
 
 
-# scVI draws from the random numbers of the process, so that one training at a time may have them
+# scVI uses global random numbers, so only one training may run at a time
 _ALONE = threading.Lock()
 
 
 @contextmanager
 def _own_random_numbers(seed: int) -> Iterator[None]:
-    """Seed the global random numbers, which scVI uses, and leave them as they were."""
+    """Seed the global random numbers, which scVI uses, and restore them afterwards."""
     with _ALONE, _seeded(seed):
         yield
 
@@ -122,7 +122,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what Lightning says of devices, loaders and loggers."""
+    """Suppress messages of Lightning on devices, loaders and loggers."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "pytorch_lightning", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

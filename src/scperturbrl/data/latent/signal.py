@@ -1,4 +1,4 @@
-"""How much of each principal component is signal, and how much the noise of counting."""
+"""Share of signal and of counting noise in each principal component."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
 
 MOST = 50
-# A component with less signal is drawn twice by the observation layer: once as noise in the latent cell, once as counts.
+# With less signal, the noise of a component would appear twice: in the latent cell and in the counts.
 LEAST_SHARE = 0.25
 FEWEST = 3
 _N_CELLS = 4096
 
 
 def signal_share(cells: Cells, rows: np.ndarray, loadings: np.ndarray, *, seed: int) -> np.ndarray:
-    r"""Share ``(d,)`` of the variance along each of `loadings` ``(G, d)`` that is not noise of counting.
+    r"""Share ``(d,)`` of the variance along each of `loadings` ``(G, d)`` that is not counting noise.
 
     The counts of a cell are split at random into two halves, whose noise is independent given the rates (count splitting,
     :cite:t:`neufeld2024`; molecular cross-validation, :cite:t:`batson2019`). With the covariance :math:`c` of the halves along a
@@ -35,11 +35,11 @@ def signal_share(cells: Cells, rows: np.ndarray, loadings: np.ndarray, *, seed: 
     cells
         Expression and conditions.
     rows
-        Training cells; at most 4,096 of them are looked at.
+        Training cells; at most 4,096 of them are used.
     loadings
         Orthonormal directions.
     seed
-        Of the cells that are looked at and of the split.
+        Seed of the choice of cells and of the split.
     """
     rng = numpy_rng(seed, "halves of counts")
     some = shuffled(cells, rows, seed, "cells for halves of counts")[:_N_CELLS]
@@ -58,6 +58,6 @@ def signal_share(cells: Cells, rows: np.ndarray, loadings: np.ndarray, *, seed: 
 
 
 def with_signal(share: np.ndarray) -> np.ndarray:
-    """Indices of the components that carry signal, of which at least three are kept."""
+    """Indices of the components with signal, at least three."""
     enough = np.flatnonzero(share >= LEAST_SHARE)
     return enough if len(enough) >= FEWEST else np.arange(min(FEWEST, len(share)))

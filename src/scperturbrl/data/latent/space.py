@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.flow.space.base import Space
 
-# Up to this many genes their covariance costs a fifth of what iterations over all cells do.
+# Up to this many genes, the covariance costs a fifth of iterations over all cells.
 MOST_IN_COVARIANCE = 4000
 
 
@@ -36,7 +36,7 @@ def fit_space(
 ) -> Space:
     """Fit a space of this `kind` with at most `n_latent` components to the cells at `rows`.
 
-    None: for ``"pca"`` those of the first 50 that carry signal, for the others 50.
+    None: for ``"pca"``, those of the first 50 with signal; for the others, 50.
     """
     device = torch.device(device)
     n = min(MOST if n_latent is None else n_latent, len(cells.genes) - 1, len(rows) - 1)
@@ -62,7 +62,7 @@ def _components(cells: Cells, rows: np.ndarray, n: int, seed: int, device: torch
 
 
 def _counted(cells: Cells, rows: np.ndarray, seed: int) -> CountedCells:
-    """Counts of the training cells, of 32,768 of them where there are more."""
+    """Counts of the training cells, at most 32,768 of them."""
     some = rows[minibatch_pool(cells, len(rows), seed=seed)]
     unit = control_units(cells, some)
     return CountedCells(sparse.csr_matrix(counts_of(cells.expression[some], unit)), unit)

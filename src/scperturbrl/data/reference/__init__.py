@@ -1,1 +1,1 @@
-"""The reference: statistics of the training cells of every condition, and the baselines built on them."""
+"""The reference: statistics of the training cells of every condition, and baselines computed from them."""

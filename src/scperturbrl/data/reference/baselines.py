@@ -1,4 +1,4 @@
-"""Effects that baselines predict for a condition from the training conditions."""
+"""Effects predicted by baselines from the training conditions."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ BASELINES = (
     "combination_ridge",
 )
 DOSE_BASELINES = {"nearest_dose": nearest_dose_effect, "interpolated_dose": interpolated_dose_effect}
-"""Further ones, where perturbations have doses."""
+"""Additional baselines if perturbations have doses."""
 RIDGES = ("additive_ridge", "combination_ridge")
 CONTEXT_BASELINES = (CONTEXT_LINE,)
-"""Further ones, where several contexts have perturbed training cells."""
+"""Additional baselines if several contexts have perturbed training cells."""
 
 
 @dataclass(frozen=True)
 class TrainingEffects:
-    """Mean effects of the training conditions, the only thing that baselines may see.
+    """Mean effects of the training conditions, the only data that baselines may use.
 
     Attributes
     ----------
@@ -77,8 +77,8 @@ class TrainingEffects:
     def predict(self, cells: Cells, condition: str, baseline: str) -> np.ndarray:
         """Effect ``(G,)`` that `baseline` predicts for `condition`.
 
-        Training conditions of the same covariates are used where they cover every part of the condition, otherwise those
-        of all covariates, the effects of one perturbation being averaged over them.
+        Training conditions with the same covariates are used if they cover every part of the condition. Otherwise
+        effects of a perturbation are averaged over all covariates.
         """
         parts = cells.table.loc[condition, "parts"]
         if baseline in ADDED:
@@ -109,7 +109,7 @@ class TrainingEffects:
         return (query[0, seen] @ of_parts) * (additivity if len(parts) > 1 else 1.0)
 
     def fit(self, cells: Cells, condition: str, baseline: str) -> None:
-        """Fit `baseline` for `condition` and keep the fit, so that predicting changes nothing."""
+        """Fit `baseline` for `condition` and cache the fit, so that predictions have no side effects."""
         parts = cells.table.loc[condition, "parts"]
         if baseline == CONTEXT_LINE:
             self._contexts(cells)
@@ -134,7 +134,7 @@ class TrainingEffects:
         return self._known[0]
 
     def _at_dose(self, cells: Cells, condition: str, baseline: str) -> np.ndarray:
-        """Effect ``(G,)`` of the same perturbation at other doses: in the same context if it was measured there, else elsewhere."""
+        """Effect ``(G,)`` of the same perturbation at other doses, in the same context or else in other contexts."""
         known, query = cells.table.loc[self.conditions], cells.table.loc[condition]
         same = (known["perturbation"] == query["perturbation"]).to_numpy()
         inside = same & (self.groups == query["group"])
@@ -190,7 +190,7 @@ class TrainingEffects:
         return self._fits[key]
 
     def parts_seen(self, cells: Cells, condition: str) -> int:
-        """How many parts of `condition` some training condition measures alone, in whatever context."""
+        """Number of parts of `condition` that were measured alone in training, in any context."""
         alone = {parts[0] for parts in cells.table.loc[self.conditions, "parts"] if len(parts) == 1}
         return len(alone & set(cells.table.loc[condition, "parts"]))
 

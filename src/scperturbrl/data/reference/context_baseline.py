@@ -20,7 +20,7 @@ CONTEXT_LINE = "context_line"
 
 @dataclass(frozen=True)
 class ContextEffects:
-    """Effects of single perturbations in K contexts, and the line that transfers them to another.
+    """Effects of single perturbations in K contexts, and the context line that transfers them to another.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class ContextEffects:
     effects
         ``(K, P, G)`` effects, doses averaged; NaN where not measured.
     profiles
-        Context, also one without perturbed cells, to mean control profile.
+        Mean control profile of each context, including contexts without perturbed cells.
     line
         Fitted to `controls` and `effects`.
     """
@@ -61,7 +61,7 @@ class ContextEffects:
         return cls(contexts, perturbations, controls, table, profiles, fit_context_line(controls, table))
 
     def predict(self, group: str, parts: Sequence[str], otherwise: np.ndarray) -> np.ndarray:
-        """Effect ``(G,)`` of the sum of `parts` in context `group`; `otherwise` where a part was measured in no other context."""
+        """Effect ``(G,)`` of the sum of `parts` in context `group`; `otherwise` if no other context has a part."""
         total = np.zeros(self.controls.shape[1])
         for part in parts:
             if part not in self.perturbations:

@@ -1,4 +1,4 @@
-"""Cross-fitting: no real cell is scored against a reference that it helped to define."""
+"""Cross-fitting: no real cell is scored against a reference that was computed with it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ MOST_SHARED = 4096
 
 
 class CrossFit:
-    """References of some conditions, each from two thirds of the cells, to score the last third with.
+    """References of some conditions, each from two thirds of the cells, for scoring the remaining third.
 
     Parameters
     ----------
     cells
         Expression and conditions.
     use
-        ``(n_cells,)`` which cells, perturbed and control, may define references.
+        ``(n_cells,)`` perturbed and control cells from which references may be computed.
     conditions
         Conditions to score.
     networks
@@ -71,7 +71,7 @@ class CrossFit:
         return material.complete(table.to_tensors(bank, network), self.verifiers)
 
     def score_cells(self, index: np.ndarray, condition: int) -> torch.Tensor:
-        """Raw scores ``(n, V)`` of real cells at `index`, each against the reference that it is not part of."""
+        """Raw scores ``(n, V)`` of real cells at `index`, each against the reference computed without it."""
         return self.score_real(index, np.full(len(index), condition))
 
     def score_real(self, index: np.ndarray, conditions: np.ndarray) -> torch.Tensor:
@@ -90,7 +90,7 @@ class CrossFit:
         return scores
 
     def _units(self, index: np.ndarray, conditions: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """A fold, conditions ``(c,)``, and the places ``(c, n)`` of cells that are judged together."""
+        """A fold, conditions ``(c,)``, and indices ``(c, n)`` of cells that are scored together."""
         for fold in range(N_FOLDS):
             members = rows_of(conditions, len(self.conditions), self.folds[index] == fold)
             parts = ((i, part) for i, own in enumerate(members) for part in _cut(own, self.cells.chunk))
@@ -107,7 +107,7 @@ class CrossFit:
         return torch.stack(values).mean(0)
 
     def score_fold(self, block: np.ndarray, fold: int, condition: int) -> torch.Tensor:
-        """Raw scores ``(n, V)`` of other cells ``(n, G)`` against the reference that `fold` is not part of."""
+        """Raw scores ``(n, V)`` of other cells ``(n, G)`` against the reference computed without `fold`."""
         return self._score(torch.as_tensor(block), self.references[fold], condition)
 
     def calibration(self) -> Calibration:
@@ -129,7 +129,7 @@ class CrossFit:
         return scores
 
     def _control_scores(self, members: Sequence[np.ndarray]) -> torch.Tensor:
-        """Scores ``(C, m, V)`` of up to m control cells, each judged for every condition of its group."""
+        """Scores ``(C, m, V)`` of up to m control cells, each scored for every condition of its group."""
         controls = np.array([self.cells.control_row(row) for row in self.rows], dtype=int)
         drawn = {int(row): self._drawn(members[row]) for row in np.unique(controls)}
         most = max(map(len, drawn.values()), default=0)
@@ -165,7 +165,7 @@ def _cut(rows: np.ndarray, longest: int) -> list[np.ndarray]:
 
 
 def _folds(cells: Cells, seed: int) -> np.ndarray:
-    """Fold of each cell, balanced within every condition and side of the split."""
+    """Fold of each cell, balanced within every condition and part of the split."""
     folds = np.zeros(len(cells.codes), dtype=int)
     for found in rows_of(cells.codes, len(cells.table)):
         folds[shuffled(cells, found, seed, "cross-fit folds")] = np.arange(len(found)) % N_FOLDS

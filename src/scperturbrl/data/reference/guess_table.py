@@ -1,4 +1,4 @@
-"""Guessed reference statistics of conditions without training cells."""
+"""Statistics of pseudo-references of conditions without training cells."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scperturbrl.data.reference.baselines import TrainingEffects
 
 METHODS = {"additive": "additive", "ridge": "additive_ridge"}
-"""Name for users, and name of the baseline that predicts the effect."""
+"""Public name, and name of the baseline that predicts the effect."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class PseudoTables:
     method: str
 
     def covered(self, condition: str, effects: TrainingEffects | None = None) -> bool:
-        """Whether the training conditions hold every part of `condition`, and control cells of its covariates exist."""
+        """Whether every part of `condition` is in training, and control cells with its covariates exist."""
         table, known = self.cells.table, effects or self.effects
         parts = {part for name in known.conditions for part in table.loc[name, "parts"]}
         try:
@@ -110,17 +110,17 @@ class PseudoTables:
         )
 
     def predict(self, conditions: Sequence[str], effects: Sequence[TrainingEffects] | None = None) -> np.ndarray:
-        """Predicted effects ``(C, G)``, each from the training effects at its place in `effects`."""
+        """Predicted effects ``(C, G)``, each from the corresponding training effects in `effects`."""
         known = effects or [self.effects] * len(conditions)
         baseline = METHODS[self.method]
         return np.stack([own.predict(self.cells, name, baseline) for own, name in zip(known, conditions, strict=True)])
 
     def stand_ins(self, table: ReferenceTable, row: int, *, size: int, seed: int) -> np.ndarray:
-        """Cells ``(n, G)`` to stand for real ones: training control cells moved by the predicted effect."""
+        """Cells ``(n, G)`` that replace real ones: training control cells shifted by the predicted effect."""
         return np.maximum(self.controls(table, row, half=0, size=size, seed=seed) + table.mean_effect[row], 0)
 
     def controls(self, table: ReferenceTable, row: int, *, half: int, size: int, seed: int) -> np.ndarray:
-        """Up to `size` control cells of one of two halves, so that none is compared with itself moved."""
+        """Up to `size` control cells of one of two halves, so that no cell is compared with its shifted copy."""
         control = self.cells.control_row(int(self.cells.table.index.get_loc(table.conditions[row])))
         found = np.flatnonzero((self.cells.codes == control) & self.cells.is_training())
         drawn = shuffled(self.cells, found, seed, "halves of control cells")[half::2][:size]

@@ -1,4 +1,4 @@
-"""Guessed references for conditions without training cells, and their reliability."""
+"""Pseudo-references for conditions without training cells, and their reliability."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ MIN_AUROC = 0.55
 
 @dataclass(frozen=True)
 class Extended:
-    """Training conditions followed by guessed ones.
+    """Training conditions followed by conditions with pseudo-references.
 
     Attributes
     ----------
     conditions
-        Names, the guessed ones last.
+        Names; those with pseudo-references are last.
     reference, calibration
-        Of all of them.
+        Reference and calibration of all of them.
     trust
-        One row for each guessed condition: ``kind`` ("combination" or "transfer"), ``method``, ``n_validated`` and
-        ``r2``, the cross-validated share of the squared effect that the guess explains, at least 0.
+        One row for each pseudo-reference: ``kind`` ("combination" or "transfer"), ``method``, ``n_validated`` and
+        ``r2``, the cross-validated share of the squared effect that it explains, at least 0.
     refused
-        Conditions that cannot be guessed.
+        Conditions for which no pseudo-reference can be estimated.
     """
 
     conditions: list[str]
@@ -59,7 +59,7 @@ class Extended:
 
     @property
     def reliability(self) -> torch.Tensor:
-        """``(C,)`` 1 for training conditions, r2 for guessed ones."""
+        """``(C,)`` 1 for training conditions, r2 for pseudo-references."""
         known = len(self.conditions) - len(self.trust)
         return torch.cat([torch.ones(known), torch.tensor(self.trust["r2"].to_numpy(np.float32))])
 
@@ -67,11 +67,11 @@ class Extended:
 def extend_reference(
     adata: AnnData, cells: Cells, verifiers: Sequence[Verifier], *, method: str, wanted: Sequence[str]
 ) -> Extended:
-    """Add guessed references of the `wanted` conditions to the stored ones.
+    """Add pseudo-references of the `wanted` conditions to the stored references.
 
-    Only training cells are used. The reliability of guesses is measured on training conditions of the same kind, each
-    predicted without its own cells: the explained share of the effect, and whether each verifier ranks real above
-    control cells with the guessed reference.
+    Only training cells are used. Reliability is measured on training conditions of the same kind, each predicted
+    without its own cells: the explained share of the effect, and whether each verifier ranks real above control cells
+    with the pseudo-reference.
     """
     return _Extension(adata, cells, verifiers, method).extend(wanted)
 
@@ -131,7 +131,7 @@ class _Extension:
         return material.complete(table.to_tensors(bank, self.networks.pathways[0]), self.verifiers)
 
     def _validate(self, kind: str) -> _Validation:
-        """Guess training conditions of a kind without their own cells, and measure the reliability of the guesses."""
+        """Measure the reliability of pseudo-references on training conditions of a kind, without their own cells."""
         effects = {name: self.tables.without(name) for name in self.known.conditions if self._kind(name) == kind}
         usable = [name for name, own in effects.items() if self.tables.covered(name, own)]
         spaced = np.unique(np.linspace(0, len(usable) - 1, min(len(usable), N_VALIDATED)).round().astype(int))
@@ -171,7 +171,7 @@ class _Extension:
     def _calibration(
         self, pseudo: ReferenceTable, reference: Reference, known: Calibration, kinds: dict[str, _Validation]
     ) -> Calibration:
-        """0 is the score of control cells; 1 is above it by the gap between real and control cells of the validated guesses."""
+        """0 is the score of control cells; 1 is higher by the gap between real and control cells in validation."""
         zero = self._control_scores(pseudo, reference, len(self.known.conditions)).nanmedian(1).values
         own = [kinds[self._kind(name)] for name in pseudo.conditions]
         one = zero + torch.stack([v.gap for v in own])
@@ -192,7 +192,7 @@ _FIELDS = ("control_median", "real_median", "auroc", "weight")
 
 @dataclass(frozen=True)
 class _Validation:
-    """How many conditions were guessed, r2, and the gap and area ``(V,)`` between real and control cells."""
+    """Number of validated conditions, r2, and difference and AUROC ``(V,)`` of real and control cells."""
 
     n: int
     r2: float

@@ -1,4 +1,4 @@
-"""The cells that a reference is computed from, handed to the verifiers that prepare something from them."""
+"""The cells from which a reference is computed, passed to verifiers that prepare tensors from them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class Material:
     Parameters
     ----------
     cells, use
-        Expression and conditions, and which cells may be looked at.
+        Expression and conditions, and the usable cells.
     table
-        The reference that they define.
+        The reference computed from them.
     networks
         Pathways and transcription factors.
     bank_size, seed
-        Real cells kept for each condition, and the seed of all draws.
+        Number of real cells kept for each condition, and seed of all draws.
     guesses
-        Stand-ins ``(n, G)`` of the last conditions of `table`, whose effects are guessed.
+        Replacement cells ``(n, G)`` of the last conditions of `table`, whose effects are estimated.
     """
 
     def __init__(
@@ -69,12 +69,13 @@ class Material:
         self._kept: dict[Callable[[ReferenceCells], Any], Any] = {}
 
     def complete(self, reference: Reference, verifiers: Iterable[Verifier]) -> Reference:
-        """`reference` with all that `verifiers` prepare.
+        """Return `reference` with all tensors that `verifiers` prepare.
 
         Raises
         ------
         ValueError
-            If what a verifier prepares has no row for every condition, or two verifiers mean different things by a name.
+            If a prepared tensor does not have a row for every condition, or two verifiers prepare different tensors of
+            one name.
         """
         wanted = {id(item): item for verifier in verifiers for item in verifier.prepares}.values()
         found = {item.name: torch.as_tensor(self[item]) for item in sorted(wanted, key=lambda item: item.name)}
@@ -82,7 +83,7 @@ class Material:
         return replace(reference, prepared=found, shared=shared)
 
     def __getitem__(self, item: Prepared) -> np.ndarray:
-        """What `item` makes, floating-point numbers in single precision."""
+        """Result of `item`, in single precision if it is floating-point."""
         if item.name not in self._made:
             self._made[item.name] = item, self._checked(item, item.make(self))
         maker, found = self._made[item.name]
@@ -92,7 +93,7 @@ class Material:
         return found
 
     def _checked(self, item: Prepared, made: Any) -> np.ndarray:
-        # a copy, because what it returns may be an array of the table
+        # a copy, because the result may be an array of the table
         found = made.detach().cpu().numpy() if isinstance(made, torch.Tensor) else np.array(made)
         n = len(self.table.conditions)
         if item.scope != "all" and found.shape[:1] != (n,):
@@ -104,7 +105,7 @@ class Material:
         return found.astype(np.float32) if found.dtype.kind == "f" else found
 
     def once(self, function: Callable[[ReferenceCells], Any]) -> Any:
-        """Result of `function`, computed at the first call and kept."""
+        """Result of `function`, computed once and cached."""
         if function not in self._kept:
             self._kept[function] = function(self)
         return self._kept[function]
@@ -139,7 +140,7 @@ class Material:
         return condition_moments(self.cells, self.use)[2][self._control_rows]
 
     def stand_ins(self, condition: int) -> np.ndarray:
-        """Cells ``(n, G)`` in place of real ones of a guessed condition."""
+        """Cells ``(n, G)`` that replace real ones of a condition with an estimated effect."""
         return self.guesses[condition - len(self.table.conditions) + len(self.guesses)]
 
     def response(self, weights: np.ndarray) -> SetResponse:

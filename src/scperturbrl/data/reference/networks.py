@@ -1,4 +1,4 @@
-"""The networks of a reference, and a check that those in the AnnData did not change."""
+"""The networks of a reference, and a check that the stored networks have not changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Networks:
     Attributes
     ----------
     tables
-        Checked tables by their slots in ``uns``; a slot without a network is absent.
+        Checked tables by their slots in ``uns``; slots without a network are missing.
     genes
         Names of the genes of the data.
     """
@@ -35,7 +35,7 @@ class Networks:
 
     @classmethod
     def of(cls, adata: AnnData, given: Mapping[str, pd.DataFrame] | None = None) -> Networks:
-        """The stored networks, or the `given` ones in place of those in the same slots."""
+        """The stored networks, replaced by the `given` ones in the same slots."""
         found = {slot: adata.uns[slot] for slot in (keys.PATHWAY_NETWORK, keys.TF_NETWORK) if slot in adata.uns}
         return cls({slot: check_network(table) for slot, table in (found | dict(given or {})).items()}, adata.var_names)
 
@@ -51,7 +51,7 @@ class Networks:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """Hash of the sets in each slot, as far as their targets are genes of the data; "" without a network."""
+        """Hash of the sets in each slot, restricted to genes of the data; "" without a network."""
         found = dict.fromkeys((keys.PATHWAY_NETWORK, keys.TF_NETWORK), "")
         inside = {slot: table[table["target"].isin(self.genes)] for slot, table in self.tables.items()}
         return found | {slot: table_hash(table) for slot, table in inside.items()}
@@ -63,26 +63,26 @@ class Networks:
 
 
 def check_networks(adata: AnnData, made_with: Mapping[str, Any]) -> None:
-    """Raise if a network in `adata` is not the one that its reference was made with.
+    """Raise if a network in `adata` is not the one of its reference.
 
     Parameters
     ----------
     adata
         Annotated data with a reference.
     made_with
-        Hashes by slot, as in :attr:`Networks.hashes`. Slots that are absent are not compared. Transcription factors may
-        be added after the reference: their verifier computes what it needs when it is used.
+        Hashes by slot, as in :attr:`Networks.hashes`. Missing slots are not compared. Transcription factors may be
+        added after the reference, because their verifier computes its tensors when it is used.
 
     Raises
     ------
     ValueError
-        Naming the slot.
+        The message names the slot.
     """
     now = Networks.of(adata).hashes
     for slot, before in made_with.items():
         if now[slot] != str(before) and (before or slot == keys.PATHWAY_NETWORK):
             msg = (
-                f"`uns[{slot!r}]` is not the network that the reference was made with: the network changed since the "
-                "reference was made. Call `scperturbrl.pp.reference(adata)` again."
+                f"`uns[{slot!r}]` is not the network of the reference: the network changed since the reference was "
+                "made. Call `scperturbrl.pp.reference(adata)` again."
             )
             raise ValueError(msg)

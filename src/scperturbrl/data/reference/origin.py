@@ -1,4 +1,4 @@
-"""Which cells a reference was made of, and whether they are still those."""
+"""Check that a reference still belongs to the cells from which it was computed."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
     from scperturbrl.data.cells.cells import Cells
 
-_REMEDY = "Call `scperturbrl.pp.reference(adata)` again, or go back to the cells that it was made of."
+_REMEDY = "Call `scperturbrl.pp.reference(adata)` again, or use the cells from which it was computed."
 
 
 def record_origin(adata: AnnData, cells: Cells, use: np.ndarray) -> dict[str, Any]:
-    """What :func:`check_origin` compares with: names, conditions and some of the expression of the cells `use`."""
+    """The record for :func:`check_origin`: names, conditions and some of the expression of the cells `use`."""
     rows = use.nonzero()[0]
     layer = Setup.of(adata).layer
     return Fingerprint.of(adata, layer, cells.table.index.to_numpy(), cells.codes, rows).to_uns()
 
 
 def check_origin(adata: AnnData, cells: Cells, made_of: Mapping[str, Any]) -> None:
-    """Raise if training cells have other labels or another expression than those that the reference was made of.
+    """Raise if labels or expression of training cells changed since the reference was computed.
 
-    A part of them, and other cells that are no training cells, do not matter, nor does their order.
+    Subsets of them, other cells that are not training cells, and the order of cells do not matter.
 
     Raises
     ------
     ValueError
-        Saying what changed, in which condition, and what to call.
+        The message says what changed, in which condition, and which function to call.
     """
     layer, then = Setup.of(adata).layer, Fingerprint.from_uns(made_of)
     numbers, labels = cell_numbers(adata, layer), cells.table.index.to_numpy()
@@ -41,7 +41,10 @@ def check_origin(adata: AnnData, cells: Cells, made_of: Mapping[str, Any]) -> No
     moved = then.relabelled(numbers, labels, cells.codes)
     if len(moved):
         now = labels[cells.codes[moved[0]]]
-        msg = f"The labels of {len(moved)} cells changed since the reference was made: {named(moved[0])} is of {now!r} now. {_REMEDY}"
+        msg = (
+            f"The labels of {len(moved)} cells changed since the reference was made: {named(moved[0])} is labelled "
+            f"{now!r} now. {_REMEDY}"
+        )
         raise ValueError(msg)
     new = then.unknown(numbers, cells.is_training().nonzero()[0])
     if len(new):

@@ -1,4 +1,4 @@
-"""Pathway activities of effects by the network that is stored in the AnnData."""
+"""Pathway activities of effects, by the network stored in the AnnData."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 AT_ONCE = 512
-"""Cells scored in one call. With fewer the calls cost more than the work; with more, what they work on leaves the cache."""
+"""Number of cells scored in one call. With fewer, the overhead of calls dominates; more do not fit into the cache."""
 
 
 def side_by_side(
@@ -18,14 +18,14 @@ def side_by_side(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Put conditions with equally many cells together.
 
-    Nothing is padded, because some verifiers score a cell among the others of its group.
+    There is no padding, because some verifiers score a cell relative to the others of its group.
 
     Parameters
     ----------
     members
-        Number of a condition, and its cells; a number may come again.
+        Index of a condition, and its cells; an index may occur several times.
     most
-        Cells put together at most; a condition that has more comes alone.
+        Maximum number of cells in a group; a condition with more is a group of its own.
 
     Yields
     ------

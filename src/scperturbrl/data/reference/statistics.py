@@ -43,7 +43,7 @@ class ReferenceTable:
     statistic, padj
         ``(C, G)`` test statistic and false discovery rate (Benjamini-Hochberg) per gene.
     n_cells
-        ``(C,)`` perturbed cells behind it.
+        ``(C,)`` number of perturbed cells.
     targets
         ``(C, G)`` whether the gene is perturbed in the condition.
     pathway_response, pathway_statistic, pathway_scale
@@ -69,7 +69,7 @@ class ReferenceTable:
         return np.where(np.abs(self.pathway_statistic) > 2, np.abs(self.pathway_response), 0).astype(np.float32)
 
     def ranked_genes(self) -> np.ndarray:
-        """``(C, R)`` genes by falling absolute statistic; targets of the condition come last and are cut off.
+        """``(C, R)`` genes by descending absolute statistic, without targets of the condition.
 
         Raises
         ------
@@ -89,7 +89,7 @@ class ReferenceTable:
         return np.argsort(-strength, axis=1, kind="stable")[:, :n_ranked]
 
     def to_tensors(self, bank: np.ndarray, network: np.ndarray) -> Reference:
-        """Bring the table, the bank and the network to the form that verifiers read."""
+        """Convert the table, the bank and the network to the tensors of verifiers."""
         ranked = self.ranked_genes()
         significant = np.take_along_axis(self.padj, ranked, 1) < 0.05
         as_tensor = lambda values: torch.as_tensor(np.array(values, dtype=np.float32))
@@ -136,7 +136,7 @@ def fit_reference(
 
     The effect is shrunk gene by gene towards zero with the positive-part rule
     ``effect * max(0, 1 - noise / effect ** 2)``, where ``noise`` is the sampling variance of the difference of
-    means: a difference no larger than its noise is no effect. The statistic is Welch's t.
+    means: a difference that is not larger than its noise becomes 0. The statistic is Welch's t.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def fit_reference(
     network
         ``(n_genes, P)`` pathway weights.
     min_cells
-        Conditions, and control groups, with fewer cells are refused.
+        Conditions and control groups with fewer cells raise an error.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def fit_reference(
             mean_p, np.sqrt(var_p), n_p[:, None], mean_c, np.sqrt(var_c), n_c[:, None], equal_var=False
         )
         shrunk = np.where(effect != 0, effect * np.maximum(0, 1 - noise / effect**2), 0)
-    # without any variance there is no test
+    # without variance there is no test
     tested = np.isfinite(statistic)
     statistic, p = np.where(tested, statistic, 0), np.where(tested, p, 1)
     return ReferenceTable(
@@ -244,7 +244,7 @@ def condition_moments(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count, mean and unbiased variance of the used cells of each condition of the table, at every gene.
 
-    With `along` ``(G, P)`` those of the cells' projections. Cells are read in blocks.
+    With `along` ``(G, P)``, those of the projections of cells. Cells are read in blocks.
     """
     index = np.flatnonzero(use)
     n_columns = len(cells.genes) if along is None else along.shape[1]

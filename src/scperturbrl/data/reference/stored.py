@@ -1,4 +1,4 @@
-"""The reference in the AnnData: how it is written, and how verifiers get it back."""
+"""Write the reference to the AnnData, and read it for verifiers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write_reference(
 ) -> None:
     """Fit the reference of the training cells, at `depths`, and write it; see :func:`scperturbrl.pp.reference`.
 
-    Networks that are `given`, by slot, replace the stored ones. Nothing is written before all is computed.
+    Networks that are `given`, by slot, replace the stored ones. Nothing is written before everything is computed.
     """
     cells, networks = at_depths(cells, depths), Networks.of(adata, given)
     network, pathways = networks.pathways
@@ -98,16 +98,13 @@ def _regulon_response(
 
 
 def reference_depths(adata: AnnData) -> Depths | None:
-    """The depths of the stored reference; None if there is no reference, or none recorded.
-
-    Only of conditions with training cells.
-    """
+    """The depths of the stored reference, for conditions with training cells; None if there are none."""
     record = adata.uns.get(keys.SETUP, {}).get("reference", {})
     return Depths.from_uns(record["depth"]) if "depth" in record else None
 
 
 def at_reference_depth(adata: AnnData, cells: Cells) -> Cells:
-    """`cells` of `adata` at the depths of its reference, as the functions of this room expect them."""
+    """Thin `cells` of `adata` to the depths of its reference."""
     depths = reference_depths(adata)
     return cells if depths is None else at_depths(cells, depths.completed(cells))
 
@@ -118,13 +115,13 @@ def read_reference(
     """Read the stored reference as a table and as tensors.
 
     If `adata` is a subset of the original cells, only conditions that still have training cells and controls are read;
-    the others are named in a message. What `verifiers` prepare is computed from the training cells. `cells` are those
-    of :func:`at_reference_depth`.
+    the others are listed in a message. Tensors that `verifiers` prepare are computed from the training cells. `cells`
+    are those of :func:`at_reference_depth`.
 
     Raises
     ------
     ValueError
-        If there is none, no condition of it has training cells here, or the pathway network changed since.
+        If there is none, none of its conditions has training cells here, or the pathway network changed.
     """
     record = check_reference(adata, cells)
     networks = Networks.of(adata)
@@ -153,12 +150,12 @@ def read_reference(
 
 
 def check_reference(adata: AnnData, cells: Cells) -> dict[str, Any]:
-    """The record of the stored reference, if it is of this split, of this network and of these cells.
+    """Return the record of the stored reference if it matches the split, the network and the cells.
 
     Raises
     ------
     ValueError
-        If there is none, or the split, the pathway network or the cells changed since.
+        If there is none, or the split, the pathway network or the cells changed.
     """
     record = adata.uns.get(keys.SETUP, {}).get("reference")
     if record is None or keys.EFFECT not in adata.varm:
@@ -168,28 +165,34 @@ def check_reference(adata: AnnData, cells: Cells) -> dict[str, Any]:
     conditions = [str(name) for name in adata.varm[keys.EFFECT].columns]
     _check_split(adata, cells, conditions, str(record.get("split_hash", "")))
     if "cells" not in record:
-        msg = "The reference does not say which cells it was made of. Call `scperturbrl.pp.reference(adata)` again."
+        msg = (
+            "The reference does not record the cells from which it was computed. Call "
+            "`scperturbrl.pp.reference(adata)` again."
+        )
         raise ValueError(msg)
     check_origin(adata, cells, record["cells"])
     return dict(record)
 
 
 def _present(cells: Cells, conditions: Sequence[str]) -> np.ndarray:
-    """``(C,)`` whether a condition has training cells and controls here; the others are named in a message."""
+    """``(C,)`` whether a condition has training cells and controls here; the others are listed in a message."""
     training = set(cells.conditions(keys.TRAIN, min_cells=2))
     controls = set(cells.table.loc[cells.table["is_control"], "group"])
     kept = np.array(
         [name in training and cells.table.loc[name, "group"] in controls for name in conditions], dtype=bool
     )
     lost = [name for name, here in zip(conditions, kept, strict=True) if not here]
-    remedy = "Hand the whole data to `tl.score(reference=...)`, or call `pp.reference` on this part"
+    remedy = "Pass the whole data to `tl.score(reference=...)`, or call `pp.reference` on this subset"
     if not kept.any():
-        msg = f"No condition of the reference has training cells and controls in this part of the data (missing: {counted(lost)}). {remedy}."
+        msg = (
+            "No condition of the reference has training cells and controls in this subset of the data (missing: "
+            f"{counted(lost)}). {remedy}."
+        )
         raise ValueError(msg)
     if lost:
         log.tell(
-            f"{len(lost)} of {len(conditions)} conditions of the reference have no training cells or no controls in this part of the "
-            f"data and are left out ({counted(lost)}). {remedy}."
+            f"{len(lost)} of {len(conditions)} conditions of the reference have no training cells or no controls in "
+            f"this subset of the data and are left out ({counted(lost)}). {remedy}."
         )
     return kept
 
@@ -198,7 +201,7 @@ def _check_split(adata: AnnData, cells: Cells, conditions: Sequence[str], made_u
     now, other = cells.split_of(), same_split({"The reference": made_under}, split_hash(adata))
     moved = [name for name in conditions if now.get(name, keys.TRAIN) != keys.TRAIN]
     if other or moved:
-        why = other or f"The reference is made of {counted(moved)}, which `obs['split']` holds out now"
+        why = other or f"The reference was computed from {counted(moved)}, which `obs['split']` holds out now"
         msg = f"{why}. Call `scperturbrl.pp.reference(adata)` again."
         raise ValueError(msg)
 
@@ -208,7 +211,8 @@ def bank_and_tensors(
 ) -> Reference:
     """Draw the bank of real cells for `table` and bring both to tensors.
 
-    The bank is as large as in calibration, where one fold was left out, because the nearest of more cells are nearer.
+    The bank has the same size as in calibration with one fold left out, because nearest cells are closer in a larger
+    bank.
     """
     bank = draw_bank(
         cells,
@@ -229,9 +233,9 @@ def read_calibration(
     verifiers: Sequence[Verifier],
     fitted: CrossFit | None = None,
 ) -> Calibration:
-    """Calibration of `verifiers`: the stored one for the defaults, otherwise fitted on the training cells now.
+    """Calibration of `verifiers`: stored for the defaults, otherwise fitted to the training cells.
 
-    Cross-fitted references of these cells, conditions and verifiers are used for that if `fitted` holds them.
+    Cross-fitted references in `fitted` are used if they have the same cells, conditions and verifiers.
     """
     record = adata.uns[keys.SETUP]["reference"]
     frame = record["calibration"]

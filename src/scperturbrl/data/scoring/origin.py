@@ -1,4 +1,4 @@
-"""Which cells scores are of, and whether they are still those."""
+"""Check that scores still belong to their cells."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOOKED_AT = 256
 
 
 def record_scored(adata: AnnData, layer: str | None, columns: Sequence[str]) -> dict[str, Any]:
-    """What :func:`check_scored` compares with: some of the cells of `layer`, and what `columns` of ``obs`` say of them."""
+    """The record for :func:`check_scored`: some of the cells of `layer`, and their `columns` of ``obs``."""
     rows = np.argsort(cell_numbers(adata, layer))[
         : _LOOKED_AT // (4 if is_out_of_core(expression(adata, layer)) else 1)
     ]
@@ -32,18 +32,21 @@ def record_scored(adata: AnnData, layer: str | None, columns: Sequence[str]) -> 
 
 
 def check_scored(adata: AnnData, key: str, record: Mapping[str, Any]) -> str | None:
-    """The layer that the scores `key` are of, None for ``X``, if its cells are still the scored ones.
+    """Return the scored layer of `key` (None for ``X``) if its cells have not changed.
 
     Raises
     ------
     ValueError
-        Saying what changed since.
+        The message says what changed.
     """
     layer, columns = str(record["layer"]) or None, [str(column) for column in record["columns"]]
     then, numbers = Fingerprint.from_uns(record["cells"]), cell_numbers(adata, layer)
     moved = then.relabelled(numbers, *_labels(adata.obs, columns))
     if len(moved):
-        msg = f"The labels of cells in `obs[{columns!r}]` changed since the scores {key!r} were made, such as of {adata.obs_names[moved[0]]!r}. Call `tl.score` again."
+        msg = (
+            f"The labels of cells in `obs[{columns!r}]` changed since the scores {key!r} were made, such as that of "
+            f"{adata.obs_names[moved[0]]!r}. Call `tl.score` again."
+        )
         raise ValueError(msg)
     other, n_compared = then.rewritten(adata, layer, numbers)
     if len(other):
@@ -57,7 +60,7 @@ def check_scored(adata: AnnData, key: str, record: Mapping[str, Any]) -> str | N
 
 
 def _labels(obs: pd.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct labels, and the place of that of each cell."""
+    """Distinct labels, and the index of the label of each cell."""
     joined = [" | ".join(map(str, row)) for row in zip(*(obs[column] for column in columns), strict=True)]
     labels, codes = np.unique(np.asarray(joined, dtype=str), return_inverse=True)
     return labels, codes

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 class Percentile:
     """Ranks cells among the real training cells of their condition.
 
-    Every fold of real cells was scored by a reference that it is not part of; a new cell is scored by all of these
-    references and counted against each fold by the reference that judged the fold. So a new cell that is like the real
-    ones is like one more cell of each fold, and its rank is uniform (cross-conformal prediction).
+    Every fold of real cells was scored against a reference computed without it. A new cell is scored against all of
+    these references, and ranked in each fold by the score against the reference of that fold. So a new real cell is
+    exchangeable with the cells of each fold, and its rank is uniform (cross-conformal prediction).
 
     Parameters
     ----------
     fitted
         References of the folds.
     calibration, weights
-        What combines the verifiers. Scores are combined before clipping, so that there are no ties at 1.
+        Calibration and weights of the verifiers. Scores are combined before clipping, so that there are no ties at 1.
     """
 
     def __init__(self, fitted: CrossFit, calibration: Calibration, weights: torch.Tensor) -> None:

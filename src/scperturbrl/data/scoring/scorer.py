@@ -50,17 +50,17 @@ class Scorer:
     conditions
         Names of these conditions.
     verifiers, weights
-        V verifiers and their importance ``(V,)``.
+        V verifiers and their weights ``(V,)``.
     calibration
-        Of the conditions and verifiers.
+        Calibration of the conditions and verifiers.
     reference
         The reference as tensors, or None if only cross-fitted ones are to be used.
     fitted
-        Cross-fitted references, to score cells that helped to define the reference, and for percentiles.
+        Cross-fitted references, for cells from which the reference was computed, and for percentiles.
     percentile
-        Whether percentiles are wanted.
+        Whether to compute percentiles.
     trust
-        Guessed conditions with their reliability, if there are any.
+        Pseudo-references with their reliability, if there are any.
     """
 
     conditions: list[str]
@@ -105,7 +105,7 @@ class Scorer:
         return cls(conditions, verifiers, weights, fitted.calibration(), None, fitted, percentile)
 
     def with_guesses(self, adata: AnnData, cells: Cells, target: ScoredCells, *, method: str) -> Scorer:
-        """Guess references for those conditions of `target` that have none."""
+        """Add pseudo-references for those conditions of `target` that have no reference."""
         new = target.table[~target.table.index.isin(cells.table.index)]
         table = pd.concat([cells.table, new])
         wanted = target.table.index[~target.table["is_control"].to_numpy(dtype=bool)]
@@ -140,7 +140,7 @@ class Scorer:
         return found
 
     def _raw(self, target: ScoredCells, index: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """Raw scores ``(n, V)`` of the cells at `index`, each for the condition at its place in `numbers`."""
+        """Raw scores ``(n, V)`` of the cells at `index`, each for its condition in `numbers`."""
         raw = np.empty((len(index), len(self.verifiers)), dtype=np.float32)
         itself = np.zeros(len(index), dtype=bool)
         if target.observed and self.fitted is not None:
@@ -158,7 +158,7 @@ class Scorer:
         return raw
 
     def _judged(self, block: torch.Tensor, of: torch.Tensor) -> torch.Tensor:
-        """Raw scores ``(c, n, V)`` of cells ``(c, n, G)`` that helped to define no reference, for the conditions `of`."""
+        """Raw scores ``(c, n, V)`` of cells ``(c, n, G)`` not used for references, for the conditions `of`."""
         if self.reference is None and self.fitted is not None:
             return self.fitted.score_blocks(block, of)
         assert self.reference is not None
@@ -176,7 +176,7 @@ class Scorer:
     def _chunks(
         self, target: ScoredCells, numbers: np.ndarray, use: np.ndarray | None = None
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Condition after condition, and places of its cells in `numbers`, as many as may be worked on together."""
+        """Yield each condition with indices of its cells in `numbers`, in chunks that can be processed together."""
         most = min(CHUNK, target.chunk)
         for number, rows in enumerate(rows_of(numbers, len(self.conditions), use)):
             if len(rows):
@@ -195,6 +195,6 @@ class Scorer:
 
 
 def observed_conditions(cells: Cells, min_cells: int = 6) -> list[str]:
-    """Names of the perturbed conditions with at least `min_cells` cells, whatever their split."""
+    """Names of the perturbed conditions with at least `min_cells` cells, regardless of their split."""
     count = np.bincount(cells.codes, minlength=len(cells.table))
     return list(cells.table.index[(count >= min_cells) & ~cells.table["is_control"].to_numpy()])

@@ -40,8 +40,8 @@ def best_of(reward: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
 def resample(reward: np.ndarray, n: int, temperature: float, rng: np.random.Generator) -> np.ndarray:
     """Keep ``ceil(m / n)`` candidates at random, without repeats, with odds ``exp(reward / temperature)``.
 
-    The perturbed-maximum trick: adding Gumbel noise to the logarithm of the odds and keeping the largest is the same as
-    drawing one after another. Cells without reward get the odds of the worst one.
+    The Gumbel-max trick: adding Gumbel noise to the log odds and keeping the largest is equivalent to drawing one cell
+    after another. Cells without reward get the odds of the worst cell.
     """
     if np.isnan(reward).all():
         odds = np.zeros(len(reward))
@@ -68,7 +68,7 @@ def selection_cost(block: Callable[[np.ndarray], np.ndarray], all_: np.ndarray, 
     block
         Function from row numbers to dense cells ``(n, G)``.
     all_, kept
-        Rows of all candidates and of the kept ones, of one condition; up to 1,000 of either are looked at.
+        Rows of all candidates and of the kept ones, of one condition; up to 1,000 of each are used.
 
     Returns
     -------

@@ -44,9 +44,9 @@ class ScoredCells:
     is_control
         ``(n,)``
     observed
-        Whether row i is the measured cell i of the annotated data, which must not judge itself.
+        Whether row i is the measured cell i of the annotated data, which must not be scored against itself.
     chunk
-        Cells that may be worked on together.
+        Number of cells that may be processed together.
     """
 
     matrix: Any
@@ -59,7 +59,7 @@ class ScoredCells:
 
     @classmethod
     def own(cls, adata: AnnData, cells: Cells, measured: Cells, layer: str | None) -> ScoredCells:
-        """Rows of a layer of the annotated data, or `cells` if `layer` is None; `measured` controls give the scale."""
+        """Rows of a layer, or `cells` if `layer` is None; `measured` controls define the scale."""
         values = cells.expression
         if layer is not None and layer != Setup.of(adata).layer:
             values = row_matrix(adata, expression(adata, layer), longest=cells.chunk)
@@ -70,7 +70,7 @@ class ScoredCells:
 
     @classmethod
     def of_other(cls, other: AnnData, reference: AnnData, cells: Cells, layer: str | None) -> ScoredCells:
-        """Rows of another AnnData, whose genes are matched by name with those of `reference`, whose `cells` give the scale.
+        """Rows of another AnnData, with genes matched by name to `reference`; its `cells` define the scale.
 
         Raises
         ------
@@ -98,10 +98,10 @@ class ScoredCells:
         return cls(matrix, other.obs_names, names, table, control, observed=False, chunk=chunk)
 
     def at_depths(self, depths: Depths) -> tuple[ScoredCells, np.ndarray, bool]:
-        """The same at the depths of a reference: cells of conditions that are deeper are thinned.
+        """Thin cells of conditions that are deeper than the reference.
 
-        Also the names of the thinned conditions, and whether counts could be read off the cells. Measured cells were
-        brought to these depths before.
+        Also return the names of the thinned conditions, and whether counts could be recovered. Measured cells already
+        have these depths.
         """
         if self.observed or not depths.readable:
             return self, depths.thinned(), True
@@ -116,7 +116,7 @@ class ScoredCells:
         return dense(self.matrix[index])
 
     def windows(self, memory: int) -> Iterator[np.ndarray]:
-        """Rows of all cells, in parts of which each lies in memory while it is used: one part, or windows of a file."""
+        """Rows of all cells in parts that are in memory while they are used: one part, or windows of a file."""
         n, matrix = len(self.conditions), self.matrix
         if not isinstance(matrix, RowBlocks):
             yield np.arange(n)

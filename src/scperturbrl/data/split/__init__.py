@@ -1,1 +1,1 @@
-"""Which conditions are learnt from, watched, or kept for the test."""
+"""Split conditions into training, validation and test."""

@@ -1,4 +1,4 @@
-"""Cells whose expression is scrambled, and what a pipeline made of them."""
+"""Scramble the expression of cells, and compare results of a pipeline."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from scperturbrl._core.random import numpy_rng
 if TYPE_CHECKING:
     from anndata import AnnData
 
-# Clocks differ between any two runs.
+# Times differ between any two runs.
 _CLOCKS = ("seconds", "time")
 
 
 def scrambled(adata: AnnData, rows: np.ndarray, *, seed: int) -> AnnData:
-    """Copy in which every cell of `rows` has its values dealt to other genes, in ``X`` and in every layer alike.
+    """Copy in which the values of every cell of `rows` are permuted over genes, alike in ``X`` and all layers.
 
-    Cells keep their values, library size and zeros, so that no check of the expression can notice.
+    Cells keep their values, library size and number of zeros, so that checks of the expression pass.
     """
     copy, rng = adata.copy(), numpy_rng(seed, "scrambled cells")
     orders = np.stack([rng.permutation(adata.n_vars) for _ in rows]) if len(rows) else np.empty((0, adata.n_vars), int)
@@ -48,14 +48,14 @@ def _dealt(matrix: Any, rows: np.ndarray, orders: np.ndarray) -> Any:
 
 
 def findings(result: Any, kept: np.ndarray, names: pd.Index) -> dict[str, np.ndarray]:
-    """All arrays of what a pipeline gave, by path; of an AnnData the parts that may not depend on other cells.
+    """All arrays in the result of a pipeline, by path; for an AnnData, the parts that must not depend on other cells.
 
     Parameters
     ----------
     result
         AnnData, or nested dictionaries, lists and tables of arrays.
     kept
-        Rows of the cells that are not scrambled, for results with a row a cell.
+        Rows of the cells that are not scrambled, for results with one row per cell.
     names
         Names of all cells, to recognise such results.
     """

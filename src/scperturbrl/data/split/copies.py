@@ -1,4 +1,4 @@
-"""Cells that are copies of others under another name."""
+"""Cells that are copies of others with another name."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 FEWEST_GENES = 30
-"""Genes that a cell must express: two cells of a few counts may well be equal."""
+"""Smallest number of expressed genes, because cells with few counts may be equal by chance."""
 
 
 def warn_copies(adata: AnnData, layer: str | None, split: np.ndarray) -> None:
-    """Warn if cells have exactly the expression of others, above all if these are on the other side of the split.
+    """Warn if cells have exactly the same expression as others, in particular in other parts of the split.
 
     Parameters
     ----------
@@ -45,22 +45,23 @@ def warn_copies(adata: AnnData, layer: str | None, split: np.ndarray) -> None:
     named = f"{adata.obs_names[rows[first]]!r} and {adata.obs_names[rows[second]]!r}"
     where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     dense = f"{where}.toarray()" if sparse.issparse(expression(adata, layer)) else where
-    held_out = f", and {across} cells that are held out have a copy in training" if across else ""
+    held_out = f", and {across} held-out cells have a copy in training" if across else ""
     log.warn(
-        f"{int(again.sum())} of {adata.n_obs} cells have exactly the expression of another cell under another name, such as {named}. They "
+        f"{int(again.sum())} of {adata.n_obs} cells have exactly the same expression as a cell with another name, such "
+        f"as {named}. They "
         f"count twice{held_out}. Keep one of each before the split: "
         f"`adata = adata[~pd.Series([row.tobytes() for row in {dense}]).duplicated().to_numpy()].copy()`."
     )
 
 
 def copies(adata: AnnData, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Rows ``(m,)`` of cells that have the expression of another one, and a number of each ``(m,)`` that equal cells share."""
+    """Rows ``(m,)`` of cells with the same expression as another cell, and their group ``(m,)`` of equal cells."""
     chunk = rows_at_once(adata.n_vars, bytes_of(DEFAULT_LIMIT))
     matrix = row_matrix(adata, expression(adata, layer), longest=chunk)
     parts = [_sums(block) for block in _blocks(matrix, chunk)]
     total, expressed = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     rows = np.flatnonzero(expressed >= FEWEST_GENES)
-    # few cells agree in their sum, so that only these have to be looked at
+    # only cells with equal sums have to be compared, and these are few
     rows = rows[pd.Series(total[rows]).duplicated(keep=False).to_numpy()]
     found = [content_keys(matrix[rows[at : at + chunk]], adata.var_names) for at in range(0, len(rows), chunk)]
     group = np.concatenate(found) if found else np.zeros(0, dtype=np.uint64)

@@ -1,4 +1,4 @@
-"""What is drawn to be held out, and what a user is told about it."""
+"""Draw conditions to hold out, and report the choice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def drawn(
     described: Described,
     seed: int,
 ) -> tuple[list[str], list[str]]:
-    """Units to hold out, and parts that have to leave the training set with them."""
+    """Units to hold out, and parts that must be removed from training with them."""
     rng = numpy_rng(seed, "held-out units")
     if holdout == NOTHING:
         return [], []
@@ -39,12 +39,15 @@ def drawn(
         pool = only_predictable(table, pool, described, holdout)
         return _together(table, pool, choose(pool, None, fraction, rng, setup=setup, holdout=holdout), described), []
     if holdout != COMBINATIONS or values is not None or parts_seen < 0:
-        msg = f"`parts_seen={parts_seen!r}` is for combinations that are drawn: `holdout='combinations'` without `values`."
+        msg = f"`parts_seen={parts_seen!r}` needs `holdout='combinations'` without `values`."
         raise ValueError(msg)
     n = max(1, round(fraction * len(pool)))
     chosen, removed = without_parts(table, pool, n=n, parts_seen=parts_seen, described=described, rng=rng)
     if not chosen:
-        msg = f"No combination can be held out with exactly {parts_seen} of its parts seen. Change `parts_seen`; parts that leave training must be measured genes or have a row in `embeddings`."
+        msg = (
+            f"No combination can be held out with exactly {parts_seen} of its parts seen. Change `parts_seen`; parts "
+            "removed from training must be measured genes or have a row in `embeddings`."
+        )
         raise ValueError(msg)
     return chosen, removed
 
@@ -52,21 +55,24 @@ def drawn(
 def only_predictable(
     table: pd.DataFrame, pool: dict[str, list[str]], described: Described, holdout: str | Sequence[str]
 ) -> dict[str, list[str]]:
-    """What of `pool` could be predicted, telling what is left out."""
+    """Units of `pool` that could be predicted; report the others."""
     kept, unknown = predictable_units(table, pool, described)
     if not kept:
-        msg = f"Nothing that `holdout={holdout!r}` would hold out could be predicted: of {shortened(unknown)} nothing would be trained on, and {described.remedy()}."
+        msg = (
+            f"No condition of `holdout={holdout!r}` could be predicted: {shortened(unknown)} would have no training "
+            f"cells, and {described.remedy()}."
+        )
         raise ValueError(msg)
     if unknown:
         log.tell(
-            f"{len(pool) - len(kept)} of {len(pool)} are not drawn, because they could not be predicted: of "
-            f"{shortened(unknown)} nothing would be trained on, and {described.remedy()}."
+            f"{len(pool) - len(kept)} of {len(pool)} are not drawn, because they could not be predicted: "
+            f"{shortened(unknown)} would have no training cells, and {described.remedy()}."
         )
     return kept
 
 
 def _together(table: pd.DataFrame, pool: dict[str, list[str]], chosen: list[str], described: Described) -> list[str]:
-    """Those of `chosen` that can be predicted when all of them are held out, at least one."""
+    """Those of `chosen` that can be predicted if all of them are held out, at least one."""
     kept: list[str] = []
     for unit in chosen:
         labels = pd.Series(keys.TRAIN, index=table.index)
@@ -80,11 +86,11 @@ def _together(table: pd.DataFrame, pool: dict[str, list[str]], chosen: list[str]
 
 
 def warn_unpredictable(table: pd.DataFrame, labels: pd.Series, described: Described) -> None:
-    """Say which held-out conditions cannot be predicted."""
+    """Warn about held-out conditions that cannot be predicted."""
     found = unpredictable(table, labels, described)
     if found:
         names = sorted({part for parts in found.values() for part in parts})
         log.warn(
-            f"{len(found)} held-out conditions cannot be predicted, and `tl.fit_generator` will refuse them: of "
-            f"{shortened(names)} nothing is trained on, and {described.remedy()}."
+            f"{len(found)} held-out conditions cannot be predicted, and `tl.fit_generator` will refuse them: "
+            f"{shortened(names)} have no training cells, and {described.remedy()}."
         )

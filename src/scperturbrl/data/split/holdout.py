@@ -1,4 +1,4 @@
-"""Which conditions can be held out together, and which of them are drawn."""
+"""Find conditions that can be held out together, and draw some of them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def hold_out(
     similar: Mapping[str, Sequence[str]],
     seed: int,
 ) -> pd.Series:
-    """Label of every condition when the units `chosen` of `pool` and all conditions with a `removed` part are held out."""
+    """Label of every condition if the units `chosen` of `pool` and conditions with a `removed` part are held out."""
     labels = pd.Series(keys.TRAIN, index=table.index)
     labels[[name for unit in chosen for name in pool[unit]]] = keys.TEST
     labels[[name for name, parts in table["parts"].items() if set(parts) & set(removed)]] = keys.TEST
@@ -58,11 +58,11 @@ def without_parts(
     described: Described,
     rng: np.random.Generator,
 ) -> tuple[list[str], list[str]]:
-    """Draw combinations of which exactly `parts_seen` parts stay in the training set alone.
+    """Draw combinations with exactly `parts_seen` parts that stay in the training set as single perturbations.
 
     Returns
     -------
-    Up to `n` combinations, and the parts that must leave training with every condition that contains them.
+    Up to `n` combinations, and the parts that must be removed from training with all of their conditions.
     """
     parts_of = {unit: table.loc[names[0], "parts"] for unit, names in pool.items()}
     chosen: list[str] = []
@@ -83,13 +83,13 @@ def without_parts(
 
 
 def folds(pool: dict[str, list[str]], *, k: int, rng: np.random.Generator) -> list[list[str]]:
-    """Units in `k` disjoint groups of nearly equal size that together hold all of them."""
+    """Units in `k` disjoint groups of nearly equal size."""
     order = rng.permutation(sorted(pool)).tolist()
     return [sorted(order[fold::k]) for fold in range(k)]
 
 
 def candidates(table: pd.DataFrame, setup: Setup, holdout: str | Sequence[str]) -> dict[str, list[str]]:
-    """Units that can be held out, each with the conditions that go with it."""
+    """Units that can be held out, each with its conditions."""
     perturbed = table[~table["is_control"]]
     if not isinstance(holdout, str):
         return _pairs(perturbed, setup, list(holdout))
@@ -97,7 +97,7 @@ def candidates(table: pd.DataFrame, setup: Setup, holdout: str | Sequence[str]) 
         alone = {parts[0] for parts in perturbed["parts"] if len(parts) == 1}
         rows = perturbed[[len(parts) > 1 and set(parts) <= alone for parts in perturbed["parts"]]]
         units = {str(name): list(group.index) for name, group in rows.groupby("perturbation")}
-        why = "no combination has all its parts measured alone"
+        why = "no combination has all of its parts measured alone"
     elif holdout == "perturbations":
         names = sorted({part for parts in perturbed["parts"] for part in parts})
         units = {name: [row for row, parts in perturbed["parts"].items() if name in parts] for name in names}
@@ -121,11 +121,14 @@ def candidates(table: pd.DataFrame, setup: Setup, holdout: str | Sequence[str]) 
 
 
 def _pairs(perturbed: pd.DataFrame, setup: Setup, holdout: list[str]) -> dict[str, list[str]]:
-    """Units of several covariates: every combination of their values that has perturbed cells."""
+    """Units of several covariates: every combination of their values with perturbed cells."""
     strange = [name for name in holdout if name not in setup.covariate_keys]
     if strange or len(holdout) < 2:
         named = repr(strange[0]) if strange else "fewer than two"
-        msg = f"`holdout={holdout!r}` names {named}. A list holds at least two of the declared covariates {list(setup.covariate_keys)}; anything else is one word."
+        msg = (
+            f"`holdout={holdout!r}` names {named}. A list needs at least two of the declared covariates "
+            f"{list(setup.covariate_keys)}; otherwise give a single string."
+        )
         raise ValueError(msg)
     places = [setup.covariate_keys.index(name) for name in holdout]
     value = perturbed["covariates"].map(lambda row: JOIN.join(row[i] for i in places))
@@ -166,6 +169,6 @@ def _joined(value: object) -> str:
 
 
 def _needed_alone(table: pd.DataFrame, labels: pd.Series) -> list[str]:
-    """Conditions of one part that a held-out combination has, which must be learnt from."""
+    """Single-perturbation conditions of the parts of held-out combinations, which must stay in training."""
     parts = {part for held_out in table.loc[labels == keys.TEST, "parts"] for part in held_out}
     return [name for name, own in table["parts"].items() if len(own) == 1 and own[0] in parts]

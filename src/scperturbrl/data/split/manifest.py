@@ -1,4 +1,4 @@
-"""Which conditions are learnt from, watched, or kept for the test."""
+"""The record of a split of conditions into training, validation and test."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class SplitManifest:
-    """Which conditions are for training, validation and test, how they were chosen, and a hash of all that.
+    """Conditions for training, validation and test, how they were chosen, and a hash.
 
     Attributes
     ----------
     holdout
-        What was held out, in words.
+        Description of what was held out.
     seed
-        Of the draw.
+        Seed of the draw.
     train, validation, test
         Names of the conditions.
 
@@ -62,10 +62,14 @@ class SplitManifest:
         Raises
         ------
         ValueError
-            If no perturbed condition is left to train on.
+            If no perturbed condition is left for training.
         """
         if not ((labels == keys.TRAIN) & ~table["is_control"]).any():
-            msg = f'Holding out {described} leaves no perturbed condition to train on. Lower `fraction`, name fewer `values`, or hold out something else: `holdout="perturbations"`, or a covariate such as a cell type or donor.'
+            msg = (
+                f"Holding out {described} leaves no perturbed condition for training. Lower `fraction`, name fewer "
+                '`values`, or hold out something else: `holdout="perturbations"`, or a covariate such as a cell type '
+                "or donor."
+            )
             raise ValueError(msg)
         parts = {label: tuple(labels.index[labels == label]) for label in _LABELS}
         return cls(holdout=described, seed=seed, **parts)
@@ -100,7 +104,7 @@ class SplitManifest:
         Raises
         ------
         ValueError
-            If the file is no manifest, or its hash does not fit the lists: it was edited or cut off.
+            If the file is not a manifest, or its hash does not match the lists because it was edited or truncated.
         """
         try:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -108,7 +112,7 @@ class SplitManifest:
             manifest = cls(holdout=str(record["holdout"]), seed=int(record["seed"]), **lists)
             expected = record["hash"]
         except (KeyError, TypeError, json.JSONDecodeError) as error:
-            msg = f"{str(path)!r} is no split manifest: {error}. Write one with `SplitManifest.save`."
+            msg = f"{str(path)!r} is not a split manifest: {error}. Write one with `SplitManifest.save`."
             raise ValueError(msg) from error
         if manifest.hash != expected:
             msg = f"The hash in {str(path)!r} is {expected!r}, its lists have {manifest.hash!r}: the file was changed."
@@ -117,7 +121,7 @@ class SplitManifest:
 
 
 def write_split(adata: AnnData, manifest: SplitManifest) -> None:
-    """Write the labels of `manifest` and the manifest itself, and remove a reference made under another split.
+    """Write the labels of `manifest` and the manifest itself, and remove a reference of another split.
 
     Raises
     ------
@@ -134,19 +138,19 @@ def write_split(adata: AnnData, manifest: SplitManifest) -> None:
     alone = without_relatives(table, pd.Series(labels, index=table.index))
     if alone:
         log.warn(
-            f"{len(alone)} test conditions have no relative in training, neither by perturbation nor by context "
-            f"({shortened(alone)}): their predictions rest on `embeddings` or on genes alone."
+            f"{len(alone)} test conditions share neither perturbation nor context with training ({shortened(alone)}): "
+            "their predictions are based on `embeddings` or on genes alone."
         )
     obs = {keys.SPLIT: pd.Categorical(labels[codes], categories=list(_LABELS)).remove_unused_categories()}
     if keys.ORIGIN not in adata.obs:
-        # so that generated cells can be told from them once they are joined
+        # so that generated cells can be distinguished after they are joined
         obs[keys.ORIGIN] = pd.Categorical([keys.OBSERVED] * adata.n_obs)
     setup = {name: value for name, value in adata.uns[keys.SETUP].items() if name != "reference"}
     write(adata, obs=obs, uns={keys.SETUP: {**setup, keys.SPLIT: manifest.to_uns()}})
 
 
 def described(labels: np.ndarray, table: pd.DataFrame) -> str:
-    """One line on a split: conditions and cells in each part."""
+    """One-line summary of a split: conditions and cells in each part."""
     control = table["is_control"].to_numpy()
     parts = []
     for label in (keys.TEST, keys.VALIDATION, keys.TRAIN):
@@ -154,7 +158,7 @@ def described(labels: np.ndarray, table: pd.DataFrame) -> str:
         n, cells = int(chosen.sum()), int(table["n_cells"][chosen].sum())
         name = "training" if label == keys.TRAIN else label
         parts.append(f"{name} {n} conditions ({cells:,} cells)" if n else f"{name} none")
-    return f"    split: {', '.join(parts)}; {int(table['n_cells'][control].sum()):,} control cells train"
+    return f"    split: {', '.join(parts)}; {int(table['n_cells'][control].sum()):,} control cells in training"
 
 
 def read_split(adata: AnnData) -> SplitManifest:
@@ -179,13 +183,15 @@ def check_conditions(manifest: SplitManifest, table: pd.DataFrame) -> None:
     missing, unknown = sorted(set(table.index) - set(named)), sorted(set(named) - set(table.index))
     if missing or unknown or len(named) != len(table):
         msg = (
-            f"The split is of other conditions than `adata`: {len(missing)} of `adata` are not in it ({missing[:3]}), "
-            f"{len(unknown)} of it are not in `adata` ({unknown[:3]}). Subset `adata` to its conditions, or split anew."
+            f"The split has other conditions than `adata`: {len(missing)} of `adata` are not in it ({missing[:3]}), "
+            f"{len(unknown)} of it are not in `adata` ({unknown[:3]}). Subset `adata` to its conditions, or split "
+            "again."
         )
         raise ValueError(msg)
     held_out = table.index[table["is_control"]].difference(list(manifest.train))
     if len(held_out):
         msg = (
-            f"The split holds out control cells ({list(held_out[:3])}), the input of every prediction. They must train."
+            f"The split holds out control cells ({list(held_out[:3])}), the input of every prediction. They must be "
+            "training cells."
         )
         raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""Which contexts are most alike, by their control cells."""
+"""Similarity of contexts by their control cells."""
 
 from __future__ import annotations
 

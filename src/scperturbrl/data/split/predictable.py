@@ -1,4 +1,4 @@
-"""Which conditions could be predicted if they were held out, and which of them have relatives in training."""
+"""Which held-out conditions can be predicted, and which share parts or contexts with training."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-# of this many the names are given; the others are counted
+# number of names in messages; the others are counted
 N_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Described:
-    """Perturbations that have features, so that they can be predicted without having been trained on.
+    """Perturbations with features, which can be predicted without training cells.
 
     Attributes
     ----------
     names
         Rows of the user's embeddings, or all measured genes.
     by_genes
-        Whether they are the measured genes.
+        Whether these are the measured genes.
     ensembl
-        Whether these are called by their Ensembl ids.
+        Whether genes are named by Ensembl ids.
     """
 
     names: frozenset[str]
@@ -37,17 +37,17 @@ class Described:
 
     @classmethod
     def of(cls, genes: Iterable[str], embeddings: pd.DataFrame | None) -> Described:
-        """Rows of `embeddings`; without any the measured `genes`."""
+        """Rows of `embeddings`; if None, the measured `genes`."""
         found = frozenset(str(name) for name in (genes if embeddings is None else embeddings.index))
         share = sum(name.startswith("ENS") for name in found) / max(len(found), 1)
         return cls(found, embeddings is None, ensembl=embeddings is None and share > 0.5)
 
     def remedy(self) -> str:
-        """Why a perturbation is not described, and what helps."""
+        """Why a perturbation has no features, and the remedy."""
         if not self.by_genes:
             return "`embeddings` has no row of that name. Add one for each"
         if self.ensembl:
-            return "`var_names` are Ensembl ids, and labels are not. Use the same names in both"
+            return "`var_names` are Ensembl ids, but labels are not. Use the same names in both"
         return "no measured gene has that name. Pass `embeddings`, a table with a row for each, here and to `tl.fit_generator`"
 
 
@@ -60,7 +60,7 @@ def shortened(names: Sequence[str]) -> str:
 def predictable_units(
     table: pd.DataFrame, pool: dict[str, list[str]], described: Described
 ) -> tuple[dict[str, list[str]], list[str]]:
-    """Units of `pool` of which every part would be trained on elsewhere, or is described; and parts that forbid the others."""
+    """Units of `pool` whose parts all have other training cells or features, and the parts that exclude the others."""
     total = _parts(table["parts"])
     kept, unknown = {}, set[str]()
     for unit, names in pool.items():
@@ -73,7 +73,7 @@ def predictable_units(
 
 
 def unpredictable(table: pd.DataFrame, labels: pd.Series, described: Described) -> dict[str, list[str]]:
-    """Held-out conditions with the parts that are neither trained on nor described."""
+    """Held-out conditions with their parts that have neither training cells nor features."""
     trained = set(_parts(table.loc[labels == keys.TRAIN, "parts"]))
     found = {
         name: [part for part in parts if part not in trained and part not in described.names]

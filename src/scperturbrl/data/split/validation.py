@@ -1,4 +1,4 @@
-"""Which conditions watch training: as few cells as will do, and none that the test conditions rest on."""
+"""Choose validation conditions: few cells, and none on which test conditions depend."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Kept(NamedTuple):
-    """What decides which conditions must stay in training.
+    """Data that determine which conditions must stay in training.
 
     Attributes
     ----------
     needed
-        Conditions that must stay whatever else.
+        Conditions that must always stay in training.
     described
-        Perturbations that can be predicted without having been trained on.
+        Perturbations that can be predicted without training cells.
     similar
         The other contexts of each context, most similar first.
     """
@@ -44,9 +44,10 @@ def set_validation(
 ) -> None:
     """Label some of the perturbed training conditions as validation, in place.
 
-    They hold at most the share `fraction` of all perturbed cells. Whole `units`, the kind that is held out, come first, of
-    which one stays; then single conditions. None that is `kept` as needed, none that is the last in training with a perturbation,
-    part or context of a test condition or in the context most similar to it, and none that could then not be predicted.
+    They have at most the share `fraction` of all perturbed cells. Whole `units` (the kind that is held out) are tried
+    first, but one unit stays in training; then single conditions. Excluded are conditions that are `kept` as needed,
+    the last training condition with a perturbation, part or context of a test condition or in the context most similar
+    to it, and conditions that could not be predicted.
     """
     remaining = labels.index[(labels == keys.TRAIN) & ~table["is_control"]]
     if fraction == 0 or len(remaining) < 3:
@@ -62,7 +63,7 @@ def set_validation(
 
 
 class _Draw:
-    """Takes conditions out of training one after another as long as that is allowed."""
+    """Removes conditions from training one by one as long as this is allowed."""
 
     def __init__(
         self,
@@ -79,19 +80,19 @@ class _Draw:
         self.training = Counter(
             tie for name in perturbed.index[labels[perturbed.index] == keys.TRAIN] for tie in self.ties[name]
         )
-        # what test conditions rest on; and perturbations of which only training cells tell anything
+        # conditions on which test conditions depend; and perturbations known from training cells only
         self.kept = {tie for name in perturbed.index[labels[perturbed.index] == keys.TEST] for tie in self.ties[name]}
         self.kept |= {("context", name) for tie in list(self.kept) for name in self._nearest(tie, similar)}
         self.kept |= {tie for tie in self.training if tie[0] == "part" and tie[1] not in described.names}
 
     def _nearest(self, tie: tuple[str, str], similar: Mapping[str, Sequence[str]]) -> list[str]:
-        """The most similar context that is trained on, of a context without perturbed training cells."""
+        """The most similar training context of a context without perturbed training cells."""
         if tie[0] != "context" or self.training[tie]:
             return []
         return [name for name in similar.get(tie[1], ()) if self.training["context", name]][:1]
 
     def first_that_fit(self, units: Iterable[list[str]], *, most: int) -> list[str]:
-        """Conditions of the first of `units` that may be taken, up to `most`; the first too large one after them ends it."""
+        """Conditions of the first allowed `units`, up to `most` cells; stops at the first unit that is too large."""
         taken: list[str] = []
         for unit in units:
             size = sum(self.cells[name] for name in unit)
@@ -108,6 +109,6 @@ class _Draw:
 
 
 def _ties(row: object) -> list[tuple[str, str]]:
-    """What a condition has in common with others: its perturbation, its parts, its context."""
+    """What a condition may share with others: its perturbation, its parts, its context."""
     parts = [("part", part) for part in row.parts]  # type: ignore[attr-defined]
     return [("perturbation", row.perturbation), ("context", row.group), *parts]  # type: ignore[attr-defined]

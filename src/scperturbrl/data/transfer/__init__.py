@@ -1,1 +1,1 @@
-"""The bridge from a saved generator to the control cells of another data set."""
+"""Apply a saved generator to the control cells of another data set."""

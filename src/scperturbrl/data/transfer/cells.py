@@ -1,4 +1,4 @@
-"""Control cells of another data set, as a generator reads cells."""
+"""Control cells of another data set, as input of a generator."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXPRESSED = 0.5
 
 
 def control_rows(adata: AnnData, setup: Setup) -> np.ndarray:
-    """Rows of the control cells: those with the control label, or all where there is no column of perturbations.
+    """Rows of the control cells: those with the control label, or all if there is no perturbation column.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def control_rows(adata: AnnData, setup: Setup) -> np.ndarray:
         labels = list(adata.obs[setup.perturbation_key].astype(str).unique()[:5])
         msg = (
             f"`obs[{setup.perturbation_key!r}]` has no {setup.control!r}, the label of control cells of the generator; it holds {labels}. "
-            "Rename the label, or drop the column where all cells are controls."
+            "Rename the label, or drop the column if all cells are controls."
         )
         raise ValueError(msg)
     return rows
@@ -84,8 +84,8 @@ def own_cells(adata: AnnData, setup: Setup, layer: str | None) -> Cells:
 def in_genes_of(stored: StoredGenerator, cells: Cells, match: GeneMatch, *, seed: int) -> Cells:
     """The same cells over the genes of the generator.
 
-    Of a gene that was not measured a cell gets counts drawn around the mean of the generator's training cells. They say nothing of the cell, but
-    generated cells carry counts over, so these should be such as a cell has.
+    For genes that were not measured, counts are drawn around the mean of the generator's training cells. They contain
+    no information about the cell, but must be realistic, because generated cells inherit counts.
     """
     present = match.place >= 0
     known = cells.expression.tocsc()[:, match.place[present]]
@@ -107,7 +107,7 @@ def in_genes_of(stored: StoredGenerator, cells: Cells, match: GeneMatch, *, seed
 
 
 def likeness(stored: StoredGenerator, cells: Cells, match: GeneMatch) -> dict[str, float]:
-    """How like the control cells are to the training cells of a generator, in the mean over the genes that both have.
+    """Similarity of the control cells to the training cells of a generator, by mean profiles of common genes.
 
     Returns
     -------

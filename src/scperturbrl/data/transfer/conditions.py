@@ -1,4 +1,4 @@
-"""Conditions that a generator is asked for in contexts of another data set."""
+"""Conditions to predict in contexts of another data set."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 def conditions_elsewhere(
     stored: StoredGenerator, cells: Cells, setup: Setup, perturbations: Sequence[str] | str | None, dose: float | None
 ) -> pd.DataFrame:
-    """Condition table of perturbations in every context that has control cells.
+    """Condition table of perturbations in every context with control cells.
 
     Parameters
     ----------
     stored, setup
-        Generator, and what was declared when it was fitted.
+        Generator, and the setup with which it was fitted.
     cells
         Control cells of the other data set.
     perturbations
-        Labels; by default all single perturbations that the generator was trained on.
+        Labels; by default all single perturbations in the training of the generator.
     dose
         Dose of all.
 
     Raises
     ------
     ValueError
-        If a label names nothing, or a dose is missing, not above 0, or not known to the generator.
+        If a label is empty, or a dose is missing, not above 0, or not supported by the generator.
     """
     wanted = [perturbations] if isinstance(perturbations, str) else perturbations
     labels = list(stored.vocabulary.tokens) if wanted is None else [str(each) for each in wanted]
@@ -46,7 +46,7 @@ def conditions_elsewhere(
     for label in labels:
         parts = parse_perturbation(label, control=setup.control, sep=setup.perturbation_sep)
         if not parts and label != setup.control:
-            msg = f"{label!r} in `perturbations` names nothing. Ask for {setup.control!r} to get control cells."
+            msg = f"{label!r} in `perturbations` contains no perturbation. Use {setup.control!r} to get control cells."
             raise ValueError(msg)
         at = own if parts else 0.0
         records += [
@@ -67,10 +67,11 @@ def _dose(stored: StoredGenerator, setup: Setup, dose: float | None) -> float:
     low, high = float(trained.min()), float(trained.max())
     if dose is None:
         listed = ", ".join(f"{value:g}" for value in sorted(trained.unique()))
-        msg = f"The generator was fitted with doses, so `dose` is needed. Measured were {listed}."
+        msg = f"The generator was fitted with doses, so `dose` is needed. Measured doses: {listed}."
         raise ValueError(msg)
     if not low <= dose <= high:
         log.warn(
-            f"The dose {dose:g} is outside of what was measured ({low:g} to {high:g}): the prediction is an extrapolation."
+            f"The dose {dose:g} is outside the measured range ({low:g} to {high:g}): the prediction is an "
+            "extrapolation."
         )
     return float(dose)

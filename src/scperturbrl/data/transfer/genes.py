@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 class GeneMatch(NamedTuple):
-    """Where the genes of a generator are.
+    """Positions of the genes of a generator in another data set.
 
     Attributes
     ----------
     place
-        ``(G,)`` column of each gene of the generator in the other data set, -1 where it is missing.
+        ``(G,)`` column of each gene of the generator in the other data set, -1 if it is missing.
     missing
         Names of those genes.
     share
         Share of the genes that were found.
     signal
-        Share of what the generator sees of a cell that rests on them: of the squared loadings of its components.
+        Share of the generator's input from these genes, by squared loadings of its components.
     """
 
     place: np.ndarray
@@ -44,12 +44,12 @@ def match_genes(stored: StoredGenerator, names: Sequence[str] | pd.Index, *, lea
     names
         Genes of the other data set.
     least
-        Share of the generator's genes that must be there.
+        Smallest share of the generator's genes that must be found.
 
     Raises
     ------
     ValueError
-        If names are repeated, or fewer genes are there; the message says how names differ where it is a matter of spelling.
+        If names are repeated, or too few genes are found; the message says if names differ only in spelling.
     """
     found = pd.Index(names).astype(str)
     if not found.is_unique:
@@ -71,13 +71,15 @@ def match_genes(stored: StoredGenerator, names: Sequence[str] | pd.Index, *, lea
 
 
 def _spelling(wanted: Sequence[str], found: pd.Index) -> str:
-    """What would make more names fit, if anything does."""
+    """A change of names that would match more genes, if there is one."""
     ways = {
         "in upper case": lambda name: name.upper(),
-        "without what follows a dot": lambda name: name.split(".")[0],
+        "without the suffix after a dot": lambda name: name.split(".")[0],
     }
     same = set(wanted) & set(found)
     for text, change in ways.items():
         if len({change(name) for name in wanted} & {change(name) for name in found}) > len(same) + len(wanted) / 10:
-            return f" More names fit {text}: rename `adata.var_names` to those of the generator, such as {wanted[0]!r}."
+            return (
+                f" More names match {text}: rename `adata.var_names` to those of the generator, such as {wanted[0]!r}."
+            )
     return f" The generator's are named like {wanted[0]!r}, those of `adata` like {found[0]!r}."

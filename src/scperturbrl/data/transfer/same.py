@@ -1,4 +1,4 @@
-"""Whether the cells that a generator starts from are still like those that it was fitted to."""
+"""Check that control cells still resemble those to which a generator was fitted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEAST_CORRELATION, MOST_SCALE = 0.5, 3.0
 
 
 def warn_unlike(generators: Mapping[str, StoredGenerator], cells: Cells) -> None:
-    """Warn if the control cells have another mean profile, or another scale, than the training cells of generators had."""
+    """Warn if the control cells differ from the training cells of generators in mean profile or scale."""
     rows = np.flatnonzero(cells.table["is_control"].to_numpy(dtype=bool)[cells.codes])
     if not len(rows) or not generators:
         return
@@ -29,14 +29,15 @@ def warn_unlike(generators: Mapping[str, StoredGenerator], cells: Cells) -> None
         correlation, scale = _likeness(stored.generator.space.mean.detach().cpu().numpy().astype(float), new)
         if correlation < LEAST_CORRELATION or not 1 / MOST_SCALE < scale < MOST_SCALE:
             log.warn(
-                f"The control cells are not like those that the generator {key!r} was fitted to: the mean profiles correlate by {correlation:.2f}, and "
-                f"rates are {scale:.3g} times as high. Were they normalised to another total, or their genes moved? Its cells are a guess then; fit "
-                "it again."
+                f"The control cells differ from those to which the generator {key!r} was fitted: the correlation of "
+                f"mean profiles is {correlation:.2f}, and "
+                f"rates are {scale:.3g} times as high. Were they normalised to another total, or genes reordered? Then "
+                "its predictions are unreliable; fit it again."
             )
 
 
 def _likeness(old: np.ndarray, new: np.ndarray) -> tuple[float, float]:
-    """Correlation of two mean profiles, and how many times higher rates of well-expressed genes are in the second."""
+    """Correlation of two mean profiles, and ratio of the rates of well-expressed genes (second over first)."""
     if len(old) != len(new) or old.std() == 0 or new.std() == 0:
         return 1.0, 1.0
     high = old >= np.quantile(old, 0.75)

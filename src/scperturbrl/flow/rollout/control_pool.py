@@ -1,4 +1,4 @@
-"""Control cells of several conditions to start from."""
+"""Control cells of several conditions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ControlPool:
-    """Control cells to start from, with the run that belongs to each condition.
+    """Control cells, with the run of each condition.
 
     Attributes
     ----------
     latent, denoised
-        ``(m, d)`` coordinates, and the same with less of the noise of counts.
+        ``(m, d)`` coordinates, and the same with less count noise.
     counts
         ``(m, G)`` measured counts.
     unit

@@ -1,4 +1,4 @@
-"""The energy distance to many real training cells, as something to descend."""
+"""The differentiable energy distance to real training cells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def mean_distance(x: Tensor, y: Tensor) -> Tensor:
     valid = torch.isfinite(y).all(-1)
     y = torch.where(valid[..., None], y, 0.0)
     squared = x.square().sum(-1)[:, :, None] + y.square().sum(-1)[:, None, :] - 2 * x @ y.mT
-    # the root has no gradient at 0, and rounding can fall below it
+    # the square root has no gradient at 0, and rounding can give negative values
     distance = squared.clamp_min(1e-6).sqrt() * valid[:, None, :]
     return distance.sum((1, 2)) / (x.shape[1] * valid.sum(1))
 

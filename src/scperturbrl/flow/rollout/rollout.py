@@ -1,4 +1,4 @@
-"""Groups of generated cells, one group a condition."""
+"""Groups of generated cells, one group per condition."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Rollout:
     index
         ``(C,)`` the conditions.
     control, unit
-        What went in: C * n control cells, and the normalised value of one count in each cell to generate ``(C * n,)``.
+        Input: C * n control cells, and the normalised value of one count in each cell to generate ``(C * n,)``.
     latent
-        ``(C * n, d)`` what came out.
+        ``(C * n, d)`` output of the sampler.
     cells
-        ``(draws, C, n, G)`` log-normalised cells: the same latent cells with fresh counts.
+        ``(draws, C, n, G)`` log-normalised cells: for each draw, new counts of the same latent cells.
     approach
         ``(C * n, d)`` states before the sampler's last step; None if a sampler other than that of the generator drew the cells.
     path
-        ``(K + 1, C * n, d)`` states on the way, if such a sampler did.
+        ``(K + 1, C * n, d)`` intermediate states, if another sampler drew the cells.
     """
 
     index: Tensor
@@ -96,8 +96,8 @@ def roll_out(
     group_size
         Cells per condition n.
     draws
-        How often counts are drawn for each latent cell. The reward of a latent cell is the average over them, which
-        takes out noise that no update of the latent could change.
+        Number of draws of counts for each latent cell. The reward of a latent cell is the average over them, which
+        reduces noise that does not depend on the latent cell.
     rng
         Random generator on the device of the model.
     sampler
@@ -120,7 +120,7 @@ def roll_out(
 def finish(
     generator: Generator, rollout: Rollout, conditions: ConditionBatch, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Take the last step of a rollout again, with the weights of `generator` and fresh counts.
+    """Repeat the last step of a rollout with the weights of `generator` and new counts.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def finish(
 
 
 def _of_groups(conditions: ConditionBatch, index: Tensor, group_size: int) -> tuple[ConditionBatch, Tensor]:
-    """The conditions at `index` alone, and the place among them of each cell of their groups: the others need no encoding."""
+    """Only the conditions at `index`, which have to be encoded, and the index among them for each cell."""
     place = torch.arange(len(index), device=index.device)
     return conditions.select(index), place.repeat_interleave(group_size)
 
@@ -162,7 +162,7 @@ def _with_counts(
     """Cells ``(draws, C, n, G)`` of the latent cells of all `conditions`."""
     group_size = len(latent) // len(conditions)
     log_rate, measured = generator.cell_log_rate(latent, control, conditions, rows), generator.measured(control)
-    # a stream of random numbers for each condition, because drawing counts takes as many of them as it happens to need
+    # one random stream for each condition, because the number of random numbers in a draw of counts varies
     seeds = torch.randint(2**62, (len(conditions),), generator=rng, device=rows.device).tolist()
     drawn = []
     for number, seed in enumerate(seeds):

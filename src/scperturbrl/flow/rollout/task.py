@@ -1,4 +1,4 @@
-"""What post-training works on."""
+"""Data of post-training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """C conditions to work on, in the order of the reward's reference.
+    """C conditions, in the order of the reward's reference.
 
     Attributes
     ----------

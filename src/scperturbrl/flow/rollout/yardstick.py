@@ -1,4 +1,4 @@
-"""How far generated cells are from real ones, in units of the effect."""
+"""Energy distance of generated to real cells, relative to that of control cells."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ N_CONTROLS = 256
 
 
 class Yardstick:
-    """Up to 24 conditions of a task, and how far their real cells are from each other and from control cells.
+    """Up to 24 conditions of a task, with the distances of their real cells to each other and to control cells.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Yardstick:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        # guessed conditions have no real cells to measure by
+        # conditions with pseudo-references have no real cells
         measured = torch.nonzero(torch.isfinite(task.real).all(2).any(1)).flatten()
         count = len(measured)
         spaced = torch.linspace(0, count - 1, min(count, N_CONDITIONS), device=task.real.device)
@@ -48,7 +48,7 @@ class Yardstick:
         return float(energy_distance(control[None], self.real[i : i + 1], self.own[i : i + 1]))
 
     def roll_out(self, model: Generator, *, seed: int) -> Rollout:
-        """Generate with the same control cells and noise for equal seeds."""
+        """Generate cells; equal seeds give the same control cells and noise."""
         rng = torch_rng(seed, "yardstick cells", device=model.device)
         task = self.task
         return roll_out(model, task.pool, task.conditions, self.index, group_size=N_CELLS, draws=1, rng=rng)

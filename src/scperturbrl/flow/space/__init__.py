@@ -1,1 +1,1 @@
-"""The spaces in which the flow runs, one kind a file."""
+"""The spaces in which the flow runs, one kind per file."""

@@ -1,4 +1,4 @@
-"""The space in which the flow runs: what all have in common, principal components, and the genes themselves."""
+"""Spaces in which the flow runs: base class, principal components, and genes."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class Space(nn.Module, ABC):
 class PCASpace(Space):
     """Principal components with one common scale.
 
-    One scale for all components (instead of whitening) keeps the noise components small, so that the flow spends its
-    capacity where the cells differ.
+    One scale for all components (instead of whitening) keeps the noise components small, so that the flow uses its
+    capacity for directions in which cells differ.
 
     Parameters
     ----------
@@ -101,7 +101,8 @@ class GeneSpace(Space):
     mean
         ``(G,)`` mean of the training cells.
     components
-        ``(G, k)`` orthonormal loadings of the training cells. No coordinates; they tell perturbed genes apart.
+        ``(G, k)`` orthonormal loadings of the training cells. They are not coordinates, but features of perturbed
+        genes.
     scale
         Root mean variance of the genes, by which coordinates are divided.
 

@@ -1,4 +1,4 @@
-"""The latent space of scVI: what its encoder makes of a cell, with its decoder back to expression."""
+"""The latent space of scVI, with its encoder and decoder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TwoLayers(NamedTuple):
 
     @classmethod
     def zeros(cls, a: int, h: int, b: int) -> TwoLayers:
-        """One that is still to be filled."""
+        """Network with zero weights, to be filled."""
         return cls(torch.zeros(a, h), torch.zeros(h), torch.zeros(h, b), torch.zeros(b))
 
     def hidden(self, x: Tensor) -> Tensor:
@@ -43,8 +43,8 @@ class TwoLayers(NamedTuple):
 class ScviSpace(Space):
     """Posterior means of an scVI model with one hidden layer, centred and with one common scale.
 
-    scVI's encoder sees counts. Here it sees those that the cell would have at a typical depth, so that cells of the same expression
-    have the same coordinates whatever their depth, as with principal components. Its decoder gives the share of each gene.
+    scVI's encoder sees counts. Here it sees the counts that the cell would have at a typical depth, so that coordinates
+    do not depend on depth, as with principal components. Its decoder gives the share of each gene.
 
     Centre and scale are part of the weights, so that :attr:`scale` is 1.
 
@@ -53,15 +53,16 @@ class ScviSpace(Space):
     mean
         ``(G,)`` mean of the training cells.
     components
-        ``(G, k)`` orthonormal loadings of the training cells. No coordinates; they tell perturbed genes apart.
+        ``(G, k)`` orthonormal loadings of the training cells. They are not coordinates, but features of perturbed
+        genes.
     linear
-        ``(k, d)`` coordinates that a change along each component makes, as a straight line.
+        ``(k, d)`` linear approximation of the change of coordinates along each component.
     encoder, decoder
         From logarithms of counts ``(G,)`` to coordinates ``(d,)``, and from these to the logits of the genes' shares.
     unit
         Normalised value of one count at the typical depth.
     level
-        What the normalised values of a cell add up to, of a typical one where that differs.
+        Total of the normalised values of a cell; that of a typical cell if totals differ.
 
     Notes
     -----
@@ -122,7 +123,7 @@ class ScviSpace(Space):
         return torch.log1p(self.level * self.decoder(latent).softmax(-1))
 
     def project(self, effects: Tensor) -> Tensor:
-        """Changes of coordinates ``(..., d)`` that changes of expression ``(..., G)`` make, as a straight line."""
+        """Changes of coordinates ``(..., d)`` for changes of expression ``(..., G)``, by linear approximation."""
         return effects @ self.components @ self.linear
 
     def loadings(self) -> Tensor:

@@ -13,16 +13,17 @@ if TYPE_CHECKING:
 
 
 class WeightAverage:
-    """Moving average of parameters, which is what is evaluated and kept.
+    """Moving average of parameters, which is evaluated and stored.
 
-    The decay is lowered at the beginning to ``(1 + step) / (10 + step)`` so that the random start is soon forgotten.
+    The decay is lowered at the beginning to ``(1 + step) / (10 + step)`` so that the initial weights have little
+    influence.
 
     Parameters
     ----------
     parameters
         Parameters to follow.
     decay
-        Share kept at every step.
+        Decay per step.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
@@ -31,14 +32,14 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take one step towards the present parameters."""
+        """Update the average with the current parameters."""
         self.step += 1
         decay = min(self.decay, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self.values, [p.detach() for p in self.parameters], 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Exchange averaged and present parameters, in place; calling it again undoes it."""
+        """Exchange averaged and current parameters, in place; calling it again undoes it."""
         for value, parameter in zip(self.values, self.parameters, strict=True):
             kept = parameter.detach().clone()
             parameter.copy_(value)

@@ -1,4 +1,4 @@
-"""Optimiser steps that are taken only if everything in them is finite."""
+"""Optimiser steps that are skipped if a value is not finite."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PATIENCE = 3
 
 
 class FiniteSteps:
-    """Takes optimiser steps, leaves out those that are not finite, and knows when to go back and when to stop.
+    """Optimiser steps that skip non-finite values, and decide when to restore the last good state or to stop.
 
-    After three failures in a row the last good state is to be restored; after three more before there is another good
-    state, training is to stop.
+    After three failures in a row the last good state should be restored. After three more before the next good state,
+    training should stop.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class FiniteSteps:
     clip
         Largest norm of the gradient.
     conditions
-        Names of the conditions, to say which were involved.
+        Names of the conditions, for messages.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class FiniteSteps:
         self.first = self.last = ""
 
     def step(self, optimiser: torch.optim.Optimizer, losses: Tensor, codes: Tensor) -> float:
-        """Descend the mean of `losses` ``(n,)`` of the conditions `codes` ``(n,)``; returns it, NaN if it was left out."""
+        """Minimise the mean of `losses` ``(n,)`` of the conditions `codes` ``(n,)``; return it, or NaN if skipped."""
         optimiser.zero_grad(set_to_none=True)
         loss = mean_of_all(losses)
         if not math.isfinite(float(loss.detach())):
@@ -50,7 +50,7 @@ class FiniteSteps:
         loss.backward()
         add_up_gradients(self.parameters.values())
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.clip)
-        # no single condition is at fault, but the largest losses are where to look
+        # no single condition is the cause, but the largest losses are the most suspicious
         worst = codes[losses.detach().argsort(descending=True)]
         if not math.isfinite(float(norm)):
             gradients = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
@@ -58,39 +58,39 @@ class FiniteSteps:
         optimiser.step()
         bad = _first_bad(self.parameters)
         if bad:
-            # there is no way back from such a step but the last good state
+            # only the last good state can undo such a step
             self.in_a_row = max(self.in_a_row, PATIENCE - 1)
             return self._failed(f"the weight {bad}", worst)
         self.in_a_row = 0
         return float(loss.detach())
 
     def reject(self, what: str, codes: Tensor) -> None:
-        """Record that no step could be taken because `what` is not finite for the conditions `codes`."""
+        """Record a skipped step, because `what` is not finite for the conditions `codes`."""
         self._failed(what, codes)
 
     def good(self) -> bool:
-        """Whether the present state may be taken for a good one; if so, earlier failures are forgiven."""
+        """Whether the current state is good; if so, reset the count of failures."""
         self.restored = self.restored and self.in_a_row > 0
         return self.in_a_row == 0
 
     def must_go_back(self) -> bool:
-        """Whether the last good state is to be restored now; says so once."""
+        """Whether the last good state should be restored now; True only once."""
         if self.in_a_row < PATIENCE or self.restored:
             return False
         self.in_a_row, self.restored = 0, True
         return True
 
     def reason_to_end(self) -> str:
-        """Why training must stop, or nothing."""
+        """Why training must stop, or an empty string."""
         return f"not finite: {self.last}" if self.restored and self.in_a_row >= PATIENCE else ""
 
     def state(self) -> dict[str, int | bool | str]:
-        """What :meth:`load` takes."""
+        """State for :meth:`load`."""
         names = ("skipped", "in_a_row", "restored", "first", "last")
         return {name: getattr(self, name) for name in names}
 
     def load(self, state: Mapping[str, int | bool | str]) -> None:
-        """Go on from a :meth:`state`."""
+        """Continue from a :meth:`state`."""
         for name, value in state.items():
             setattr(self, name, value)
 
@@ -109,14 +109,14 @@ class FiniteSteps:
 
 
 def _first_bad(tensors: Mapping[str, Tensor]) -> str:
-    """Name of the first tensor that is not finite, or nothing."""
+    """Name of the first tensor that is not finite, or an empty string."""
     norms = torch._foreach_norm([tensor.detach() for tensor in tensors.values()])
     if bool(torch.isfinite(torch.stack(norms)).all()):
         return ""
-    # a norm may overflow although no value does
+    # the norm may overflow although all values are finite
     return next((name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()), "")
 
 
 def skipped_message(skipped: int, first: str, what: str) -> str:
-    """Sentence for the warning that steps were left out."""
+    """Message of the warning on skipped steps."""
     return f"{skipped} {what} were left out because they were not finite; the first time it was {first}."

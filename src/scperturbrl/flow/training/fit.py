@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from scperturbrl.flow.generator import Generator
 
 
-# steps at most that are too early for the best weights
+# upper bound on the early steps that cannot be chosen as best
 EARLY = 312
 
 
@@ -59,9 +59,9 @@ class FitSettings:
 
 @dataclass
 class FitResult:
-    """What training gave besides the weights: one row of `history` a validation, and why it ended.
+    """Result of training besides the weights: `history` with one row per validation, and why training ended.
 
-    Steps that were not finite are left out; `skipped` counts them and `first_skipped` says what it was the first time.
+    `skipped` is the number of skipped steps that were not finite, and `first_skipped` describes the first one.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -86,17 +86,17 @@ def fit_flow(
 ) -> FitResult:
     """Train encoder and velocity; the weights end as the averaged weights of the best validation.
 
-    The best is the one whose generated cells are closest to the real validation cells: the flow-matching loss of an
-    unseen condition rises long before, or after, its generated population gets worse.
+    The best validation is the one with generated cells closest to the real cells. The flow-matching loss is not used,
+    because for an unseen condition it may rise long before or after the generated population gets worse.
 
     Parameters
     ----------
     generator
         Model to train in place.
     train, validation
-        Cells. Without validation cells training runs through.
+        Cells. Without validation cells, training does not stop early.
     conditions
-        Conditions that the codes point to.
+        Conditions, indexed by the codes of cells.
     settings
         Settings.
     distance
@@ -104,7 +104,7 @@ def fit_flow(
     names
         Names of the conditions, for messages.
     file, state
-        Where the state of the run is written now and then, and one to go on from.
+        File for the state of the run, and a state from which to continue.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def fit_flow(
             end = _reason_to_end(step, result.seconds, settings, interrupted=any_of_all(flag=interrupt.requested))
             regular = step % settings.validate_every == 0 or step == settings.n_steps
             if end and not regular:
-                # before the validation, which an uninterrupted run would not make here
+                # before the validation, which an uninterrupted run would not do here
                 run.keep(now=True)
             if regular or end:
                 average.swap()
@@ -160,7 +160,7 @@ def _field(generator: Generator, settings: FitSettings) -> Callable[..., Tensor]
 
 
 def _optimiser(parameters: Sequence[torch.nn.Parameter], settings: FitSettings) -> torch.optim.Optimizer:
-    # one kernel instead of a dozen, where starting a kernel is what takes time
+    # one kernel instead of a dozen, because kernel launches dominate the time
     fused = parameters[0].device.type == "cuda"
     return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=fused)
 
@@ -174,14 +174,14 @@ def _paired(
 
 
 class _Best:
-    """The best weights so far; the last ones where nothing is compared."""
+    """The best weights so far; the last ones if there is no comparison."""
 
     def __init__(self, settings: FitSettings, *, compares: bool) -> None:
         self.settings, self.compares = settings, compares and settings.keep_best
         self.value, self.step, self.weights = math.inf, 0, list[Tensor]()
 
     def offer(self, step: int, value: float, parameters: list[torch.nn.Parameter]) -> None:
-        # early weights can match means before they have learnt any spread, so they do not count
+        # early weights can match means before they have learnt any spread, so they are not considered
         too_early = self.compares and step < min(self.settings.n_steps / 8, EARLY)
         if too_early or not self.compares or value < self.value:
             self.value = math.inf if too_early else value
@@ -226,12 +226,12 @@ def _training_step(
 ) -> float:
     device = generator.device
     noise_rng = on_device(rng, device)
-    # random numbers are drawn where the cells are
+    # random numbers are drawn on the device of the cells
     cells, control, index = train.draw(batch_size, noise_rng if train.latent.device.type == device.type else rng)
-    # a perturbation that has features must also be predictable from them alone, as an unseen one will be
+    # perturbations with features must also be predictable from features alone, like unseen ones
     known = conditions.features.abs().sum(-1) > 0
     keep = (torch.rand(conditions.tokens.shape, generator=rng) >= settings.token_dropout).to(device) | ~known
-    # a context without perturbed training cells has no code of its own, so "unknown" must be a familiar code
+    # contexts without perturbed training cells use the code "unknown", so this code must be trained
     keep_context = torch.rand(conditions.covariates.shape, generator=rng) >= settings.covariate_dropout
     batch = conditions.forgetting(keep, keep_context.to(device))
     own = world().share(batch_size)
@@ -258,7 +258,7 @@ def validation_loss(
 
 
 def _decay(step: int, seconds: float, settings: FitSettings) -> float:
-    """Factor of the learning rate: short warm-up, then cosine down to 2 % over the steps or the time that is given."""
+    """Factor of the learning rate: short warm-up, then cosine down to 2 % over the number of steps or the time limit."""
     done = step / settings.n_steps
     if settings.max_seconds is not None:
         done = max(done, min(1.0, seconds / settings.max_seconds))

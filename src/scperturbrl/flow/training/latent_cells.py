@@ -1,4 +1,4 @@
-"""Cells in the flow's space, and the control cells that they are paired with."""
+"""Cells in the flow's space, and the control cells with which they are paired."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LatentCells:
     Attributes
     ----------
     latent
-        ``(n, d)`` target cells (with count noise taken out, see :mod:`scperturbrl.flow.observation.denoise`).
+        ``(n, d)`` target cells (without count noise, see :mod:`scperturbrl.flow.observation.denoise`).
     codes
         ``(n,)`` condition of each, an index into the condition batch.
     control
@@ -32,7 +32,7 @@ class LatentCells:
     weight
         ``(n,)`` probability of being drawn, up to a factor.
     partner
-        ``(n,)`` the control cell that each cell is paired with; None for a random one every time.
+        ``(n,)`` the control cell that each cell is paired with; None for a random one in every step.
     """
 
     latent: Tensor
@@ -63,7 +63,7 @@ class LatentCells:
         return replace(self, **{name: value.to(device) for name, value in values.items() if value is not None})
 
     def fits_on(self, device: torch.device) -> bool:
-        """Whether they take less than a quarter of the free memory of a CUDA `device`; what is drawn is moved there otherwise."""
+        """Whether they take less than a quarter of the free memory of a CUDA `device`; else only drawn cells are moved."""
         if device.type != "cuda":
             return False
         held = sum(value.nbytes for value in vars(self).values() if value is not None)
@@ -85,7 +85,8 @@ class LatentCells:
 class Pairing:
     """Pairs of perturbed and control cells for each training step.
 
-    From noise any control cell will do. From control cells the partners are found by optimal transport, anew every so many steps.
+    If the flow starts from noise, control cells are random. If it starts from control cells, partners are found by
+    optimal transport, and updated after a number of steps.
 
     Parameters
     ----------
@@ -94,11 +95,11 @@ class Pairing:
     source
         Where the flow starts.
     seed
-        Seed; partners have random numbers of their own, so that a resumed run finds the same.
+        Seed; partners have their own random numbers, so that a resumed run finds the same.
     every
-        Steps for which partners stay.
+        Number of steps between updates of partners.
     device
-        Where the pairs are kept.
+        Device of the pairs.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ def flow_matching_loss(
     n_genes: int | None = None,
     velocity: Callable[..., Tensor] | None = None,
 ) -> Tensor:
-    """Squared error of the velocity, averaged over coordinates; ``(n,)``, one value a cell.
+    """Squared error of the velocity, averaged over coordinates; ``(n,)``, one value per cell.
 
     Parameters
     ----------
@@ -40,9 +40,9 @@ def flow_matching_loss(
     rng
         Random generator for times and noise.
     n_genes
-        Genes to look at, drawn anew, for backbones that can do with some of them; None: all.
+        Number of genes, drawn at random, for backbones that can train on some genes; None means all.
     velocity
-        What computes the velocity, if not the generator itself: its compiled form.
+        Function that computes the velocity instead of the generator, such as its compiled form.
     """
     genes = generator.velocity.drawn_genes(n_genes, rng)
     if genes is not None:

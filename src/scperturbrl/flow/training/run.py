@@ -1,4 +1,4 @@
-"""A training run that can be written to a file, gone on with, and brought back to its last good state."""
+"""A training run that can be saved, resumed, and restored to its last good state."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from scperturbrl.flow.training.fit import FitResult, _Best
     from scperturbrl.flow.training.weight_state import WeightState
 
-# reasons to end after which there is nothing left to do; after the others a run can go on
+# final reasons to end; after other reasons a run can be continued
 _FINAL = ("all steps done", "no improvement")
 
 
 @dataclass
 class FitRun:
-    """Everything that the next training step depends on.
+    """Everything on which the next training step depends.
 
     Attributes
     ----------
     weights, rng
         Weights with their optimiser and average; random numbers.
     best, result
-        Best weights so far, and what is reported.
+        Best weights so far, and the reported result.
     finite
-        Steps that were left out.
+        Record of skipped steps.
     file
-        Where to write, if anywhere.
+        File for the state, if any.
     """
 
     weights: WeightState
@@ -49,7 +49,7 @@ class FitRun:
         self.good = self.weights.state()
 
     def remaining(self, n_steps: int) -> range:
-        """Steps that are still to be taken."""
+        """Number of remaining steps."""
         return range(0) if self.ended else range(self.step + 1, n_steps + 1)
 
     def note_loss(self, step: int, loss: float, every: int) -> None:
@@ -62,7 +62,7 @@ class FitRun:
             self.weights.load(self.good)
 
     def keep(self, end: str = "", *, now: bool = False) -> None:
-        """Take the present state for a good one, and write it to the file if that is due."""
+        """Store the current state as good, and write it to the file if it is due."""
         if not self.finite.good():
             return
         self.ended = end if end in _FINAL else ""
@@ -83,7 +83,7 @@ class FitRun:
         }
 
     def resumed(self, state: dict[str, Any] | None) -> FitRun:
-        """The run itself, going on from a :meth:`state` if there is one."""
+        """Return the run, continued from a :meth:`state` if there is one."""
         if state is None:
             return self
         self.weights.load(state["weights"])
@@ -105,13 +105,14 @@ class FitRun:
         Raises
         ------
         FloatingPointError
-            If there are no weights to end with.
+            If there are no good weights.
         """
         result, finite = self.result, self.finite
         if not self.best.weights:
             why = f"; the first time it was {finite.first}" if finite.first else ""
             msg = (
-                f"Training met values that are not finite and has no good state to go back to ({finite.skipped} steps left "
+                f"Training produced values that are not finite and has no good state to restore ({finite.skipped} "
+                "steps left "
                 f"out{why}). Lower `learning_rate`, and check the expression for extreme values."
             )
             raise FloatingPointError(msg)

@@ -10,10 +10,10 @@ CHUNK = 256
 
 
 def transport_partners(cells: Tensor, control: Tensor, rng: torch.Generator) -> Tensor:
-    """Index ``(n,)`` of a control cell for each cell, such that the squared distances add up to little.
+    """Index ``(n,)`` of a control cell for each cell, with a small sum of squared distances.
 
-    Cells are taken in random chunks of up to 256; each gets as many random control cells (with repetition only where there are
-    fewer), and the assignment within the chunk is optimal.
+    Cells are taken in random chunks of up to 256; each gets as many random control cells (with repetition only if there
+    are fewer), and the assignment within the chunk is optimal.
 
     Parameters
     ----------
@@ -36,6 +36,6 @@ def transport_partners(cells: Tensor, control: Tensor, rng: torch.Generator) -> 
 
 
 def _drawn(m: int, n: int, rng: torch.Generator) -> Tensor:
-    """`n` of `m` numbers, none more often than needed."""
+    """Draw `n` of `m` numbers with as few repeats as possible."""
     rounds = [torch.randperm(m, generator=rng) for _ in range(-(-n // m))]
     return torch.cat(rounds)[:n]

@@ -1,4 +1,4 @@
-"""Weights with everything that their next update depends on, to go back to or to write to a file."""
+"""Weights with everything on which their next update depends, to restore or to save."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class WeightState:
     average
         Their moving average.
     old
-        Parameters that follow them in another way, such as those of the policy that rolls out.
+        Parameters that follow them in another way, such as those of the rollout policy.
     """
 
     parameters: Sequence[nn.Parameter]
@@ -50,18 +50,18 @@ class WeightState:
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go back to a :meth:`state`, which stays as it is.
+        """Restore a :meth:`state`, which is not changed.
 
         Raises
         ------
         ValueError
-            If it is of other parameters.
+            If it belongs to other parameters.
         """
-        # optimisers keep the tensors they are given and write to them
+        # optimisers keep references to the given tensors and change them
         state = copy.deepcopy(dict(state))
         shapes = [tuple(value.shape) for value in state["parameters"]]
         if shapes != [tuple(parameter.shape) for parameter in self.parameters]:
-            msg = f"The state is of weights with shapes {shapes[:3]}..., which are not those of this generator."
+            msg = f"The state has weights with shapes {shapes[:3]}..., which are not those of this generator."
             raise ValueError(msg)
         restore(self.parameters, state["parameters"])
         restore(self.old, state["old"])
@@ -74,5 +74,5 @@ class WeightState:
 
 
 def _numbered(state: dict[str, Any]) -> dict[str, Any]:
-    """State of an optimiser with text for keys, as JSON has them."""
+    """State of an optimiser with strings as keys, for JSON."""
     return {**state, "state": {str(number): value for number, value in state["state"].items()}}

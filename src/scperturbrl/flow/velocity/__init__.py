@@ -1,1 +1,1 @@
-"""Velocity networks, one kind a file."""
+"""Velocity networks, one kind per file."""

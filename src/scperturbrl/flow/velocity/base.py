@@ -1,4 +1,4 @@
-"""What every velocity field has in common: its arguments, and the precision it computes in."""
+"""Base class of velocity fields: arguments and precision."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class Velocity(nn.Module, ABC):
             ``(n, width)`` condition code and plain sum of its parts, from the condition encoder. The latter enters
             linearly: most of an effect is a shift. With `index` ``(C, width)``.
         genes
-            ``(d',)`` the coordinates that `x` and `control` hold, in training on some of the genes; None: all.
+            ``(d',)`` the coordinates in `x` and `control`, if training uses some of the genes; None means all.
         index
-            ``(n,)`` condition of each cell. What depends on time and condition alone is then computed once a condition instead of once a cell, which
-            halves the work where they are few.
+            ``(n,)`` condition of each cell. Terms that depend only on time and condition are then computed per
+            condition instead of per cell, which halves the work if there are few conditions.
         """
         if self.precision == "float32":
             return self.velocity(x, t, control, code, total, genes, index)
@@ -69,17 +69,17 @@ class Velocity(nn.Module, ABC):
         genes: Tensor | None,
         index: Tensor | None,
     ) -> Tensor:
-        """What :meth:`forward` gives, in whatever precision is set."""
+        """Compute :meth:`forward` in the current precision."""
 
     def check(self) -> None:
-        """Raise ``ValueError`` for weights, read from a file, that no training can have given."""
+        """Raise ``ValueError`` for weights from a file that are impossible results of training."""
 
     def drawn_genes(self, n: int | None, rng: torch.Generator) -> Tensor | None:
-        """Some `n` coordinates for one training step, on the device of `rng`; None: all of them."""
+        """`n` random coordinates for one training step, on the device of `rng`; None means all of them."""
         del n, rng
         return None
 
 
 def of_cells(values: Tensor, index: Tensor | None) -> Tensor:
-    """Rows of `values` for the cells at `index`, if they are not one a cell already."""
+    """Rows of `values` for the cells at `index`, unless there is already one row per cell."""
     return values if index is None else values[index]

@@ -1,4 +1,4 @@
-"""Differential attention: the difference of two attention maps, which cancels what both attend to without reason."""
+"""Differential attention: the difference of two attention maps, which cancels irrelevant attention common to both."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def initial_share(depth: int) -> float:
 class DifferentialAttention(nn.Module):
     """Multi-head attention with the map ``A1 - share * A2``.
 
-    ``A1`` compares tokens with tokens. ``A2`` does too, or it compares other tokens with each other, such as those of the control
-    cell: what the perturbed cell attends to as its control cell does is then subtracted.
+    ``A1`` is the attention among tokens. So is ``A2``, or it is the attention among other tokens, such as those of the
+    control cell; then attention that perturbed and control cell have in common is subtracted.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class DifferentialAttention(nn.Module):
         attended = scaled_dot_product_attention(query, key, value)
         subtracted = scaled_dot_product_attention(second_query, second_key, value)
         mixed = attended - self._share().to(attended.dtype) * subtracted
-        # in the type of the input, without which there is no fused kernel
+        # in the dtype of the input, because fused kernels need it
         scale = (self.norm * (1 - self.initial)).to(mixed.dtype)
         return self.outlet(rms_norm(mixed, scale.shape, scale, EPS).transpose(1, 2).flatten(2))
 

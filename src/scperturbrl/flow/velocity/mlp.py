@@ -73,7 +73,7 @@ class VelocityMLP(Velocity):
     ) -> Tensor:
         """See :meth:`Velocity.forward`; it always sees all coordinates."""
         if genes is not None:
-            msg = "The backbone 'mlp' takes all coordinates at once; only 'transformer' can do with some of the genes."
+            msg = "The backbone 'mlp' takes all coordinates at once; only 'transformer' can train on some of the genes."
             raise ValueError(msg)
         context = nn.functional.silu(self.time(time_features(t, self.width)) + code)
         hidden = self.inlet(torch.cat([x, control], dim=-1))

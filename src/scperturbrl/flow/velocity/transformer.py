@@ -16,21 +16,21 @@ from scperturbrl.flow.velocity.mlp import time_features
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# length of an attention head, and co-expressed genes that each gene attends to
+# length of an attention head, and number of co-expressed genes to which each gene attends
 HEAD, N_NEIGHBOURS = 64, 30
-# gene tokens at a time where no gradient is wanted
+# number of gene tokens at a time if no gradient is needed
 N_TOKENS = 2**18
 
 
 class GeneEmbedding(nn.Module):
-    """An embedding of each gene that has looked at those of its co-expressed genes.
+    """An embedding of each gene that attends to those of its co-expressed genes.
 
     Parameters
     ----------
     n_genes, width, n_heads
         Sizes.
     n_neighbours
-        Co-expressed genes that each gene attends to, itself among them.
+        Number of co-expressed genes to which each gene attends, including itself.
     """
 
     neighbours: Tensor
@@ -43,7 +43,7 @@ class GeneEmbedding(nn.Module):
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.outlet = nn.Linear(width, width)
-        # numbers of genes; as floats, because a generator's weights are all of one type in its file
+        # indices of genes; as floats, because all weights of a generator have one type in its file
         own = torch.arange(n_genes, dtype=torch.float32)[:, None]
         self.register_buffer("neighbours", own.repeat(1, min(n_neighbours, n_genes)))
 
@@ -86,7 +86,7 @@ class VelocityTransformer(Velocity):
     """Transformer over the genes of a cell, for the gene space.
 
     The token of a gene is made of its value on the path, its value in the control cell and its embedding; time and condition modulate
-    every layer. A training step may look at some of the genes only, for attention costs their square.
+    every layer. A training step may use only some of the genes, because the cost of attention is quadratic.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class VelocityTransformer(Velocity):
         genes: Tensor | None = None,
         index: Tensor | None = None,
     ) -> Tensor:
-        """See :meth:`Velocity.forward`; without gradients a part of the cells at a time, so that memory stays bounded."""
+        """See :meth:`Velocity.forward`; without gradients, in blocks of cells, so that memory is bounded."""
         size = max(1, N_TOKENS // x.shape[1])
         if torch.is_grad_enabled() or len(x) <= size:
             return self._velocity(x, t, control, code, total, genes, index)
@@ -186,6 +186,6 @@ def coexpressed(cells: Tensor, n_neighbours: int = N_NEIGHBOURS) -> Tensor:
     centred = cells - cells.mean(0)
     centred = centred / centred.norm(dim=0).clamp_min(1e-8)
     similarity = (centred.T @ centred).abs()
-    # a gene without variance is its own neighbour all the same
+    # a gene without variance is also its own neighbour
     similarity.fill_diagonal_(2.0)
     return similarity.topk(min(n_neighbours, cells.shape[1]), dim=1).indices

@@ -1,1 +1,1 @@
-"""Tables of models that are fitted to measured and predicted effects."""
+"""Tables of models fitted to measured and predicted effects."""

@@ -1,4 +1,4 @@
-"""Responses over doses and the Hill curves through them, measured and predicted."""
+"""Hill curves of measured and predicted dose responses."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def dose_response(
     predictions: AnnData | None = None,
     modality: str | None = None,
 ) -> pd.DataFrame:
-    r"""Fit a Hill curve to the response of every perturbation over its doses.
+    r"""Fit a Hill curve to the response of every perturbation to its doses.
 
     The mean response relative to control cells, which is 0 at dose 0, is fitted by :math:`T d^h / (E^h + d^h)` with
     :func:`scipy.optimize.least_squares`, each dose weighted by its standard error. The slope has a log-normal prior
@@ -48,19 +48,19 @@ def dose_response(
     adata
         Annotated data after :func:`~scperturbrl.pp.setup_anndata` with `dose_key`, and :func:`~scperturbrl.pp.split`.
     objective
-        What responds:
+        Response of a cell:
 
-        - None: the length of the effect along the direction in which the perturbation moves measured cells. The
-          direction is estimated from other cells than those that are projected on it,
+        - None: the length of the effect along the direction in which the perturbation changes measured cells. The
+          direction is estimated from cells other than those projected onto it,
         - a gene, or a pathway of ``uns["pathway_network"]``: mean expression, weighted by the network,
         - genes, or a table of genes and weights: mean expression, weighted (divided by the sum of absolute weights),
         - a function from cells ``(n, G)``, log-normalised, to numbers ``(n,)``.
     perturbations
-        Labels; by default all with three doses of four cells.
+        Labels; by default all with at least three doses of at least four cells.
     layers
         Layers of generated cells, from :func:`~scperturbrl.tl.generate`.
     predictions
-        Cells from :func:`~scperturbrl.tl.predict`, log-normalised; of several doses joined by ``anndata.concat``.
+        Cells from :func:`~scperturbrl.tl.predict`, log-normalised. Join several doses by ``anndata.concat``.
     {modality}
 
     Returns
@@ -71,7 +71,7 @@ def dose_response(
         Label, covariates ("all" without any), and ``"observed"``, the key of a layer, or of the generator behind
         `predictions`.
     ``ec50``, ``slope``, ``top``
-        Dose of half the response, Hill coefficient, and response at a very high dose, each with the 90 % interval
+        EC50, Hill coefficient, and response at a very high dose, each with the 90 % interval
         ``<name>_low``, ``<name>_high``.
     ``r2``
         Share of the variance over doses that the curve explains.
@@ -81,7 +81,7 @@ def dose_response(
         ``"fitted"``; ``"no response"`` if the p-value is above 0.01, without a curve; ``"beyond the doses"`` if the
         EC50 is outside of the measured doses and thus uncertain.
     ``n_doses``, ``n_cells``
-        Doses and cells behind it.
+        Number of doses and cells of the fit.
 
     Raises
     ------
@@ -92,8 +92,8 @@ def dose_response(
 
     Notes
     -----
-    On simulated screens of five doses with 60 cells each, 94 % of 32 EC50 were found within a factor of 1.5, and the
-    intervals held 97 %; with three doses 81 % and 94 %.
+    On simulated screens of five doses with 60 cells each, 94 % of 32 EC50 were within a factor of 1.5 of the truth, and
+    the intervals contained 97 %; with three doses 81 % and 94 %.
 
     Examples
     --------

@@ -40,10 +40,10 @@ def genetic_interactions(
     r"""Fit the effect of every pair of perturbations to the effects of its two parts.
 
     The mean effect of the pair AB is fitted by :math:`c_A \delta_A + c_B \delta_B` over genes, as in the
-    genetic-interaction map of :cite:t:`norman2019`, without the genes that the pair targets. Norman et al. fit by the
-    Theil-Sen estimator and measure likeness by distance correlation. Here it is least squares and the cosine, because
-    the noise of sampling cells can be taken out of both: without that, a hundred cells a condition make additive pairs
-    look buffered.
+    genetic-interaction map of :cite:t:`norman2019`, without the genes that the pair targets. Norman et al. use the
+    Theil-Sen estimator, and distance correlation as similarity. Here it is least squares and the cosine, because both
+    can be corrected for sampling noise. Without this correction, additive pairs with a hundred cells per condition look
+    buffered.
 
     Parameters
     ----------
@@ -66,38 +66,38 @@ def genetic_interactions(
     One row per pair and model:
 
     ``condition``, ``split``
-        Name of the pair, and whether it was held out; "test" for one that was not measured.
+        Name of the pair, and whether it was held out; "test" for an unmeasured pair.
     ``model``
         ``"observed"``, the key of a layer, or of the generator behind `predictions`.
     ``first``, ``second``
         The parts.
     ``first_coefficient``, ``second_coefficient``
-        :math:`c_A` and :math:`c_B`: 1 and 1 if the effects add up. With their 90 % intervals ``first_low``,
+        :math:`c_A` and :math:`c_B`, both 1 if the effects are additive. Their 90 % intervals ``first_low``,
         ``first_high``, ``second_low``, ``second_high``, from a jackknife over 20 groups of cells.
     ``magnitude``
-        :math:`\sqrt{c_A^2 + c_B^2}`, 1.41 if the effects add up.
+        :math:`\sqrt{c_A^2 + c_B^2}`, 1.41 if the effects are additive.
     ``dominance``
-        :math:`|\log_{10} |c_A / c_B||`, 0 if both parts count the same.
+        :math:`|\log_{10} |c_A / c_B||`, 0 if both coefficients are equal in size.
     ``similarity``
         Cosine of the effects of the parts.
     ``fit``
         Share of the squared effect of the pair that the parts explain.
     ``signal``
-        Smallest share of the squared effects of the pair and its parts that is not noise.
+        Share of the squared effect that is not noise: the smallest value of the pair and its two parts.
     ``interaction``
-        The first that holds:
+        The first of these that applies:
 
-        - *unclear*: ``signal`` below 0.3, or a standard error above 0.3 (unless the parts are alike),
-        - *neomorphic*: ``fit`` below 0.75, so that the pair does what neither part does,
-        - *redundant*: ``similarity`` at least 0.7, and the pair does at most 75 % of the sum,
-        - *epistatic*: ``dominance`` above 0.5, one part masks the other (unless the parts are alike),
+        - *unclear*: ``signal`` below 0.3, or a standard error above 0.3 (unless the parts are similar),
+        - *neomorphic*: ``fit`` below 0.75: the pair has an effect that neither part has,
+        - *redundant*: ``similarity`` at least 0.7, and the effect of the pair is at most 75 % of the sum,
+        - *epistatic*: ``dominance`` above 0.5, one part masks the other (unless the parts are similar),
         - *buffered*: ``magnitude`` below 75 % of 1.41,
         - *synergistic*: ``magnitude`` above 125 % of 1.41,
-        - *additive*: all else.
+        - *additive*: otherwise.
 
         If the similarity is at least 0.7, the data determine only the sum of the coefficients; magnitude then uses half
-        of the sum for each. The names are those of Norman et al. The limits are those of this package. They recovered
-        the type of 98 % of 96 simulated pairs of 120 cells.
+        of the sum for each. The names are those of Norman et al.; the thresholds are ours. They recovered the type of
+        98 % of 96 simulated pairs of 120 cells.
     ``n_cells``
         Cells of the pair.
 
@@ -106,7 +106,7 @@ def genetic_interactions(
     KeyError
         If a layer or a pair does not exist.
     ValueError
-        If a named pair has no two parts with enough cells.
+        If a pair in `pairs` does not have two parts with enough cells.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A number of every cell that a dose-response curve is drawn of."""
+"""The value of every cell to which a dose-response curve is fitted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cell_values(adata: AnnData, objective: Objective) -> Callable[[np.ndarray], 
 
 
 def objective_label(objective: Objective | None) -> str:
-    """What to write on an axis."""
+    """Axis label of an objective."""
     if objective is None:
         return "Length of the effect"
     if isinstance(objective, str):
@@ -51,7 +51,7 @@ def _weights(adata: AnnData, objective: str | Sequence[str] | Mapping[str, float
     wanted = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given, 1.0)
     unknown = [gene for gene in wanted if gene not in genes]
     if unknown:
-        msg = f"`objective` names {unknown[0]!r}, which is no gene of `adata`.{near_matches(str(unknown[0]), genes)}"
+        msg = f"`objective` names {unknown[0]!r}, which is not a gene of `adata`.{near_matches(str(unknown[0]), genes)}"
         raise KeyError(msg)
     weights = np.zeros(len(genes))
     weights[genes.get_indexer(list(wanted))] = list(wanted.values())
@@ -69,7 +69,10 @@ def _pathway(adata: AnnData, name: str) -> np.ndarray:
             weights[place[place >= 0]] = own["weight"].to_numpy(float)[place >= 0]
             return weights
         known += [str(source) for source in network["source"].unique()]
-    msg = f"`objective` is {name!r}, which is no gene and no pathway of `uns[{keys.PATHWAY_NETWORK!r}]`.{near_matches(name, known)}"
+    msg = (
+        f"`objective` is {name!r}, which is neither a gene nor a pathway of "
+        f"`uns[{keys.PATHWAY_NETWORK!r}]`.{near_matches(name, known)}"
+    )
     raise KeyError(msg)
 
 

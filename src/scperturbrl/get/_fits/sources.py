@@ -1,4 +1,4 @@
-"""One interface to measured, generated and predicted cells: the matrix and rows of each condition."""
+"""A common interface to measured, generated and predicted cells."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """Cells of conditions by one model, or as measured.
+    """Cells of conditions, measured or from one model.
 
     Attributes
     ----------
     name
-        ``"observed"``, the key of a layer, or the generator behind predicted cells.
+        ``"observed"``, the key of a layer, or the generator of predicted cells.
     matrix
         ``(n, G)`` log-normalised.
     table, codes
-        Condition table, and the row of it of each cell.
+        Table of conditions, and its row for each cell.
     generated
-        Whether the cells were made from control cells.
+        Whether the cells were generated from control cells.
     """
 
     name: str
@@ -66,7 +66,7 @@ def read_sources(
     KeyError
         If a layer does not exist.
     ValueError
-        If cells are on another scale than the control cells, or predictions are of other genes.
+        If cells have another scale than the control cells, or predictions have other genes.
     """
     found = [Source(keys.OBSERVED, cells.expression, cells.table, cells.codes, generated=False)]
     for name in [layers] if isinstance(layers, str) else layers or ():

@@ -1,1 +1,1 @@
-"""What the tables share: slots of the AnnData, labels, populations."""
+"""Shared by the tables: slots of the AnnData, labels, populations."""

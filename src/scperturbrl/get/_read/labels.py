@@ -20,14 +20,14 @@ _MODELS = {
 
 
 def verifier_label(name: str) -> str:
-    """Label of the verifier `name`; of one that is not registered, its name made readable.
+    """Label of the verifier `name`; a readable form of the name if it is not registered.
 
     Examples
     --------
     >>> verifier_label("rmse_topk"), verifier_label("my_own_score")
     ('RMSE top-k proximity', 'My own score')
     """
-    # torch is loaded by the registry, and only here
+    # the registry loads torch, so it is imported only here
     from scperturbrl.verifiers import registry
 
     return registry.get(name).label if name in registry.names() else readable(name)

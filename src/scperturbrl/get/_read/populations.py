@@ -34,7 +34,7 @@ class Populations:
     conditions
         Names of the C conditions.
     layers
-        Key of a generator to its generated cells.
+        Generated cells by the key of their generator.
     """
 
     cells: Cells
@@ -45,7 +45,7 @@ class Populations:
     def of(
         cls, adata: AnnData, model_keys: str | Sequence[str] | None, conditions: str | Sequence[str] | None
     ) -> Populations:
-        """Read what `adata` holds of `conditions` (perturbed ones with three cells by default)."""
+        """Read the cells of `conditions` from `adata`; by default, perturbed conditions with at least three cells."""
         cells = Cells.of(adata, Setup.of(adata))
         layers = {key: adata.layers[key] for key in _layer_keys(adata, model_keys)}
         warn_old_layers(adata, layers)
@@ -67,7 +67,7 @@ class Populations:
         return np.asarray(self.cells.expression[self.controls(condition)].mean(0), dtype=np.float64).ravel()
 
     def effects(self, condition: str) -> Iterator[tuple[str, np.ndarray]]:
-        """Key and mean effect ``(G,)`` of the observed cells, then of every generator."""
+        """Yield key and mean effect ``(G,)``, of the observed cells and then of every generator."""
         rows, control = self.rows(condition), self.control_mean(condition)
         for key, matrix in {keys.OBSERVED: self.cells.expression, **self.layers}.items():
             yield key, np.asarray(matrix[rows].mean(0), dtype=np.float64).ravel() - control
@@ -108,17 +108,17 @@ def choose_conditions(cells: Cells, wanted: str | Sequence[str] | None, *, min_c
 
 
 def _layer_keys(adata: AnnData, wanted: str | Sequence[str] | None) -> list[str]:
-    """Layers of generated cells: those asked for, or those of all generators of `adata`.
+    """Layers of generated cells: the requested ones, or those of all generators of `adata`.
 
     Raises
     ------
     KeyError
-        If one does not exist, or there is none at all.
+        If one does not exist, or there are none.
     """
     if wanted is not None:
         names = [wanted] if isinstance(wanted, str) else [str(name) for name in wanted]
     else:
-        # torch comes with it
+        # this import loads torch
         from scperturbrl.data.generator.stored import generator_keys
 
         names = [key for key in generator_keys(adata) if key in adata.layers] or [keys.GENERATOR]

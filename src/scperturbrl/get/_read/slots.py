@@ -1,4 +1,4 @@
-"""Reading the slots that the verbs wrote, with errors that name the verb to call."""
+"""Read result slots; errors name the function that writes a missing slot."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def select_perturbations(adata: AnnData, perturbations: str | Sequence[str] | No
 
     Returns
     -------
-    ``(n_obs,)`` mask, and the labels in the order asked for, or of the categories.
+    ``(n_obs,)`` mask, and the labels in the order of `perturbations`, or of the categories.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def select_perturbations(adata: AnnData, perturbations: str | Sequence[str] | No
 
 
 def read_evaluation(adata: AnnData) -> pd.DataFrame:
-    """Read ``uns["evaluation"]``; a warning tells if it is of another split, or of other generators, than there are now.
+    """Read ``uns["evaluation"]``; warn if it belongs to another split or to generators that have changed.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def read_evaluation(adata: AnnData) -> pd.DataFrame:
 
 
 def warn_evaluated_elsewhere(adata: AnnData, table: pd.DataFrame) -> None:
-    """Warn if an evaluation was made under another split than `adata` has now, or of generators that were fitted again since."""
+    """Warn if an evaluation belongs to another split than that of `adata`, or to generators that were refitted."""
     name = f"`uns[{keys.EVALUATION!r}]`"
     for made_under in table["split_hash"].astype(str).unique():
         warn_other_split(adata, {name: made_under}, "Evaluate again.")
@@ -111,7 +111,7 @@ def warn_evaluated_elsewhere(adata: AnnData, table: pd.DataFrame) -> None:
 
 
 def warn_old_screen(adata: AnnData) -> None:
-    """Warn if ``uns["screen"]`` is of another split, or of cells of a generator that was fitted again since."""
+    """Warn if ``uns["screen"]`` belongs to another split, or to a generator that was refitted since."""
     name, params = f"`uns[{keys.SCREEN!r}]`", adata.uns[keys.SCREEN]["params"]
     warn_other_split(adata, {name: str(params.get("split_hash", ""))}, "Screen again.")
     note = {"made_by": str(params.get("key", "")), "generator_hash": str(params.get("generator_hash", ""))}
@@ -151,13 +151,13 @@ def read_reward(adata: AnnData, key: str) -> np.ndarray:
 
 
 def missing(place: str, name: str, verb: str, available: Mapping[str, Any] | pd.DataFrame) -> str:
-    """Message for a missing slot, with the verb that writes it and similar slots."""
+    """Message for a missing slot, with the function that writes it and similar slots."""
     similar = near_matches(name, available.keys()) if len(available) else ""
     return f"`{place}` has no {name!r}. Call `scperturbrl.{verb}` first.{similar if 'Did you mean' in similar else ''}"
 
 
 def chosen(name: str, wanted: str | Iterable[str] | None, available: Sequence[str]) -> list[str]:
-    """Names asked for in `wanted`, in that order, or all available ones.
+    """The names in `wanted`, in that order, or all available names.
 
     Raises
     ------
@@ -169,6 +169,6 @@ def chosen(name: str, wanted: str | Iterable[str] | None, available: Sequence[st
     names = [wanted] if isinstance(wanted, str) else [str(each) for each in wanted]
     for each in names:
         if each not in available:
-            msg = f"`{name}` names {each!r}, which is not there.{near_matches(each, available)}"
+            msg = f"`{name}` names {each!r}, which does not exist.{near_matches(each, available)}"
             raise ValueError(msg)
     return names

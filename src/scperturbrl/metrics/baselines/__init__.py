@@ -1,1 +1,1 @@
-"""Predictions that a model must beat, made of the effects of training conditions; one idea a file."""
+"""Simple predictions from the effects of training conditions, one idea per file."""

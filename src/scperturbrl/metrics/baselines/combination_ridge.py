@@ -1,4 +1,4 @@
-"""The additive ridge for screens in which combinations have less than the sum of the effects of their parts."""
+"""The additive ridge for screens in which effects of combinations are smaller than the sum of their parts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CombinationRidgeEffect(NamedTuple):
     trust
         Weight of a combination in the fit.
     alpha
-        Penalty chosen.
+        Chosen penalty.
     """
 
     effect: np.ndarray
@@ -50,13 +50,13 @@ def combination_ridge_effect(
     trusts: Sequence[float] = TRUSTS,
     otherwise: float = 1.0,
 ) -> CombinationRidgeEffect:
-    r"""Predict with a penalised model in which a combination has a share of the summed effects of its parts.
+    r"""Predict with a penalised model in which the effect of a combination is a share of the sum of its parts.
 
     .. math:: y_i = a \sum_j x_{ij} \beta_j + \varepsilon_i, \qquad a = 1 \text{ for conditions of one perturbation}.
 
     Perturbations buffer and mask each other, so that the additivity :math:`a` of combinations is often below 1. It also
     differs between pairs, so that a combination is less informative about its parts than single perturbations are.
-    Where neither is the case this is :func:`ridge_effect`.
+    Otherwise the result equals that of :func:`ridge_effect`.
 
     Parameters
     ----------
@@ -67,15 +67,15 @@ def combination_ridge_effect(
     design_query
         ``(Q, P)`` design of the conditions to predict.
     trusts
-        Positive weights of combinations to choose from, beside 1 for the other conditions.
+        Candidate weights of combinations, positive; the other conditions have a weight of 1.
     otherwise
         The additivity to use if no training condition is a combination, such as that of another context.
 
     Returns
     -------
-    Effects ``(Q, G)``, and what was chosen. For each trust, the additivity is the least-squares estimate
+    Effects ``(Q, G)``, and the chosen values. For each trust, the additivity is the least-squares estimate
     over training combinations predicted from the other conditions, shrunk as if two more combinations were additive.
-    Additivity and coefficients are fitted in turns. The chosen trust has the smallest squared error of training
+    Additivity and coefficients are fitted alternately. The chosen trust has the smallest squared error of training
     combinations left out one at a time.
 
     Raises
@@ -127,7 +127,7 @@ def _ridge(design: np.ndarray, effects: np.ndarray, query: np.ndarray, trust: fl
 def _least_squares(sums: np.ndarray, measured: np.ndarray) -> float:
     """Least-squares factor from `sums` ``(C, G)`` to `measured`, shrunk towards 1."""
     size = float(np.square(sums).sum())
-    # combinations without a part in common with other conditions are predicted as 0, up to rounding
+    # combinations that share no part with other conditions have a predicted effect of 0, up to rounding
     if size <= _ROUNDING * float(np.square(measured).sum()):
         return 1.0
     more = _EVIDENCE * size / len(sums)

@@ -1,4 +1,4 @@
-"""The effect of a perturbation in a new context, from contexts whose control cells look alike."""
+"""The effect of a perturbation in a new context, from contexts with similar control cells."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 WIDTHS = (np.inf, 2.0, 1.0, 0.7, 0.5)
 SCALES = ("difference", "log_ratio")
-# added to rates before their ratio is taken, so that a gene without counts has one
+# added to rates before taking ratios, so that they are defined for genes without counts
 _PSEUDO_RATE = 0.05
-# the weight is shrunk as if this many contexts supported the plain mean
+# the weight is shrunk as if this many further contexts supported the plain mean
 _EVIDENCE = 1.0
 
 
@@ -163,7 +163,7 @@ def _by_context(
 def _simplest(
     found: dict[tuple[float, str], tuple[list[np.ndarray], np.ndarray]], best: tuple[float, str]
 ) -> tuple[float, str]:
-    """The widest kernel whose error is not above that of the best by more than one standard error over contexts."""
+    """The widest kernel with an error within one standard error (over contexts) of the best."""
     lowest = found[best][1]
     for width, scale in found:
         gap = found[width, scale][1] - lowest

@@ -1,4 +1,4 @@
-"""Ridge regression, block by block of a design whose conditions have few parts in common."""
+"""Ridge regression in blocks, for designs whose conditions have few parts in common."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-# Of perturbations solved together: smaller blocks cost more calls than work.
+# Number of perturbations solved together: with smaller blocks, the overhead of calls dominates.
 _TOGETHER = 64
 
 
 @dataclass(frozen=True)
 class DesignBlock:
-    """Conditions that share no perturbation with any outside, in the axes of their part of the design.
+    """Conditions that share no perturbation with any other, as a decomposition of their part of the design.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class DesignBlock:
     projected
         ``(r, G)`` effects along the left vectors.
     rest
-        ``(n, G)`` what these leave of the effects.
+        ``(n, G)`` residuals of the effects.
     """
 
     rows: np.ndarray
@@ -64,17 +64,17 @@ class DesignBlock:
         """Sum of the squares of :meth:`left_out_error`."""
         if len(self.square) >= self.projected.shape[1]:
             return float(np.square(self.left_out_error(alpha)).sum())
-        # the squares of residuals without the residuals: products over genes are taken once for all penalties
+        # squares of residuals without the residuals, so that products over genes are computed once for all penalties
         lost = self.left * self._lost(alpha)
         square = self._rest_square + ((lost @ self._gram + 2 * self._cross) * lost).sum(1)
         return float((np.maximum(square, 0) / np.square(self._freedom(alpha))).sum())
 
     def _lost(self, alpha: float) -> np.ndarray:
-        """Share of the effects along each axis that the penalty takes away."""
+        """Share of the effects along each axis that the penalty removes."""
         return alpha / (self.square + alpha)
 
     def _freedom(self, alpha: float) -> np.ndarray:
-        # The leverage of a condition that alone carries a perturbation tends to 1 with the penalty to 0.
+        # The leverage of a condition with a unique perturbation approaches 1 as the penalty approaches 0.
         return np.maximum(1 - np.square(self.left) @ (self.square / (self.square + alpha)), 1e-14)
 
     @cached_property
@@ -113,7 +113,7 @@ def design_blocks(design: np.ndarray, effects: np.ndarray) -> list[DesignBlock]:
 
 
 def _shared(size: np.ndarray) -> np.ndarray:
-    """Number of a block for each of the components, of which those before it are large enough."""
+    """Block of each connected component; a new block starts when the current one is large enough."""
     found, block, filled = np.empty(len(size), dtype=int), 0, 0
     for component, own in enumerate(size):
         if filled and filled + own > _TOGETHER:

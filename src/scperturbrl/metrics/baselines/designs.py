@@ -1,4 +1,4 @@
-"""Checks of the tables that the baselines are fitted on."""
+"""Checks of the tables to which the baselines are fitted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baselines that know the dose: what the same perturbation did at the doses that were measured."""
+"""Baselines for doses: the effects of the same perturbation at measured doses."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def interpolated_dose_effect(
     labels_query: Sequence[Hashable],
     doses_query: ArrayLike,
 ) -> np.ndarray:
-    """Predict the effect of the same perturbation on the straight line between the two doses around it.
+    """Interpolate the effect of the same perturbation linearly between the two neighbouring doses.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def _nearest(doses: np.ndarray, effects: np.ndarray, dose: float) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         gap = np.where(doses == dose, 0.0, np.abs(np.log(doses) - np.log(dose)))
     if not np.isfinite(gap).any():
-        # dose 0 is equally far from all others on the log scale
+        # on the log scale, dose 0 has the same distance to all other doses
         gap = np.abs(doses - dose)
     return np.asarray(effects[np.isclose(gap, gap.min(), rtol=1e-9)].mean(axis=0))
 

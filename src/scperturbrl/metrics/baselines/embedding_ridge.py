@@ -1,4 +1,4 @@
-"""The effect of a perturbation from its features: the baseline for unmeasured perturbations."""
+"""Effects of perturbations from their features, the baseline for unmeasured perturbations."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ class EmbeddingRidgeEffect(NamedTuple):
     effect
         ``(Q, G)`` predicted effects.
     alpha
-        Penalty chosen; infinity is the mean effect for all, which is used for fewer than three perturbations.
+        Chosen penalty; infinity gives the mean effect for all, which is used for fewer than three perturbations.
     left_out_error
-        Mean squared error, over genes and training perturbations, of each of these when it is left out; NaN for a
-        single one.
+        Mean squared error over genes and left-out training perturbations; NaN for a single perturbation.
     """
 
     effect: np.ndarray
@@ -66,9 +65,9 @@ def embedding_ridge_effect(
 
     Notes
     -----
-    Ridge regression with an intercept that is not penalised. Closed form: with hat matrix H, intercept included, the
+    Ridge regression with an unpenalised intercept. Closed form: with hat matrix H, intercept included, the
     error of a perturbation left out is its residual divided by 1 - H_ii. The features must not depend on the effects.
-    Loadings of cells with the perturbation itself do, and then predict training perturbations far better than others.
+    Loadings from cells with the perturbation itself do, and then predict training perturbations far better than others.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How much of the effect of a perturbation other perturbations predict, by leaving trained perturbations out."""
+"""Share of the effect of a perturbation that can be predicted from other perturbations, by leaving out trained ones."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    # rows to learn from and rows to predict, to mean response (d,) and departures from it (t, d)
+    # maps training rows and rows to predict to the mean response (d,) and departures from it (t, d)
     LeaveOut = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 MOST_FOLDS = 20
-# Largest tolerated increase of the error over "no change", and largest share of perturbations above it.
+# Largest tolerated increase of the error over "no change", and largest share of perturbations that exceed it.
 HARM, HARMED = 1.05, 0.1
 
 
@@ -29,9 +29,10 @@ class Learnable(NamedTuple):
     departure
         Factor of the departure from it that features predict.
     r2
-        Share of squared effects, of perturbations left out, that the prediction explains; 0 where "no change" is best.
+        Share of the squared effects of left-out perturbations that the prediction explains; 0 where "no change" is
+        best.
     error
-        Mean squared error of the prediction for a perturbation left out.
+        Mean squared error of the prediction for a left-out perturbation.
     """
 
     mean: float
@@ -44,15 +45,15 @@ def learnable_shares(effects: np.ndarray, leave_out: LeaveOut) -> Learnable:
     """Choose the factors that predict the effects of left-out perturbations best.
 
     Without evidence the prediction is "no change". Pairs of factors qualify if they are better than "no change" by more
-    than one standard error over perturbations, and worse by more than 5 % for at most a tenth of them. The closest of
-    these is taken.
+    than one standard error over perturbations, and worse by more than 5 % for at most a tenth of them. The pair with
+    the smallest error is chosen.
 
     Parameters
     ----------
     effects
         ``(n, d)`` measured effects.
     leave_out
-        Function of rows to learn from and rows to predict.
+        Function of training rows and rows to predict.
     """
     n = len(effects)
     mean, departure = np.zeros_like(effects), np.zeros_like(effects)

@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 class AdditiveEffect(NamedTuple):
-    """Prediction of :func:`additive_effect`: `effect` ``(Q, G)``, and `parts_seen` ``(Q,)``, the parts known alone."""
+    """Prediction of :func:`additive_effect`: `effect` ``(Q, G)``, and `parts_seen` ``(Q,)``, parts measured alone."""
 
     effect: np.ndarray
     parts_seen: np.ndarray
 
 
 class MatchingEffect(NamedTuple):
-    """Prediction of :func:`matching_mean_effect`: `effect` ``(Q, G)``, and `n_matched` ``(Q,)``, conditions behind it."""
+    """Prediction of :func:`matching_mean_effect`: `effect` ``(Q, G)``, and `n_matched` ``(Q,)`` averaged conditions."""
 
     effect: np.ndarray
     n_matched: np.ndarray
 
 
 def control_effect(effects_train: ArrayLike, *, n_queries: int) -> np.ndarray:
-    """Predict that nothing happens.
+    """Predict no effect.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def perturbed_mean_effect(effects_train: ArrayLike, *, n_queries: int) -> np.nda
     Parameters
     ----------
     effects_train
-        ``(C, G)`` training effects; every condition counts the same, whatever its number of cells.
+        ``(C, G)`` training effects; all conditions have the same weight, regardless of their number of cells.
     n_queries
         Number of conditions Q to predict.
 
@@ -103,9 +103,9 @@ def additive_effect(design_train: ArrayLike, effects_train: ArrayLike, *, design
 
     Returns
     -------
-    Effects ``(Q, G)`` and how many parts of each query were measured alone. A part is taken at the nearest dose, and
-    averaged over conditions that share it. A part never measured alone counts as the mean effect of the single
-    perturbations: NaN if training has none. A query without parts has effect 0.
+    Effects ``(Q, G)``, and the number of parts of each query that were measured alone. Parts are taken at the nearest
+    dose and averaged over conditions that share it. A part that was not measured alone is replaced by the mean effect
+    of the single perturbations (NaN if there are none). A query without parts has effect 0.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def nearest_effect(features_train: ArrayLike, effects_train: ArrayLike, *, featu
 def matching_mean_effect(
     labels_train: Sequence[Hashable], effects_train: ArrayLike, *, labels_query: Sequence[Hashable]
 ) -> MatchingEffect:
-    """Predict the mean effect of the same perturbation in the other contexts where it was measured.
+    """Predict the mean effect of the same perturbation in the other contexts in which it was measured.
 
     Parameters
     ----------
@@ -183,8 +183,8 @@ def matching_mean_effect(
 
     Returns
     -------
-    Effects ``(Q, G)`` and the number of training conditions behind each. A perturbation without any gets the mean of
-    all training effects.
+    Effects ``(Q, G)``, and the number of training conditions averaged for each. A perturbation without any gets the
+    mean of all training effects.
 
     Raises
     ------

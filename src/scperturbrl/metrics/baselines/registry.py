@@ -1,4 +1,4 @@
-"""Baselines that others add to those of an evaluation, by name."""
+"""Registry of additional baselines, by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Wanted:
     Attributes
     ----------
     perturbation, parts
-        Its label, and the single perturbations it is made of.
+        Its label, and its single perturbations.
     context
         Name of its combination of covariates.
     dose
@@ -37,7 +37,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Known:
-    """What the training cells say, which is all that a baseline may look at.
+    """Training data, the only data that a baseline may use.
 
     Attributes
     ----------
@@ -56,12 +56,12 @@ class Known:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A simple prediction that models have to beat.
+    """A simple prediction with which models are compared.
 
     Attributes
     ----------
     name
-        The model in the table of :func:`scperturbrl.tl.evaluate`.
+        Name of the model in the table of :func:`scperturbrl.tl.evaluate`.
     predict
         Function of :class:`Known` and :class:`Wanted` that returns an effect ``(G,)``.
     """
@@ -73,18 +73,18 @@ class Baseline:
 _ADDED: dict[str, Baseline] = {}
 
 ADDED: Mapping[str, Baseline] = MappingProxyType(_ADDED)
-"""Baselines beyond those that an evaluation always has, by name."""
+"""Baselines in addition to those of every evaluation, by name."""
 
 
 def register(baseline: Baseline, *, overwrite: bool = False) -> Baseline:
-    """Add a baseline to every evaluation from now on.
+    """Add a baseline to all later evaluations.
 
     Parameters
     ----------
     baseline
-        Its name and the function that predicts.
+        The baseline.
     overwrite
-        Replace an added baseline of the same name instead of refusing.
+        Replace an added baseline of the same name instead of raising an error.
 
     Returns
     -------

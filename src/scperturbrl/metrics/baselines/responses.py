@@ -1,4 +1,4 @@
-"""Features of genes from their responses to the trained perturbations, to predict the effect of perturbing them."""
+"""Features of genes from their responses to training conditions, for predicting the effect of perturbing them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Responses(NamedTuple):
     genes
         ``(G, K)`` response of each gene along the K strongest directions.
     directions
-        ``(K, G)`` these, unit vectors.
+        ``(K, G)`` these directions, as unit vectors.
     """
 
     genes: np.ndarray
@@ -31,9 +31,9 @@ class Responses(NamedTuple):
 
 
 def without_own_genes(effects: np.ndarray, parts: Sequence[tuple[str, ...]], genes: pd.Index) -> np.ndarray:
-    """Effects ``(C, G)`` in which a targeted gene changes as it does in the conditions that do not target it.
+    """Replace the change of a targeted gene in effects ``(C, G)`` by its mean change in conditions that do not target it.
 
-    A gene changes most where it is perturbed itself. This change would leak its own effect into its response.
+    A gene changes most when it is perturbed itself. This change would leak its own effect into its response.
     """
     targeted = np.stack([np.asarray(genes.isin(own)) for own in parts])
     others = np.ma.masked_array(effects, targeted).mean(0).filled(0.0)
@@ -41,7 +41,7 @@ def without_own_genes(effects: np.ndarray, parts: Sequence[tuple[str, ...]], gen
 
 
 def gene_responses(effects: np.ndarray) -> Responses:
-    """Responses of genes to conditions, from their effects ``(C, G)`` without own genes; zeros where they are fewer than K."""
+    """Responses of genes to conditions, from effects ``(C, G)`` without own genes; padded with zeros to K."""
     centred = effects - effects.mean(0)
     n = min(N_RESPONSES, max(len(effects) - 1, 0), effects.shape[1])
     directions, s = np.zeros((N_RESPONSES, effects.shape[1])), np.zeros(N_RESPONSES)
@@ -63,7 +63,7 @@ def _strongest(centred: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def along_responses(responses: np.ndarray, effects: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Mean effect, and below it how much a unit of each response brings ``(1 + K, G)``.
+    """Mean effect, followed by the effect per unit of each response ``(1 + K, G)``.
 
     Only a slope is fitted: perturbing a gene has the shared effect of the conditions that it responds to, times the
     slope. A full matrix from responses to effects would need many more perturbations than a screen has. The slope is

@@ -1,4 +1,4 @@
-"""The additive model fitted with a penalty: the baseline that is hardest to beat."""
+"""The penalised additive model, usually the strongest baseline."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 ALPHAS: tuple[float, ...] = tuple(np.logspace(-3, 3, 25).tolist())
-"""Penalties that :func:`ridge_effect` chooses from; a condition of average weight counts 1."""
+"""Penalties from which :func:`ridge_effect` chooses, for conditions with an average weight of 1."""
 
-# relative; rounding of the error where a penalty is small
+# relative rounding error of the error for small penalties
 _TIE = 1e-10
 
 
@@ -29,7 +29,7 @@ class RidgeEffect(NamedTuple):
     effect
         ``(Q, G)`` predicted effects.
     alpha
-        Penalty chosen.
+        Chosen penalty.
     left_out
         ``(C, G)`` effect of each training condition as predicted from the others.
     """
@@ -65,9 +65,9 @@ def ridge_effect(
     Returns
     -------
     Effects ``(Q, G)``, the penalty with the smallest weighted squared error of training conditions left out one at a
-    time, and what was predicted for these. If several penalties have the same error, the smallest is chosen, because
-    conditions without common parts do not determine it. There is no intercept: no perturbation, no effect; nor has a
-    perturbation without training condition.
+    time, and the predictions for these. If several penalties have the same error, the smallest is chosen, because
+    conditions without common parts do not determine it. There is no intercept, so the effect is 0 without a
+    perturbation, and for a perturbation without training conditions.
 
     Raises
     ------
@@ -76,8 +76,8 @@ def ridge_effect(
 
     Notes
     -----
-    Doses enter as they are, so scale them to about 1 for the penalties to mean the same for every perturbation.
-    Closed form throughout: with hat matrix H the error of a condition left out is its residual divided by 1 - H_ii.
+    Doses are used as given, so scale them to about 1, so that penalties have the same strength for every perturbation.
+    Closed form throughout: with hat matrix H the error of a left-out condition is its residual divided by 1 - H_ii.
     Conditions that are not connected by common parts are solved separately, with the same result at much less cost.
 
     Examples
@@ -101,12 +101,12 @@ def ridge_effect(
 
 
 def _applied(query: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """``query @ coefficients``; where no row has several parts, as when the parts themselves are asked for, rows are looked up."""
+    """``query @ coefficients``; if no row has several parts, rows are looked up."""
     some = query != 0
     if some.sum(1).max(initial=0) > 1:
         return query @ coefficients
     part = some.argmax(1)
-    # a sum starts at 0.0, so that no zero has a sign
+    # adding 0.0 removes the sign of negative zeros
     return query[np.arange(len(query)), part][:, None] * coefficients[part] + 0.0
 
 

@@ -1,1 +1,1 @@
-"""Comparisons of two populations cell by cell, beyond their means."""
+"""Comparisons of two populations of cells beyond their means."""

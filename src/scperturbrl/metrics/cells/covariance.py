@@ -1,4 +1,4 @@
-"""Whether genes vary together over predicted cells as they do over real ones."""
+"""Whether gene-gene correlations of predicted cells agree with those of real cells."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class CovarianceAgreement(NamedTuple):
     Attributes
     ----------
     correlation
-        Of the gene-gene correlations of predicted with those of observed cells, over all pairs of genes.
+        Correlation between the gene-gene correlations of predicted and observed cells, over all pairs of genes.
     eigenvalue_ratio
         Largest eigenvalue of the predicted correlation matrix divided by that of the observed one; below 1 predicted
-        genes vary too independently of each other, above 1 too much in step.
+        genes are too independent of each other, above 1 too correlated.
     """
 
     correlation: float
@@ -39,17 +39,17 @@ def covariance_agreement(
     min_cells: int = 10,
     min_expressed: float = 0.05,
 ) -> CovarianceAgreement:
-    """Compare how genes vary together.
+    """Compare the gene-gene correlations of two populations.
 
     Parameters
     ----------
     predicted, observed
-        ``(n, G)`` and ``(m, G)`` cells, log-normalised expression. Sampling noise and depth blur correlations, so bring
-        both to the same number and depth first: see :func:`scperturbrl.metrics.match_cells`.
+        ``(n, G)`` and ``(m, G)`` cells, log-normalised expression. Sampling noise and depth affect correlations, so
+        match the number and depth of cells first: see :func:`scperturbrl.metrics.match_cells`.
     genes
-        Indices or boolean mask of the genes to look at, usually those that respond. All by default.
+        Indices or boolean mask of the genes to compare, usually those that respond. All by default.
     min_genes, min_cells
-        Below this number of genes that vary on both sides, or of cells on either, there is no value.
+        Smallest number of genes that vary in both populations, and of cells in each; NaN below.
     min_expressed
         A gene counts if at least this share of the observed cells expresses it.
 

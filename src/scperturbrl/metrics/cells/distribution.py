@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-# Cells on either side of a block of distances, which then stays in the cache: half a megabyte in float64.
+# Cells on each side of a block of distances: half a megabyte in float64, which fits into the cache.
 _TILE = 256
-# Cells behind the median distance: their pairs fill 4 MB.
+# Number of cells for the median distance: their pairs take 4 MB.
 _MEDIAN_CELLS = 1000
 _NEWTON_GENES = 200
-# Squared bandwidths of the kernel in units of the median: this one and its halves.
+# Largest squared bandwidth of the kernel, in units of the median; the others are repeated halves of it.
 _WIDEST, _N_WIDTHS = 4.0, 4
 
 
@@ -67,13 +67,13 @@ def energy_distance(x: ArrayLike, y: ArrayLike, *, within_y: float | None = None
     x, y
         ``(n, G)`` and ``(m, G)`` cells: expression or, better, coordinates in a PCA that no reward has used.
     within_y
-        ``mean_pairwise_distance(y)``, if it is known: it costs most where many populations are compared with the same
-        large one, such as all conditions with the control cells.
+        ``mean_pairwise_distance(y)``, if it is known. It dominates the cost if many populations are compared with the
+        same large one, such as all conditions with the control cells.
 
     Returns
     -------
-    Distance in the units of the cells. 0 is best; being unbiased it scatters around 0, also below it, for equal
-    populations. NaN where a population has fewer than two cells.
+    Distance in the units of the cells. 0 is best. For equal populations the unbiased estimate scatters around 0 and may
+    be negative. NaN if a population has fewer than two cells.
 
     Raises
     ------
@@ -82,8 +82,8 @@ def energy_distance(x: ArrayLike, y: ArrayLike, *, within_y: float | None = None
 
     Notes
     -----
-    Szekely and Rizzo 2013. The ``"edistance"`` of pertpy counts the zero distance of each cell to itself, hence is larger
-    by ``E|x - x'| / n + E|y - y'| / m``. It hardly depends on the correlations between genes.
+    Szekely and Rizzo 2013. The ``"edistance"`` of pertpy includes the zero distance of each cell to itself, so it is
+    larger by ``E|x - x'| / n + E|y - y'| / m``. It hardly depends on the correlations between genes.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def mmd_rbf(x: ArrayLike, y: ArrayLike) -> float:
 
     Returns
     -------
-    Discrepancy in about [0, 2]. 0 is best; being unbiased it may be negative. NaN where a population has fewer than
+    Discrepancy in about [0, 2]. 0 is best; the unbiased estimate may be negative. NaN if a population has fewer than
     two cells or the median distance is zero.
 
     Raises
@@ -144,7 +144,7 @@ def mmd_rbf(x: ArrayLike, y: ArrayLike) -> float:
         one = np.exp(squared * (-0.5 / (_WIDEST * median)))
         total = one.copy()
         for _ in range(_N_WIDTHS - 1):
-            # Half the squared bandwidth is the square of the kernel, much faster than another exponential.
+            # Halving the squared bandwidth squares the kernel, which is much faster than another exponential.
             np.square(one, out=one)
             total += one
         return total / _N_WIDTHS
@@ -161,9 +161,9 @@ def classifier_auroc(x: ArrayLike, y: ArrayLike, *, seed: int = 0, folds: int = 
     x, y
         ``(n, G)`` and ``(m, G)`` cells.
     seed
-        Of the assignment of cells to folds.
+        Seed of the assignment of cells to folds.
     folds
-        Of the cross-validation; fewer where a population has fewer cells.
+        Number of folds of the cross-validation; fewer if a population has fewer cells.
 
     Returns
     -------
@@ -178,7 +178,7 @@ def classifier_auroc(x: ArrayLike, y: ArrayLike, *, seed: int = 0, folds: int = 
     Notes
     -----
     A classifier two-sample test (Lopez-Paz and Oquab 2017) with logistic regression on standardised genes. The area is
-    taken within folds: pooling the scores of different classifiers would push it below 0.5.
+    computed within folds, because pooling the scores of different classifiers would bias it below 0.5.
 
     Examples
     --------
@@ -236,7 +236,7 @@ def _tiles(n: int) -> list[slice]:
 
 def _factors(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows whose dot products are the squared distances: ``|x|^2 + |y|^2 - 2 x.y``, all of it by matrix products."""
-    # from the centre of one of them, because small numbers lose less
+    # centred on one of them, because small numbers lose less precision
     centre = y.mean(axis=0, dtype=np.float64)
     x, y = x - centre, y - centre
     left = np.column_stack([-2 * x, np.square(x).sum(axis=1), np.ones(len(x))])

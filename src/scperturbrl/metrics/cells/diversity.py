@@ -23,14 +23,14 @@ def variance_ratio(
     predicted, observed
         ``(n, G)`` and ``(m, G)`` cells, log-normalised expression.
     genes
-        Indices or boolean mask of the genes to look at. All by default.
+        Indices or boolean mask of the genes to compare. All by default.
     min_expressed
         A gene counts if at least this share of the observed cells expresses it and its observed variance is not zero:
         the variance of a gene seen in two cells is noise.
 
     Returns
     -------
-    Ratio, 1 is best; below 1 the prediction has collapsed towards its mean. NaN without such a gene or where a
+    Ratio, 1 is best; below 1 the predicted cells have collapsed towards their mean. NaN without such a gene or if a
     population has fewer than two cells.
 
     Raises
@@ -64,7 +64,7 @@ def zero_fraction(cells: ArrayLike) -> np.ndarray:
     Parameters
     ----------
     cells
-        ``(n, G)`` cells, log-normalised expression; a value below zero is read as no expression.
+        ``(n, G)`` cells, log-normalised expression; a value below zero counts as no expression.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def zero_fraction_error(predicted: ArrayLike, observed: ArrayLike) -> float:
 
     Notes
     -----
-    It detects dense cells that look like averages, which means and correlations do not.
+    It detects dense, averaged cells, which metrics of means and correlations do not.
 
     Examples
     --------

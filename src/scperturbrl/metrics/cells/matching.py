@@ -1,4 +1,4 @@
-"""Match two populations in number of cells and depth, so that a test treats them alike."""
+"""Match two populations in number of cells and depth, for fair statistical tests."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from scperturbrl._core.random import numpy_rng
 from scperturbrl.metrics._arrays import populations
 
-# Logarithms in float32 give a count back within this much, plus this much of the count.
+# Absolute and relative error of counts recovered from float32 logarithms.
 _OFF, _RELATIVE = 0.02, 1e-5
-# Depths that differ by no more than this share are taken for equal.
+# Depths that differ by at most this share count as equal.
 _ALIKE = 0.05
-# Genes that are looked at first: most cells without counts are told by them.
+# Genes that are checked first; they identify most cells without counts.
 _GLANCE = 100
-# No cell has a count like this.
+# Upper bound of counts.
 _LARGEST = 1e9
-# The share of real cells that must be cells of counts.
+# Smallest share of real cells with recoverable counts.
 _MOST = 0.95
 
 
@@ -30,22 +30,22 @@ class MatchedCells(NamedTuple):
 
 
 def match_cells(predicted: np.ndarray, observed: np.ndarray, *, seed: int = 0) -> MatchedCells:
-    """Draw as many predicted as observed cells and bring both to the same distribution of depths.
+    """Draw equally many predicted and observed cells, and match their distributions of depth.
 
     Parameters
     ----------
     predicted, observed
         ``(n, G)`` and ``(m, G)`` cells, log-normalised expression.
     seed
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
     ``min(n, m)`` cells of either side. Counts are recovered from the log-normalised values (the smallest value of a
     cell is one count, or a few); cells are paired by rank of depth, and the deeper of a pair is thinned to the depth of
-    the other. A predicted cell that is no cell of counts, such as a mean profile or a shifted cell, is sampled
-    (Poisson) at the depth of its partner instead. Where the *observed* cells are no counts, depth cannot be matched and
-    is left alone.
+    the other. A predicted cell without recoverable counts, such as a mean profile or a shifted cell, is sampled
+    (Poisson) at the depth of its partner instead. If the *observed* cells have no recoverable counts, depth is not
+    matched.
 
     Raises
     ------
@@ -54,8 +54,8 @@ def match_cells(predicted: np.ndarray, observed: np.ndarray, *, seed: int = 0) -
 
     Notes
     -----
-    The number of significant genes grows with the number of cells and with their depth, and explodes for cells without
-    counting noise. Without matching, many smooth predicted cells make every gene significant.
+    The number of significant genes grows with the number of cells and with their depth, and becomes very large for
+    cells without counting noise. Without matching, many smooth predicted cells make every gene significant.
 
     Examples
     --------
@@ -76,11 +76,11 @@ def match_cells(predicted: np.ndarray, observed: np.ndarray, *, seed: int = 0) -
     real = _Counted(second)
     if n == 0 or real.whole.mean() < _MOST:
         return MatchedCells(first, second, depth_matched=False)
-    # The few real cells that are no counts (corrected ones) get a depth from the others.
+    # Few real cells have no counts (corrected ones); they get a depth from the others.
     real.depth[~real.whole] = np.median(real.depth[real.whole])
     guess = _Counted(first)
     depth = np.empty(n)
-    # A cell that is no cell of counts has no depth of its own and takes whatever is left.
+    # A cell without counts has no depth and gets one of the remaining depths.
     order = np.argsort(np.where(guess.whole, guess.depth, np.inf), kind="stable")
     depth[order] = np.sort(real.depth)
     target = np.where(guess.whole, np.minimum(guess.depth, depth), depth)
@@ -90,7 +90,7 @@ def match_cells(predicted: np.ndarray, observed: np.ndarray, *, seed: int = 0) -
 
 
 class _Counted:
-    """Cells with the counts that their log-normalised values stand for."""
+    """Cells with the counts recovered from their log-normalised values."""
 
     def __init__(self, cells: np.ndarray) -> None:
         self.rates = np.expm1(np.maximum(cells, 0))
@@ -102,7 +102,7 @@ class _Counted:
 
     def _read(self, smallest: np.ndarray) -> None:
         """Find the cells whose values are whole multiples of the smallest one, or of a half, third or quarter of it."""
-        # a value next to zero makes the others overflow, and those are no counts
+        # a value close to zero makes the others overflow, so these are not counts
         with np.errstate(over="ignore", invalid="ignore"):
             self._try_divisors(smallest)
 
@@ -116,7 +116,7 @@ class _Counted:
             self.whole[left[fits]] = True
 
     def at_depth(self, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Log-normalised cells of these depths: cells of counts thinned, the others sampled."""
+        """Log-normalised cells at these depths: cells with counts are thinned, the others are sampled."""
         thinned = np.flatnonzero(self.whole & (depth < (1 - _ALIKE) * self.depth))
         sampled = np.flatnonzero(~self.whole)
         if not len(thinned) and not len(sampled):
@@ -134,6 +134,6 @@ class _Counted:
 
 
 def _are_counts(values: np.ndarray) -> np.ndarray:
-    """Whether all values of a row are whole numbers, as far as float32 logarithms keep them so."""
+    """Whether all values of a row are whole numbers, up to the precision of float32 logarithms."""
     off = np.abs(values - np.rint(values))
     return (off <= _OFF + _RELATIVE * values).all(axis=1) & (values.max(axis=1, initial=0) < _LARGEST)

@@ -20,13 +20,14 @@ def gene_modules(cells: ArrayLike, *, n_modules: int = 12, min_expressed: float 
     Parameters
     ----------
     cells
-        ``(n, G)`` cells, log-normalised expression: training cells, since the modules judge held-out ones.
+        ``(n, G)`` cells, log-normalised expression: training cells, since the modules are used to evaluate held-out
+        cells.
     n_modules
-        How many groups; fewer if fewer genes qualify.
+        Number of groups; fewer if fewer genes qualify.
     min_expressed
         A gene qualifies if at least this share of the cells expresses it and it varies.
     seed
-        Of the clustering.
+        Seed of the clustering.
 
     Returns
     -------
@@ -78,8 +79,8 @@ def module_correlation_error(predicted: ArrayLike, observed: ArrayLike, *, modul
 
     Returns
     -------
-    Error in [0, 2], 0 is best. Pairs with a module that does not vary on the observed side are left out; one that does
-    not vary on the predicted side has correlation 0 there. NaN without a pair or with fewer than three cells.
+    Error in [0, 2], 0 is best. Pairs with a module that does not vary in observed cells are left out. A module that
+    does not vary in predicted cells has correlation 0 there. NaN without a pair or with fewer than three cells.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Whether predicted cells lie where real ones do, and real ones where predicted ones do."""
+"""Whether predicted cells are among real cells, and real cells among predicted cells."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-# Entries of a block of distances: 2 MB in float64.
+# Number of entries in a block of distances: 2 MB in float64.
 _BLOCK = 2**18
 
 
@@ -24,12 +24,12 @@ class NeighbourScores(NamedTuple):
     Attributes
     ----------
     precision
-        Share of the predicted cells that lie within the reach of a real cell: are they realistic?
+        Share of the predicted cells within the reach of a real cell: are they realistic?
     recall
-        Share of the real cells that lie within the reach of a predicted cell: is all of the population there?
+        Share of the real cells within the reach of a predicted cell: is the whole population covered?
     coverage
-        Share of the real cells that have a predicted cell within their own reach; unlike recall it is not moved by
-        predicted outliers, whose reach is wide.
+        Share of the real cells that have a predicted cell within their own reach; unlike recall, it is not affected by
+        predicted outliers, which have a long reach.
     """
 
     precision: float
@@ -47,12 +47,13 @@ def neighbour_scores(predicted: ArrayLike, observed: ArrayLike, *, k: int = 5) -
     predicted, observed
         ``(n, G)`` and ``(m, G)`` cells: expression or, better, coordinates in a PCA.
     k
-        Which neighbour sets the reach.
+        Rank of the neighbour that defines the reach.
 
     Returns
     -------
     Precision, recall and coverage; NaN where a population has `k` cells or fewer. Two samples of the same population
-    have about ``1 - 0.5 ** k`` coverage. Sizes should be alike: more cells have shorter reaches.
+    have about ``1 - 0.5 ** k`` coverage. Populations should have similar sizes, because the reach is shorter with more
+    cells.
 
     Raises
     ------
@@ -61,8 +62,8 @@ def neighbour_scores(predicted: ArrayLike, observed: ArrayLike, *, k: int = 5) -
 
     Notes
     -----
-    Precision and recall of Kynkaanniemi et al. 2019, coverage of Naeem et al. 2020. Distances are made in blocks and
-    never held all at once.
+    Precision and recall of Kynkaanniemi et al. 2019, coverage of Naeem et al. 2020. Distances are computed in blocks
+    and never stored all at once.
 
     Examples
     --------

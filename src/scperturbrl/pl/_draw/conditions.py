@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def default_conditions(adata: AnnData, count: int) -> list[str]:
-    """The test conditions, or without any the perturbed ones, with the most cells: up to `count`, in their own order."""
+    """Up to `count` test conditions with the most cells, in their own order; perturbed conditions if there are none."""
     table, codes = condition_table(adata, Setup.of(adata))
     split = pd.Series(split_labels(adata)).groupby(codes).first().to_numpy()
     perturbed = ~table["is_control"].to_numpy()

@@ -34,7 +34,7 @@ def draw_violin(ax: Axes, row: float, values: np.ndarray, color: str) -> None:
     if len(values) < 3 or spread < 1e-9:
         draw_strip(ax, row, values, color)
         return
-    # single far cells would squeeze all others
+    # outliers would compress the rest of the plot
     lowest, highest = np.quantile(values, [0.01, 0.99]).tolist()
     grid = np.linspace(lowest, highest, 120)
     density = gaussian_kde(values)(grid)

@@ -21,8 +21,8 @@ BASELINES = "baselines"
 def draw_lanes(ax: Axes, row: int, frame: pd.DataFrame, looks: Mapping[str, Look], limits: tuple[float, float]) -> None:
     """Draw interquartile range and median of every model, from top to bottom as in `looks`.
 
-    The lane :data:`BASELINES` goes from the lowest to the highest median of the baselines, with a mark at the highest.
-    Medians outside of `limits` are arrows at that edge; their values stand beside them, once for each edge.
+    The lane :data:`BASELINES` extends from the lowest to the highest median of the baselines, with a mark at the
+    highest. Medians outside of `limits` are drawn as arrows at the edge, with their values next to them.
     """
     heights = np.linspace(-0.3, 0.3, len(looks)) if len(looks) > 1 else [0.0]
     outside: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
@@ -46,7 +46,7 @@ def draw_lanes(ax: Axes, row: int, frame: pd.DataFrame, looks: Mapping[str, Look
 
 
 def _draw_lane(ax: Axes, y: float, span: tuple[float, ...], look: Look, limits: tuple[float, float]) -> bool | None:
-    """Draw a bar and its mark; whether the mark is beyond the upper limit, None if it is inside."""
+    """Draw a bar and its mark. Return whether the mark is above the upper limit, or None if it is inside the limits."""
     low, high, median = span
     ax.plot(np.clip([low, high], *limits), [y, y], color=look.color, linewidth=1.2, alpha=0.6, zorder=2, gid="range")
     if limits[0] <= median <= limits[1]:
@@ -59,7 +59,7 @@ def _draw_lane(ax: Axes, y: float, span: tuple[float, ...], look: Look, limits: 
 
 
 def _write_values(ax: Axes, found: list[tuple[float, float]], limits: tuple[float, float], *, above: bool) -> None:
-    """Write the values of the arrows at one edge beside them: one value, or from the lowest to the highest."""
+    """Write the values of the arrows at one edge next to them: one value, or the range."""
     values = sorted(value for _, value in found)
     shown = list(dict.fromkeys(_short(value) for value in (values[0], values[-1])))
     ax.annotate(
@@ -72,7 +72,7 @@ def _write_values(ax: Axes, found: list[tuple[float, float]], limits: tuple[floa
         fontsize="x-small",
         color=DARK,
         zorder=6,
-        # not struck out by the bars of its lanes
+        # so that the bars of the lanes do not cross it
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
         gid="value",
     )

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
 
-# red and blue are told apart with every common colour vision
+# red and blue are distinguishable with all common types of colour vision
 DIVERGING = "RdBu_r"
 _MISSING = "#F0F0F0"
 
 
 def symmetric_limit(values: np.ndarray, vmax: float | None, *, share: float = 0.99) -> float:
-    """Upper limit of a scale centred at 0: `vmax`, or what `share` of the absolute values do not exceed."""
+    """Upper limit of a scale centred at 0: `vmax`, or the quantile `share` of the absolute values."""
     if vmax is not None:
         if not vmax > 0:
             msg = f"`vmax` is {vmax!r}; it must be above 0."
@@ -58,7 +58,7 @@ def draw_heatmap(
 
 
 def shared_colorbar(axes: list[Axes], mesh: QuadMesh, values: np.ndarray, limit: float, label: str) -> None:
-    """One colour bar to the right of all `axes`, pointed where values are beyond the limits."""
+    """One colour bar to the right of all `axes`, with pointed ends if values exceed the limits."""
     beyond = (bool((values < -limit).any()), bool((values > limit).any()))
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
     height = figure_of(axes[0]).get_size_inches()[1]

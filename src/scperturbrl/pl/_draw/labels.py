@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 def spread_labels(
     ax: Axes, points: np.ndarray, labels: Sequence[str], *, others: np.ndarray, size: str = "x-small"
 ) -> None:
-    """Name the points of a plot of agreement, where most points lie along the rising diagonal.
+    """Label points of a plot in which most points lie along the rising diagonal.
 
-    A name stands across the vertical axis from its point ``(n, 2)``, at its height where there is room: those
-    quadrants are nearly empty. A thin line leads from the name to the point. Names keep clear of all but the few
-    outermost of the `others` ``(m, 2)`` at their heights.
+    The label of a point ``(n, 2)`` is on the opposite side of the vertical axis, in a nearly empty quadrant, at the
+    height of the point if there is room. A thin line connects label and point. Labels avoid most of the `others` ``(m,
+    2)`` at their heights, except a few outermost points.
     """
     (left, right), limits = ax.get_xlim(), ax.get_ylim()
-    # height of a line of text as a share of that of the axes, before the layout is known
+    # height of a line of text as a share of the height of the axes, before the layout is known
     inches = ax.get_position().height * figure_of(ax).get_size_inches()[1]
     step = inch(0.13) / max(inches, 0.5) * (limits[1] - limits[0])
     for side in (-1, 1):
@@ -48,7 +48,7 @@ def spread_labels(
 
 
 def _edge(others: np.ndarray, heights: Sequence[float], step: float, side: int) -> float:
-    """How far from the vertical axis the points at the height of the names reach to that `side`."""
+    """Distance from the vertical axis to the outermost points of `side` at the heights of the labels."""
     if not heights:
         return 0.0
     level = (others[:, 1] > heights[0] - step) & (others[:, 1] < heights[-1] + step)
@@ -56,10 +56,10 @@ def _edge(others: np.ndarray, heights: Sequence[float], step: float, side: int) 
 
 
 def _apart(heights: Sequence[float], step: float, low: float, high: float) -> list[float]:
-    """Heights moved to be `step` apart and inside the axes; `heights` must rise.
+    """Move ascending `heights` to be `step` apart and inside the axes.
 
-    Pushing up from the lowest and down from the highest each keeps the distance, and so does the mean of both, which
-    leaves a crowd centred where it was.
+    Pushing up from the lowest and pushing down from the highest both keep the distance. So does the mean of the two,
+    which keeps clusters of labels centred.
     """
     centred = [(up + down) / 2 for up, down in zip(_pushed(heights, step), _pushed_down(heights, step), strict=True)]
     inside = _pushed([max(height, low + step) for height in centred], step)

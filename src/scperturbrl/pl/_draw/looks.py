@@ -1,4 +1,4 @@
-"""How models look wherever several are compared: a colour and a marker each."""
+"""Colour and marker of each model in plots that compare several."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def group_colors(
     Raises
     ------
     ValueError
-        If a colour is none, or a group has none.
+        If a colour is invalid, or a group has no colour.
     """
     if palette is None and default is not None:
         palette = default
@@ -64,7 +64,7 @@ def group_colors(
 
 
 def category_colors(adata: AnnData, column: str) -> dict[str, str]:
-    """Colours of a column's categories as scanpy keeps them; made and stored if there are none yet."""
+    """Colours of a column's categories as stored by scanpy; created and stored if missing."""
     values = adata.obs[column]
     categorical = isinstance(values.dtype, pd.CategoricalDtype)
     names = [str(name) for name in (values.cat.categories if categorical else sorted(values.astype(str).unique()))]
@@ -73,7 +73,7 @@ def category_colors(adata: AnnData, column: str) -> dict[str, str]:
     if len(stored) >= len(names) and all(map(is_color_like, stored)):
         return dict(zip(names, stored, strict=False))
     colors = _default_colors(len(names))
-    # only scanpy's own kind of column, and never a copy of a view behind the user's back
+    # only for categorical columns, as in scanpy, and without copying a view
     if categorical and not adata.is_view:
         adata.uns[slot] = colors
     return dict(zip(names, colors, strict=True))

@@ -17,7 +17,7 @@ N_TOP = 40
 def top_rows(names: Sequence[str], importance: Mapping[str, float] | pd.Series, n_top: int | None) -> list[str]:
     """The `n_top` of `names` with the highest `importance`, in their own order; all if `n_top` is None.
 
-    Names without an importance come last; of equal ones the first are kept.
+    Names without an importance come last. In case of ties, the first are kept.
 
     Raises
     ------
@@ -34,10 +34,10 @@ def top_rows(names: Sequence[str], importance: Mapping[str, float] | pd.Series, 
 
 
 def rows_label(label: str, n_shown: int, n_all: int, which: str) -> str:
-    """Label of the axis of rows, with `which` of them are shown where some are not."""
+    """Label of the axis of rows. If some are not shown, it says so; `which` describes the shown ones."""
     return label if n_shown == n_all else f"{label}\n({n_shown:,} of {n_all:,} shown: {which})"
 
 
 def label_height(label: str) -> float:
-    """Inches that such a label takes along its axis, at a font of 10 points."""
+    """Length of such a label along its axis in inches, at a font size of 10 points."""
     return 0.085 * max(map(len, label.split("\n")))

@@ -1,4 +1,4 @@
-"""Shared by all plots: colours, a white background, figure sizes that follow the font, and what a plot returns."""
+"""Shared by all plots: colours, white background, figure sizes that scale with the font, return values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from matplotlib.artist import Artist
 
-# Okabe and Ito, distinguishable with every common colour vision
+# Okabe and Ito, distinguishable with all common types of colour vision
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, YELLOW, BLACK = "#E69F00", "#56B4E9", "#F0E442", "#000000"
 LINES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
@@ -47,7 +47,7 @@ _RC: dict[Any, Any] = {
 
 
 def house_style() -> AbstractContextManager[None]:
-    """Context in which plots look the same whatever style is in force; font sizes stay the user's."""
+    """Context in which plots do not depend on the current style, except for the user's font sizes."""
     return mpl.rc_context(_RC)
 
 
@@ -57,12 +57,12 @@ def inch(size: float) -> float:
 
 
 def given_axes(ax: Axes | Sequence[Axes] | None, count: int) -> list[Axes] | None:
-    """Return the axes that the user brought, one for each of `count` panels, or None.
+    """Return the user's axes, one for each of `count` panels, or None.
 
     Raises
     ------
     ValueError
-        If their number is another.
+        If their number is wrong.
     """
     if ax is None:
         return None
@@ -86,12 +86,12 @@ def new_axes(count: int, *, figsize: tuple[float, float], columns: int | None = 
 
 
 def figure_of(ax: Axes) -> Figure:
-    """Figure that the axes are in, the outermost one."""
+    """Outermost figure that contains the axes."""
     figure = ax.figure
     # `get_figure(root=True)` came with matplotlib 3.10
     root = figure.figure if isinstance(figure, SubFigure) else figure
     if not isinstance(root, Figure):
-        msg = "`ax` is not in a figure."
+        msg = "`ax` is not part of a figure."
         raise ValueError(msg)
     return root
 
@@ -102,23 +102,23 @@ def wrapped(text: str, *, width: float) -> str:
 
 
 def legend_columns(labels: Sequence[str], width: float) -> int:
-    """Columns of a legend beneath a figure of `width` inches, with its rows as even as can be."""
+    """Number of columns of a legend below a figure of `width` inches, for rows of similar length."""
     fitting = int(width / inch(0.6 + 0.075 * max(map(len, labels))))
     columns = min(max(fitting, 1), len(labels))
     return -(-len(labels) // -(-len(labels) // columns))
 
 
-# spelt out, because some scanpy functions set legends to a size of their own for the rest of the session
+# set explicitly, because some scanpy functions change the legend size for the rest of the session
 LEGEND: dict[str, Any] = {"fontsize": "medium", "title_fontsize": "medium", "handlelength": 2, "handletextpad": 0.8}
 
 
 def legend_height(labels: Sequence[str], width: float) -> float:
-    """Inches that such a legend is high."""
+    """Height of such a legend in inches."""
     return inch(0.2) * -(-len(labels) // legend_columns(labels, width))
 
 
 def outside_legend(figure: Figure, handles: Sequence[Artist]) -> None:
-    """Legend beneath the panels, in as many columns as the figure is wide."""
+    """Draw a legend below the panels, with as many columns as fit."""
     if handles:
         columns = legend_columns([str(handle.get_label()) for handle in handles], figure.get_size_inches()[0])
         figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, columnspacing=2, **LEGEND)
@@ -140,7 +140,7 @@ def finish(axes: list[Axes], *, own: bool, show: bool | None, return_fig: bool) 
     axes
         Panels.
     own
-        Whether the figure was made here. Somebody else's figure is never shown.
+        Whether the figure was created by the plot. A user's figure is never shown.
     show
         Whether to show; as in ``scanpy.settings.autoshow`` if None.
     return_fig

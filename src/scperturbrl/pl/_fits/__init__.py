@@ -1,1 +1,1 @@
-"""Pictures of models that are fitted to measured and predicted effects."""
+"""Plots of models fitted to measured and predicted effects."""

@@ -1,4 +1,4 @@
-"""Responses over doses with their Hill curves, one panel for each perturbation."""
+"""Dose-response curves, one panel for each perturbation."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def dose_response(
     return_fig: bool = False,
     modality: str | None = None,
 ) -> Axes | list[Axes] | Figure | None:
-    """Plot the response of every perturbation over its doses, with the Hill curve through it.
+    """Plot the response of every perturbation to its doses, with the fitted Hill curve.
 
     There is one panel for each perturbation and context. Dots are mean responses relative to control cells, with two
-    standard errors. Lines are the curves, which start at 0; a perturbation without a response has none. The mark on a
-    curve is its :term:`EC50`, with the 90 % interval of that as a bar. Above each panel stands the EC50 of the real
-    cells.
+    standard errors. Lines are the curves, which start at 0; there is none for a perturbation without a response. The
+    mark on a curve is its :term:`EC50`, with its 90 % interval as a bar. The title of each panel has the EC50 of the
+    real cells.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def dose_response(
     objective, perturbations, layers, predictions
         See :func:`scperturbrl.get.dose_response`.
     n_top
-        Show only so many panels, those with the smallest p-values; all if None.
+        Maximum number of panels: those with the smallest p-values are shown; all if None.
     ax
         Axes to draw on, one for each panel; a new figure by default.
     figsize
@@ -129,7 +129,7 @@ def dose_response(
 
 
 def _panels(fits: pd.DataFrame, n_top: int | None) -> list[tuple[str, str]]:
-    """Perturbation and context of each panel: those with the clearest response, by name."""
+    """Perturbation and context of each panel: those with the smallest p-values, sorted by name."""
     best = fits.groupby(["perturbation", "context"])["p_value"].min().sort_values(kind="stable")
     return sorted(best.index[:n_top].tolist())
 

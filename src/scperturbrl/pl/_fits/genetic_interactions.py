@@ -49,13 +49,13 @@ def genetic_interactions(
     return_fig: bool = False,
     modality: str | None = None,
 ) -> Axes | list[Axes] | Figure | None:
-    """Plot how much of the effect of each part is in the effect of the pair.
+    """Plot the coefficients of the two parts of each pair.
 
     There is one panel for the real cells, and one for each model. A filled dot is the coefficient of the first part of
-    the pair, a hollow one that of the second, with 90 % intervals. On the line at 1 the effects of the parts add up; at
-    0 a part is masked. Colour and word tell the kind of :term:`genetic interaction`, by the rules of
-    :func:`scperturbrl.get.genetic_interactions`. Pairs are sorted by kind, then by magnitude. A dot at the edge with an
-    arrow lies beyond it.
+    the pair, a hollow one that of the second, with 90 % intervals. At 1 the effects of the parts are additive; at 0 a
+    part is masked. Colour and label show the kind of :term:`genetic interaction`, by the rules of
+    :func:`scperturbrl.get.genetic_interactions`. Pairs are sorted by kind, then by magnitude. A dot with an arrow lies
+    beyond the edge.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def genetic_interactions(
     pairs, layers, predictions
         See :func:`scperturbrl.get.genetic_interactions`.
     n_top
-        Show only so many pairs, those whose magnitude is furthest from that of a sum; all if None.
+        Maximum number of pairs: those whose magnitude differs most from that of the sum are shown; all if None.
     ax
         Axes to draw on, one for each panel; a new figure by default.
     figsize
@@ -82,7 +82,7 @@ def genetic_interactions(
     KeyError
         If a layer or a pair does not exist.
     ValueError
-        If a named pair has no two parts with enough cells, or the number of axes is wrong.
+        If a pair in `pairs` does not have two parts with enough cells, or the number of axes is wrong.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def genetic_interactions(
 
 
 def _order(frame: pd.DataFrame) -> list[str]:
-    """Pairs by kind and magnitude, as the first model has them."""
+    """Pairs sorted by kind and magnitude in the first model."""
     first = frame.drop_duplicates("condition")
     rank = first["interaction"].map({kind: i for i, kind in enumerate(COLORS)})
     return list(first.assign(rank=rank).sort_values(["rank", "magnitude"], ascending=[True, False])["condition"])
@@ -129,7 +129,7 @@ def _label(frame: pd.DataFrame) -> str:
 
 
 def _limits(frame: pd.DataFrame) -> tuple[float, float]:
-    """Limits that hold the coefficients of all pairs with a clear kind, and -0.25 to 1.5 at least."""
+    """Limits that contain the coefficients of all pairs with a clear kind, and at least -0.25 to 1.5."""
     clear = frame.loc[frame["interaction"] != kinds.UNCLEAR, ["first_coefficient", "second_coefficient"]].to_numpy()
     low, high = (float(clear.min()), float(clear.max())) if clear.size else (0.0, 1.0)
     return min(low, 0.0) - 0.25, max(high, 1.25) + 0.25
@@ -171,7 +171,7 @@ def _draw_part(
     gid: str,
 ) -> None:
     value, low, high = span
-    # a coefficient without an interval is unknown
+    # a coefficient without an interval was not estimated
     if not np.isfinite(low):
         return
     ax.plot(np.clip([low, high], *limits), [y, y], color=color, linewidth=1.2, alpha=0.7, zorder=2, gid=f"{gid}_range")

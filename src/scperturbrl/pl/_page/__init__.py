@@ -1,1 +1,1 @@
-"""The page to share: pictures, tables, settings and a verdict in one HTML file."""
+"""The report: plots, tables, settings and a verdict in one HTML file."""

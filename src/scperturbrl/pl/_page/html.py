@@ -1,4 +1,4 @@
-"""Parts of a page in one file: tables, pictures, sections."""
+"""Elements of an HTML page: tables, images, sections."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ dt { color: #595959; } dd { margin: 0; overflow-wrap: anywhere; }
 
 
 def page(title: str, parts: Iterable[str]) -> str:
-    """Return a whole document; nothing in it is fetched from elsewhere."""
+    """Return a whole document without external resources."""
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
     return f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body>{"".join(parts)}</body></html>\n'
 
 
 def section(title: str, *parts: str) -> str:
-    """Return a heading with what belongs to it."""
+    """Return a heading and its content."""
     return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
 
 
@@ -82,7 +82,7 @@ def _cell(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number as short as it can be read."""
+    """Return a number in a short readable form."""
     if pd.isna(value):
         return "-"
     if isinstance(value, (int, np.integer)):
@@ -108,12 +108,12 @@ def _plain(value: Any) -> str:
 
 
 def details(title: str, *parts: str) -> str:
-    """Return a part that is folded until somebody asks for it."""
+    """Return a section that is collapsed by default."""
     return f"<details><summary>{escape(title)}</summary>{''.join(parts)}</details>"
 
 
 def picture(figure: Figure, *, alt: str, caption: str) -> str:
-    """Return a figure as a PNG within the page, and close it."""
+    """Return a figure as an embedded PNG, and close it."""
     import matplotlib.pyplot as plt
 
     stream = io.BytesIO()

@@ -1,4 +1,4 @@
-"""One page to share: verdict, tables, pictures, settings."""
+"""HTML report: verdict, tables, plots, settings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-# one of each kind of question, so that the first table fits on a screen
+# one metric of each kind, so that the first table fits on a screen
 _SHORT = (
     *("pearson_delta_systema", "discrimination", "direction_fidelity", "lfc_nmae", "normalised_mse"),
     *("energy_distance", "covariance_correlation", "variance_ratio"),
@@ -51,20 +51,21 @@ def report(
     title: str = "Predicted perturbation responses",
     modality: str | None = None,
 ) -> Path:
-    """Write one HTML page with a verdict in plain words, tables, pictures and settings.
+    """Write an HTML report with a verdict in words, tables, plots and settings.
 
-    The page needs no other file and no internet, so it can be mailed or kept beside a paper.
+    The file is self-contained: it needs no other file and no internet.
 
     Parameters
     ----------
     adata
-        Annotated data after :func:`~scperturbrl.tl.evaluate`. Pictures whose slots are not there (cells of
-        :func:`~scperturbrl.tl.generate`, scores of :func:`~scperturbrl.tl.score`) are left out, and the page says so.
+        Annotated data after :func:`~scperturbrl.tl.evaluate`. Plots whose data are missing (cells of
+        :func:`~scperturbrl.tl.generate`, scores of :func:`~scperturbrl.tl.score`) are left out, and the report lists
+        them.
     path
         File to write; replaced if it exists.
     model
-        The model that the verdict is about; by default the post-trained generator, else the first generator, else the
-        first of the predictions.
+        The model that the verdict compares with the others; by default the post-trained generator, else the first
+        generator, else the first prediction.
     title
         Heading.
     {modality}
@@ -136,7 +137,7 @@ def _subtitle(adata: AnnData) -> str:
 
 
 def _short(findings: Findings) -> list[str]:
-    """One metric of each kind, as far as they were evaluated; else the first ones."""
+    """One metric of each kind, if it was evaluated; otherwise the first metrics."""
     known = findings.summary["metric"].drop_duplicates().tolist()
     return [name for name in _SHORT if name in known] or [name for name in known if name in METRICS][: len(_SHORT)]
 
@@ -154,7 +155,10 @@ def _models(findings: Findings) -> list[str]:
         for name in present
     }
     values.columns = [f"{metric_label(name)} ({best[name]}){mark(name)}" for name in present]
-    note = "Medians over held-out conditions; in brackets what is better. * cannot tell a replicate from the mean response here."
+    note = (
+        "Medians over held-out conditions; brackets say which direction is better. "
+        "* cannot discriminate a replicate from the mean response here."
+    )
     return [html.table(values, own=[model_label(findings.model)]), html.paragraph(note, role="quiet")]
 
 
@@ -174,9 +178,10 @@ def _metrics(findings: Findings) -> list[str]:
         values = trust.rename(columns=columns).join(values)
     values.index = pd.Index([metric_label(str(name)) for name in values.index], name="Metric")
     note = (
-        "Told apart: share of the conditions in which one half of the real cells predicts the other better than the mean response "
-        "does. Dynamic range: where that half lies between the mean response (0) and a perfect prediction (1). A metric is calibrated "
-        "if it tells the two apart in three of four conditions. A metric that was rewarded, or is related to a reward, proves nothing."
+        "Told apart: share of the conditions in which one half of the real cells predicts the other half better than "
+        "the mean response does. Dynamic range: position of that half between the mean response (0) and a perfect "
+        "prediction (1). A metric is calibrated if the half is better in at least three of four conditions. A metric "
+        "that was rewarded, or is related to a reward, is no evidence."
     )
     return [html.paragraph(note, role="quiet"), html.details(f"All {len(values)} metrics", html.table(values))]
 
@@ -195,7 +200,7 @@ def _conditions(findings: Findings) -> list[str]:
                 parts[f"{metric_label(metric)}, {model_label(name).lower()}"] = wide[name]
     frame = pd.DataFrame(parts).reindex(findings.conditions)
     frame.index.name = "Condition"
-    note = "Lower is better. - : the effect is not larger than the noise of its cells."
+    note = "Lower is better. - : the effect is not larger than the sampling noise."
     body = [html.paragraph(note, role="quiet"), html.table(frame)]
     return body if len(frame) <= 12 else [html.details(f"All {len(frame)} conditions", *body)]
 
@@ -207,7 +212,8 @@ def _pictures(adata: AnnData, findings: Findings, generators: list[str]) -> list
         "Where every model stands": (
             evaluation,
             {"metrics": present},
-            "0 is as good as the mean response of training, 1 as one half of the real cells as a prediction of the other.",
+            "0 is as good as the mean response of training, 1 as good as predicting one half of the real cells by the "
+            "other.",
         ),
         "Effects of held-out conditions": (
             effects,
@@ -218,11 +224,11 @@ def _pictures(adata: AnnData, findings: Findings, generators: list[str]) -> list
         "Scores of the verifiers": (
             verifier_scores,
             {"key": model, "perturbations": _scored(adata, model)},
-            "Generated cells beside real ones. Only conditions that training saw have a reference.",
+            "Generated and real cells. Only training conditions have a reference.",
         ),
     }
     for name in generators:
-        watched = "What was optimised, and what was watched."
+        watched = "Optimised and monitored quantities."
         wanted[f"Training of {name}"] = (training_history, {"key": name}, watched)
     for plot in ADDED.values():
         wanted[plot.title] = (plot.draw, {"key": model}, plot.caption)
@@ -235,12 +241,12 @@ def _pictures(adata: AnnData, findings: Findings, generators: list[str]) -> list
         else:
             found.append(html.picture(figure, alt=title, caption=f"{title}. {caption}"))
     if left_out:
-        found.append(html.details("Pictures that were left out, and why", html.items(left_out)))
+        found.append(html.details("Plots that were left out, and why", html.items(left_out)))
     return found
 
 
 def _scored(adata: AnnData, model: str) -> list[str] | None:
-    """Up to twelve perturbations with scores; None where there are no scores at all, which the plot says itself."""
+    """Up to twelve perturbations with scores; None if there are no scores, which the plot itself reports."""
     if keys.score(model) not in adata.obsm or keys.score(keys.OBSERVED) not in adata.obsm:
         return None
     found = score_frame(adata, key=model).dropna(subset="score")["group"].astype(str).unique().tolist()

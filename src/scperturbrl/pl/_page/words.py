@@ -1,4 +1,4 @@
-"""What an evaluation says, in plain sentences."""
+"""Findings of an evaluation, in sentences."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _NAMED = 6
-# a resample of fewer conditions hardly ever contradicts the rest
+# with fewer conditions, a bootstrap interval is too narrow
 _FEW = 6
 _SUBJECTS = {keys.GENERATOR: "The generator", keys.GENERATOR_RL: "The post-trained generator"}
-# Baselines are shifted control cells, so metrics of cells cannot compare them with models fairly.
+# baselines are shifted control cells, so metrics of single cells do not compare them fairly with models
 _OF_CELLS = {
     *("energy_distance", "mmd", "classifier_auroc", "neighbour_precision", "neighbour_recall", "neighbour_coverage"),
     *(
@@ -47,7 +47,7 @@ class Findings:
     adata
         Annotated data after :func:`~scperturbrl.tl.evaluate`.
     model
-        The model that the sentences are about.
+        The model to describe.
     """
 
     adata: AnnData
@@ -61,7 +61,7 @@ class Findings:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """One row a model and metric."""
+        """One row for each model and metric."""
         return evaluation(self.adata)
 
     @cached_property
@@ -78,12 +78,12 @@ class Findings:
 
     @cached_property
     def effect_judges(self) -> list[str]:
-        """Those of them that compare effects, for which baselines are a fair comparison."""
+        """Those of the judges that compare mean effects, for which baselines are a fair comparison."""
         return [name for name in self.judges if name not in _OF_CELLS]
 
     @cached_property
     def parents(self) -> list[str]:
-        """The generator that the model was made from, and that one with extra training."""
+        """The parent of the model, and the parent with extra training."""
         known = set(self.table["model"])
         return [name for name in (self._parent(self.model), f"{keys.GENERATOR}_longer") if name in known - {self.model}]
 
@@ -93,14 +93,14 @@ class Findings:
 
     @cached_property
     def best_baseline(self) -> str:
-        """The baseline with the best median score in these metrics, chosen after the fact."""
+        """The baseline with the best median score in these metrics, chosen with the evaluated conditions."""
         rows = self.summary[(self.summary["kind"] == "baseline") & self.summary["metric"].isin(self.effect_judges)]
         scaled = rows.groupby("model", sort=False)["scaled_median"].median().dropna()
         return str(scaled.idxmax()) if len(scaled) else ""
 
     @cached_property
     def place(self) -> float:
-        """Median scaled score of the model over the metrics that may judge; 0 is the mean response, 1 a replicate."""
+        """Median scaled score of the model over the metrics of the verdict; 0 is the mean response, 1 a replicate."""
         rows = self.summary[(self.summary["model"] == self.model) & self.summary["metric"].isin(self.judges)]
         return float(rows["scaled_median"].median())
 
@@ -113,14 +113,14 @@ class Findings:
         if len(self.conditions) < 2:
             return "One held-out condition is too few for a verdict: read the numbers as one example."
         if not self.effect_judges or not self.best_baseline:
-            return "No verdict: on these data no metric that was not rewarded tells a replicate from the mean response."
+            return "No verdict: on these data no unrewarded metric can discriminate a replicate from the mean response."
         counts = self.compared(self.best_baseline, self.effect_judges)["verdict"].value_counts()
         better, worse = int(counts.get("better", 0)), int(counts.get("worse", 0))
         word = "beats" if better > worse else "is worse than" if worse > better else "is no better than"
         return (
-            f"{_SUBJECTS.get(self.model, repr(self.model))} {word} the best simple baseline ({_plain(self.best_baseline)}) in the "
-            f"effects of held-out conditions: better in {better}, worse in {worse} of {len(self.effect_judges)} metrics "
-            "that may judge."
+            f"{_SUBJECTS.get(self.model, repr(self.model))} {word} the best simple baseline ({_plain(self.best_baseline)}) "
+            f"in the effects of held-out conditions: better in {better}, worse in {worse} of {len(self.effect_judges)} "
+            "metrics that count in the verdict."
         )
 
     def sentences(self) -> Iterator[str]:
@@ -132,29 +132,32 @@ class Findings:
                 yield self._against(reference, self.judges)
             if self.best_baseline:
                 yield self._against(self.best_baseline, self.effect_judges) + (
-                    " Metrics of cells are left out here: a baseline is a shifted copy of control cells."
+                    " Metrics of single cells are left out here, because baselines are shifted control cells."
                 )
         if self.judges and self.place == self.place:
             yield (
-                f"Over these metrics it has come {100 * self.place:.0f} % of the way from the mean response of training (0 %) "
-                "to one half of the real cells as a prediction of the other (100 %), in the median."
+                f"Over these metrics, its median score is at {100 * self.place:.0f} % between the mean response of training "
+                "(0 %) and one half of the real cells as a prediction of the other (100 %)."
             )
         if 1 < len(self.conditions) < _FEW:
-            yield f"With {len(self.conditions)} conditions a difference is called sure where all of them agree: that is little to go by."
+            yield (
+                f"With {len(self.conditions)} conditions, a difference is called clear if all of them agree, "
+                "which is weak evidence."
+            )
         yield from self._harm()
         yield from self._guard()
 
     def _asked(self) -> str:
         names = ", ".join(self.conditions[:_NAMED])
         more = f" and {len(self.conditions) - _NAMED} more" if len(self.conditions) > _NAMED else ""
-        return f"Asked for {_count(len(self.conditions), 'condition')} that no training saw: {names}{more}."
+        return f"Evaluated on {_count(len(self.conditions), 'held-out condition')}: {names}{more}."
 
     def _judged_by(self) -> str:
         first = self.summary.drop_duplicates("metric")
         able = int(first["calibrated"].sum()) if "calibrated" in first else len(first)
         return (
-            f"Of {len(first)} metrics {able} tell a replicate experiment from the mean response on these data; "
-            f"{len(self.judges)} of those were not rewarded, and only they count in a verdict."
+            f"Of {len(first)} metrics {able} can discriminate a replicate experiment from the mean response on these "
+            f"data; {len(self.judges)} of those were not rewarded, and only they count in the verdict."
         )
 
     def _against(self, reference: str, metrics: list[str]) -> str:
@@ -164,11 +167,11 @@ class Findings:
             names = [metric_label(name) for name in found.loc[found["verdict"] == verdict, "metric"]]
             parts.append(f"{verdict} in {len(names)}" + (f" ({'; '.join(names[:_NAMED])})" if names else ""))
         ties = int((found["verdict"] == "tie").sum())
-        return f"Against {self._named(reference)}: {', '.join(parts)}, no sure difference in {ties}."
+        return f"Against {self._named(reference)}: {', '.join(parts)}, no clear difference in {ties}."
 
     def _named(self, reference: str) -> str:
         if reference == self._parent(self.model):
-            return "the generator it was made from"
+            return "the generator from which it was trained"
         return (
             f"the best baseline ({_plain(reference)})"
             if reference == self.best_baseline
@@ -194,7 +197,7 @@ class Findings:
 
 
 def _plain(model: str) -> str:
-    """Name of a model within a sentence, without what its label says of the scale."""
+    """Name of a model within a sentence, without the remark on the scale in its label."""
     return model_label(model).split(" (")[0].lower()
 
 
