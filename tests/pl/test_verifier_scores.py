@@ -228,3 +228,23 @@ def test_labels_on_each_of_somebody_elses_axes(adata):
     assert all(label.get_visible() for ax in axes for label in ax.get_yticklabels())
     assert not figure.legends
     assert axes[1].get_legend() is not None
+
+
+@pytest.mark.parametrize("key", ["observed", "generator_rl"])
+def test_a_panel_without_a_network_says_so_once(adata, drawn, key):
+    del adata.uns["pathway_network"]
+    for name in ("score_observed", "score_generator_rl"):
+        adata.obsm[name]["pathway_activity"] = np.nan
+    axes = spr.pl.verifier_scores(adata, key=key, verifiers=["rmse_topk", "pathway_activity"], show=False)
+    [note] = drawn(axes[1], "no-network")
+    assert "no network" in note.get_text()
+    assert "pp.reference" in note.get_text()
+    assert drawn(axes[1], "missing") == drawn(axes[0], "no-network") == []
+    # the rows keep their labels
+    assert [label.get_text() for label in axes[0].get_yticklabels()]
+
+
+def test_scores_are_drawn_even_if_the_network_is_gone(adata, drawn):
+    del adata.uns["pathway_network"]
+    ax = spr.pl.verifier_scores(adata, verifiers="pathway_activity", show=False)
+    assert drawn(ax, "no-network") == []

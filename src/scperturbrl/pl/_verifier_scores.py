@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+# without their network these verifiers score no condition at all
+_NETWORKS = {"pathway_activity": keys.PATHWAY_NETWORK, "tf_activity": keys.TF_NETWORK}
 _LEGEND = ("{} (dot: median)", "Real cells (interquartile range)", "Real cells (median)")
 
 
@@ -55,7 +57,8 @@ def verifier_scores(
 
     One panel a :term:`verifier`, one row a :term:`condition`. The grey band is the interquartile range of the real
     cells and the dark line is their median. The median of a good generator lies on that line. A median far to the right
-    of it is a warning: the generator may have learnt to please the verifier.
+    of it is a warning: the generator may have learnt to please the verifier. A row says "no reference" if training has
+    no cells of the condition to score by, or no gene set responds; a panel says "no network" if none was given.
 
     Parameters
     ----------
@@ -130,7 +133,11 @@ def verifier_scores(
             len(names), figsize=figsize or _figsize(len(names), groups, label), sharey=True
         )
         for panel, name in zip(axes, names, strict=True):
-            _draw_panel(panel, frame[frame["verifier"] == name], groups, colors, kind, key)
+            of_panel = frame[frame["verifier"] == name]
+            if of_panel["score"].isna().all() and _NETWORKS.get(name, "") not in {"", *adata.uns}:
+                _draw_no_network(panel)
+            else:
+                _draw_panel(panel, of_panel, groups, colors, kind, key)
             _note_missing(panel)
             panel.set(title=verifier_label(name), xlabel="Raw score")
         _label_rows(axes, groups, label)
@@ -187,6 +194,21 @@ def _draw_panel(
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
                 gid="missing",
             )
+
+
+def _draw_no_network(ax: Axes) -> None:
+    """One note for the panel, with the remedy: no row differs from another."""
+    ax.set(xlim=(-1, 1), xticks=[])
+    ax.annotate(
+        "no network:\ngive one to\npp.reference",
+        (0.5, 0.5),
+        xycoords="axes fraction",
+        ha="center",
+        va="center",
+        color=style.DARK,
+        size="small",
+        gid="no-network",
+    )
 
 
 def _note_missing(ax: Axes) -> None:
