@@ -75,11 +75,21 @@ def test_coverage_width_and_errors_by_support():
 def test_the_section_says_what_is_reached_and_how_to_measure_it(tmp_path):
     text = report.write(pd.concat([rows(0), rows(1)]), tmp_path)
     assert report.section(tmp_path) == text
-    assert "| a | 2 | Spearman | 1.000 | 0.000 (ridge) | **+1.000" in text
+    assert "| a | 2 | Spearman | 1.000 | 0.000 (chance) | **+1.000" in text
     assert "| a | combination | 24 | 1.00 | 0.50 | supported 100% | 0.50 |" in text
     assert "hold 74 to 86 % (suites with 20 candidates and more): not reached on a." in text
-    assert "simple rule: reached." in text
+    assert "simple rule by an interval that excludes 0: reached." in text
     assert "python -m benchmarks screen --suites a --seeds 2" in text
+
+
+def test_suites_measured_apart_stand_together(tmp_path):
+    report.write(rows(0), tmp_path)
+    other = rows(0).assign(suite="b", support="unsupported", error=1.5)
+    text = report.write(other, tmp_path)
+    assert "| a | 1 | Spearman" in text
+    assert "| b | 1 | Spearman" in text
+    assert "3.00 times the error of *supported* ones: the aim of 2 is reached" in text
+    assert report.write(other, tmp_path) == text
 
 
 def test_nothing_measured_is_no_section(tmp_path):

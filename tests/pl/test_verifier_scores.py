@@ -248,3 +248,15 @@ def test_scores_are_drawn_even_if_the_network_is_gone(adata, drawn):
     del adata.uns["pathway_network"]
     ax = spr.pl.verifier_scores(adata, verifiers="pathway_activity", show=False)
     assert drawn(ax, "no-network") == []
+
+
+def test_a_condition_with_a_reference_in_which_nothing_changed_is_told_apart(adata, drawn):
+    name = adata.varm["perturbation_effect"].columns[0]
+    label = name.split(" | ")[0]
+    for slot in ("score_observed", "score_generator_rl"):
+        adata.obsm[slot].loc[(adata.obs["perturbation"] == label).to_numpy(), "pathway_activity"] = np.nan
+    ax = spr.pl.verifier_scores(adata, verifiers="pathway_activity", show=False)
+    notes = {rows(ax)[round(note.xy[1])]: note.get_text() for note in drawn(ax, "missing")}
+    assert notes.pop(label) == "no clear response"
+    held_out = adata.obs.loc[adata.obs["split"] != "train", "perturbation"].astype(str).unique()
+    assert {notes[one] for one in held_out if one in notes} <= {"no reference"}

@@ -58,7 +58,8 @@ def verifier_scores(
     One panel a :term:`verifier`, one row a :term:`condition`. The grey band is the interquartile range of the real
     cells and the dark line is their median. The median of a good generator lies on that line. A median far to the right
     of it is a warning: the generator may have learnt to please the verifier. A row says "no reference" if training has
-    no cells of the condition to score by, or no gene set responds; a panel says "no network" if none was given.
+    no cells of the condition to score by, and "no clear response" if it has, but what the verifier looks for did not
+    change in them, such as any gene set. A panel says "no network" if none was given.
 
     Parameters
     ----------
@@ -127,7 +128,7 @@ def verifier_scores(
     label = rows_label(
         "Condition" if groupby is None else readable(groupby), len(groups), len(everything), "the most scored cells"
     )
-    own = ax is None
+    own, judged = ax is None, _with_reference(adata, frame)
     with style.house_style():
         axes = style.given_axes(ax, len(names)) or style.new_axes(
             len(names), figsize=figsize or _figsize(len(names), groups, label), sharey=True
@@ -137,7 +138,7 @@ def verifier_scores(
             if of_panel["score"].isna().all() and _NETWORKS.get(name, "") not in {"", *adata.uns}:
                 _draw_no_network(panel)
             else:
-                _draw_panel(panel, of_panel, groups, colors, kind, key)
+                _draw_panel(panel, of_panel, groups, colors, kind, key, judged)
             _note_missing(panel)
             panel.set(title=verifier_label(name), xlabel="Raw score")
         _label_rows(axes, groups, label)
@@ -170,7 +171,13 @@ def _colors(
 
 
 def _draw_panel(
-    ax: Axes, frame: pd.DataFrame, groups: list[str], colors: Mapping[str, str], kind: str, key: str
+    ax: Axes,
+    frame: pd.DataFrame,
+    groups: list[str],
+    colors: Mapping[str, str],
+    kind: str,
+    key: str,
+    judged: set[str],
 ) -> None:
     shown = _origin(key)
     scores = {
@@ -183,7 +190,7 @@ def _draw_panel(
             DRAW[kind](ax, row, values, colors[group])
         else:
             ax.annotate(
-                "no reference",
+                "no clear response" if group in judged else "no reference",
                 (0.5, row),
                 xycoords=("axes fraction", "data"),
                 ha="center",
@@ -194,6 +201,13 @@ def _draw_panel(
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
                 gid="missing",
             )
+
+
+def _with_reference(adata: AnnData, frame: pd.DataFrame) -> set[str]:
+    """Rows with something to score by: their condition has a reference, or other cells or verifiers have a score."""
+    scored = set(frame.loc[frame["score"].notna(), "group"].astype(str))
+    effects = adata.varm.get(keys.EFFECT)
+    return scored | (set(map(str, effects.columns)) if isinstance(effects, pd.DataFrame) else set())
 
 
 def _draw_no_network(ax: Axes) -> None:
