@@ -141,7 +141,7 @@ def lincs(seed: int, data: Path) -> tuple[ad.AnnData, dict[str, pd.DataFrame], N
     spr.pp.setup_anndata(adata, dose_key="dose_uM")
     compounds = sorted(known.index)
     spr.pp.split(adata, holdout="perturbations", values=compounds[seed % FOLDS :: FOLDS], embeddings=known, seed=seed)
-    spr.pp.pathway_network(adata, _network(data, "progeny_human_top100"))
+    spr.pp.pathway_network(adata, _covered(_network(data, "progeny_human_top100"), adata))
     return adata, {}, None, 2000, known, 2
 
 

@@ -257,6 +257,6 @@ def test_a_condition_with_a_reference_in_which_nothing_changed_is_told_apart(ada
         adata.obsm[slot].loc[(adata.obs["perturbation"] == label).to_numpy(), "pathway_activity"] = np.nan
     ax = spr.pl.verifier_scores(adata, verifiers="pathway_activity", show=False)
     notes = {rows(ax)[round(note.xy[1])]: note.get_text() for note in drawn(ax, "missing")}
-    assert notes.pop(label) == "no clear response"
+    assert notes.pop(label) == "no response"
     held_out = adata.obs.loc[adata.obs["split"] != "train", "perturbation"].astype(str).unique()
     assert {notes[one] for one in held_out if one in notes} <= {"no reference"}

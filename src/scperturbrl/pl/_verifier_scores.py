@@ -58,7 +58,7 @@ def verifier_scores(
     One panel a :term:`verifier`, one row a :term:`condition`. The grey band is the interquartile range of the real
     cells and the dark line is their median. The median of a good generator lies on that line. A median far to the right
     of it is a warning: the generator may have learnt to please the verifier. A row says "no reference" if training has
-    no cells of the condition to score by, and "no clear response" if it has, but what the verifier looks for did not
+    no cells of the condition to score by, and "no response" if it has, but what the verifier looks for did not
     change in them, such as any gene set. A panel says "no network" if none was given.
 
     Parameters
@@ -190,7 +190,7 @@ def _draw_panel(
             DRAW[kind](ax, row, values, colors[group])
         else:
             ax.annotate(
-                "no clear response" if group in judged else "no reference",
+                "no response" if group in judged else "no reference",
                 (0.5, row),
                 xycoords=("axes fraction", "data"),
                 ha="center",

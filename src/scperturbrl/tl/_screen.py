@@ -134,6 +134,9 @@ def screen(
     of the same kind as the candidate. They are valid for new conditions that are like the training conditions. They
     belong to the linear model, also for candidates with generated cells.
 
+    ``"size"`` and ``"synergy"`` of measured conditions contain the noise of measuring: without any effect they are as large
+    as ``expected_error``. Predicted sizes contain less of it.
+
     Examples
     --------
     >>> import scperturbrl as spr
