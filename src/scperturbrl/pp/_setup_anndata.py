@@ -19,10 +19,9 @@ from scperturbrl._core.validate import (
 )
 from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import check_observed, rows_at_once
-from scperturbrl.data.cells.checks import check_not_doubled
+from scperturbrl.data.cells.checks import check_not_doubled, filled_genes
 from scperturbrl.data.cells.conditions import parse_perturbation
 from scperturbrl.data.cells.doses import check_dose_column, check_no_tuples
-from scperturbrl.data.cells.joined import filled_genes
 from scperturbrl.data.cells.labels import CONTROLS, check_labels
 from scperturbrl.data.cells.row_blocks import row_matrix
 from scperturbrl.data.cells.scale import check_expression
