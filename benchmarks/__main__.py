@@ -20,13 +20,14 @@ from benchmarks import (
     pareto_report,
     report,
     screening,
+    screening_report,
     trained,
 )
 from benchmarks.arms import ARMS, BASE, BASELINES, DEFAULT
 from benchmarks.kept import keep, read, table_file
 from benchmarks.speed import run as speed
 from benchmarks.speed.report import markdown, table
-from benchmarks.suites import CHECKED, DATASETS, SUITES, TRAINED
+from benchmarks.suites import CHECKED, DATASETS, SCREENED, SUITES, TRAINED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--models are of {', '.join(ARMS)}")
     if options.what != "trained" and set(options.suites or []) & set(TRAINED):
         parser.error(f"only `trained` takes {', '.join(TRAINED)}, of which no condition is held out")
+    if options.what != "screen" and set(_names(options)) & set(SCREENED):
+        parser.error(f"only `screen` takes {', '.join(SCREENED)}, from which no generator can be fitted")
     if options.again and options.what not in ("main", "run", "folds"):
         parser.error("--again is for main, run and folds")
     options.out.mkdir(parents=True, exist_ok=True)
@@ -106,9 +109,9 @@ def _pareto(options: argparse.Namespace) -> None:
 
 
 def _screen(options: argparse.Namespace) -> None:
-    results = screening.run(options.suites or screening.SUITES, range(options.seeds), data=options.data)
-    keep(results, table_file(options.out, "screen"))
-    print(screening.summary(results))
+    names = options.suites or ([options.suite] if options.suite in SCREENED else screening.SUITES)
+    results = screening.run(names, range(options.seeds), data=options.data, out=options.out)
+    print(screening_report.write(results, options.out))
 
 
 def _campaigns(options: argparse.Namespace) -> None:
@@ -183,9 +186,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--suites",
         nargs="+",
-        choices=[*DATASETS, *TRAINED],
+        choices=[*DATASETS, *TRAINED, *SCREENED],
         metavar="NAME",
-        help=f"data sets: {', '.join([*DATASETS, *TRAINED])}",
+        help=f"data sets: {', '.join([*DATASETS, *TRAINED, *SCREENED])}",
     )
     parser.add_argument(
         "--models",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from benchmarks import trained
+from benchmarks import screening_report, trained
 from benchmarks.arms import BASE
 from benchmarks.folds import METRICS
 from benchmarks.kept import read, table_file
@@ -101,7 +101,7 @@ def write(out: Path, docs: Path) -> Path:
         raise FileNotFoundError(msg)
     file = docs / FILE
     checked = read(table_file(out, trained.NAME))
-    file.write_text(page(tables, checked), encoding="utf-8")
+    file.write_text(page(tables, checked) + screening_report.section(out), encoding="utf-8")
     readme = docs.parent / "README.md"
     if readme.exists() and BEGIN in (text := readme.read_text(encoding="utf-8")):
         before, rest = text.split(BEGIN)

@@ -21,7 +21,8 @@ class Prepared(NamedTuple):
 
     Generators make `n_cells` a condition, so that means are not decided by the noise of counts: those of baselines are exact.
 
-    With `embeddings`, perturbations have these features instead of the loadings of their genes.
+    With `embeddings`, perturbations have these features instead of the loadings of their genes. A held-out condition with
+    fewer than `min_cells` cells is not screened.
     """
 
     adata: AnnData
@@ -29,6 +30,7 @@ class Prepared(NamedTuple):
     panel: list[str] | None = None
     n_cells: int = 2000
     embeddings: pd.DataFrame | None = None
+    min_cells: int = 10
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,10 @@ DATASETS = {dataset.name: dataset for dataset in _ALL}
 TRAINED = {
     "schraivogel_trained": _dataset("schraivogel_trained", real.schraivogel_trained, "all 14 targets trained on"),
 }
+# bulk wells have no counts, which the generator needs; the linear model of a screen does not
+SCREENED = {
+    "lincs": _dataset("lincs", real.lincs, "349 compounds on HT115, bulk wells, a fifth of the compounds held out"),
+}
 SUITES = {
     "main": ["simulated", "kang", "norman", "zhao"],
     "real": ["kang", "norman", "zhao"],
@@ -113,6 +119,7 @@ SUITES = {
     "unseen_real": ["norman_singles", "schraivogel", "vcc"],
     "planted": [f"planted_{what}" for what in ("singles", "doubles", "contexts", "doses")],
     "panels": list(simulated.PANELS),
+    "lincs": ["lincs"],
     "paper": list(paper.DATASETS),
 }
 # default data sets of `trained`

@@ -4,7 +4,9 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +39,14 @@ def test_examples_run_and_show_what_they_say(test):
         failed, tried = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS).run(test)
     assert tried
     assert failed == 0
+
+
+def test_no_line_of_a_table_was_joined_with_its_text():
+    # a tool that wraps lines makes prose of a table: its rules then stand behind words
+    joined = [
+        f"{file.name}:{number}"
+        for file in Path(spr.__file__).parent.rglob("*.py")
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
+        if re.search(r"[a-z] ={6,}[ =]*$", line)
+    ]
+    assert joined == []

@@ -14,42 +14,6 @@ if importlib.util.find_spec("benchmarks") is None:
 from benchmarks import campaigns, screening
 
 
-def rows(seed=0):
-    rng = np.random.default_rng(seed)
-    truth = rng.normal(size=12)
-    frame = pd.DataFrame({"truth": truth, "line": truth, "additive": -truth, "ridge": 0.0, "context_line": np.nan})
-    frame["mean_response"], frame["width"], frame["mean_width"] = 0.0, 0.1, 0.2
-    frame["condition"] = [f"C{i}" for i in range(12)]
-    return frame.assign(suite="a", seed=seed, objective="size", kind="combination", support="supported", error=0.5)
-
-
-def test_the_truth_is_ranked_perfectly_and_its_negative_worst():
-    found = screening.scores(rows()).set_index("ranker")
-    assert found.loc["line", ["spearman", "precision", "regret"]].tolist() == pytest.approx([1, 1, 0])
-    assert found.loc["additive", "spearman"] == pytest.approx(-1)
-    truth = rows()["truth"]
-    assert found.loc["additive", "regret"] == pytest.approx((truth.max() - truth.min()) / truth.std())
-
-
-def test_a_rule_that_says_the_same_of_all_is_as_good_as_chance():
-    found = screening.scores(rows()).set_index("ranker")
-    assert found.loc["ridge", "spearman"] == found.loc["context_line", "spearman"] == 0
-    assert found.loc["ridge", "precision"] == pytest.approx(4 / 12)
-
-
-def test_folds_with_few_conditions_are_ranked_together():
-    few = pd.concat([rows(seed).head(2).assign(condition=[f"{seed}a", f"{seed}b"]) for seed in range(4)])
-    found = screening.scores(few)
-    assert set(found["seed"]) == {0}
-    assert found.set_index("ranker").loc["line", "spearman"] == pytest.approx(1)
-
-
-def test_the_summary_says_coverage_and_width():
-    text = screening.summary(pd.concat([rows(0), rows(1)]))
-    assert "| a | combination | 24 | 1.000 | 0.50 | supported 100% | 0.50 |" in text
-    assert "| a | spearman | 1.000 |" in text
-
-
 def test_held_out_conditions_are_measured_by_their_cells(monkeypatch):
     adata = spr.datasets.simulated_perturbseq(n_genes=80, n_singles=8, n_doubles=20, n_cells_per_condition=30)
     spr.pp.pathway_network(adata, adata.uns["pathway_network"])
@@ -64,6 +28,21 @@ def test_held_out_conditions_are_measured_by_their_cells(monkeypatch):
     control = (adata.obs["perturbation"] == "control").to_numpy() & (adata.obs["split"] == "train").to_numpy()
     effect = np.asarray(adata.X[is_one].mean(0) - adata.X[control].mean(0)).ravel()
     assert found["truth"][0] == pytest.approx(np.sqrt(np.square(effect).mean()), rel=1e-3)
+
+
+def test_an_interrupted_run_goes_on_and_folds_are_not_measured_twice(tmp_path, monkeypatch):
+    seen = []
+
+    def measure(name, seed, data):
+        seen.append((name, seed))
+        return pd.DataFrame({"suite": [name], "seed": seed, "objective": "size", "condition": "A", "truth": 1.0})
+
+    monkeypatch.setattr(screening, "measure", measure)
+    screening.run(["many_conditions"], range(2), data=None, out=tmp_path)
+    found = screening.run(["many_conditions", "norman_all"], range(7), data=None, out=tmp_path)
+    assert len(seen) == len(set(seen)) == 7 + 5
+    assert found.groupby("suite")["seed"].max().to_dict() == {"many_conditions": 6, "norman_all": 4}
+    assert len(screening.run(["norman_all"], range(2), data=None, out=tmp_path)) == 2
 
 
 def _prepared(adata):

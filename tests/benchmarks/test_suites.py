@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import importlib.util
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import scperturbrl as spr
@@ -17,7 +19,7 @@ def held_out(prepared):
 
 
 def test_every_suite_is_of_data_sets_that_exist():
-    assert {name for group in suites.SUITES.values() for name in group} <= set(suites.DATASETS)
+    assert {name for group in suites.SUITES.values() for name in group} <= {*suites.DATASETS, *suites.SCREENED}
     assert set(suites.CHECKED) <= {*suites.DATASETS, *suites.TRAINED}
     assert not set(suites.DATASETS) & set(suites.TRAINED)
 
@@ -88,3 +90,25 @@ def test_planted_effects_are_held_out_and_known(what, shared_data, monkeypatch):
     assert all(expected[what](name) for name in manifest.test)
     assert len(manifest.test) == {"singles": 9, "doubles": 5, "contexts": 5, "doses": 3}[what]
     assert manifest.validation
+
+
+def test_bulk_wells_are_screened_and_no_generator_is_fitted_to_them(shared_data, monkeypatch):
+    # RDKit is an extra
+    random = lambda smiles: pd.DataFrame(np.random.default_rng(0).normal(size=(len(smiles), 4)), index=smiles.index)
+    monkeypatch.setattr(spr.pp, "fingerprint_embeddings", random, raising=False)
+    prepared = [suites.SCREENED["lincs"].load(seed, shared_data) for seed in range(5)]
+    names = [name.split(" | ")[0] for one in prepared for name in held_out(one)]
+    assert len(set(names)) == 349
+    trained = spr.get.split_manifest(prepared[0].adata).train
+    assert not {name.split(" | ")[0] for name in held_out(prepared[0])} & {name.split(" | ")[0] for name in trained}
+    with pytest.raises(ValueError, match=r"no count unit fits the values .*bulk wells.*counts of single cells"):
+        spr.tl.fit_generator(prepared[0].adata, n_steps=1, embeddings=prepared[0].embeddings)
+
+
+@pytest.mark.parametrize("arguments", [["run", "--suite", "lincs"], ["folds", "--suites", "lincs"]])
+def test_only_the_screen_takes_bulk_wells(arguments, tmp_path, capsys):
+    from benchmarks.__main__ import main
+
+    with pytest.raises(SystemExit):
+        main([*arguments, "--out", str(tmp_path)])
+    assert "only `screen` takes lincs" in capsys.readouterr().err

@@ -49,3 +49,12 @@ def test_missing_generator(adata, bare):
         spr.get.generator(adata, key="generator_r")
     with pytest.raises(KeyError, match="fit_generator"):
         spr.get.generator(bare)
+
+
+def test_an_energy_distance_below_0_is_explained(adata):
+    measured = adata.uns["generator"]["params"]["self_check"]
+    for value, explained in ((-0.01, True), (0.01, False)):
+        measured.update(energy=value, energy_control=0.4, energy_halves=0.02)
+        told = spr.get.generator(adata, key="generator").rows()["Energy distance, trained conditions"]
+        assert told.startswith(f"{value:.3g} (controls 0.4, halves of the real cells 0.02")
+        assert ("below 0: no difference was found" in told) == explained

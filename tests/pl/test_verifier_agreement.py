@@ -54,3 +54,11 @@ def test_models_keep_their_colours(adata, drawn):
         for models in (["generator_rl", "additive"], None)
     )
     assert few == all_of_them
+
+
+def test_long_numbers_do_not_run_into_each_other(adata, apart):
+    table = adata.uns["evaluation"]
+    narrow = table["metric"] == "score_rmse_topk"
+    table.loc[narrow, "value"] = 0.4475 + 0.018 * table.loc[narrow, "value"].rank(pct=True)
+    ax = spr.pl.verifier_agreement(adata, **PAIR, show=False)
+    assert apart(ax.figure, ax.get_xticklabels())

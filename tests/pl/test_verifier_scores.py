@@ -228,3 +228,35 @@ def test_labels_on_each_of_somebody_elses_axes(adata):
     assert all(label.get_visible() for ax in axes for label in ax.get_yticklabels())
     assert not figure.legends
     assert axes[1].get_legend() is not None
+
+
+@pytest.mark.parametrize("key", ["observed", "generator_rl"])
+def test_a_panel_without_a_network_says_so_once(adata, drawn, key):
+    del adata.uns["pathway_network"]
+    for name in ("score_observed", "score_generator_rl"):
+        adata.obsm[name]["pathway_activity"] = np.nan
+    axes = spr.pl.verifier_scores(adata, key=key, verifiers=["rmse_topk", "pathway_activity"], show=False)
+    [note] = drawn(axes[1], "no-network")
+    assert "no network" in note.get_text()
+    assert "pp.reference" in note.get_text()
+    assert drawn(axes[1], "missing") == drawn(axes[0], "no-network") == []
+    # the rows keep their labels
+    assert [label.get_text() for label in axes[0].get_yticklabels()]
+
+
+def test_scores_are_drawn_even_if_the_network_is_gone(adata, drawn):
+    del adata.uns["pathway_network"]
+    ax = spr.pl.verifier_scores(adata, verifiers="pathway_activity", show=False)
+    assert drawn(ax, "no-network") == []
+
+
+def test_a_condition_with_a_reference_in_which_nothing_changed_is_told_apart(adata, drawn):
+    name = adata.varm["perturbation_effect"].columns[0]
+    label = name.split(" | ")[0]
+    for slot in ("score_observed", "score_generator_rl"):
+        adata.obsm[slot].loc[(adata.obs["perturbation"] == label).to_numpy(), "pathway_activity"] = np.nan
+    ax = spr.pl.verifier_scores(adata, verifiers="pathway_activity", show=False)
+    notes = {rows(ax)[round(note.xy[1])]: note.get_text() for note in drawn(ax, "missing")}
+    assert notes.pop(label) == "no response"
+    held_out = adata.obs.loc[adata.obs["split"] != "train", "perturbation"].astype(str).unique()
+    assert {notes[one] for one in held_out if one in notes} <= {"no reference"}

@@ -271,3 +271,18 @@ def test_data_that_were_not_set_up_or_have_other_genes_are_refused(toy):
     toy.uns.clear()
     with pytest.raises(ValueError, match="is not set up.*uns_merge='same'"):
         spr.pp.split(toy)
+
+
+def test_genes_that_a_join_filled_with_zeros_are_told(plain):
+    cells = anndata.concat([plain] * 8, index_unique="-")
+    cells.obs["batch"] = np.where(np.arange(cells.n_obs) < 48, "old", "new")
+    genes = pd.DataFrame(index=["A", "B", *(f"gene{i}" for i in range(18))])
+    wide = AnnData(np.tile(cells.X.toarray(), 4), obs=cells.obs, var=genes)
+    whole = wide.copy()
+    wide.X[:48, 8:] = 0
+    with pytest.warns(
+        UserWarning, match=r"12 of 20 genes are zero in every cell of 'old' in `obs\['batch'\]`.*join='inner'"
+    ):
+        spr.pp.setup_anndata(wide, batch_key="batch")
+    # warnings are errors here
+    spr.pp.setup_anndata(whole, batch_key="batch")

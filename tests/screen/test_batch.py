@@ -59,3 +59,24 @@ def test_no_more_than_there_are(candidates, measured):
     for strategy in ("exploit", "explore", "balanced"):
         found = choose_batch(candidates, measured, value, np.full(6, np.nan), n=9, strategy=strategy)
         assert sorted(found) == [0, 1]
+
+
+def test_learning_is_as_good_as_measuring(make_conditions):
+    rng = np.random.default_rng(0)
+    candidates = make_conditions([tuple(sorted(rng.choice(9, 2, replace=False))) for _ in range(12)], group=[0, 1] * 6)
+    known = [(0,), (1,), (2, 3)]
+    told = Knowledge.of(candidates, make_conditions(known, group=[0, 1, 0]))
+    for place in (3, 4, 8):
+        told.learn(place)
+    more = [*known, *(tuple(candidates.codes[place]) for place in (3, 4, 8))]
+    measured = make_conditions(more, group=[0, 1, 0, 1, 0, 0])
+    np.testing.assert_allclose(told.variance(), Knowledge.of(candidates, measured).variance(), atol=1e-10)
+
+
+def test_perturbations_that_nobody_measured_need_no_matrix(make_conditions, measured):
+    # a matrix of all of them would take 7 GB
+    many = make_conditions([(i,) for i in range(30_000)])
+    knowledge = Knowledge.of(many, measured)
+    assert knowledge.covariance.shape == (4, 4)
+    found = choose_batch(many, measured, np.zeros(30_000), np.ones(30_000), n=5, strategy="explore")
+    assert not set(found) & {0, 1, 2}

@@ -70,3 +70,24 @@ def test_a_population_has_the_value_of_its_mean_effect(effects):
     np.testing.assert_allclose(found[1], np.linalg.norm(cells.mean(0) - effects.control) / np.sqrt(20))
     each = objective.of_cells(cells, effects)
     np.testing.assert_allclose(each[:, 2], cells[:, 0] - effects.control[0])
+
+
+@pytest.mark.parametrize(
+    ("terms", "weights", "scales", "expected"),
+    [
+        ([Size()], [1.0], [1.0], (0, np.inf)),
+        ([Size()], [-1.0], [1.0], (-np.inf, 0)),
+        ([Synergy()], [2.0], [1.0], (0, np.inf)),
+        ([Alike("towards", np.ones((1, 3)))], [1.0], [1.0], (-1, 1)),
+        ([Alike("towards", np.ones((1, 3))), Size()], [1.0, 3.0], [0.5, 1.0], (-2, np.inf)),
+        ([Alike("towards", np.ones((1, 3))), Size()], [-1.0, 0.0], [1.0, 1.0], (-1, 1)),
+        ([Along("a", np.ones(3)), Size()], [1.0, 1.0], [1.0, 1.0], (-np.inf, np.inf)),
+    ],
+)
+def test_no_value_lies_beyond_the_bounds(terms, weights, scales, expected):
+    objective = Objective(terms, np.array(weights), np.array(scales))
+    assert objective.bounds == expected
+    rng = np.random.default_rng(0)
+    values = objective.of_effects(Effects(rng.normal(size=(9, 3)), 0, np.ones(3), rng.normal(size=(9, 3))))[:, 0]
+    assert (values >= expected[0]).all()
+    assert (values <= expected[1]).all()

@@ -7,10 +7,8 @@ from scipy import stats
 from scperturbrl.screen.ranking import nearest_measured, normal_width, ranks, top_probability
 
 
-def test_refined_candidates_come_first_and_unknown_ones_last():
-    value = np.array([5.0, np.nan, 1.0, 3.0])
-    refined = np.array([False, False, True, True])
-    assert ranks(value, refined).tolist() == [3, 4, 2, 1]
+def test_the_highest_come_first_and_unknown_ones_last():
+    assert ranks(np.array([3.0, np.nan, 1.0, 5.0, 3.0])).tolist() == [2, 5, 4, 1, 3]
 
 
 def test_odds_agree_with_the_normal_distribution():

@@ -158,6 +158,13 @@ def test_a_dose_far_from_what_was_measured_is_warned_about(context):
         spr.tl.predict(context, singles(context)[0], n_cells=3, dose=1e9)
 
 
+def test_doses_far_from_what_was_measured_are_warned_about_once(context):
+    some = singles(context)[:3]
+    with pytest.warns(UserWarning, match=r"and so are \d more") as told:
+        spr.tl.predict(context, some, n_cells=3, dose=1e9, covariates={"cell_type": "T"})
+    assert sum("outside the measured range" in str(one.message) for one in told) == 1
+
+
 @pytest.mark.parametrize("dose", [0, 0.0, -1.0, float("inf")])
 def test_a_dose_is_above_zero(context, dose):
     with pytest.raises(ValueError, match="must be above 0 and finite. For untreated cells request 'control'"):

@@ -8,6 +8,7 @@ from scipy import stats
 
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
+from scperturbrl.tl import _screen as screening
 
 
 @pytest.fixture(scope="module")
@@ -157,11 +158,41 @@ def test_the_generator_makes_cells_of_the_best(fitted):
     assert made["spread"].gt(0).all()
     assert fitted.uns["screen"]["params"]["key"] == "generator"
     unrefined = table[~table["made_cells"] & (table["kind"] != "measured")]
-    assert made["rank"].max() < unrefined["rank"].min()
+    # one order for all, whoever predicted
+    assert table["value"].is_monotonic_decreasing
+    assert table["rank"].is_monotonic_increasing
     # the line puts them first, too
     assert made["line"].min() >= unrefined["line"].max()
     spr.tl.screen(fitted, "pairs", objective="size", n_refine=0)
     assert not spr.get.screen(fitted)["made_cells"].any()
+
+
+def test_cells_that_are_worth_less_than_the_line_said_lose_their_rank(fitted, monkeypatch):
+    made = []
+
+    def worthless(*args, **options):
+        found = refine(*args, **options)
+        made.append(found)
+        return found._replace(values=found.values * 0 + 1e-9)
+
+    refine = screening.refine
+    monkeypatch.setattr(screening, "refine", worthless)
+    notes = []
+    monkeypatch.setattr(screening.log, "note", notes.append)
+    spr.tl.screen(fitted, "pairs", objective="size", n_refine=3, n_cells=5, device="cpu")
+    table = spr.get.screen(fitted)
+    assert table["made_cells"].tail(3).all()
+    assert len(made) == 1
+    assert any("of the best 3 new candidates have no generated cells" in note for note in notes)
+
+
+def test_an_interval_ends_where_the_objective_does(pairs):
+    spr.tl.screen(pairs, "pairs", objective="size")
+    assert (spr.get.screen(pairs)["low"] >= 0).all()
+    spr.tl.screen(pairs, "pairs", objective={"size": -1})
+    assert (spr.get.screen(pairs)["high"] <= 0).all()
+    spr.tl.screen(pairs, "pairs", like=trained(pairs)[0])
+    assert spr.get.screen(pairs)[["low", "high"]].abs().max().max() <= 1
 
 
 def test_a_reward_is_that_of_the_verifiers(fitted):

@@ -130,6 +130,8 @@ def _dress(ax: Axes, frame: pd.DataFrame, verifier: str, metric: str) -> None:
     from scperturbrl.metrics.registry import METRICS
 
     ax.set_xlabel(f"{verifier_label(verifier)} (raw score)")
+    # scores that lie close together have long numbers, which run into each other
+    ax.locator_params(axis="x", nbins=5)
     better = METRICS[metric].higher_is_better if metric in METRICS else True
     ax.set_ylabel(metric_label(metric) + {True: "", False: " (lower is better)", None: " (dotted: best)"}[better])
     if better is False:

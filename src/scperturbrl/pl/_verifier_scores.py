@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+# without their network these verifiers score no condition at all
+_NETWORKS = {"pathway_activity": keys.PATHWAY_NETWORK, "tf_activity": keys.TF_NETWORK}
 _LEGEND = ("{} (dot: median)", "Real cells (interquartile range)", "Real cells (median)")
 
 
@@ -55,7 +57,9 @@ def verifier_scores(
 
     There is one panel for each :term:`verifier` and one row for each :term:`condition`. The grey band is the
     interquartile range of the real cells and the dark line is their median. The median of a good generator lies on that
-    line. A median far to the right of it is a warning: the generator may exploit the verifier.
+    line. A median far to the right of it is a warning: the generator may exploit the verifier. A row says "no reference"
+    if there are no training cells to score against, and "no response" if there are, but nothing that the verifier looks
+    for, such as a gene set, changed in them. A panel says "no network" if none was given.
 
     Parameters
     ----------
@@ -124,13 +128,17 @@ def verifier_scores(
     label = rows_label(
         "Condition" if groupby is None else readable(groupby), len(groups), len(everything), "the most scored cells"
     )
-    own = ax is None
+    own, judged = ax is None, _with_reference(adata, frame)
     with style.house_style():
         axes = style.given_axes(ax, len(names)) or style.new_axes(
             len(names), figsize=figsize or _figsize(len(names), groups, label), sharey=True
         )
         for panel, name in zip(axes, names, strict=True):
-            _draw_panel(panel, frame[frame["verifier"] == name], groups, colors, kind, key)
+            of_panel = frame[frame["verifier"] == name]
+            if of_panel["score"].isna().all() and _NETWORKS.get(name, "") not in {"", *adata.uns}:
+                _draw_no_network(panel)
+            else:
+                _draw_panel(panel, of_panel, groups, colors, kind, key, judged)
             _note_missing(panel)
             panel.set(title=verifier_label(name), xlabel="Raw score")
         _label_rows(axes, groups, label)
@@ -163,7 +171,13 @@ def _colors(
 
 
 def _draw_panel(
-    ax: Axes, frame: pd.DataFrame, groups: list[str], colors: Mapping[str, str], kind: str, key: str
+    ax: Axes,
+    frame: pd.DataFrame,
+    groups: list[str],
+    colors: Mapping[str, str],
+    kind: str,
+    key: str,
+    judged: set[str],
 ) -> None:
     shown = _origin(key)
     scores = {
@@ -176,7 +190,7 @@ def _draw_panel(
             DRAW[kind](ax, row, values, colors[group])
         else:
             ax.annotate(
-                "no reference",
+                "no response" if group in judged else "no reference",
                 (0.5, row),
                 xycoords=("axes fraction", "data"),
                 ha="center",
@@ -187,6 +201,28 @@ def _draw_panel(
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
                 gid="missing",
             )
+
+
+def _with_reference(adata: AnnData, frame: pd.DataFrame) -> set[str]:
+    """Rows with something to score by: their condition has a reference, or other cells or verifiers have a score."""
+    scored = set(frame.loc[frame["score"].notna(), "group"].astype(str))
+    effects = adata.varm.get(keys.EFFECT)
+    return scored | (set(map(str, effects.columns)) if isinstance(effects, pd.DataFrame) else set())
+
+
+def _draw_no_network(ax: Axes) -> None:
+    """One note for the panel, with the remedy: no row differs from another."""
+    ax.set(xlim=(-1, 1), xticks=[])
+    ax.annotate(
+        "no network:\ngive one to\npp.reference",
+        (0.5, 0.5),
+        xycoords="axes fraction",
+        ha="center",
+        va="center",
+        color=style.DARK,
+        size="small",
+        gid="no-network",
+    )
 
 
 def _note_missing(ax: Axes) -> None:

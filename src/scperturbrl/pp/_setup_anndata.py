@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from scperturbrl._core.validate import (
 )
 from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import check_observed, rows_at_once
-from scperturbrl.data.cells.checks import check_not_doubled
+from scperturbrl.data.cells.checks import check_not_doubled, filled_genes
 from scperturbrl.data.cells.conditions import parse_perturbation
 from scperturbrl.data.cells.doses import check_dose_column, check_no_tuples
 from scperturbrl.data.cells.labels import CONTROLS, check_labels
@@ -90,9 +90,9 @@ def setup_anndata(
     Warns
     -----
     UserWarning
-        If labels look like other spellings of the control, numbered guides of one gene, or combinations with a number;
-        if
-    most perturbed cells are in batches without control cells.
+        If labels look like other spellings of the control, numbered guides of one gene, or combinations with a number; if most
+        perturbed cells are in batches without control cells; if genes are zero in every cell of a context, batch, data set or
+        condition but expressed elsewhere, as after an outer join.
 
     Examples
     --------
@@ -121,7 +121,10 @@ def setup_anndata(
         perturbed = ~labels.map(is_control).to_numpy(dtype=bool)
         check_dose_column(adata, dose_key, perturbed, perturbation_key=perturbation_key, control=control)
     _warn_batches(adata, perturbation_key, control, batch_key, perturbation_sep)
-    _check_expression(adata, layer)
+    values = _check_expression(adata, layer)
+    filled = filled_genes(adata, values, [perturbation_key, *covariate_keys, *([batch_key] if batch_key else [])])
+    if filled is not None:
+        log.warn(filled.warning(adata.n_vars))
     if adata.is_view:
         log.note("`adata` is a view; it is copied so that results can be written to it.")
         adata._init_as_actual(adata.copy())
@@ -157,7 +160,8 @@ def _check_in_modality(whole: AnnData | MuData, adata: AnnData, columns: Sequenc
         raise KeyError(msg)
 
 
-def _check_expression(adata: AnnData, layer: str | None) -> None:
+def _check_expression(adata: AnnData, layer: str | None) -> Any:
+    """The expression by rows, if it is log-normalised and of enough genes."""
     longest = rows_at_once(max(adata.n_vars, 1), bytes_of(DEFAULT_LIMIT))
     values = expression(adata, layer)
     values = None if values is None else row_matrix(adata, values, longest=longest)
@@ -166,6 +170,7 @@ def _check_expression(adata: AnnData, layer: str | None) -> None:
     if adata.n_vars < 2:
         msg = f"`adata` has {adata.n_vars} gene; at least 2 genes are needed."
         raise ValueError(msg)
+    return values
 
 
 def _check_control(adata: AnnData, key: str, control: object, sep: str) -> str:

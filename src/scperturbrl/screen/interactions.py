@@ -172,14 +172,17 @@ def _jackknife(
 def classify(fit: PairFit, error: float) -> str:
     r"""Kind of a genetic interaction; the first rule that applies decides.
 
-    =============  =======================================================================================
-    unclear        noise is more than 70 % of one of the squared effects, or the standard error of a coefficient above 0.3
-                   of a pair whose parts are not alike
-    neomorphic     the parts explain less than 75 % of the squared effect of the pair redundant      the parts are alike
-    (similarity of at least 0.7) and the pair does at most 75 % of their sum epistatic      one part dominates: a
-    coefficient is more than 3.2 times the other (dominance above 0.5), and the parts are not alike buffered
-    magnitude below 75 % of that of a sum, :math:`\sqrt{2}` synergistic    magnitude above 125 % of it additive
-    all else =============  =======================================================================================
+    =============  ==================================================================================================
+    unclear        noise is more than 70 % of one of the squared effects, or the standard error of a coefficient is above
+                   0.3 (of a pair whose parts are not alike)
+    neomorphic     the parts explain less than 75 % of the squared effect of the pair
+    redundant      the parts are alike (similarity of at least 0.7) and the pair does at most 75 % of their sum
+    epistatic      one part dominates: a coefficient is more than 3.2 times the other (dominance above 0.5), and the parts
+                   are not alike
+    buffered       magnitude below 75 % of that of a sum, :math:`\sqrt{2}`
+    synergistic    magnitude above 125 % of it
+    additive       all else
+    =============  ==================================================================================================
 
     For similar parts the data determine only the sum of the coefficients; half of it is used for each.
 

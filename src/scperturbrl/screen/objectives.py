@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
@@ -41,6 +41,11 @@ class Term(Protocol):
         """Of the term."""
         ...
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value that there can be."""
+        ...
+
     def of_effects(self, effects: Effects) -> np.ndarray:
         """Value ``(n,)`` of each effect."""
         ...
@@ -52,6 +57,8 @@ class Term(Protocol):
 
 class _OfEffects:
     """A term of effects; the value of a cell is that of its difference from the mean control cell."""
+
+    bounds: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
 
     def of_effects(self, effects: Effects) -> np.ndarray:
         raise NotImplementedError
@@ -107,6 +114,7 @@ class Alike(_OfEffects):
 
     name: str
     wanted: np.ndarray
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     def of_effects(self, effects: Effects) -> np.ndarray:
         """Cosine ``(n,)``; 0 where an effect is 0."""
@@ -120,6 +128,7 @@ class Size(_OfEffects):
     """Size of the effect, a root mean square over genes."""
 
     name: str = "size"
+    bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
 
     def of_effects(self, effects: Effects) -> np.ndarray:
         """Size ``(n,)`` of each effect."""
@@ -131,6 +140,7 @@ class Synergy(_OfEffects):
     """Departure from the sum of the measured effects of the parts, a root mean square over genes; NaN for singles."""
 
     name: str = "synergy"
+    bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
 
     def of_effects(self, effects: Effects) -> np.ndarray:
         """Departure ``(n,)`` of each effect."""
@@ -156,6 +166,7 @@ class OfCells:
     name: str
     function: Callable[[np.ndarray], np.ndarray]
     controls: Sequence[np.ndarray]
+    bounds: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
 
     def of_effects(self, effects: Effects) -> np.ndarray:
         """Mean ``(n,)`` over the shifted control cells."""
@@ -196,6 +207,16 @@ class Objective:
     terms: Sequence[Term]
     weights: np.ndarray
     scales: np.ndarray
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value that there can be: no size is below 0, no cosine above 1."""
+        factors = (self.weights / self.scales).tolist()
+        ends = [
+            sorted(w * end for end in term.bounds) if w else [0.0, 0.0]
+            for w, term in zip(factors, self.terms, strict=True)
+        ]
+        return sum(low for low, _ in ends), sum(high for _, high in ends)
 
     def of_effects(self, effects: Effects) -> np.ndarray:
         """Value ``(n, 1 + T)`` of each effect: all together, then each term in its own unit."""

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 N_DRAWS = 400
 
 
-def ranks(value: np.ndarray, refined: np.ndarray) -> np.ndarray:
-    """Rank ``(n,)`` of each candidate, 1 is best: refined ones first, by descending value, without a value last."""
-    order = np.lexsort((np.arange(len(value)), -np.nan_to_num(value, nan=-np.inf), ~refined))
+def ranks(value: np.ndarray) -> np.ndarray:
+    """Rank ``(n,)`` of each candidate by descending value, 1 is best; candidates without a value come last."""
+    order = np.argsort(-np.nan_to_num(value, nan=-np.inf), kind="stable")
     found = np.empty(len(value), dtype=int)
     found[order] = np.arange(1, len(value) + 1)
     return found

@@ -98,11 +98,13 @@ class Screen:
         values, spread = self._values(refined)
         width = self._widths(residuals, level)
         trust = self._trust(level)
-        in_front = self._in_front(refined, values[:, 0])
         frame = self.candidates[["perturbation", "group", "dose"]].copy()
-        frame["rank"] = ranks(values[:, 0], in_front)
+        frame["rank"] = ranks(values[:, 0])
         frame["value"] = values[:, 0]
-        frame["low"], frame["high"] = values[:, 0] - width, values[:, 0] + width
+        least, most = self.objective.bounds
+        # what cannot be lies in no interval
+        frame["low"] = np.maximum(values[:, 0] - width, least)
+        frame["high"] = np.minimum(values[:, 0] + width, most)
         rng = numpy_rng(seed, "top probability")
         kind, known = self.trust.kind, residuals | self._of_measured()
         # an unsupported prediction has no probability, but its value is used in the draws
@@ -165,14 +167,6 @@ class Screen:
         at, places = self.trust.measured_places()
         known = self.real.error[places][np.isfinite(self.real.error[places])]
         return {str(self.trust.kind[at[0]]): known} if len(known) else {}
-
-    def _in_front(self, refined: Refined, value: np.ndarray) -> np.ndarray:
-        """Candidates with generated cells, and measured ones at least as good as the worst of these."""
-        found = np.zeros(len(self.candidates), dtype=bool)
-        if len(refined.rows):
-            found[refined.rows] = True
-            found |= self._measured() & (value >= np.nanmin(refined.values[:, 0]))
-        return found
 
     def _parts_seen(self) -> np.ndarray:
         trained = np.unique(self.trust.measured.conditions.codes)

@@ -84,8 +84,9 @@ def propose(
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
     candidates, measured = design_of(cells, screened_table(frame, cells, setup))
-    width = (frame["high"] - frame["value"]).to_numpy(float)
     value = frame["value"].to_numpy(float)
+    # the side that no bound of the objective cuts
+    width = np.fmax(frame["high"].to_numpy(float) - value, value - frame["low"].to_numpy(float))
     chosen = choose_batch(candidates, measured, value, width, n=n, strategy=strategy)
     if len(chosen) < n:
         log.note(f"only {len(chosen)} of the {n} requested perturbations are left")

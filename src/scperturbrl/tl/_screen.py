@@ -22,6 +22,7 @@ from scperturbrl.data.screen.objective import build_objective
 from scperturbrl.data.screen.real_values import real_values
 from scperturbrl.data.screen.refine import refine
 from scperturbrl.screen.conformal import too_few
+from scperturbrl.screen.kinds import MEASURED
 from scperturbrl.screen.line import Line
 from scperturbrl.screen.stream import predict_all
 from scperturbrl.screen.table import Screen
@@ -132,6 +133,9 @@ def screen(
     of the same kind as the candidate. They are valid for new conditions similar to the training conditions. They come
     from the linear model, also for candidates with generated cells.
 
+    ``"size"`` and ``"synergy"`` of measured conditions contain the noise of measuring: without any effect they are as large
+    as ``expected_error``. Predicted sizes contain less of it.
+
     Examples
     --------
     >>> import scperturbrl as spr
@@ -191,6 +195,14 @@ def screen(
 
 
 def _tell(trust: Trust, table: pd.DataFrame) -> None:
+    new = table[(table["kind"].astype(str) != MEASURED) & table["value"].notna()]
+    n_made = int(new["made_cells"].sum())
+    between = int((~new["made_cells"].iloc[:n_made]).sum())
+    if between:
+        log.note(
+            f"{between} of the best {n_made} new candidates have no generated cells: the cells of others were worth less than the linear model had "
+            "said. Raise `n_refine` to make cells of more."
+        )
     for errors in trust.errors.values():
         if not errors.enough:
             log.tell(too_few(errors))

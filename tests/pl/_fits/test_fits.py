@@ -79,3 +79,18 @@ def test_given_axes(screen):
         spr.pl.dose_response(screen, ax=axes, show=False)
     _, ax = plt.subplots()
     assert spr.pl.genetic_interactions(screen, ax=ax, show=False) is ax
+
+
+def test_a_panel_in_which_no_pair_is_clear_says_why(screen):
+    blurred = screen.copy()
+    rng = np.random.default_rng(0)
+    # nothing but noise: all labels are of the same cells
+    controls = np.flatnonzero(blurred.obs["perturbation"] == "control")
+    blurred.X = blurred.X[rng.choice(controls, blurred.n_obs)]
+    ax = spr.pl.genetic_interactions(blurred, show=False)
+    assert spr.get.genetic_interactions(blurred)["first_low"].isna().all()
+    [note] = drawn(ax, "nothing-clear")
+    assert "no larger than the noise" in note.get_text()
+    assert "40 cells" in note.get_text()
+    assert inside(ax.figure)
+    assert drawn(spr.pl.genetic_interactions(screen, show=False), "nothing-clear") == []

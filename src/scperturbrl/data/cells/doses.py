@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from scperturbrl._core import log
+from scperturbrl._core.provenance import counted
 from scperturbrl._core.validate import check_number, check_obs_column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from anndata import AnnData
 
@@ -96,8 +97,15 @@ def check_dose(dose: float, setup: Setup) -> None:
         raise ValueError(msg)
 
 
-def wanted_dose(dose: float | None, parts: tuple[str, ...], name: str, table: pd.DataFrame, setup: Setup) -> float:
-    """The dose at which to predict `parts`; 0 if there are no doses.
+def wanted_dose(
+    dose: float | None,
+    parts: tuple[str, ...],
+    name: str,
+    table: pd.DataFrame,
+    setup: Setup,
+    outside: dict[str, tuple[float, float, float]],
+) -> float:
+    """The dose at which to predict `parts`, 0 if there are no doses; a dose outside the measured range is added to `outside`.
 
     Raises
     ------
@@ -113,11 +121,22 @@ def wanted_dose(dose: float | None, parts: tuple[str, ...], name: str, table: pd
         msg = f"{name!r} needs a `dose`. Measured doses: {listed}. Or name a condition, such as {example!r}."
         raise ValueError(msg)
     if not measured[0] <= dose <= measured[-1]:
-        log.warn(
-            f"The dose {dose:g} of {name!r} is outside the measured range ({measured[0]:g} to {measured[-1]:g}): "
-            "the prediction is an extrapolation."
-        )
+        outside[name] = float(dose), measured[0], measured[-1]
     return float(dose)
+
+
+def warn_outside(outside: Mapping[str, tuple[float, float, float]]) -> None:
+    """Warn once of all doses outside the measured range: for each name the dose, and the smallest and largest measured one."""
+    if not outside:
+        return
+    name, (dose, low, high) = next(iter(outside.items()))
+    first = f"The dose {dose:g} of {name!r} is outside the measured range ({low:g} to {high:g})"
+    if len(outside) == 1:
+        log.warn(f"{first}: the prediction is an extrapolation.")
+    else:
+        log.warn(
+            f"{first}, and so are {len(outside) - 1} more ({counted([*outside][1:])}): these predictions are extrapolations."
+        )
 
 
 def measured_doses(table: pd.DataFrame, parts: tuple[str, ...]) -> list[float]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from scperturbrl._core import keys
 from scperturbrl.data.cells.conditions import condition_record, parse_perturbation
-from scperturbrl.data.cells.doses import check_dose, wanted_dose
+from scperturbrl.data.cells.doses import check_dose, wanted_dose, warn_outside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +42,7 @@ def wanted_conditions(
             raise ValueError(msg)
         return cells.table.loc[cells.conditions(keys.TEST)]
     records, known = [], list(cells.table.columns[:-1])
+    outside: dict[str, tuple[float, float, float]] = {}
     for name in [conditions] if isinstance(conditions, str) else conditions:
         if name in cells.table.index and covariates is None and dose is None:
             records.append({"condition": name, **cells.table.loc[name, known].to_dict()})
@@ -51,8 +52,9 @@ def wanted_conditions(
             raise ValueError(msg)
         parts = parse_perturbation(str(name), control=setup.control, sep=setup.perturbation_sep)
         contexts = covariate_combinations(cells, setup, covariates)
-        own = wanted_dose(dose, parts, str(name), cells.table, setup)
+        own = wanted_dose(dose, parts, str(name), cells.table, setup, outside)
         records += [condition_record(parts, dose=own, covariates=list(values), setup=setup) for values in contexts]
+    warn_outside(outside)
     if not records:
         return cells.table.iloc[:0]
     return pd.DataFrame(records).drop_duplicates("condition").set_index("condition")

@@ -204,8 +204,8 @@ def control_units(cells: Cells, rows: np.ndarray) -> np.ndarray:
     if missing.mean() > 0.5:
         msg = (
             "The expression is not log1p of normalised counts: in most cells no count unit fits the values (batch-corrected, "
-            "imputed or rounded data?). Set `layer` of `pp.setup_anndata` to a layer computed from counts by "
-            "`sc.pp.normalize_total` and `sc.pp.log1p`."
+            "imputed or rounded data, bulk wells, arrays?). The generator draws counts of single cells and cannot learn from other values. "
+            "Set `layer` of `pp.setup_anndata` to a layer computed from counts by `sc.pp.normalize_total` and `sc.pp.log1p`."
         )
         raise ValueError(msg)
     unit[missing] = np.median(unit[~missing])

@@ -9,7 +9,7 @@ import pandas as pd
 
 from scperturbrl._core.validate import check_choice
 from scperturbrl.data.cells.conditions import condition_record, parse_perturbation
-from scperturbrl.data.cells.doses import check_dose, measured_doses, wanted_dose
+from scperturbrl.data.cells.doses import check_dose, measured_doses, wanted_dose, warn_outside
 from scperturbrl.data.generator.wanted import covariate_combinations, wanted_conditions
 
 if TYPE_CHECKING:
@@ -95,10 +95,12 @@ def _of_table(
         msg = f"The table of candidates has no column {key!r}, the declared perturbation column. It has {list(frame.columns)[:10]}."
         raise KeyError(msg)
     records = []
+    outside: dict[str, tuple[float, float, float]] = {}
     for row in frame.to_dict("records"):
         parts = parse_perturbation(str(row[key]), control=setup.control, sep=setup.perturbation_sep)
-        amount = wanted_dose(row.get(setup.dose_key, dose), parts, str(row[key]), cells.table, setup)
+        amount = wanted_dose(row.get(setup.dose_key, dose), parts, str(row[key]), cells.table, setup, outside)
         given = {name: row[name] for name in setup.covariate_keys if name in frame}
         contexts = covariate_combinations(cells, setup, {**(covariates or {}), **given})
         records += [condition_record(parts, dose=amount, covariates=list(c), setup=setup) for c in contexts]
+    warn_outside(outside)
     return pd.DataFrame(records).set_index("condition") if records else pd.DataFrame()

@@ -40,8 +40,8 @@ def screen(
         What it is; doses where they are declared.
     ``rank``, ``value``, ``low``, ``high``
         Rank (1 is best), predicted objective, and its interval at the chosen level; NaN if too few training conditions
-        could be left out. Candidates with generated cells come first. The value of measured candidates is that of their
-        cells.
+        could be left out. The value of measured candidates, and of those with generated cells (``made_cells``), is that of
+        their cells; that of all others comes from the linear model (``line``).
     ``top_probability``
         Probability to be among the best, given the errors of all candidates; NaN for candidates that are not calibrated
         or not supported.

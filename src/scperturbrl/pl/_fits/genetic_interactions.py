@@ -53,7 +53,8 @@ def genetic_interactions(
 
     There is one panel for the real cells, and one for each model. A filled dot is the coefficient of the first part of
     the pair, a hollow one that of the second, with 90 % intervals. At 1 the effects of the parts are additive; at 0 a
-    part is masked. Colour and label show the kind of :term:`genetic interaction`, by the rules of
+    part is masked. A pair without dots has effects no larger than the measurement noise; if that holds for all pairs, the
+    panel says so. Colour and label show the kind of :term:`genetic interaction`, by the rules of
     :func:`scperturbrl.get.genetic_interactions`. Pairs are sorted by kind, then by magnitude. A dot with an arrow lies
     beyond the edge.
 
@@ -107,7 +108,10 @@ def genetic_interactions(
         limits = _limits(frame[frame["condition"].isin(rows)])
         for panel, model in zip(axes, models, strict=True):
             _draw(panel, frame[frame["model"] == model].set_index("condition"), rows, limits)
-            panel.set_xlabel(_label(frame[frame["model"] == model]))
+            own_frame = frame[(frame["model"] == model) & frame["condition"].isin(rows)]
+            if len(own_frame) and own_frame["first_low"].isna().all():
+                _draw_nothing_clear(panel, int(own_frame["n_cells"].median()))
+            panel.set_xlabel(_label(own_frame))
             if len(models) > 1:
                 panel.set_title(model_label(model), fontsize="medium")
         axes[0].set_yticks(range(len(rows)), rows)
@@ -124,7 +128,8 @@ def _order(frame: pd.DataFrame) -> list[str]:
 
 
 def _label(frame: pd.DataFrame) -> str:
-    silent = frame["first_low"].isna().any()
+    known = frame["first_low"].notna()
+    silent = known.any() and not known.all()
     return "Coefficient of the part" + ("\n(no dots: the noise is as large as an effect)" if silent else "")
 
 
@@ -158,6 +163,24 @@ def _draw(ax: Axes, frame: pd.DataFrame, rows: Sequence[str], limits: tuple[floa
     ax.tick_params(axis="y", length=0)
     for row in range(1, len(rows)):
         ax.axhline(row - 0.5, color=style.LIGHT, linewidth=0.5, zorder=0)
+
+
+def _draw_nothing_clear(ax: Axes, n_cells: int) -> None:
+    """Say why the panel is empty, and what would fill it."""
+    ax.text(
+        0.5,
+        0.5,
+        "Effects are no larger than the noise\n"
+        f"of about {n_cells} cells a pair: no coefficient\ncan be told. Measure more cells of the\npairs, their parts and the controls.",
+        transform=ax.transAxes,
+        ha="center",
+        va="center",
+        size="small",
+        color=style.DARK,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 3},
+        zorder=4,
+        gid="nothing-clear",
+    )
 
 
 def _draw_part(

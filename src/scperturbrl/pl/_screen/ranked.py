@@ -73,7 +73,7 @@ def legend_of(frame: pd.DataFrame) -> list[Line2D]:
     marks: dict[str, tuple[bool, dict[str, Any]]] = {
         "Measured": (measured.any(), {"marker": "s", "color": style.MIDDLE}),
         "Predicted, by cells of the generator": (made.any(), {"marker": "o", "color": style.MIDDLE}),
-        "Predicted, by the straight line": (
+        "Predicted, by the linear model": (
             (~made & ~measured).any(),
             {"marker": "o", "color": style.MIDDLE, "markerfacecolor": "white"},
         ),
