@@ -82,4 +82,4 @@ class Velocity(nn.Module, ABC):
 
 def of_cells(values: Tensor, index: Tensor | None) -> Tensor:
     """Rows of `values` for the cells at `index`, if they are not one a cell already."""
-    return values if index is None else values[index]
+    return values if index is None else values.index_select(0, index)
