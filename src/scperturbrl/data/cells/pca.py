@@ -41,7 +41,7 @@ def principal_components(
     The covariance takes ``8 G ** 2`` bytes, half of that beyond 1,000 genes on the CPU.
     """
     n, n_genes = len(rows), len(cells.genes)
-    mean = sum(_total(block) for _, block in cells.pieces(rows, most=_AT_ONCE)) / n
+    mean = np.asarray(sum(_total(block) for _, block in cells.pieces(rows, most=_AT_ONCE)) / n)
     # where eigenvectors take long, in the precision that they are wanted in
     single = n_genes > _LARGE and torch.device(device).type == "cpu"
     covariance = torch.zeros(n_genes, n_genes, dtype=torch.float32 if single else torch.float64, device=device)
