@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from benchmarks.speed import anytime, candidates, cellflow, counts, floor, gpu, growth, many, report, scoring, training
+from benchmarks.speed import (
+    anytime,
+    candidates,
+    cellflow,
+    counts,
+    floor,
+    generation,
+    gpu,
+    growth,
+    many,
+    report,
+    scoring,
+    training,
+)
 from benchmarks.speed.memory import in_subprocess
 from benchmarks.speed.screen import screen
 from scperturbrl._core.machine.threads import one_thread
@@ -24,6 +37,7 @@ PARTS = (
     "many",
     "counts",
     "training",
+    "generate",
     "witness",
     "memory",
     "anytime",
@@ -82,6 +96,11 @@ def _training(out: Path) -> list[Row]:
     return [*rows, training.evaluation_row(curve), training.transformer_row()]
 
 
+def _generate(out: Path) -> list[Row]:
+    del out
+    return generation.measure()
+
+
 def _witness(out: Path) -> list[Row]:
     del out
     return [scoring.witness_memory()]
@@ -130,6 +149,7 @@ _MEASURE = {
     "many": _many,
     "counts": _counts,
     "training": _training,
+    "generate": _generate,
     "witness": _witness,
     "memory": _memory,
     "anytime": _anytime,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import sys
 
@@ -12,8 +13,9 @@ import torch
 if importlib.util.find_spec("benchmarks") is None:
     pytest.skip("the benchmarks are not part of an installed package", allow_module_level=True)
 
-from benchmarks.speed import floor, gpu, growth, many, memory, report, row, run, screen
+from benchmarks.speed import floor, generation, gpu, growth, many, memory, report, row, run, screen
 
+import scperturbrl as spr
 from benchmarks import __main__ as command
 from scperturbrl.flow.velocity.mlp import VelocityMLP
 
@@ -84,6 +86,23 @@ def test_operations_of_the_network_are_those_of_its_weights():
     weights = sum(module.weight.numel() for module in velocity.modules() if isinstance(module, torch.nn.Linear))
     assert floor.mlp_step()["weights"] == weights
     assert floor.mlp_step()["operations"] == 6 * 256 * weights
+
+
+def test_generation_is_set_beside_its_layer_and_beside_one_worker(monkeypatch):
+    taken = {"cells": 90, "cpu": 2.0, "one": 3.0, "two": 1.5, "extra": 80.0, "layer": 50.0}
+    monkeypatch.setattr(generation, "in_subprocess", lambda *_, **__: taken)
+    speed, memory_, workers = generation.measure(300, 60, 8, n_steps=2)
+    assert (speed.value, memory_.ratio, memory_.ok) == (45.0, pytest.approx(75 / 80), "no")
+    assert (workers.ratio, workers.ok) == (2.0, "yes")
+
+
+def test_generation_prints_what_it_took(ready_toy, tmp_path, capsys):
+    spr.tl.fit_generator(ready_toy, n_steps=2, width=32, n_latent=4, device="cpu", progress=False)
+    ready_toy.write_h5ad(tmp_path / "fitted.h5ad")
+    generation.main({"path": str(tmp_path / "fitted.h5ad")}, repeats=1)
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["cells"] == (ready_toy.obs["perturbation"] != "control").sum()
+    assert min(found[name] for name in ("cpu", "one", "two", "layer")) > 0
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the counter is that of Linux")

@@ -38,6 +38,7 @@ def results(adata, n_jobs):
             reward=adata.obs["observed_reward"], percentile=adata.obs["observed_percentile"]
         ),
         "generated": adata.obsm["score_generator"].assign(reward=adata.obs["generator_reward"]),
+        "layer": pd.DataFrame(adata.layers["generator"].toarray()),
         "coordinates": pd.DataFrame(adata.obsm["X_pca_generator"]),
         "evaluation": table,
         "predicted": pd.DataFrame(made.X.toarray()),

@@ -66,12 +66,17 @@ def generated_blocks(
         return drawn
 
     batch = BatchSize(BLOCK, "generated cells")
+
+    def work(numbered: tuple[int, Tensor]) -> tuple[Tensor, Tensor]:
+        number, wanted = numbered
+        drawn = batch(partial(block, number, wanted))
+        cells, counts = drawn[0] if len(drawn) == 1 else (torch.cat(parts) for parts in zip(*drawn, strict=True))
+        return cells[: len(wanted)], counts[: len(wanted)]
+
     # on another device, blocks run one after another anyway
     each = stream_in_threads if generator.device.type == "cpu" else map
-    numbered = list(enumerate(torch.arange(len(unit)).split(BLOCK)))
-    for (_, wanted), drawn in zip(numbered, each(lambda one: batch(partial(block, *one)), numbered), strict=True):
-        cells, counts = (torch.cat(parts)[: len(wanted)] for parts in zip(*drawn, strict=True))
-        yield cells, counts
+    # no name here holds a block while the next one is made
+    yield from each(work, enumerate(torch.arange(len(unit)).split(BLOCK)))
 
 
 def draw_block(
@@ -86,7 +91,8 @@ def draw_block(
     own = index.to(generator.device)
     latent = generator.sample_latent(control.latent, conditions, own, rng)
     log_rate = generator.cell_log_rate(latent, control, conditions, own)
-    if not torch.isfinite(log_rate).all():
+    # one number that is not finite makes the sum so
+    if not torch.isfinite(log_rate.sum()):
         msg = "The generator gives rates that are not finite: its weights are damaged, or a dose is far beyond those it was fitted to."
         raise FloatingPointError(msg)
     unit, measured = unit.to(generator.device), generator.measured(control)

@@ -157,14 +157,13 @@ def _in_place_of(observed: Any, rows: np.ndarray, blocks: Iterable[np.ndarray]) 
         own = rows[done : done + len(block)]
         last = int(own[-1]) + 1
         others = np.setdiff1d(np.arange(first, last), own)
-        if not len(others):
-            found.add(block)
-            done, first = done + len(block), last
-            continue
-        order = np.empty(last - first, dtype=int)
-        order[others - first], order[own - first] = np.arange(len(others)), len(others) + np.arange(len(own))
-        joined = sparse.vstack([sparse.csr_matrix(observed[others]), sparse_rows(block)], format="csr")
-        found.add(joined[order])
-        done, first = done + len(block), last
+        if len(others):
+            order = np.empty(last - first, dtype=int)
+            order[others - first], order[own - first] = np.arange(len(others)), len(others) + np.arange(len(own))
+            block = sparse.vstack([sparse.csr_matrix(observed[others]), sparse_rows(block)], format="csr")[order]
+        found.add(block)
+        done, first = done + len(own), last
+        # or it would stay while the next one is made
+        del block
     found.add(sparse.csr_matrix(observed[first:]))
     return found.matrix()

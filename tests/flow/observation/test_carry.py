@@ -6,7 +6,8 @@ import torch
 from scipy import stats
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.observation.carry import ControlCounts, carry_counts, draw_counts
+from scperturbrl.flow.observation.carry import ControlCounts, carried_alone, carry_counts, draw_counts
+from scperturbrl.flow.observation.carry import carried as carried_with_factor
 from scperturbrl.flow.observation.nb import NegativeBinomialObservation
 
 N = 60_000
@@ -60,6 +61,30 @@ def test_the_factor_has_the_posterior_of_the_measured_count():
     factor = carry_counts(control, torch.full((N, 1), 4.0), torch.tensor([theta]), torch_rng(0, "test")).factor
     posterior = stats.gamma(theta + count, scale=1 / (theta + mean))
     assert stats.kstest(factor[:, 0].numpy(), posterior.cdf).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(("before", "after"), [(2.0, 0.4), (0.4, 2.0), (2.0, 2.0)])
+def test_the_expected_factor_is_the_mean_of_those_that_are_drawn_with_the_same_counts(before, after):
+    theta = torch.tensor([1.5])
+    control, mean = controls(before, 1.5), torch.full((N, 1), after)
+    drawn = carry_counts(control, mean, theta, torch_rng(0, "test"))
+    found = carried_with_factor(control, mean, theta, torch_rng(0, "test"))
+    assert torch.equal(found.counts, carried_alone(control, mean, theta, torch_rng(0, "test")))
+    # the mean of drawn factors over all cells that have the same counts, before and after
+    told = {}
+    for pair, value in zip(
+        zip(control.counts[:, 0].tolist(), found.counts[:, 0].tolist(), strict=True),
+        found.factor[:, 0].tolist(),
+        strict=True,
+    ):
+        assert told.setdefault(pair, value) == value
+    pairs = list(zip(control.counts[:, 0].tolist(), drawn.counts[:, 0].tolist(), strict=True))
+    factors = drawn.factor[:, 0].numpy()
+    common = [pair for pair in set(pairs) if pairs.count(pair) > 2000]
+    assert len(common) > 3
+    for pair in common:
+        same = factors[[other == pair for other in pairs]]
+        assert told[pair] == pytest.approx(same.mean(), abs=5 * same.std() / np.sqrt(len(same)))
 
 
 def test_without_a_control_cell_counts_are_drawn_afresh():

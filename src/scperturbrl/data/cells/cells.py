@@ -105,10 +105,11 @@ class Cells:
             raise ValueError(msg)
         return self.expression
 
-    def pieces(self, index: np.ndarray) -> Iterator[tuple[slice, Any]]:
-        """Expression of the cells at `index`, sparse or dense, in blocks, each with its positions in `index`."""
-        for start in range(0, len(index), self.chunk):
-            part = slice(start, start + self.chunk)
+    def pieces(self, index: np.ndarray, *, most: int = _LONGEST) -> Iterator[tuple[slice, Any]]:
+        """Expression of the cells at `index`, sparse or dense, in blocks of at most `most`, each with its positions in `index`."""
+        size = min(self.chunk, most)
+        for start in range(0, len(index), size):
+            part = slice(start, start + size)
             yield part, self.expression[index[part]]
 
     def conditions(self, label: str, *, min_cells: int = 1) -> list[str]:

@@ -87,7 +87,9 @@ def generated_units(
     ValueError
         If `library_size` is none of these.
     """
-    unit = control_units(cells, controls)
+    # many cells start from the same control cell
+    rows, place = np.unique(controls, return_inverse=True)
+    unit = control_units(cells, rows)[place]
     if library_size == "control":
         return unit
     if library_size == "condition":
@@ -95,10 +97,10 @@ def generated_units(
     if isinstance(library_size, (str, bool)) or not 1 <= library_size < np.inf:
         msg = f"`library_size` is {library_size!r}; it must be 'condition', 'control' or a number of counts of at least 1."
         raise ValueError(msg)
-    level = np.empty(len(controls))
-    for part, block in cells.pieces(controls):
+    level = np.empty(len(rows))
+    for part, block in cells.pieces(rows):
         level[part] = np.asarray(np.expm1(block).sum(1)).ravel()
-    return np.maximum(level, 1e-6) / float(library_size)
+    return np.maximum(level[place], 1e-6) / float(library_size)
 
 
 def with_ratios(conditions: pd.DataFrame, cells: Cells) -> pd.DataFrame:

@@ -50,6 +50,8 @@ def generate_cells(
     rows = GrowingRows(len(cells.genes), len(codes))
     for block in generated_rows(stored, cells, table, codes, controls, output=output, **how):
         rows.add(block)
+        # or it would stay while the next one is made
+        del block
     return rows.matrix()
 
 
@@ -82,4 +84,6 @@ def generated_rows(
         )
         for block in blocks:
             yield block[output == "counts"].numpy()
+            # or it would stay while the next one is made
+            del block
         generator.cpu()

@@ -27,7 +27,7 @@ class ControlCounts(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """Counts ``(n, G)``, and the gamma factor ``(n, G)`` by which a cell departs from its expected count."""
+    """Counts ``(n, G)``, and the gamma factor ``(n, G)`` by which a cell departs from its expected count, or what is expected of it."""
 
     counts: Tensor
     factor: Tensor
@@ -85,6 +85,18 @@ def carried_alone(control: ControlCounts, mean: Tensor, theta: Tensor, rng: torc
     given = (control.counts, control.log_mean.exp(), mean, theta.double())
     carry(*(part.detach().contiguous().numpy() for part in given), key, found.numpy())  # type: ignore[call-arg]
     return found
+
+
+def carried(control: ControlCounts, mean: Tensor, theta: Tensor, rng: torch.Generator) -> Carried:
+    r"""The counts of :func:`carried_alone`, and the expected value of the factor given them.
+
+    In the derivative of an expected cell the factor stands in for nothing but its mean, so this gives the same one with less noise, and
+    no gamma number is drawn. With the measured count x, the expected one :math:`m_0` and `added` more, which is 0 where the rate falls, the factor is
+    :math:`\Gamma(\theta + x + \mathrm{added}, \theta + \max(m, m_0))`.
+    """
+    counts = carried_alone(control, mean, theta, rng)
+    seen, expected = torch.maximum(counts, control.counts), torch.maximum(mean, control.log_mean.exp())
+    return Carried(counts, (theta + seen) / (theta + expected))
 
 
 def draw_counts(mean: Tensor, theta: Tensor, rng: torch.Generator) -> Carried:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scperturbrl.flow.observation.base import Observation
-from scperturbrl.flow.observation.carry import carried_alone, carry_counts, draw_counts
+from scperturbrl.flow.observation.carry import carried, carried_alone, draw_counts
 
 if TYPE_CHECKING:
     from scperturbrl.flow.observation.carry import ControlCounts
@@ -67,7 +67,7 @@ class NegativeBinomialObservation(Observation):
         control: ControlCounts | None = None,
         differentiable: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Draw cells: from the counts of their control cells if these are given, see :func:`carry_counts`, else afresh.
+        """Draw cells: from the counts of their control cells if these are given, see :func:`carried_alone`, else afresh.
 
         With ``differentiable=True`` the cells carry a gradient with respect to the rate. For a Poisson count K with
         mean m, ``d E[f(K)] / dm = E[f(K + 1) - f(K)]`` (the Stein-Chen identity); a negative binomial is a Poisson whose
@@ -78,7 +78,7 @@ class NegativeBinomialObservation(Observation):
         mean, theta = torch.exp(log_rate.detach() - unit.log()[:, None]), self.log_theta.exp()
         if control is not None and not differentiable:
             return self.shown(counts := carried_alone(control, mean, theta, rng), unit)[0], counts
-        counts, noise = draw_counts(mean, theta, rng) if control is None else carry_counts(control, mean, theta, rng)
+        counts, noise = draw_counts(mean, theta, rng) if control is None else carried(control, mean, theta, rng)
         cells, unit = self.shown(counts, unit)
         if differentiable:
             step = torch.log1p(unit[:, None] * (counts + 1)) - cells

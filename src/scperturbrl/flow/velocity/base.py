@@ -82,4 +82,4 @@ class Velocity(nn.Module, ABC):
 
 def of_cells(values: Tensor, index: Tensor | None) -> Tensor:
     """Rows of `values` for the cells at `index`, unless there is already one row per cell."""
-    return values if index is None else values[index]
+    return values if index is None else values.index_select(0, index)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from scperturbrl.flow.velocity.base import Velocity, of_cells
+from scperturbrl.flow.velocity.linear import Linear
 
 
 def time_features(t: Tensor, width: int) -> Tensor:
@@ -23,14 +24,15 @@ class _Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
-        self.modulation = nn.Linear(width, 3 * width)
+        self.mlp = nn.Sequential(Linear(width, 2 * width), nn.SiLU(), Linear(2 * width, width))
+        self.modulation = Linear(width, 3 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, hidden: Tensor, context: Tensor, index: Tensor | None = None) -> Tensor:
         shift, scale, gate = of_cells(self.modulation(context), index).chunk(3, dim=-1)
-        return hidden + gate * self.mlp(self.norm(hidden) * (1 + scale) + shift)
+        moved = self.mlp(torch.addcmul(shift, self.norm(hidden), 1 + scale))
+        return torch.addcmul(hidden, gate, moved)
 
 
 class VelocityMLP(Velocity):
@@ -51,12 +53,12 @@ class VelocityMLP(Velocity):
     def __init__(self, dim: int, width: int, n_blocks: int, *, precision: str = "float32") -> None:
         super().__init__(precision)
         self.width = width
-        self.inlet = nn.Linear(2 * dim, width)
-        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.inlet = Linear(2 * dim, width)
+        self.time = nn.Sequential(Linear(width, width), nn.SiLU(), Linear(width, width))
         self.blocks = nn.ModuleList(_Block(width) for _ in range(n_blocks))
         self.norm = nn.LayerNorm(width)
-        self.outlet = nn.Linear(width, dim)
-        self.shift = nn.Linear(width, dim, bias=False)
+        self.outlet = Linear(width, dim)
+        self.shift = Linear(width, dim, bias=False)
         nn.init.zeros_(self.outlet.weight)
         nn.init.zeros_(self.outlet.bias)
         nn.init.zeros_(self.shift.weight)
