@@ -27,7 +27,7 @@ FIT = {
 }
 
 POST_TRAINING = {
-    "reward": {"reward": "rollout", "check_reward": "check"},
+    "reward": {"reward": "rollout", "check_reward": "check", "check_unrewarded": "unrewarded"},
     "verifiers": {},
     "proxy_gold": {"check_reward": "proxy", GOLD: "gold"},
     "energy": {"check_energy": "training", "check_validation_energy": "validation"},
@@ -64,6 +64,7 @@ def training_history(adata: AnnData | MuData, *, key: str | None = None, modalit
         - losses and energies: ``"training"``, ``"validation"``, or the mean over conditions of both,
         - ``"rollout"``: cells that the generator made in this round, or ``"check"``: the same conditions and noise every
           time, made with the averaged weights,
+        - ``"unrewarded"``: the reward at the checks, of the conditions that are not rewarded and that the guard chooses by,
         - the name of a verifier,
         - ``"proxy"``: the reward at the checks, and ``"gold"``: what it stands for, 1 minus the energy distance to the
           real cells of validation conditions (of training conditions if there are none). Both are 0 for control cells;

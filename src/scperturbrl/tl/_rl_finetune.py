@@ -29,7 +29,7 @@ from scperturbrl.data.transfer.same import warn_unlike
 from scperturbrl.rl.finetuner import FinetuneSettings
 from scperturbrl.rl.rules.registry import UPDATE_RULES, check_source
 from scperturbrl.tl._post_training import recorded, run, warn_about
-from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients
+from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients, guessed_reward
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
@@ -218,7 +218,9 @@ def rl_finetune(
         reward, trust = build_reward(adata, shown, chosen, weights, calibrate=calibrate, guess=pseudo_references)
         warn_unlike({key: stored}, cells)
         check_gradients(update_rule, reward)
-        result = run(stored, (cells, shown), reward, settings, torch_device, file)
+        # what is rewarded cannot tell whether rewards help
+        guessed = lambda names: guessed_reward(adata, shown, reward, names) if trust is None else None
+        result = run(stored, (cells, shown), reward, settings, torch_device, file, guessed)
         finish_generator(stored, cells, seed=settings.seed, device=torch_device, means=False)
     stored.params |= {
         "parent": key,
