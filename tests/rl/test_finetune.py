@@ -70,8 +70,11 @@ def test_the_history_has_a_row_a_check(world):
     names = ["iteration", "reward", "reward_sd", "distance", "coordinate_0"]
     vitals = [f"check_{name}" for name in ("energy", "validation_energy", "spread", "drift", "reward")]
     vitals += ["check_energy_error", "check_validation_error"]
-    assert all(list(row) == [*names, *vitals, "anchor"] for row in result.history)
-    assert all(np.isfinite(list(row.values())).all() for row in result.history)
+    # nothing is chosen without a guard, so nothing is left out to choose by
+    unknown = [f"check_{name}" for name in ("unrewarded", "gain", "gain_error", "rise", "rise_error")]
+    assert all(list(row) == [*names, *vitals, *unknown, "anchor"] for row in result.history)
+    assert all(np.isnan(row[name]) for row in result.history for name in unknown)
+    assert all(np.isfinite([row[name] for name in [*names, *vitals]]).all() for row in result.history)
     start = result.history[0]
     assert start["distance"] == start["check_drift"] == 0
     assert start["check_spread"] == 1
@@ -276,7 +279,9 @@ def test_an_interrupt_ends_after_the_iteration(world, monkeypatch, guard):
     result = finetune(world.generator, world.task, world.reward, settings)
     assert result.stopped == "interrupted"
     assert done == [1, 2, 3]
-    assert result.history[-1]["iteration"] == result.kept_iteration == 3
+    assert result.history[-1]["iteration"] == 3
+    # a guard that cannot tell whether it helped keeps the pretrained generator
+    assert result.kept_iteration == (0 if guard else 3)
     assert signal.getsignal(signal.SIGINT) is handler
 
 
