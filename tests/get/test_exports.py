@@ -15,6 +15,7 @@ def test_every_export_is_a_function_of_its_name():
         "generator",
         "differences",
         "dose_values",
+        "gap_closed",
         "harm",
         "held_out",
         "metric_calibration",

@@ -6,6 +6,7 @@ import pytest
 import scperturbrl as spr
 
 ERRORS = ("check_energy_error", "check_validation_error")
+CHANGES = {"check_gain", "check_gain_error", "check_rise", "check_rise_error"}
 
 
 def series(frame, panel, name):
@@ -45,7 +46,7 @@ def test_post_training_is_the_stored_history(adata):
 
 
 def test_every_column_of_the_history_is_in_the_frame(adata):
-    for key, other in (("generator", {"step"}), ("generator_rl", {"iteration", "reward_sd", *ERRORS})):
+    for key, other in (("generator", {"step"}), ("generator_rl", {"iteration", "reward_sd", *ERRORS, *CHANGES})):
         history = adata.uns[key]["history"]
         frame = spr.get.training_history(adata, key=key)
         shown = {"reward", "distance", *spr.verifiers.DEFAULT}

@@ -6,6 +6,7 @@ from scipy.stats import bootstrap
 
 from scperturbrl._core.random import numpy_rng
 from scperturbrl.metrics import paired_bootstrap
+from scperturbrl.metrics.bootstrap import ratio_interval
 
 
 def test_interval_matches_scipy():
@@ -57,3 +58,30 @@ def test_bad_input_is_refused():
         paired_bootstrap([1.0], [2.0], confidence=95)
     with pytest.raises(ValueError, match="`groups` has 1 entries for 2 pairs"):
         paired_bootstrap([1.0, 2.0], [2.0, 3.0], groups=["a"])
+
+
+def test_the_interval_of_a_ratio_matches_scipy():
+    rng = np.random.default_rng(1)
+    below = rng.uniform(0.5, 1.5, 40)
+    above = 0.4 * below + rng.normal(0, 0.2, 40)
+    ratio, low, high = ratio_interval(above, below, n_resamples=20000)
+    theirs = bootstrap(
+        (above, below),
+        lambda a, b: a.mean() / b.mean(),
+        n_resamples=20000,
+        method="percentile",
+        paired=True,
+        vectorized=False,
+    ).confidence_interval
+    assert ratio == pytest.approx(above.mean() / below.mean())
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
+
+
+def test_a_ratio_without_a_denominator_has_no_value():
+    assert np.isnan(ratio_interval(np.ones(3), np.array([-1.0, -1.0, 0.5]))).all()
+    assert np.isnan(ratio_interval(np.ones(0), np.ones(0))).all()
+    # sometimes above 0 and sometimes below
+    ratio, low, high = ratio_interval(np.ones(4), np.array([3.0, -1.0, -1.0, 0.5]))
+    assert ratio == pytest.approx(1 / 0.375)
+    assert np.isnan([low, high]).all()
+    assert ratio_interval(np.ones(1), np.full(1, 2.0))[0] == 0.5

@@ -19,6 +19,7 @@ def long_run(adata):
     adata.uns["generator_rl"]["history"] = history
     adata.uns["generator_rl"]["params"] |= {
         "kept_iteration": 50,
+        "outcome": "",
         "alarms": [
             "iteration 60: spread is 0.80 of it",
             "iteration 70: spread is 0.70 of it",
@@ -124,6 +125,14 @@ def test_no_alarms(long_run, drawn):
     assert not any(drawn(ax, "alarm") for ax in figure.axes)
 
 
+def test_the_title_says_what_happened(long_run, inside):
+    params = long_run.uns["generator_rl"]["params"]
+    params |= {"alarms": [], "outcome": "Post-training helped: the reward went up (+0.036 +- 0.018)."}
+    figure = spr.pl.training_history(long_run, return_fig=True)
+    assert figure.get_suptitle().splitlines()[1] == "Post-training helped: the reward went up (+0.036 ± 0.018)."
+    assert inside(figure)
+
+
 def test_a_generator_trained_on_does_not_inherit_the_marks(long_run, drawn):
     spr.tl.fit_generator(long_run, init_from="generator_rl", key_added="longer", n_steps=5)
     figure = spr.pl.training_history(long_run, key="longer", return_fig=True)
@@ -149,7 +158,7 @@ def test_somebody_elses_axes_keep_both_legends(long_run):
     legends = [child for child in ax.get_children() if type(child).__name__ == "Legend"]
     labels = [[text.get_text() for text in legend.get_texts()] for legend in legends]
     assert sorted(labels) == [
-        ["Cells of this round ± sd", "Check, always the same noise"],
+        ["Cells of this round ± sd", "Check, always the same noise", "Check, conditions not rewarded"],
         ["Kept state, iteration 50", "Alarm: spread, validation energy"],
     ]
 

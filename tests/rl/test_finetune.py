@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.rollout.rollout import roll_out
+from scperturbrl.flow.rollout.task import Task
 from scperturbrl.flow.rollout.yardstick import Yardstick
 from scperturbrl.flow.training.average import snapshot
 from scperturbrl.flow.training.finite_steps import FiniteSteps
 from scperturbrl.rl.adaptive_anchor import SETBACK
+from scperturbrl.rl.evidence import left_out
 from scperturbrl.rl.finetune import finetune
 from scperturbrl.rl.finetuner import Finetuner, FinetuneSettings
-from scperturbrl.rl.guard import GuardLimits
+from scperturbrl.rl.guard import Guard, GuardLimits
 from scperturbrl.rl.vitals import VitalSigns
 
 FREE = FinetuneSettings(
@@ -68,8 +70,11 @@ def test_the_history_has_a_row_a_check(world):
     names = ["iteration", "reward", "reward_sd", "distance", "coordinate_0"]
     vitals = [f"check_{name}" for name in ("energy", "validation_energy", "spread", "drift", "reward")]
     vitals += ["check_energy_error", "check_validation_error"]
-    assert all(list(row) == [*names, *vitals, "anchor"] for row in result.history)
-    assert all(np.isfinite(list(row.values())).all() for row in result.history)
+    # nothing is chosen without a guard, so nothing is left out to choose by
+    unknown = [f"check_{name}" for name in ("unrewarded", "gain", "gain_error", "rise", "rise_error")]
+    assert all(list(row) == [*names, *vitals, *unknown, "anchor"] for row in result.history)
+    assert all(np.isnan(row[name]) for row in result.history for name in unknown)
+    assert all(np.isfinite([row[name] for name in [*names, *vitals]]).all() for row in result.history)
     start = result.history[0]
     assert start["distance"] == start["check_drift"] == 0
     assert start["check_spread"] == 1
@@ -210,6 +215,46 @@ def test_after_an_alarm_it_goes_back_and_on_with_a_tighter_anchor(world):
     )
 
 
+def wide(world):
+    """The three conditions twice, so that two can be left out of the rewards."""
+    index = torch.arange(6) % 3
+    pool = {name: getattr(world.task.pool, name)[index] for name in ("start", "count", "depth")}
+    task = Task(world.task.conditions.select(index), replace(world.task.pool, **pool), world.task.real[index])
+    reward = world.reward
+    return task, replace(reward, reference=reward.reference.select(index), calibration=reward.calibration.select(index))
+
+
+def test_a_state_is_kept_for_its_gain_on_conditions_that_are_not_rewarded(world, monkeypatch):
+    task, reward = wide(world)
+    apart, learnt, limits = left_out(task, reward, 0, seed=0), [], GuardLimits(energy=9.0, spread=0.9, drift=9.0)
+    roll = Finetuner._roll_out
+    monkeypatch.setattr(
+        Finetuner, "_roll_out", lambda self, among, *a, **k: learnt.append(among) or roll(self, among, *a, **k)
+    )
+    monkeypatch.setattr(Guard, "_objection", lambda self, vitals: "" if vitals.gain > vitals.gain_error else "no gain")
+    result = finetune(world.generator, task, reward, replace(FREE, guard=True, limits=limits))
+    assert len(apart) == 2
+    assert not any(torch.isin(apart, among).any() for among in learnt)
+    kept = next(row for row in result.history if row["iteration"] == result.kept_iteration)
+    assert kept["check_gain"] == max(row["check_gain"] for row in result.history) > kept["check_gain_error"]
+    assert result.outcome.startswith("Post-training helped: on 2 left-out conditions that were not rewarded")
+
+
+def test_a_distance_of_unrewarded_conditions_that_rises_undoes_the_gain(world):
+    task, reward = wide(world)
+    before = snapshot(world.generator.velocity.parameters())
+    limits = GuardLimits(energy=0.03, spread=9.0, drift=9.0)
+    settings = replace(FREE, guard=True, limits=limits, n_iterations=20, learning_rate=5e-4)
+    result = finetune(world.generator, task, reward, settings)
+    gained = [row for row in result.history if row["check_gain"] > row["check_gain_error"]]
+    assert gained
+    for row in gained:
+        if row["check_rise"] > min(row["check_rise_error"], limits.energy):
+            assert row["iteration"] != result.kept_iteration
+    if result.kept_iteration == 0:
+        assert same(before, world.generator.velocity.parameters())
+
+
 def test_without_a_guard_the_averaged_last_state_is_kept(world):
     settings = replace(FREE, n_iterations=10)
     result = finetune(world.generator, world.task, world.reward, settings)
@@ -234,7 +279,9 @@ def test_an_interrupt_ends_after_the_iteration(world, monkeypatch, guard):
     result = finetune(world.generator, world.task, world.reward, settings)
     assert result.stopped == "interrupted"
     assert done == [1, 2, 3]
-    assert result.history[-1]["iteration"] == result.kept_iteration == 3
+    assert result.history[-1]["iteration"] == 3
+    # a guard that cannot tell whether it helped keeps the pretrained generator
+    assert result.kept_iteration == (0 if guard else 3)
     assert signal.getsignal(signal.SIGINT) is handler
 
 

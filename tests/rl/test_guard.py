@@ -8,7 +8,8 @@ from torch import nn
 
 from scperturbrl.rl.guard import Guard, GuardLimits, Vitals
 
-START = Vitals(energy=0.2, validation_energy=0.4, spread=1.0, drift=0.0, reward=0.5)
+NOTHING = {"unrewarded": 0.5, "gain": 0.0, "gain_error": 0.0, "rise": 0.0, "rise_error": 0.0}
+START = Vitals(energy=0.2, validation_energy=0.4, spread=1.0, drift=0.0, reward=0.5, **NOTHING)
 LIMITS = GuardLimits(energy=0.03, spread=0.1, drift=0.1)
 
 
@@ -19,9 +20,14 @@ def parameter():
 
 @pytest.fixture
 def guard(parameter):
-    guard = Guard(LIMITS)
+    guard = Guard(LIMITS, judged="5 validation conditions that were not rewarded")
     assert guard.check(0, START, [parameter])
     return guard
+
+
+def gained(gain, **change):
+    """Vitals after a gain that is ten times its error."""
+    return replace(START, **{"gain": gain, "gain_error": abs(gain) / 10, "unrewarded": 0.5 + gain} | change)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +102,7 @@ def test_patience_counts_checks_in_a_row(guard, parameter):
     guard.patience = 2
     bad = replace(START, energy=1.0, drift=1.0)
     assert guard.check(1, bad, [parameter])
-    assert guard.check(2, replace(START, reward=START.reward + 0.1), [parameter])
+    assert guard.check(2, gained(0.1), [parameter])
     assert guard.check(3, bad, [parameter])
     assert not guard.check(4, bad, [parameter])
     assert len(guard.alarms) == 6
@@ -113,7 +119,7 @@ def test_patience_can_be_set(parameter, patience):
 def test_the_last_good_weights_are_kept_as_a_copy(guard, parameter):
     with torch.no_grad():
         parameter.fill_(1.0)
-        guard.check(1, replace(START, reward=START.reward + 0.1), [parameter])
+        guard.check(1, gained(0.1), [parameter])
         parameter.fill_(2.0)
         guard.check(2, replace(START, drift=1.0), [parameter])
     assert guard.good[0].tolist() == [1, 1]
@@ -121,27 +127,52 @@ def test_the_last_good_weights_are_kept_as_a_copy(guard, parameter):
 
 
 def test_the_best_state_is_kept_not_the_last_and_the_pretrained_generator_wins_ties(guard, parameter):
-    better = replace(START, reward=START.reward + 0.1)
     guard.check(1, START, [parameter])
     assert guard.good_iteration == 0
-    assert "changed nothing" in guard.outcome()
-    for iteration, vitals in ((2, better), (3, replace(START, reward=START.reward - 0.1)), (4, better)):
-        guard.check(iteration, vitals, [parameter])
+    assert guard.outcome() == (
+        "Post-training changed nothing, because on 5 validation conditions that were not rewarded the reward changed by +0.000 +- 0.000."
+    )
+    for iteration, gain in ((2, 0.1), (3, 0.05), (4, 0.1)):
+        guard.check(iteration, gained(gain), [parameter])
     assert guard.good_iteration == 2
-    assert "helped" in guard.outcome()
+    assert guard.outcome() == (
+        "Post-training helped: on 5 validation conditions that were not rewarded the reward went from 0.500 to 0.600 (+0.100 +- 0.010), the "
+        "energy distance changed by +0.000 +- 0.000 of the effect's own (iteration 2)."
+    )
 
 
-@pytest.mark.parametrize(("name", "error"), [("energy", "energy_error"), ("validation_energy", "validation_error")])
-def test_more_reward_does_not_pay_for_a_distance_that_rose_beyond_its_error(guard, parameter, name, error):
-    richer = {"reward": START.reward + 0.2, error: 0.01}
-    rise = lambda by: replace(START, **richer, **{name: getattr(START, name) + by})
-    assert guard.check(1, rise(0.02), [parameter])
+@pytest.mark.parametrize("change", [{"gain_error": 0.1}, {"gain_error": 0.3}, {"gain_error": float("nan")}])
+def test_a_gain_within_its_error_is_no_evidence(guard, parameter, change):
+    assert guard.check(1, gained(0.1, **change), [parameter])
     assert guard.good_iteration == 0
+    guard.check(2, gained(0.1, gain_error=0.099), [parameter])
+    assert guard.good_iteration == 2
+
+
+def test_reward_of_rewarded_conditions_is_no_evidence(guard, parameter):
+    guard.check(1, replace(START, reward=1.0, energy=START.energy - 0.1), [parameter])
+    assert guard.good_iteration == 0
+
+
+def test_more_reward_does_not_pay_for_a_distance_that_rose_beyond_its_error(guard, parameter):
+    assert guard.check(1, gained(0.2, rise=0.02, rise_error=0.01), [parameter])
+    assert guard.good_iteration == 0
+    assert guard.outcome().endswith("the energy distance rose by 0.020 +- 0.010 of the effect's own.")
     # an error as large as the limit excuses no more than the limit
-    guard.check(2, replace(rise(LIMITS.energy + 0.005), **{error: 1.0}), [parameter])
+    guard.check(2, gained(0.2, rise=LIMITS.energy + 0.005, rise_error=1.0), [parameter])
     assert guard.good_iteration == 0
-    guard.check(3, rise(0.005), [parameter])
+    guard.check(3, gained(0.2, rise=0.005, rise_error=0.01), [parameter])
     assert guard.good_iteration == 3
+
+
+def test_where_nothing_can_tell_the_pretrained_generator_stays(parameter):
+    guard = Guard(LIMITS)
+    blind = dict.fromkeys(NOTHING, float("nan"))
+    for iteration in range(2):
+        assert guard.check(iteration, replace(START, reward=0.5 + iteration, **blind), [parameter])
+    assert guard.good_iteration == 0
+    assert "nothing can tell" in guard.outcome()
+    assert "`guard=False`" in guard.outcome()
 
 
 def test_without_rewards_the_smallest_distance_is_kept(parameter):
@@ -150,6 +181,9 @@ def test_without_rewards_the_smallest_distance_is_kept(parameter):
     for iteration, vitals in enumerate((START, closer, START)):
         guard.check(iteration, vitals, [parameter])
     assert guard.good_iteration == 1
+    assert guard.outcome() == (
+        "Post-training helped: on training conditions the energy distance went from 0.200 to 0.100 of the effect's own (iteration 1)."
+    )
 
 
 def test_what_was_undone_says_why(guard, parameter):

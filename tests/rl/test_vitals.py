@@ -13,6 +13,7 @@ from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.path import sample_path
 from scperturbrl.flow.rollout.yardstick import Yardstick
 from scperturbrl.flow.source import GAUSSIAN
+from scperturbrl.rl.evidence import Judge
 from scperturbrl.rl.vitals import VitalSigns
 
 
@@ -94,3 +95,48 @@ def test_one_condition_has_no_error(world):
     vitals = signs.measure(world.generator)
     assert (vitals.energy_error, vitals.validation_error) == (0, 0)
     assert vitals.energy > signs.measure(signs.pretrained).energy
+
+
+def test_gain_and_rise_are_those_of_conditions_that_are_not_rewarded(world):
+    apart = torch.tensor([0, 2])
+    signs = VitalSigns(copy.deepcopy(world.generator), world.task, None, world.reward, seed=0, left_out=apart)
+    assert signs.train.index.tolist() == [1]
+    assert signs.judged == "2 left-out conditions that were not rewarded"
+    start = signs.measure(world.generator)
+    assert (start.gain, start.rise) == (0, 0)
+    own = Yardstick(world.task, apart)
+    made = [own.roll_out(world.generator, seed=0)]
+    with torch.no_grad():
+        world.generator.velocity.outlet.bias.add_(torch.tensor([0.3, 0.0]))
+    made.append(own.roll_out(world.generator, seed=0))
+    rewards = [world.reward(one.cells[0], apart).reward.mean(1) for one in made]
+    energies = [own.energies(world.generator, one) for one in made]
+    vitals, gains = signs.measure(world.generator), (rewards[1] - rewards[0]).numpy()
+    assert vitals.unrewarded == pytest.approx(float(rewards[1].mean()), rel=1e-4)
+    assert vitals.gain == pytest.approx(gains.mean(), rel=1e-4)
+    assert vitals.gain_error == pytest.approx(sem(gains) * 1.8373, rel=1e-3)
+    assert vitals.rise == pytest.approx(float((energies[1] - energies[0]).mean()), rel=1e-4)
+    assert vitals.rise_error == pytest.approx(sem((energies[1] - energies[0]).numpy()), rel=1e-4)
+
+
+def test_validation_and_left_out_conditions_are_pooled(world):
+    judge = Judge(world.reward, torch.tensor([0]))
+    signs = VitalSigns(
+        copy.deepcopy(world.generator),
+        world.task,
+        world.validation,
+        world.reward,
+        seed=0,
+        judge=judge,
+        left_out=torch.tensor([1]),
+    )
+    assert signs.judged == "1 validation and 1 left-out conditions that were not rewarded"
+    assert np.isfinite(signs.measure(world.generator).gain)
+
+
+def test_one_condition_cannot_tell(world):
+    signs = VitalSigns(
+        copy.deepcopy(world.generator), world.task, None, world.reward, seed=0, left_out=torch.tensor([1])
+    )
+    assert signs.judged == ""
+    assert math.isnan(signs.measure(world.generator).gain)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scperturbrl.get._evaluation import evaluation
     from scperturbrl.get._fits.dose_response import dose_response, dose_values
     from scperturbrl.get._fits.genetic_interactions import genetic_interactions
+    from scperturbrl.get._gap_closed import gap_closed
     from scperturbrl.get._generator import GeneratorSummary, generator
     from scperturbrl.get._harm import harm
     from scperturbrl.get._held_out import held_out
@@ -39,6 +40,7 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         "effects_heatmap": "scperturbrl.get._effects_heatmap",
         "embedding": "scperturbrl.get._embedding",
         "evaluation": "scperturbrl.get._evaluation",
+        "gap_closed": "scperturbrl.get._gap_closed",
         "generator": "scperturbrl.get._generator",
         "GeneratorSummary": "scperturbrl.get._generator",
         "genetic_interactions": "scperturbrl.get._fits.genetic_interactions",

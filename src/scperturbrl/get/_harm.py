@@ -88,7 +88,7 @@ def harm(
     table = evaluation.astype(dict.fromkeys(("model", "condition", "metric"), str))
     models = list(dict.fromkeys(table["model"]))
     chosen("model", model, models)
-    other = chosen("reference", _parent(adata, model) if reference is None else reference, models)[0]
+    other = chosen("reference", parent_of(adata, model) if reference is None else reference, models)[0]
     known = [name for name in dict.fromkeys(table["metric"]) if name in METRICS]
     rows = []
     for name in chosen("metrics", metrics, known):
@@ -98,7 +98,8 @@ def harm(
     return pd.DataFrame(rows)
 
 
-def _parent(adata: AnnData, model: str) -> str:
+def parent_of(adata: AnnData, model: str) -> str:
+    """Key of the generator that `model` was made from."""
     found = adata.uns.get(model)
     parent = str(found["params"].get("parent", "")) if isinstance(found, dict) and "params" in found else ""
     if not parent:

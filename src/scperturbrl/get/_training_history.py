@@ -27,7 +27,7 @@ FIT = {
 }
 
 POST_TRAINING = {
-    "reward": {"reward": "rollout", "check_reward": "check"},
+    "reward": {"reward": "rollout", "check_reward": "check", "check_unrewarded": "unrewarded"},
     "verifiers": {},
     "proxy_gold": {"check_reward": "proxy", GOLD: "gold"},
     "energy": {"check_energy": "training", "check_validation_energy": "validation"},
@@ -64,9 +64,9 @@ def training_history(adata: AnnData | MuData, *, key: str | None = None, modalit
         - losses and energies: ``"training"``, ``"validation"``, or the mean over conditions of both,
         - ``"rollout"``: cells generated in this round, or ``"check"``: cells of the same conditions and noise every
           time, generated with the averaged weights,
+        - ``"unrewarded"``: the reward at the checks of conditions that are not rewarded, by which the guard chooses,
         - the name of a verifier,
-        - ``"proxy"``: the reward at the checks, and ``"gold"``: closeness to real cells, 1 minus the energy distance to
-        the
+        - ``"proxy"``: the reward at the checks, and ``"gold"``: closeness to real cells, 1 minus the energy distance to the
           real cells of validation conditions (of training conditions if there are none). Both are 0 for control cells;
           a perfect generator has a ``"gold"`` of 1. If ``"proxy"`` rises and ``"gold"`` falls, the reward is being
           hacked.

@@ -114,3 +114,39 @@ def _units(first: np.ndarray, second: np.ndarray, groups: Sequence[Hashable] | N
         if not np.isnan(value):
             members.setdefault(label, []).append(value)
     return np.array([np.mean(values) for values in members.values()])
+
+
+def ratio_interval(
+    numerator: np.ndarray,
+    denominator: np.ndarray,
+    *,
+    n_resamples: int = 5000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """Ratio of the means of two quantities of the same units, with its percentile interval over resampled units.
+
+    Parameters
+    ----------
+    numerator, denominator
+        ``(n,)`` finite values, unit by unit.
+    n_resamples, confidence, seed
+        As in :func:`paired_bootstrap`.
+
+    Returns
+    -------
+    Ratio, lower and upper end. The ratio is NaN if the mean of the denominator is not above 0; the interval also below two units, and
+    where it is not above 0 in a twentieth of the resamples or more, because the ratio then has no meaningful interval.
+    """
+    n = len(denominator)
+    if not n or not denominator.mean() > 0:
+        return _NAN, _NAN, _NAN
+    ratio = float(numerator.mean() / denominator.mean())
+    drawn = numpy_rng(seed, "bootstrap").integers(n, size=(n_resamples, n))
+    above, below = numerator[drawn].mean(1), denominator[drawn].mean(1)
+    usable = below > 0
+    if n == 1 or usable.mean() <= 0.95:
+        return ratio, _NAN, _NAN
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(above[usable] / below[usable], [tail, 1 - tail])
+    return ratio, float(low), float(high)

@@ -10,8 +10,10 @@ from matplotlib.lines import Line2D
 from scperturbrl._core import keys
 from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
+from scperturbrl.get._gap_closed import PASSED
 from scperturbrl.get._read.labels import model_label, verifier_label
 from scperturbrl.get._reward_shift import reward_shift as shift_frame
+from scperturbrl.metrics.bootstrap import ratio_interval
 from scperturbrl.pl._draw.palette import group_colors
 from scperturbrl.pl._draw.shown import N_TOP, label_height, rows_label, top_rows
 from scperturbrl.pl._draw.style import (
@@ -58,8 +60,9 @@ def reward_shift(
 
     A grey dot is the :term:`reward` before post-training, a coloured one after it. Conditions are sorted by the shift.
     Hollow dots are held-out conditions. A dot to the right of the line of the real cells is not better than one on the
-    line. Conditions without a reward are left out, and the axis says how many (:func:`scperturbrl.get.reward_shift`
-    explains why, and how to score held-out conditions).
+    line. The title gives the share of the gap to real cells that is closed, with its 95 % interval over conditions, and the
+    number of conditions whose reward rises above that of real cells. Conditions without a reward are left out, and the axis
+    says how many (:func:`scperturbrl.get.reward_shift` explains why, and how to score held-out conditions).
 
     Parameters
     ----------
@@ -111,6 +114,7 @@ def reward_shift(
     if scored.empty:
         raise ValueError(_nothing(frame, before, after))
     names = scored["condition"].tolist()
+    title = _closed(scored, relative=verifier is None)
     shown = top_rows(names, scored.set_index("condition")["shift"].abs(), n_top)
     scored = scored[scored["condition"].isin(shown)]
     colors = _colors(adata, scored, palette)
@@ -123,8 +127,24 @@ def reward_shift(
         label = "Mean reward (0 = control cells, 1 = real cells)" if verifier is None else _score(verifier)
         axes[0].set_xlabel(label + _left_out(len(frame) - len(names)))
         axes[0].set_ylabel(ylabel)
+        axes[0].set_title(title, loc="left", fontsize="medium")
         _add_legend(axes[0], scored, (before, after), colors, own=own, relative=verifier is None)
     return finish(axes, own=own, show=show, return_fig=return_fig)
+
+
+def _closed(frame: pd.DataFrame, *, relative: bool) -> str:
+    """How much of the gap to real cells is closed, in words; nothing where real cells were not scored."""
+    prefix = "reward_" if relative else ""
+    before, after, real = (frame[prefix + name].to_numpy(dtype=float) for name in ("before", "after", "observed"))
+    known = np.isfinite(real)
+    before, after, real = before[known], after[known], real[known]
+    if not len(real):
+        return ""
+    share, low, high = ratio_interval(after - before, real - before)
+    passed = int(((after > real + PASSED) & (before <= real + PASSED)).sum())
+    interval = f" ({100 * low:.0f} to {100 * high:.0f} %)" if np.isfinite(low) else ""
+    gap = f"{100 * share:.0f} % of the gap closed{interval}" if np.isfinite(share) else "No gap to real cells"
+    return f"{gap}\n{passed} of {len(real)} condition{'s' if len(real) > 1 else ''} raised above real cells"
 
 
 def _nothing(frame: pd.DataFrame, before: str, after: str) -> str:
@@ -157,8 +177,8 @@ def _colors(
 def _figsize(frame: pd.DataFrame, labels: list[str], ylabel: str) -> tuple[float, float]:
     width = inch(4.2 + 0.075 * frame["condition"].str.len().max())
     row = 0.26 if len(frame) <= 20 else 0.2 if len(frame) <= 40 else 0.18
-    # two lines beneath the axis
-    return width, inch(1.1 + max(row * len(frame), label_height(ylabel))) + legend_height(labels, width)
+    # two lines beneath the axis, and two above
+    return width, inch(1.45 + max(row * len(frame), label_height(ylabel))) + legend_height(labels, width)
 
 
 def _draw(ax: Axes, frame: pd.DataFrame, colors: Mapping[str, str], *, relative: bool) -> None:

@@ -56,13 +56,14 @@ _TITLES = {
 _SERIES = {
     ("reward", "rollout"): "Cells of this round ± sd",
     ("reward", "check"): "Check, always the same noise",
+    ("reward", "unrewarded"): "Check, conditions not rewarded",
     ("proxy_gold", "proxy"): "Reward",
     ("proxy_gold", "gold"): "Closeness to real cells (1 − energy distance)",
     ("spread", "check"): "Check",
     ("drift", "check"): "Check",
     ("rollout_drift", "rollout"): "Cells of this round",
 }
-_COLORS = {"validation": VERMILLION, BOTH: PURPLE, "gold": ORANGE}
+_COLORS = {"validation": VERMILLION, BOTH: PURPLE, "gold": ORANGE, "unrewarded": ORANGE}
 # the values that the guard monitors are enough for most users
 EXTRA = "rollout_drift"
 _IDEALS = {"reward": 1.0, "spread": 1.0, "energy": 0.0}
@@ -94,7 +95,8 @@ def training_history(
     - the safeguards: the energy distance to real cells, the spread of the cells, and the drift from the pretrained
       generator.
 
-    A dashed line marks the state that was kept. Alarms of the :term:`guard` are marked and labelled.
+    The title says in one sentence what post-training did. A dashed line marks the state that was kept. Alarms of the
+    :term:`guard` are marked and labelled.
 
     Parameters
     ----------
@@ -155,7 +157,7 @@ def training_history(
 def _new_axes(count: int, figsize: tuple[float, float] | None, outcome: Outcome) -> list[Axes]:
     columns = min(count, 3)
     width = 0.4 + 3.2 * columns
-    headline = 0.2 * len(_headline(outcome.alarms, width=inch(width)))
+    headline = 0.2 * len(_headline(outcome, width=inch(width)))
     size = (inch(width), inch(0.9 + 2.8 * -(-count // columns) + headline))
     return new_axes(count, figsize=figsize or size, columns=columns)
 
@@ -197,6 +199,7 @@ class Outcome(NamedTuple):
     kept: int | None = None
     alarms: tuple[tuple[int, str], ...] = ()
     limits: dict[str, float] = {}
+    sentence: str = ""
 
 
 def _outcome(history: pd.DataFrame, params: dict[str, Any]) -> Outcome:
@@ -207,7 +210,8 @@ def _outcome(history: pd.DataFrame, params: dict[str, Any]) -> Outcome:
     for alarm in params.get("alarms", []):
         where, _, text = str(alarm).partition(": ")
         alarms.append((int(where.split()[-1]), text.replace("_", " ")))
-    return Outcome("Iteration", int(params["kept_iteration"]), tuple(alarms), dict(params.get("limits", {})))
+    said = str(params.get("outcome", ""))
+    return Outcome("Iteration", int(params["kept_iteration"]), tuple(alarms), dict(params.get("limits", {})), said)
 
 
 def _mark(ax: Axes, name: str, outcome: Outcome) -> None:
@@ -243,7 +247,7 @@ def _explain(axes: list[Axes], key: str, outcome: Outcome, *, own: bool) -> None
         return
     figure = figure_of(axes[0])
     outside_legend(figure, handles)
-    headline = _headline(outcome.alarms, width=figure.get_size_inches()[0])
+    headline = _headline(outcome, width=figure.get_size_inches()[0])
     figure.suptitle("\n".join([model_label(key), *headline]), fontsize="medium" if headline else "large")
 
 
@@ -254,14 +258,15 @@ def _keep_legend(ax: Axes) -> None:
         ax.add_artist(legend)
 
 
-def _headline(alarms: Sequence[tuple[int, str]], *, width: float) -> list[str]:
-    """Describe each kind of alarm in lines of at most `width` inches."""
-    lines: list[str] = []
+def _headline(outcome: Outcome, *, width: float) -> list[str]:
+    """Describe what happened, and each kind of alarm, in lines of at most `width` inches."""
+    letters = int(width / inch(0.082))
+    lines = textwrap.wrap(outcome.sentence.replace("+-", "±"), letters)
     by_subject: dict[str, list[tuple[int, str]]] = {}
-    for alarm in alarms:
+    for alarm in outcome.alarms:
         by_subject.setdefault(_subject(alarm[1]), []).append(alarm)
     for (iteration, text), *later in by_subject.values():
         more = f", and at {len(later)} later check{'s' if len(later) > 1 else ''}" if later else ""
         told = f"Alarm: {text} at iteration {iteration}{more}".replace("+-", "±")
-        lines += textwrap.wrap(told, int(width / inch(0.082)))
+        lines += textwrap.wrap(told, letters)
     return lines

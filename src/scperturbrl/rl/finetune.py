@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import torch
+
 from scperturbrl._core.distributed import any_of_all, equalise
 from scperturbrl._core.progress import progress_bar, step_boundary_interrupt
+from scperturbrl.flow.rollout.yardstick import Yardstick
+from scperturbrl.rl.evidence import Evidence, left_out
 from scperturbrl.rl.finetune_run import FinetuneRun
 from scperturbrl.rl.finetuner import Finetuner, FinetuneSettings
 from scperturbrl.rl.guard import Guard
@@ -17,9 +21,12 @@ from scperturbrl.rl.vitals import VitalSigns
 if TYPE_CHECKING:
     from typing import Any
 
+    from torch import Tensor
+
     from scperturbrl._core.files.run_file import RunFile
     from scperturbrl.flow.generator import Generator
     from scperturbrl.flow.rollout.task import Task
+    from scperturbrl.rl.evidence import Judge
     from scperturbrl.rl.guard import Vitals
     from scperturbrl.rl.reward import Reward
 
@@ -31,6 +38,7 @@ def finetune(
     settings: FinetuneSettings,
     validation: Task | None = None,
     *,
+    judge: Judge | None = None,
     file: RunFile | None = None,
     state: dict[str, Any] | None = None,
 ) -> FinetuneResult:
@@ -46,13 +54,18 @@ def finetune(
         Settings.
     validation
         Conditions whose energy distance the guard watches.
+    judge
+        Judges conditions of `validation`, none of which is rewarded. Where these are fewer than three, some conditions of `task`
+        are left out of the rewards, so that the guard can tell whether post-training helps.
     file, state
         Where the state of the run is written now and then, and one to go on from.
     """
     equalise(generator)
-    tuner = Finetuner(generator, task, reward, settings)
-    signs = VitalSigns(tuner.pretrained, task, validation, reward, seed=settings.seed)
-    guard = Guard(settings.limits, active=settings.guard, by_reward=settings.reward_steps > 0)
+    apart = _left_out(task, reward, settings, validation, judge)
+    tuner = Finetuner(generator, task, reward, settings, apart)
+    signs = VitalSigns(tuner.pretrained, task, validation, reward, seed=settings.seed, judge=judge, left_out=apart)
+    by_reward = settings.reward_steps > 0
+    guard = Guard(settings.limits, active=settings.guard, by_reward=by_reward, judged=signs.judged)
     result = FinetuneResult()
     run = FinetuneRun(tuner.weights(), tuner.rng, guard, result, tuner.finite, file).resumed(state)
     start = time.perf_counter() - result.seconds
@@ -89,6 +102,16 @@ def finetune(
                 break
     run.finish(time.perf_counter() - start)
     return result
+
+
+def _left_out(
+    task: Task, reward: Reward, settings: FinetuneSettings, validation: Task | None, judge: Judge | None
+) -> Tensor:
+    """Conditions ``(k,)`` of `task` that are not rewarded, so that the guard can choose by them; none if it does not choose by rewards."""
+    if not (settings.guard and settings.reward_steps):
+        return torch.zeros(0, dtype=torch.long, device=task.real.device)
+    judged = 0 if validation is None or judge is None else len(Evidence.of(Yardstick(validation), judge))
+    return left_out(task, reward, judged, seed=settings.seed)
 
 
 def _check(iteration: int, tuner: Finetuner, signs: VitalSigns, run: FinetuneRun) -> tuple[Vitals, bool]:

@@ -81,7 +81,7 @@ class FinetuneRun:
             "guard": {
                 "start": None if guard.start is None else asdict(guard.start),
                 "kept": None if guard.kept is None else asdict(guard.kept),
-                **{name: getattr(guard, name) for name in ("in_a_row", "good", "good_iteration", "alarms")},
+                **{name: getattr(guard, name) for name in ("in_a_row", "good", "good_iteration", "alarms", "refused")},
             },
             "result": {"history": self.result.history, "seconds": self.result.seconds},
             "finite": self.finite.state(),

@@ -81,9 +81,18 @@ class Finetuner:
         What to reward.
     settings
         Settings.
+    left_out
+        ``(k,)`` conditions of `task` that nothing is learnt from.
     """
 
-    def __init__(self, generator: Generator, task: Task, reward: Reward, settings: FinetuneSettings) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        task: Task,
+        reward: Reward,
+        settings: FinetuneSettings,
+        left_out: Tensor | None = None,
+    ) -> None:
         self.generator, self.task, self.reward, self.settings = generator, task, reward, settings
         self.pretrained = copy.deepcopy(generator).requires_grad_(requires_grad=False)
         self.old = copy.deepcopy(self.pretrained)
@@ -99,6 +108,8 @@ class Finetuner:
         with torch.no_grad():
             self.codes = self.pretrained.encoder(task.conditions)
         self.usable = torch.nonzero(reward.informative()).flatten()
+        if left_out is not None:
+            self.usable = self.usable[~torch.isin(self.usable, left_out)]
         # guessed conditions have no real cells to be near to
         self.measured = self.usable[torch.isfinite(task.real[self.usable]).all(2).any(1)]
         self.anchor_choice = AdaptiveAnchor(settings.anchor, settings.energy_budget)

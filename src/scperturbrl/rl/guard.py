@@ -32,6 +32,12 @@ class Vitals:
         the path.
     reward
         Mean calibrated reward; 1 is a typical real cell.
+    unrewarded
+        The same on conditions that are not rewarded. NaN without any, as are the next four.
+    gain, gain_error
+        Change of `unrewarded` since the start, and its standard error over these conditions, widened where they are few.
+    rise, rise_error
+        Change of the energy distance of these conditions, and its standard error.
     """
 
     energy: float
@@ -41,6 +47,11 @@ class Vitals:
     reward: float
     energy_error: float = 0.0
     validation_error: float = 0.0
+    unrewarded: float = math.nan
+    gain: float = math.nan
+    gain_error: float = math.nan
+    rise: float = math.nan
+    rise_error: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -68,8 +79,9 @@ class GuardLimits:
 class Guard:
     """Compares vitals with those of the pretrained generator and keeps the best weights that raise no alarm.
 
-    The best have the highest calibrated reward among those whose energy distances did not rise by more than the error of the rise;
-    where nothing is rewarded, the smallest energy distance. The pretrained generator wins ties.
+    The best have the largest gain in calibrated reward on conditions that are not rewarded. A gain counts if it is larger than its
+    error, and if the energy distance of these conditions did not rise by more than the error of the rise. Where no verifier is
+    rewarded, the best have the smallest energy distance. The pretrained generator wins ties.
 
     Parameters
     ----------
@@ -81,18 +93,22 @@ class Guard:
         Checks in a row with an alarm after which post-training ends.
     by_reward
         Whether the best state is told by its reward.
+    judged
+        The conditions that the gain is measured on, in words; empty where there are too few.
     """
 
     limits: GuardLimits = field(default_factory=GuardLimits)
     active: bool = True
     patience: int = 3
     by_reward: bool = True
+    judged: str = ""
     in_a_row: int = 0
     start: Vitals | None = None
     kept: Vitals | None = None
     good: list[Tensor] = field(default_factory=list)
     good_iteration: int = 0
     alarms: list[str] = field(default_factory=list)
+    refused: str = ""
 
     def check(self, iteration: int, vitals: Vitals, parameters: Sequence[nn.Parameter]) -> bool:
         """Record `vitals`; returns whether post-training may go on. The first call defines the standard."""
@@ -101,38 +117,56 @@ class Guard:
         found = self._alarms(vitals)
         if not found:
             self.in_a_row = 0
-            if self.kept is None or self._is_better(vitals, self.kept):
+            objection = self._objection(vitals)
+            if self.kept is None or (not objection and self._is_better(vitals, self.kept)):
                 self.good, self.good_iteration, self.kept = snapshot(parameters), iteration, vitals
+            self.refused = objection
             return True
         self.in_a_row += 1
         self.alarms += [f"iteration {iteration}: {text}" for text in found]
         return not self.active or self.in_a_row < self.patience
 
     def _is_better(self, vitals: Vitals, kept: Vitals) -> bool:
-        if not self.by_reward:
-            return vitals.energy < kept.energy
-        return vitals.reward > kept.reward and not self._is_farther(vitals)
+        return vitals.gain > kept.gain if self.by_reward else vitals.energy < kept.energy
 
-    def _is_farther(self, vitals: Vitals) -> bool:
-        """Whether an energy distance rose by more than its error; a large error excuses no more than the limit does."""
-        rises = [(vitals.energy - self.start.energy, vitals.energy_error)] if self.start else []
-        if self.start and not math.isnan(self.start.validation_energy):
-            rises.append((vitals.validation_energy - self.start.validation_energy, vitals.validation_error))
-        return any(rise > min(error, self.limits.energy) for rise, error in rises)
+    def _objection(self, vitals: Vitals) -> str:
+        """What speaks against keeping a state without an alarm; nothing if evidence is for it."""
+        if not self.by_reward:
+            return ""
+        # so that what is not known does not count as evidence
+        if not vitals.gain > vitals.gain_error:
+            return f"the reward changed by {vitals.gain:+.3f} +- {vitals.gain_error:.3f}"
+        # a large error excuses no more than the limit does
+        if not vitals.rise <= min(vitals.rise_error, self.limits.energy):
+            return f"the energy distance rose by {vitals.rise:.3f} +- {vitals.rise_error:.3f} of the effect's own"
+        return ""
 
     def outcome(self) -> str:
         """What post-training did, in one sentence."""
         start, kept = self.start, self.kept
         if start is None or kept is None:
             return "Post-training was not checked."
+        if self.good_iteration and self.by_reward:
+            return (
+                f"Post-training helped: on {self.judged} the reward went from {start.unrewarded:.3f} to {kept.unrewarded:.3f} "
+                f"({kept.gain:+.3f} +- {kept.gain_error:.3f}), the energy distance changed by {kept.rise:+.3f} +- {kept.rise_error:.3f} of the "
+                f"effect's own (iteration {self.good_iteration})."
+            )
         if self.good_iteration:
             return (
-                f"Post-training helped: on rewarded conditions the reward went from {start.reward:.3f} to {kept.reward:.3f}, the energy distance from "
-                f"{start.energy:.3f} to {kept.energy:.3f} of the effect's own (iteration {self.good_iteration})."
+                f"Post-training helped: on training conditions the energy distance went from {start.energy:.3f} to {kept.energy:.3f} of the "
+                f"effect's own (iteration {self.good_iteration})."
             )
         if self.alarms:
             return f"Post-training was undone, because {self.alarms[0]}."
-        return "Post-training changed nothing: no state was better than the pretrained generator."
+        if not self.by_reward:
+            return "Post-training changed nothing: no state was better than the pretrained generator."
+        if not self.judged:
+            return (
+                "Post-training changed nothing, because nothing can tell whether it helps: fewer than two conditions are not rewarded. "
+                "Hold out some more for validation (`pp.split`), or set `guard=False`."
+            )
+        return f"Post-training changed nothing, because on {self.judged} {self.refused or 'nothing was better'}."
 
     def _alarms(self, vitals: Vitals) -> list[str]:
         start, limits = self.start, self.limits

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from scperturbrl._core import keys, log
 from scperturbrl.data.generator.identity import cells_identity, reward_identity, weights_hash
 from scperturbrl.flow.training.finite_steps import skipped_message
+from scperturbrl.rl.evidence import Judge
 from scperturbrl.rl.finetune import finetune
 from scperturbrl.tl._reward import reference_task
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Callable, Sequence
 
     from scperturbrl._core.files.run_file import RunFile
     from scperturbrl.data.cells.cells import Cells
@@ -30,8 +33,12 @@ def run(
     settings: FinetuneSettings,
     device: torch.device,
     file: RunFile | None,
+    guessed: Callable[[Sequence[str]], tuple[Reward, list[int]] | None],
 ) -> FinetuneResult:
-    """Post-train `stored` with `reward`. `both` holds the cells as measured and at the depth of the reference."""
+    """Post-train `stored` with `reward`. `both` holds the cells as measured and at the depth of the reference.
+
+    `guessed` returns a reward for those of some conditions whose reference can be estimated, with their places.
+    """
     cells = both[0]
     state = _read_state(file, stored, cells, reward, settings) if file is not None else None
     conditions = list(reward.reference.conditions)
@@ -39,12 +46,31 @@ def run(
     task = reference_task(stored, *both, conditions, keys.TRAIN, seed=seed)
     watched = cells.conditions(keys.VALIDATION, min_cells=10)
     validation = reference_task(stored, *both, watched, keys.VALIDATION, seed=seed).to(device) if watched else None
+    judge = _judge(validation, watched, guessed, device) if settings.guard else None
     _say_what_cannot_change(validation)
     placed = reward.to(device)
     generator = stored.generator.to(device)
-    result = finetune(generator, task.to(device), placed, settings, validation, file=file, state=state)
+    result = finetune(generator, task.to(device), placed, settings, validation, judge=judge, file=file, state=state)
     stored.generator.cpu().eval()
     return result
+
+
+def _judge(
+    validation: Task | None,
+    names: Sequence[str],
+    guessed: Callable[[Sequence[str]], tuple[Reward, list[int]] | None],
+    device: torch.device,
+) -> Judge | None:
+    """Reward of the validation conditions whose cells come from the flow, with references estimated from training cells."""
+    if validation is None:
+        return None
+    translated = validation.conditions.translated
+    own = [i for i in range(len(names)) if translated is None or not bool(translated[i])]
+    found = guessed([names[i] for i in own]) if own else None
+    if found is None:
+        return None
+    reward, places = found
+    return Judge(reward.to(device), torch.tensor([own[i] for i in places], device=device))
 
 
 def _say_what_cannot_change(validation: Task | None) -> None:
@@ -53,8 +79,8 @@ def _say_what_cannot_change(validation: Task | None) -> None:
     if translated is not None and bool(translated.all()):
         log.note(
             "cells of new contexts and of unseen perturbations are control cells shifted by a mean effect, which "
-            "post-training hardly changes; all validation conditions are of this kind, so only the rewarded conditions "
-            "show whether post-training helps"
+            "post-training hardly changes; all validation conditions are of this kind, so training conditions that are left "
+            "out of the rewards show whether post-training helps"
         )
 
 

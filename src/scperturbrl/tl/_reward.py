@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from scperturbrl._core import log
 from scperturbrl.data.generator.task import build_task
 from scperturbrl.data.reference.guesses import extend_reference
@@ -99,6 +101,24 @@ def build_reward(
             reliability=extended.reliability,
         )
     ), extended.trust
+
+
+def guessed_reward(
+    adata: AnnData, cells: Cells, reward: Reward, names: Sequence[str]
+) -> tuple[Reward, list[int]] | None:
+    """`reward` for those of `names` whose effect can be guessed from training cells, and their places; None for none.
+
+    The conditions have no training cells, and their own cells are not used.
+    """
+    extended = extend_reference(adata, cells, reward.verifiers, method="ridge", wanted=names)
+    guessed = {str(name): number for number, name in enumerate(extended.conditions) if name in extended.trust.index}
+    places = [place for place, name in enumerate(names) if name in guessed]
+    if not places:
+        return None
+    rows = torch.tensor([guessed[names[place]] for place in places])
+    return Reward(
+        reward.verifiers, extended.reference.select(rows), extended.calibration.select(rows), reward.weights
+    ), places
 
 
 def _checked(reward: Reward) -> Reward:

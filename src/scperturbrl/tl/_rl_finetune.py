@@ -29,7 +29,7 @@ from scperturbrl.data.transfer.same import warn_unlike
 from scperturbrl.rl.finetuner import FinetuneSettings
 from scperturbrl.rl.rules.registry import UPDATE_RULES, check_source
 from scperturbrl.tl._post_training import recorded, run, warn_about
-from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients
+from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients, guessed_reward
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
@@ -91,42 +91,47 @@ def rl_finetune(
     key_added
         Where the post-trained one is written.
     verifiers
-        Names (:func:`scperturbrl.verifiers.show`) or verifiers.
+        Names (:func:`scperturbrl.verifiers.show`) or verifiers. Change them to reward other biology.
     weights
         Importance of each verifier by name; 1 where not given. By default, the RMSE proximity has weight 8 if scores are
-        calibrated: the other three reward a larger effect, and only the RMSE notices when it is too large.
+        calibrated: the other three reward a larger effect, and only the RMSE notices when it is too large. Change them if
+        one score matters more to you.
     calibrate
         Put scores on a common scale (0 is a control cell, 1 a typical real perturbed cell), clipped at 1. ``False``
-        rewards the raw scores, as first published. Raw rewards favour cells that collapse to the mean.
+        rewards the raw scores, as first published. Raw rewards favour cells that collapse to the mean: only to reproduce them.
     update_rule
         ``"nft"``: DiffusionNFT, a contrast within groups. ``"value_gradient"``: the gradient of the reward through the
         decoded cell; only verifiers with gradients are rewarded. ``"hybrid"``: the sum of both. ``"grpo"``: a policy
-        gradient on noisy paths; slow, for comparison, and only for generators that start at noise.
+        gradient on noisy paths; slow, for comparison, and only for generators that start at noise. Change it if your
+        verifiers have no gradients (``"nft"``).
     pseudo_references
         ``"additive"`` or ``"ridge"``: also reward conditions of `adata` without training cells. Their references are
         guessed from the effects of their parts (see :func:`~scperturbrl.tl.score`); their own cells are not used. Their
         advantages are multiplied by the cross-validated reliability of such guesses. ``params["pseudo_references"]``
-        lists them. By default only conditions with training cells are rewarded.
+        lists them. By default only conditions with training cells are rewarded. Validation conditions are then rewarded too, so
+        the guard judges by training conditions that it leaves out. Use it if few conditions are measured.
     n_iterations
-        Rounds.
+        Rounds; more if the gain still rises at the last check.
     n_conditions, group_size
-        Conditions a round, and cells for each.
+        Conditions a round, and cells for each; fewer if memory is short, larger groups if rewards are noisy.
     learning_rate
-        Of the reward updates, decaying linearly.
+        Of the reward updates, decaying linearly; smaller if the guard raises an alarm at the first check.
     anchor
         Initial weight of the squared distance to the pretrained velocity: 0.1 is strong post-training, 3 is cautious. At
-        infinity the generator does not change; at 0 it is not anchored.
+        infinity the generator does not change; at 0 it is not anchored. Raise it if the run ends at iteration 0 with alarms.
     energy_budget
         Allowed rise of the energy distance of validation conditions (of training conditions if there are none), as a
         share of that of the pretrained generator. The anchor grows when the rise is larger and falls while it is
-        smaller. None keeps the anchor constant; the guard can then only stop the run.
+        smaller. None keeps the anchor constant; the guard can then only stop the run. Lower it if distance matters more than reward.
     reward_steps
         Steps on the reward in each round; with 0 only the energy distance is trained.
     energy_steps
-        Steps down the energy distance in each round, all with the cells of the round; 0 for none.
+        Steps down the energy distance in each round, all with the cells of the round; 0 for none. 2 if the distance rises.
     guard
-        Whether the guard may stop the run, return to an earlier state, and choose the kept state: the highest reward
-        among the states whose energy distances rose by no more than their error. Without it the last state is kept.
+        Whether the guard may stop the run, return to an earlier state, and choose the kept state: the largest gain in reward
+        on conditions that are not rewarded, if it is beyond its error and their energy distance did not rise beyond its own.
+        These are validation conditions. If they are fewer than three, some training conditions are left out of the rewards.
+        Without the guard the last state is kept: switch it off only to see what it prevents.
     checkpoint_dir
         Directory for the state of the run, written at intervals (``rl_finetune.safetensors``: weights, optimisers,
         averages, old policy, random numbers, guard, history).
@@ -148,6 +153,9 @@ def rl_finetune(
     distance to the pretrained velocity, the `anchor` from then on, and the values that the guard monitors. These are
     ``check_energy``, ``check_validation_energy``, ``check_spread``, ``check_drift`` and ``check_reward``;
     ``check_energy_error`` and ``check_validation_error`` are the standard errors of the changes of the first two.
+    ``check_unrewarded``, ``check_gain`` and ``check_rise`` are the reward of conditions that are not rewarded, and the
+    changes of it and of their energy distance, the last two with standard errors. ``params["outcome"]`` says in a
+    sentence what post-training did.
 
     Raises
     ------
@@ -218,7 +226,9 @@ def rl_finetune(
         reward, trust = build_reward(adata, shown, chosen, weights, calibrate=calibrate, guess=pseudo_references)
         warn_unlike({key: stored}, cells)
         check_gradients(update_rule, reward)
-        result = run(stored, (cells, shown), reward, settings, torch_device, file)
+        # what is rewarded cannot tell whether rewards help
+        guessed = lambda names: guessed_reward(adata, shown, reward, names) if trust is None else None
+        result = run(stored, (cells, shown), reward, settings, torch_device, file, guessed)
         finish_generator(stored, cells, seed=settings.seed, device=torch_device, means=False)
     stored.params |= {
         "parent": key,

@@ -55,3 +55,24 @@ def test_at_most_24_conditions_from_first_to_last_are_looked_at(world, count):
     assert len(index) == min(count, 24)
     assert (index[0], index[-1]) == (0, count - 1)
     assert (index.diff() > 0).all()
+
+
+def test_only_some_conditions_may_be_chosen_from(world):
+    assert Yardstick(world.task, torch.tensor([0, 2])).index.tolist() == [0, 2]
+
+
+def test_a_held_mean_moves_only_as_far_as_the_linear_part_lets_it(world):
+    # of what the flow moves the linear part takes back nothing, half and all
+    held = replace(world.task, held=torch.tensor([0.0, 0.5, 1.0]))
+    sides = [Yardstick(world.task), Yardstick(held)]
+    sides[1].hold(world.generator, seed=0)
+    means = lambda: [
+        world.generator.space.encode(side.roll_out(world.generator, seed=0).cells[0]).mean(1).numpy() for side in sides
+    ]
+    before = means()
+    np.testing.assert_allclose(before[0], before[1], atol=1e-6)
+    with torch.no_grad():
+        world.generator.velocity.outlet.bias.add_(torch.tensor([1.0, 0.0]))
+    free, own = (after - start for after, start in zip(means(), before, strict=True))
+    assert (free[:, 0] > 0.5).all()
+    np.testing.assert_allclose(own, free * np.array([[1.0], [0.5], [0.0]]), atol=0.03)

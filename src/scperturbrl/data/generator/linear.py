@@ -193,6 +193,14 @@ def magnitudes(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     return np.where(own, float(stored.generator.linear.magnitude), 1.0)
 
 
+def held_means(stored: StoredGenerator, table: pd.DataFrame) -> Tensor:
+    """Share ``(C,)`` of a change of the flow's mean of a condition that :func:`recentred` takes back when it is asked again."""
+    # from Means.shift: the mean is `magnitude` times a mixture, in which the flow has the share 1 - weight
+    share = 1 - magnitudes(stored, table) * (1 - linear_weights(stored, table))
+    # cells of translated conditions are no cells of the flow
+    return torch.as_tensor(np.where(is_translated(stored, table), 0.0, share), dtype=torch.float32)
+
+
 def _is_combination(table: pd.DataFrame) -> np.ndarray:
     return (table["parts"].str.len() > 1).to_numpy(dtype=bool)
 

@@ -9,7 +9,7 @@ import torch
 
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.generator.controls import control_pool
-from scperturbrl.data.generator.linear import recentred
+from scperturbrl.data.generator.linear import held_means, recentred
 from scperturbrl.data.latent.cells import encode_rows
 from scperturbrl.flow.rollout.task import Task
 
@@ -32,4 +32,5 @@ def build_task(stored: StoredGenerator, cells: Cells, conditions: Sequence[str],
         chosen = shuffled(cells, found, seed, "real cells of a condition")[:N_REAL]
         real[i, : len(chosen)] = encode_rows(cells, chosen, space)
     pool = control_pool(stored, cells, cells.table.iloc[rows])
-    return Task(recentred(stored, cells, cells.table.iloc[rows], seed=seed), pool, real)
+    table = cells.table.iloc[rows]
+    return Task(recentred(stored, cells, table, seed=seed), pool, real, held_means(stored, table))

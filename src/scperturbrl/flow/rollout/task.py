@@ -25,12 +25,17 @@ class Task:
         Control cells for them.
     real
         ``(C, m, d)`` real cells in the flow's space, rows of NaN as padding.
+    held
+        ``(C,)`` share of a change of the flow's mean that the linear part takes back once training is over, because it sets the
+        means of unseen conditions anew. None: nothing anywhere.
     """
 
     conditions: ConditionBatch
     pool: ControlPool
     real: Tensor
+    held: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Task:
         """The same on `device`."""
-        return Task(self.conditions.to(device), self.pool.to(device), self.real.to(device))
+        held = None if self.held is None else self.held.to(device)
+        return Task(self.conditions.to(device), self.pool.to(device), self.real.to(device), held)

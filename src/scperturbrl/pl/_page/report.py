@@ -12,6 +12,7 @@ from scperturbrl._core import keys
 from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._evaluation import evaluation as evaluation_frame
+from scperturbrl.get._gap_closed import gap_closed
 from scperturbrl.get._metric_calibration import metric_calibration
 from scperturbrl.get._read.labels import metric_label, model_label
 from scperturbrl.get._read.slots import chosen, missing
@@ -106,6 +107,7 @@ def report(
         html.paragraph(findings.headline(), role="verdict"),
         html.items(findings.sentences()),
         html.section("Models side by side", *_models(findings)),
+        *_post_training(findings),
         html.section("Pictures", *_pictures(adata, findings, generators)),
         html.section("Condition by condition", *_conditions(findings)),
         html.section("Every metric, and whether it can be trusted here", *_metrics(findings)),
@@ -160,6 +162,31 @@ def _models(findings: Findings) -> list[str]:
         "* cannot discriminate a replicate from the mean response here."
     )
     return [html.table(values, own=[model_label(findings.model)]), html.paragraph(note, role="quiet")]
+
+
+def _post_training(findings: Findings) -> list[str]:
+    """What post-training did by its own account, and what held-out conditions say; nothing for a model of another kind."""
+    params = _params(findings.adata, findings.model)
+    if params.get("method") != "rl_finetune" or not findings.parents:
+        return []
+    found = gap_closed(findings.adata, findings.model, reference=findings.parents[-1])
+    interval = [
+        f"{low:.2f} to {high:.2f}" if low == low else "-" for low, high in zip(found["low"], found["high"], strict=True)
+    ]
+    columns = {
+        "What": found["kind"].map({"gap closed": "share of the gap closed", "ratio": "ratio of distances"}).to_numpy(),
+        "Value": found["value"].to_numpy(),
+        "95 % interval": interval,
+        "Conditions harmed": [f"{share:.0%}" if share == share else "-" for share in found["harm_rate"]],
+    }
+    values = pd.DataFrame(columns, index=pd.Index([metric_label(name) for name in found["metric"]], name="Metric"))
+    note = (
+        f"Against {model_label(findings.parents[-1]).lower()}, on held-out conditions. Share of the gap closed: 0 is no change, 1 the score of "
+        "real cells; - where there was no gap. Ratio of distances: below 1 is better. Harmed: above real cells by more than 0.01, or a "
+        "distance that rises by more than 3 %. Scores were rewarded, so the ratios must be read with them."
+    )
+    said = html.paragraph(str(params.get("outcome", "")))
+    return [html.section("Whether post-training helped", said, html.table(values), html.paragraph(note, role="quiet"))]
 
 
 def _metrics(findings: Findings) -> list[str]:

@@ -12,6 +12,7 @@ from scperturbrl._core import keys
 from scperturbrl.data.evaluation.roles import HELD_OUT
 from scperturbrl.get._differences import differences
 from scperturbrl.get._evaluation import evaluation
+from scperturbrl.get._gap_closed import gap_closed
 from scperturbrl.get._harm import harm
 from scperturbrl.get._read.labels import metric_label, model_label
 from scperturbrl.metrics.registry import METRICS
@@ -145,6 +146,7 @@ class Findings:
                 "which is weak evidence."
             )
         yield from self._harm()
+        yield from self._gap()
         yield from self._guard()
 
     def _asked(self) -> str:
@@ -187,6 +189,15 @@ class Findings:
                     f"{METRICS[row['metric']].label} rises by more than 3 % against {self._named(reference)} in "
                     f"{row['n_harmed']} of {_count(row['n_conditions'], 'condition')}{worst if row['n_harmed'] else ''}."
                 )
+
+    def _gap(self) -> Iterator[str]:
+        """Share of the gap to real cells that post-training closed, against extra training if there is any."""
+        for reference in self.parents[-1:]:
+            found = gap_closed(self.adata, self.model, reference=reference)
+            scores = found[(found["kind"] == "gap closed") & found["value"].notna()]
+            named = [f"{metric_label(row.metric)} {100 * row.value:.0f} %" for row in scores.itertuples()]
+            if named:
+                yield f"Of the gap to real cells that {self._named(reference)} leaves, it closes: {', '.join(named)}."
 
     def _guard(self) -> Iterator[str]:
         found = self.adata.uns.get(self.model)

@@ -1,0 +1,103 @@
+"""What post-training gains on conditions that it is not rewarded for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from scipy.special import stdtrit
+
+from scperturbrl._core.random import torch_rng
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scperturbrl.flow.rollout.rollout import Rollout
+    from scperturbrl.flow.rollout.task import Task
+    from scperturbrl.flow.rollout.yardstick import Yardstick
+    from scperturbrl.rl.reward import Reward
+
+ENOUGH = 3
+"""So many validation conditions tell alone whether post-training helps."""
+
+MOST_LEFT_OUT = 4
+"""Otherwise so many rewarded conditions, or a third of them, are left out of the rewards."""
+
+ONE_SIGMA = 0.8413447460685429
+"""Share of a normal distribution below one standard deviation."""
+
+
+class Judge(NamedTuple):
+    """A reward of the conditions at `rows` ``(J,)`` of a task, in their order, for measuring only."""
+
+    reward: Reward
+    rows: Tensor
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Conditions of a yardstick that are judged.
+
+    Attributes
+    ----------
+    yardstick
+        What generates them.
+    reward
+        What judges.
+    place, rows
+        ``(k,)`` their places among the conditions of the yardstick, and among those of the reward.
+    """
+
+    yardstick: Yardstick
+    reward: Reward
+    place: Tensor
+    rows: Tensor
+
+    @classmethod
+    def of(cls, yardstick: Yardstick, judge: Judge) -> Evidence:
+        """The conditions that any verifier of `judge` can judge and whose cells are cells of the flow."""
+        translated = yardstick.task.conditions.translated
+        known = {int(row): number for number, row in enumerate(judge.rows)}
+        counts = judge.reward.informative()
+        pairs = [
+            (place, known[row])
+            for place, row in enumerate(yardstick.index.tolist())
+            if row in known and bool(counts[known[row]]) and not (translated is not None and bool(translated[row]))
+        ]
+        place, rows = torch.tensor(pairs, device=yardstick.index.device, dtype=torch.long).view(-1, 2).T
+        return cls(yardstick, judge.reward, place, rows)
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def rewards(self, rollout: Rollout) -> Tensor:
+        """Mean calibrated reward ``(k,)`` of the cells of each condition."""
+        return self.reward(rollout.cells[0][self.place], self.rows).reward.nanmean(1)
+
+
+def left_out(task: Task, reward: Reward, n_judged: int, *, seed: int) -> Tensor:
+    """Conditions ``(k,)`` of `task` to leave out of the rewards, where `n_judged` validation conditions do not suffice.
+
+    Up to four, and at most a third: what is left must still teach. None where this would not give two conditions to judge by.
+    """
+    usable = reward.informative() & torch.isfinite(task.real).all(2).any(1)
+    among = torch.nonzero(usable).flatten()
+    count = 0 if n_judged >= ENOUGH else min(MOST_LEFT_OUT, len(among) // 3)
+    count = count if n_judged + count > 1 else 0
+    # drawn on the CPU, so that every device leaves out the same
+    order = torch.randperm(len(among), generator=torch_rng(seed, "conditions left out of the rewards"))
+    return among[order[:count].to(among.device)].sort().values
+
+
+def standard_error(values: Tensor) -> float:
+    """Standard error of the mean of `values` ``(n,)``; 0 for fewer than two."""
+    return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def wide_error(values: Tensor) -> float:
+    """The :func:`standard_error` times what Student's t asks for of few values, 1.8 of two and 1.1 of five; NaN for fewer than two."""
+    if len(values) < 2:
+        return math.nan
+    return standard_error(values) * float(stdtrit(len(values) - 1, ONE_SIGMA))
