@@ -47,7 +47,7 @@ def road(adata, options, holdout):
     spr.pp.setup_anndata(adata, **options)
     adata.obs["everything"] = "train"
     spr.pp.split(adata, holdout=holdout, **({"column": "everything"} if holdout == "column" else {}))
-    spr.pp.reference(adata, min_cells=2)
+    spr.pp.reference(adata, min_cells=4)
     spr.tl.score(adata)
     spr.tl.fit_generator(adata, **SMALL)
     spr.tl.rl_finetune(adata, n_iterations=1, n_conditions=2, group_size=2, progress=False)

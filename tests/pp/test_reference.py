@@ -96,6 +96,7 @@ def test_no_condition_with_enough_cells_is_an_error_that_says_how_many_there_are
     [
         ({"method": "t-test"}, "must be one of 'welch', 'wilcoxon'"),
         ({"min_cells": 0}, "`min_cells` is 0"),
+        ({"min_cells": 3}, "`min_cells` is 3.*at least 4"),
         ({"bank_size": 0}, "`bank_size` is 0"),
         ({"min_targets": -1}, "`min_targets` is -1"),
     ],

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
+LEAST_CELLS = 4
+"""Cells of a condition that can be split into halves with a variance."""
+
 
 @own_torch
 @documented
@@ -69,7 +72,8 @@ def reference(
     method
         Test per gene: ``"welch"`` (Welch's t) or ``"wilcoxon"`` (rank sum, by :func:`scanpy.tl.rank_genes_groups`).
     min_cells
-        Conditions with fewer training cells get no reference; a warning lists them.
+        Conditions with fewer training cells get no reference; a warning lists them. At least 4, because calibration
+        compares two halves of the cells of a condition.
     bank_size
         Number of real cells kept for comparison per condition. They are drawn with `seed` and not stored twice.
     min_targets
@@ -96,9 +100,8 @@ def reference(
     Raises
     ------
     ValueError
-        If the data are not set up or split, are no longer log-normalised, or no condition has `min_cells` cells. The
-        data then stay
-    unchanged.
+        If the data are not set up or split, are no longer log-normalised, or no condition has `min_cells` cells, or if
+        `min_cells` is below 4. The data then stay unchanged.
 
     Examples
     --------
@@ -113,6 +116,9 @@ def reference(
     adata = pick(adata, modality)
     check_choice("method", method, ["welch", "wilcoxon"])
     check_positive(min_cells=min_cells, bank_size=bank_size, min_targets=min_targets)
+    if min_cells < LEAST_CELLS:
+        msg = f"`min_cells` is {min_cells}, but calibration compares two halves of the cells of a condition. Use at least {LEAST_CELLS}."
+        raise ValueError(msg)
     seed = resolve_seed(seed)
     started = log.start("summarising the training cells of every condition")
     setup = Setup.of(adata)

@@ -119,8 +119,7 @@ def predict(
     for plots and other tools. Functions of this package that need observed cells refuse it.
 
     With `as_mudata`, a MuData of the observed cells (``obs["origin"] == "observed"``) followed by the generated ones,
-    with the
-    modalities
+    with the modalities
 
     - ``"rna"``: log-normalised expression of all cells, over the genes of `adata`,
     - ``"pathway"``: the activity of every pathway in every cell, the t of decoupler's univariate linear model of the
