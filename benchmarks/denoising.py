@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchmarks.suites import DATASETS
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.reference.statistics import measured_effects
+from scperturbrl.data.reference.moments import measured_effects
 from scperturbrl.metrics import combination_ridge_effect
 
 if TYPE_CHECKING:

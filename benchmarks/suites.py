@@ -119,7 +119,6 @@ SUITES = {
     "unseen_real": ["norman_singles", "schraivogel", "vcc"],
     "planted": [f"planted_{what}" for what in ("singles", "doubles", "contexts", "doses")],
     "panels": list(simulated.PANELS),
-    "lincs": ["lincs"],
     "paper": list(paper.DATASETS),
 }
 # default data sets of `trained`

@@ -97,11 +97,12 @@ def test_generation_is_set_beside_its_layer_and_beside_one_worker(monkeypatch):
 
 
 def test_generation_prints_what_it_took(ready_toy, tmp_path, capsys):
-    spr.tl.fit_generator(ready_toy, n_steps=2, width=32, n_latent=4, device="cpu", progress=False)
-    ready_toy.write_h5ad(tmp_path / "fitted.h5ad")
+    adata = ready_toy.copy()
+    spr.tl.fit_generator(adata, n_steps=2, width=32, n_latent=4, device="cpu", progress=False)
+    adata.write_h5ad(tmp_path / "fitted.h5ad")
     generation.main({"path": str(tmp_path / "fitted.h5ad")}, repeats=1)
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert found["cells"] == (ready_toy.obs["perturbation"] != "control").sum()
+    assert found["cells"] == (adata.obs["perturbation"] != "control").sum()
     assert min(found[name] for name in ("cpu", "one", "two", "layer")) > 0
 
 

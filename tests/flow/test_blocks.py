@@ -22,7 +22,7 @@ def test_out_of_memory_means_smaller_blocks_with_a_warning(make_generator, make_
     monkeypatch.setattr(blocks, "draw_block", small_device)
     n, control = 600, torch.rand(600, 6, generator=torch_rng(0, "test"))
     index = torch.zeros(n, dtype=torch.long)
-    with pytest.warns(UserWarning, match="Going on with (256|128) generated cells at a time"):
+    with pytest.warns(UserWarning, match="Continuing with (256|128) generated cells at a time"):
         cells, counts = generator.generate(control, torch.ones(n), make_batch([(1,)]), index, seed=0)
     assert cells.shape == counts.shape == (n, 6)
     assert sizes == [512, 256] + [128] * 8

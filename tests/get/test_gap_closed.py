@@ -92,3 +92,14 @@ def test_errors_name_the_model():
         spr.get.gap_closed(screen({"parent": [1.0]}), "other", reference="parent")
     with pytest.raises(ValueError, match="has no parent"):
         spr.get.gap_closed(screen({"tuned": [1.0]}), "tuned")
+
+
+def test_extra_training_is_not_compared_with_itself():
+    adata = screen({"generator": [0.2] * 4, "generator_longer": [0.3] * 4, "split_half": [0.6] * 4})
+    adata.uns["generator"] = {"params": {"method": "fit_generator", "parent": ""}}
+    adata.uns["generator_longer"] = {"params": {"method": "fit_generator", "parent": "generator"}}
+    # a table of the user's, of the same name as a model
+    adata.uns["split_half"] = {"colors": "red"}
+    found = spr.get.gap_closed(adata, "generator_longer")
+    assert set(found["reference"]) == {"generator"}
+    assert found["value"].iloc[0] == pytest.approx(0.25)

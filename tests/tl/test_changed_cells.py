@@ -50,7 +50,7 @@ CHANGES = {
     scaled: r"expression in `X` changed since the reference was made: \d+ of the \d+ cells .*such as cell 'cell\d+' of '.*pp\.reference\(adata\)` again",
     turned: r"expression in `X` changed since the reference was made",
     controls_scaled: r"expression in `X` changed .* of 'control'",
-    swapped: r"labels of \d+ cells changed since the reference was made: cell 'cell\d+' of '(GENE\d+)' is of 'GENE\d+' now.*pp\.reference\(adata\)` again",
+    swapped: r"labels of \d+ cells changed since the reference was made: cell 'cell\d+' of '(GENE\d+)' is labelled 'GENE\d+' now.*pp\.reference\(adata\)` again",
     one_swapped: r"labels of 1 cells changed",
     renamed: r"\d+ training cells were added or renamed since the reference was made, such as 'new-cell",
 }

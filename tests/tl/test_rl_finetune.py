@@ -60,9 +60,10 @@ def test_slots_are_as_documented(fitted):
     assert record["params"]["method"] == "rl_finetune"
     assert list(record["params"]["verifiers"]) == list(verifiers.DEFAULT)
     assert record["params"]["verifier_weights"] == dict.fromkeys(verifiers.DEFAULT, 1.0) | {"rmse_topk": 8.0}
-    assert {"alarms", "kept_iteration", "stopped", "seed", "versions"} <= set(record["params"])
+    assert {"alarms", "kept_iteration", "left_out", "outcome", "stopped", "seed", "versions"} <= set(record["params"])
     vitals = [f"check_{name}" for name in ("energy", "validation_energy", "spread", "drift", "reward")]
     vitals += ["check_energy_error", "check_validation_error"]
+    vitals += [f"check_{name}" for name in ("unrewarded", "gain", "gain_error", "rise", "rise_error")]
     expected = ["iteration", "reward", "reward_sd", "distance", *verifiers.DEFAULT, *vitals, "anchor"]
     assert list(record["history"].columns) == expected
     assert record["history"]["iteration"].tolist() == [0, 2]
@@ -323,7 +324,7 @@ def test_says_when_no_validation_condition_can_tell(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         spr.tl.rl_finetune(adata, **TINY)
-        assert sum("only the rewarded conditions show" in text for text in said) == 1
+        assert sum("left out of the rewards show" in text for text in said) == 1
         # a validation condition of a known context comes from the flow
         known = treated & (types == "B1") & (adata.obs["perturbation"] == adata.obs["perturbation"][treated].iloc[0])
         adata.obs.loc[known, "side"] = "validation"
@@ -331,4 +332,20 @@ def test_says_when_no_validation_condition_can_tell(monkeypatch):
         spr.pp.reference(adata)
         spr.tl.fit_generator(adata, n_steps=10, width=16, n_latent=6, progress=False)
         spr.tl.rl_finetune(adata, **TINY)
-    assert sum("only the rewarded conditions show" in text for text in said) == 1
+    assert sum("left out of the rewards show" in text for text in said) == 1
+
+
+def test_no_validation_condition_can_be_judged():
+    # training has no combination, so nothing tells how reliable an estimated reference of one is
+    adata = spr.datasets.toy()
+    spr.pp.setup_anndata(adata)
+    adata.obs["side"] = np.where(
+        adata.obs["perturbation"].astype(str).str.contains("+", regex=False), "validation", "train"
+    )
+    spr.pp.split(adata, holdout="column", column="side")
+    spr.pp.reference(adata)
+    spr.tl.fit_generator(adata, n_steps=10, width=16, n_latent=6, progress=False)
+    spr.tl.rl_finetune(adata, **TINY)
+    params = adata.uns["generator_rl"]["params"]
+    assert set(params["left_out"]) <= set(adata.varm["perturbation_effect"].columns)
+    assert "Post-training" in params["outcome"]

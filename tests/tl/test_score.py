@@ -328,4 +328,4 @@ def test_what_got_no_score_is_told_with_the_remedy(toy, monkeypatch):
     spr.tl.score(toy, reference="observed")
     assert not told
     spr.tl.score(toy)
-    assert all(word in told[0] for word in ("no scores", "held out", "reference='observed'"))
+    assert all(word in told[0] for word in ("no scores", "held-out", "reference='observed'"))

@@ -67,7 +67,7 @@ def test_a_layer_can_be_selected_from(fitted):
 def test_choosing_by_held_out_cells_is_refused(fitted):
     spr.tl.generate(fitted)
     spr.tl.score(fitted, layer="generator", reference="observed")
-    with pytest.raises(ValueError, match="held-out cells.*void"):
+    with pytest.raises(ValueError, match="held-out cells.*invalid"):
         spr.tl.select(fitted, key="generator")
 
 

@@ -91,7 +91,7 @@ def test_measured_cells_are_no_prediction(fitted, way):
         options["predictions"] = {"mine": fitted[:: -1 if way == "backwards" else 1].copy()}
     with pytest.warns(
         UserWarning,
-        match=r"\d+ of \d+ cells of the prediction 'mine' .*identical to measured cells of the same conditions",
+        match=r"\d+ of \d+ checked cells of the prediction 'mine' .*identical to measured cells of the same conditions",
     ):
         spr.tl.evaluate(fitted, **options)
 

@@ -113,7 +113,10 @@ def gap_closed(
 def _reference(adata: AnnData, model: str, models: list[str]) -> str:
     """The parent of `model` with extra training, if it was evaluated, else the parent."""
     parent = parent_of(adata, model)
-    params = {name: adata.uns[name]["params"] for name in models if isinstance(adata.uns.get(name), dict)}
+    records = {name: adata.uns.get(name) for name in models if name != model}
+    params = {
+        n: own["params"] for n, own in records.items() if isinstance(own, dict) and isinstance(own.get("params"), dict)
+    }
     longer = [n for n, own in params.items() if own.get("parent") == parent and own.get("method") == "fit_generator"]
     return longer[0] if longer else parent
 

@@ -142,7 +142,7 @@ def ratio_interval(
     if not n or not denominator.mean() > 0:
         return _NAN, _NAN, _NAN
     ratio = float(numerator.mean() / denominator.mean())
-    drawn = numpy_rng(seed, "bootstrap").integers(n, size=(n_resamples, n))
+    drawn = numpy_rng(seed, "bootstrap of a ratio").integers(n, size=(n_resamples, n))
     above, below = numerator[drawn].mean(1), denominator[drawn].mean(1)
     usable = below > 0
     if n == 1 or usable.mean() <= 0.95:

@@ -66,7 +66,7 @@ def finetune(
     signs = VitalSigns(tuner.pretrained, task, validation, reward, seed=settings.seed, judge=judge, left_out=apart)
     by_reward = settings.reward_steps > 0
     guard = Guard(settings.limits, active=settings.guard, by_reward=by_reward, judged=signs.judged)
-    result = FinetuneResult()
+    result = FinetuneResult(left_out=apart.tolist())
     run = FinetuneRun(tuner.weights(), tuner.rng, guard, result, tuner.finite, file).resumed(state)
     start = time.perf_counter() - result.seconds
     if state is None:

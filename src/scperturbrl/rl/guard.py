@@ -157,8 +157,8 @@ class Guard:
                 f"Post-training helped: on training conditions the energy distance went from {start.energy:.3f} to {kept.energy:.3f} of the "
                 f"effect's own (iteration {self.good_iteration})."
             )
-        if self.alarms:
-            return f"Post-training was undone, because {self.alarms[0]}."
+        if self.alarms and self.in_a_row:
+            return f"Post-training was undone, because {self.alarms[-1]}."
         if not self.by_reward:
             return "Post-training changed nothing: no state was better than the pretrained generator."
         if not self.judged:

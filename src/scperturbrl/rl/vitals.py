@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from scperturbrl._core import keys
 from scperturbrl._core.distributed import of_first
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.path import sample_path
@@ -62,17 +63,21 @@ class VitalSigns:
         self.yardsticks = [yardstick for yardstick in (self.train, self.validation, own) if yardstick is not None]
         self.evidence = [Evidence.of(self.validation, judge)] if self.validation is not None and judge else []
         self.evidence += [Evidence.of(own, Judge(reward, every))] if own is not None else []
+        self.evidence = [one for one in self.evidence if len(one)]
         for yardstick in self.yardsticks:
             yardstick.hold(pretrained, seed=seed)
         with torch.no_grad():
             rollouts = [yardstick.roll_out(pretrained, seed=seed) for yardstick in self.yardsticks]
             self.start, self.first = self._energies(pretrained, rollouts), self._rewards(rollouts)
             self.spread = _spread(pretrained, rollouts[0])
+        self.known = torch.isfinite(self.first)
 
     @property
     def judged(self) -> str:
         """The conditions that are judged without a reward, in words; empty if they are fewer than two."""
-        counts = [(len(one), "validation" if one.yardstick is self.validation else "left-out") for one in self.evidence]
+        known = self.known.split([len(one) for one in self.evidence])
+        kinds = [keys.VALIDATION if one.yardstick is self.validation else "left-out" for one in self.evidence]
+        counts = [(int(some.sum()), kind) for some, kind in zip(known, kinds, strict=True)]
         if sum(count for count, _ in counts) < 2:
             return ""
         return f"{' and '.join(f'{count} {kind}' for count, kind in counts if count)} conditions that were not rewarded"
@@ -106,18 +111,17 @@ class VitalSigns:
         return torch.cat([torch.zeros(0, device=self.train.index.device), *found])
 
     def _gained(self, rollouts: list[Rollout], energies: list[Tensor]) -> dict[str, float]:
-        """Change of reward and energy distance since the start on the conditions that are judged."""
+        """Change of reward and energy distance since the start on the judged conditions; NaN if they are fewer than two."""
+        if int(self.known.sum()) < 2:
+            # always the same values, because processes exchange them by position
+            return dict.fromkeys(("unrewarded", "gain", "gain_error", "rise", "rise_error"), math.nan)
         place = {id(yardstick): number for number, yardstick in enumerate(self.yardsticks)}
-        now = self._rewards(rollouts)
-        gain = now - self.first
         own = [(place[id(one.yardstick)], one.place) for one in self.evidence]
-        rise = [(energies[number] - self.start[number])[places] for number, places in own]
-        known = torch.isfinite(gain)
-        if int(known.sum()) < 2:
-            return {}
-        gain, rises = gain[known], torch.cat(rise)[known]
+        now = self._rewards(rollouts)[self.known]
+        gain = now - self.first[self.known]
+        rises = torch.cat([(energies[number] - self.start[number])[places] for number, places in own])[self.known]
         return {
-            "unrewarded": float(now[known].mean()),
+            "unrewarded": float(now.mean()),
             "gain": float(gain.mean()),
             "gain_error": wide_error(gain),
             "rise": float(rises.mean()),

@@ -116,14 +116,12 @@ def evaluate(
         measured conditions with that perturbation. Each condition is evaluated once.
     networks
         More gene sets by name, such as ``{"hallmark": table}``, with columns ``source``, ``target`` and ``weight``.
-        Their enrichment is compared in the same way as for the stored pathway network: ``<name>_correlation``,
-        ``<name>_recovery``.
+        Their enrichment is compared like that of the pathway network: ``<name>_correlation``, ``<name>_recovery``.
     verifiers
         Verifiers to score with.
     n_cells
-        Cells generated per condition, from the control cells that baselines shift. The mean is over all of them.
-        Metrics of populations use at most one cell from each control cell, because copies of a cell would count as near
-        neighbours.
+        Cells generated per condition, from the control cells that baselines shift. The mean is over all of them. Metrics
+        of populations use at most one cell from each control cell, because copies would count as near neighbours.
     max_cells
         Largest number of cells of a condition that are compared and scored. Means are over all cells.
     depth
@@ -148,17 +146,15 @@ def evaluate(
     - ``model``, ``kind`` (generator, prediction, baseline, ceiling), ``condition``, ``covariates``, ``metric``,
       ``value``,
     - ``scaled``: 0 is as good as ``perturbed_mean``, 1 as good as ``split_half``; not clipped,
-    - ``role``: ``rewarded``, ``related`` or ``held-out``. It depends on the rewards of the generators in the table, or
-    of
-      those that made its layers and predictions, and on the scores by which predicted cells were selected,
+    - ``role``: ``rewarded``, ``related`` or ``held-out``, by the rewards of the generators behind the table and the scores
+      by which predicted cells were selected,
     - ``calibrated``, ``told_apart``, ``dynamic_range``: whether the metric distinguishes ``split_half`` from
       ``perturbed_mean`` on these data, in which share of the conditions, and by how much; see
       :func:`scperturbrl.get.metric_calibration`,
     - ``n_parts``, ``parts_seen``: number of parts of the condition, and of those that were measured alone in training,
     - ``n_cells``, ``n_observed``: predicted and observed cells,
     - ``seed``, ``engine``, ``version``: seed, package and version that computed the value,
-    - ``seen``: for a generator, whether it was trained or selected on the condition; for other models, whether the
-      condition is not a test condition,
+    - ``seen``: whether a generator was trained or selected on the condition; for others, whether it is no test condition,
     - ``split_hash``: hash of the split of the evaluation,
     - ``generator_hash``: hash of the weights of the generator, empty for other models.
 
@@ -171,9 +167,8 @@ def evaluate(
     KeyError
         If a generator, layer or condition does not exist, or a prediction lacks a condition.
     ValueError
-        If there is nothing to evaluate, or if a generator named in `keys` or a prediction was trained on a test
-        condition. If two models have the same name, or a model has the name of a baseline or ceiling. If predicted
-        cells have other genes or are not log-normalised.
+        If there is nothing to evaluate, a model was trained on a test condition, two models share a name, a model has the
+        name of a baseline or ceiling, or predicted cells have other genes or are not log-normalised.
 
     Examples
     --------

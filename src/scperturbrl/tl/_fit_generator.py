@@ -284,10 +284,7 @@ def _check_cells(cells: Cells, setup: Setup, init_from: str | None, parent: Stor
 
 def _check_subset(backbone: str) -> None:
     if backbone != "transformer":
-        msg = (
-            f"`genes_per_step` is for the backbone 'transformer'; {backbone!r} takes all coordinates at once. Leave it "
-            "out."
-        )
+        msg = f"`genes_per_step` is for the backbone 'transformer', not for {backbone!r}. Leave it out."
         raise ValueError(msg)
 
 

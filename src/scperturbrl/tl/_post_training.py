@@ -46,7 +46,7 @@ def run(
     task = reference_task(stored, *both, conditions, keys.TRAIN, seed=seed)
     watched = cells.conditions(keys.VALIDATION, min_cells=10)
     validation = reference_task(stored, *both, watched, keys.VALIDATION, seed=seed).to(device) if watched else None
-    judge = _judge(validation, watched, guessed, device) if settings.guard else None
+    judge = _judge(validation, watched, guessed, device) if settings.guard and settings.reward_steps else None
     _say_what_cannot_change(validation)
     placed = reward.to(device)
     generator = stored.generator.to(device)
@@ -94,6 +94,7 @@ def recorded(reward: Reward, settings: FinetuneSettings, result: FinetuneResult)
         "alarms": result.alarms,
         "kept_iteration": result.kept_iteration,
         "outcome": result.outcome,
+        "left_out": [reward.reference.conditions[place] for place in result.left_out],
         "stopped": result.stopped,
         "seconds": result.seconds,
         "skipped_steps": result.skipped,

@@ -10,7 +10,8 @@ from scipy import sparse, stats
 
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.reference.statistics import draw_bank, fit_reference, measured_effects, target_mask
+from scperturbrl.data.reference.moments import measured_effects
+from scperturbrl.data.reference.statistics import draw_bank, fit_reference, target_mask
 from scperturbrl.data.reference.stored import pathway_matrix
 from scperturbrl.data.reference.wilcoxon import wilcoxon_statistic
 

@@ -56,6 +56,17 @@ def test_values_lie_between_the_common_part_and_what_was_measured():
     assert share.mean() < 0.5
 
 
+def test_conditions_of_few_cells_are_not_trusted():
+    # a gene that is 0 in all of three cells has no variance there, which is no evidence for its effect
+    rng = np.random.default_rng(10)
+    mean = rng.gamma(0.5, 1, 500)
+    control = np.log1p(rng.poisson(mean, (1000, 500)))
+    cells = np.log1p(rng.poisson(mean, (100, 3, 500)))
+    effects = cells.mean(1) - control.mean(0)
+    noise = cells.var(1, ddof=1) / 3 + control.var(0, ddof=1) / 1000
+    assert np.square(denoised_effects(effects, noise)).mean() < 0.25 * np.square(effects).mean()
+
+
 @pytest.mark.parametrize("factor", [1e-3, 7.0])
 def test_units_do_not_matter(factor):
     rng = np.random.default_rng(4)

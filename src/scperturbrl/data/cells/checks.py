@@ -162,7 +162,8 @@ def _of_column(values: Any, labels: pd.Series, names: pd.Index) -> Iterator[Fill
     some = [own[np.unique(np.linspace(0, len(own) - 1, most).astype(int))] for own in rows]
     have = np.stack([_n_expressed(values, own) for own in some])
     n_cells = np.array([len(own) for own in some])
-    for group in np.flatnonzero(n_cells >= _EXPECTED):
+    # cells without any counts lack every gene, but no join did that
+    for group in np.flatnonzero((n_cells >= _EXPECTED) & have.any(1)):
         others = (have.sum(0) - have[group]) / (n_cells.sum() - n_cells[group])
         absent = np.flatnonzero((have[group] == 0) & (others * n_cells[group] >= _EXPECTED))
         if len(absent) and len(rows[group]) > n_cells[group]:

@@ -62,7 +62,7 @@ def _total(block: Any) -> np.ndarray:
     """Sum of the cells ``(G,)`` in double precision."""
     if not isinstance(block, sparse.csr_matrix):
         return np.ones(block.shape[0]) @ block
-    # without a copy in double precision
+    # without a sparse copy in double precision
     return np.bincount(block.indices, block.data, minlength=block.shape[1])
 
 

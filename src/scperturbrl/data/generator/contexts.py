@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scperturbrl.data.generator.stored import StoredGenerator
-    from scperturbrl.data.reference.statistics import MeasuredEffects
+    from scperturbrl.data.reference.moments import MeasuredEffects
 
 # the widest kernel of all counts every context the same; stored as 0, because weights are finite
 _FLAT = 0.0

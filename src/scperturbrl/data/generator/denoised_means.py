@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from scperturbrl._core import keys
-from scperturbrl.data.reference.statistics import measured_effects
+from scperturbrl.data.reference.moments import measured_effects
 
 if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
@@ -27,6 +28,6 @@ def denoising_shifts(cells: Cells, space: Space) -> torch.Tensor:
         return found
     if _KEY not in cells.once:
         measured = measured_effects(cells, cells.is_training(), names)
-        cells.once[_KEY] = measured.denoised() - measured.effect
-    found[cells.rows(names)] = space.project(torch.as_tensor(cells.once[_KEY], dtype=torch.float32))
+        cells.once[_KEY] = (measured.denoised() - measured.effect).astype(np.float32)
+    found[cells.rows(names)] = space.project(torch.as_tensor(cells.once[_KEY]))
     return found

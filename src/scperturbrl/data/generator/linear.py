@@ -17,7 +17,7 @@ from scperturbrl.data.generator.means import linear_effects, predicted_means
 from scperturbrl.data.generator.trained_shift import trained_shifts
 from scperturbrl.data.generator.unseen import fit_own_gene, fit_unseen, own_genes
 from scperturbrl.data.latent.cells import Controls, encode_rows
-from scperturbrl.data.reference.statistics import measured_effects
+from scperturbrl.data.reference.moments import measured_effects
 from scperturbrl.flow.linear_part import MOST, PRIOR, effect_magnitude, recentring_weight
 from scperturbrl.metrics.baselines.combination_ridge import combination_ridge_effect
 

@@ -10,7 +10,7 @@ import numpy as np
 from scperturbrl._core import keys
 from scperturbrl.data.cells.grouping import rows_of
 from scperturbrl.data.reference.context_baseline import CONTEXT_LINE, ContextEffects, control_profiles
-from scperturbrl.data.reference.statistics import measured_effects
+from scperturbrl.data.reference.moments import measured_effects
 from scperturbrl.metrics.baselines.combination_ridge import combination_ridge_effect
 from scperturbrl.metrics.baselines.dose import interpolated_dose_effect, nearest_dose_effect
 from scperturbrl.metrics.baselines.means import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,10 +12,10 @@ import torch
 from scipy import stats
 
 from scperturbrl.data.cells.draw import shuffled
+from scperturbrl.data.reference.moments import condition_moments
 from scperturbrl.data.reference.statistics import (
     N_BANK_GENES,
     ReferenceTable,
-    condition_moments,
     control_scale,
     target_mask,
 )
@@ -51,15 +52,28 @@ class PseudoTables:
     network: np.ndarray
     method: str
 
-    def covered(self, condition: str, effects: TrainingEffects | None = None) -> bool:
+    def covered(self, condition: str) -> bool:
         """Whether every part of `condition` is in training, and control cells with its covariates exist."""
-        table, known = self.cells.table, effects or self.effects
-        parts = {part for name in known.conditions for part in table.loc[name, "parts"]}
+        return self._has_controls(condition) and all(self._occurs[part] for part in self._parts(condition))
+
+    def covered_by_others(self, condition: str) -> bool:
+        """:meth:`covered` for a training condition, as if it had not been measured."""
+        return self._has_controls(condition) and all(self._occurs[part] > 1 for part in self._parts(condition))
+
+    def _parts(self, condition: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.cells.table.loc[condition, "parts"]))
+
+    @cached_property
+    def _occurs(self) -> Counter[str]:
+        """Number of training conditions with each part."""
+        return Counter(part for name in self.effects.conditions for part in self._parts(name))
+
+    def _has_controls(self, condition: str) -> bool:
         try:
-            control = self.cells.control_row(int(table.index.get_loc(condition)))
+            control = self.cells.control_row(int(self.cells.table.index.get_loc(condition)))
         except ValueError:
             return False
-        return set(table.loc[condition, "parts"]) <= parts and self._moments[0][control] > 1
+        return bool(self._moments[0][control] > 1)
 
     def without(self, condition: str) -> TrainingEffects:
         """The training effects as if `condition` had not been measured."""

@@ -132,14 +132,13 @@ class _Extension:
 
     def _validate(self, kind: str) -> _Validation:
         """Measure the reliability of pseudo-references on training conditions of a kind, without their own cells."""
-        effects = {name: self.tables.without(name) for name in self.known.conditions if self._kind(name) == kind}
-        usable = [name for name, own in effects.items() if self.tables.covered(name, own)]
+        usable = [n for n in self.known.conditions if self._kind(n) == kind and self.tables.covered_by_others(n)]
         spaced = np.unique(np.linspace(0, len(usable) - 1, min(len(usable), N_VALIDATED)).round().astype(int))
         names = [usable[i] for i in spaced] if usable else []
         if not names:
             nothing = torch.full((len(self.verifiers),), torch.nan)
             return _Validation(0, 0.0, nothing, nothing)
-        table = self.tables.table(names, self.tables.predict(names, [effects[name] for name in names]))
+        table = self.tables.table(names, self.tables.predict(names, [self.tables.without(name) for name in names]))
         truth = self.known.mean_effect[[self.known.conditions.index(name) for name in names]]
         residual = np.square(truth - table.mean_effect).sum(1) / np.square(truth).sum(1)
         reference = self._tensors(table, n_known=0)

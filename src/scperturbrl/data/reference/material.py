@@ -10,7 +10,8 @@ import torch
 
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.cells.grouping import rows_of
-from scperturbrl.data.reference.statistics import condition_moments, set_response
+from scperturbrl.data.reference.moments import condition_moments
+from scperturbrl.data.reference.statistics import set_response
 from scperturbrl.verifiers.prepared import SetResponse
 
 if TYPE_CHECKING:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy import sparse, stats
+from scipy import stats
 
-from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.cells.grouping import rows_of
-from scperturbrl.metrics.baselines.denoised import denoised_effects
+from scperturbrl.data.reference.moments import check_cells, condition_moments, noise_of
 from scperturbrl.verifiers._pathway_activity import standardise_network, ulm_correlation
 from scperturbrl.verifiers.base import Reference
 
@@ -107,28 +106,6 @@ class ReferenceTable:
         )
 
 
-class MeasuredEffects(NamedTuple):
-    """Effects of C perturbed conditions, all ``(C, G)``.
-
-    Attributes
-    ----------
-    control_mean
-        Mean of the control cells.
-    effect
-        Difference of the means of perturbed and of control cells.
-    noise
-        Sampling variance of that difference.
-    """
-
-    control_mean: np.ndarray
-    effect: np.ndarray
-    noise: np.ndarray
-
-    def denoised(self) -> np.ndarray:
-        """Effects ``(C, G)`` without their sampling noise, see :func:`scperturbrl.metrics.denoised_effects`."""
-        return denoised_effects(self.effect, self.noise)
-
-
 def fit_reference(
     cells: Cells, use: np.ndarray, *, conditions: Sequence[str], network: np.ndarray, min_cells: int = 2
 ) -> ReferenceTable:
@@ -159,9 +136,9 @@ def fit_reference(
     rows = cells.rows(conditions)
     controls = [cells.control_row(row) for row in rows]
     moments = condition_moments(cells, use)
-    _check_cells(cells, moments[0], [*rows, *controls], min_cells)
+    check_cells(cells, moments[0], [*rows, *controls], min_cells)
     (n_p, mean_p, var_p), (n_c, mean_c, var_c) = ([x[of] for x in moments] for of in (rows, controls))
-    effect, noise = mean_p - mean_c, _noise(n_p, var_p, n_c, var_c)
+    effect, noise = mean_p - mean_c, noise_of(n_p, var_p, n_c, var_c)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic, p = stats.ttest_ind_from_stats(
             mean_p, np.sqrt(var_p), n_p[:, None], mean_c, np.sqrt(var_c), n_c[:, None], equal_var=False
@@ -181,27 +158,6 @@ def fit_reference(
         targets=target_mask(cells, rows),
         **set_response(cells, use, network, shrunk, mean_c, rows, controls),
     )
-
-
-def measured_effects(cells: Cells, use: np.ndarray, conditions: Sequence[str]) -> MeasuredEffects:
-    """Effects of :func:`fit_reference` alone, without the tests, which take most of the time.
-
-    Raises
-    ------
-    ValueError
-        If a condition or its control group has fewer than two usable cells.
-    """
-    rows = cells.rows(conditions)
-    controls = [cells.control_row(row) for row in rows]
-    count, mean, variance = condition_moments(cells, use)
-    _check_cells(cells, count, [*rows, *controls], 2)
-    noise = _noise(count[rows], variance[rows], count[controls], variance[controls])
-    return MeasuredEffects(mean[controls], mean[rows] - mean[controls], noise)
-
-
-def _noise(n: np.ndarray, variance: np.ndarray, n_control: np.ndarray, variance_control: np.ndarray) -> np.ndarray:
-    """Sampling variance ``(C, G)`` of differences of means."""
-    return np.asarray(variance / n[:, None] + variance_control / n_control[:, None])
 
 
 def target_mask(cells: Cells, rows: Sequence[int]) -> np.ndarray:
@@ -239,38 +195,6 @@ def draw_bank(
     return bank
 
 
-def condition_moments(
-    cells: Cells, use: np.ndarray, *, along: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Count, mean and unbiased variance of the used cells of each condition of the table, at every gene.
-
-    With `along` ``(G, P)``, those of the projections of cells. Cells are read in blocks.
-    """
-    index = np.flatnonzero(use)
-    n_columns = len(cells.genes) if along is None else along.shape[1]
-    count = np.bincount(cells.codes[index], minlength=len(cells.table)).astype(np.float64)
-    total, squares = (np.zeros((len(cells.table), n_columns)) for _ in range(2))
-    for part, rows in cells.pieces(index):
-        block: Any = (_dense_if_full(rows) if along is None else np.asarray(rows @ along)).astype(np.float64)
-        found, place = np.unique(cells.codes[index[part]], return_inverse=True)
-        member = sparse.csr_matrix((np.ones(len(place)), (place, np.arange(len(place)))))
-        total[found] += _array(member @ block)
-        squares[found] += _array(member @ (block.multiply(block) if sparse.issparse(block) else block**2))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = total / count[:, None]
-        variance = np.maximum(squares - count[:, None] * mean**2, 0) / (count[:, None] - 1)
-    return count, mean, variance
-
-
-def _dense_if_full(rows: Any) -> Any:
-    # products of sparse matrices are faster only if most values are zero
-    return dense(rows) if sparse.issparse(rows) and rows.nnz > 0.2 * rows.shape[0] * rows.shape[1] else rows
-
-
-def _array(values: Any) -> np.ndarray:
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
-
-
 def set_response(
     cells: Cells,
     use: np.ndarray,
@@ -305,13 +229,3 @@ def control_scale(
         centre = torch.tensor(control_mean[list(controls).index(control)], dtype=torch.float32)
         scale[control] = ulm_correlation(torch.as_tensor(cells.block(found)) - centre, weights).numpy().std(0, ddof=1)
     return np.stack([scale[control] for control in controls]).astype(np.float32)
-
-
-def _check_cells(cells: Cells, count: np.ndarray, rows: Sequence[int], min_cells: int) -> None:
-    for row in rows:
-        if count[row] < min_cells:
-            msg = (
-                f"Condition {cells.table.index[row]!r} has {int(count[row])} usable cells; at least {min_cells} are "
-                "needed. Drop it or merge it with another condition."
-            )
-            raise ValueError(msg)

@@ -9,7 +9,7 @@ import numpy as np
 
 from scperturbrl._core import keys
 from scperturbrl.data.cells.depth import equal_depth
-from scperturbrl.data.reference.statistics import condition_moments
+from scperturbrl.data.reference.moments import condition_moments
 from scperturbrl.screen.conditions import Conditions, Ground, Measured
 
 if TYPE_CHECKING:

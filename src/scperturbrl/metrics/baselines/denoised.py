@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _ROUNDS = 20
 _TINY = 1e-12
-# genes without variance would get an infinite weight
+# relative to the condition: genes without variance would get an infinite weight
 _LEAST_NOISE = 1e-3
 # directions that are looked for where there are more conditions and genes than an exact decomposition takes in seconds
 _MOST, _MOST_EXACT = 100, 500
@@ -44,7 +44,8 @@ def denoised_effects(effects: ArrayLike, variances: ArrayLike) -> np.ndarray:
     Notes
     -----
     Singular values are shrunk for squared error (Gavish & Donoho 2017), after effects are divided by the noise of their
-    condition and gene, so that the noise is even (Leeb & Romanov 2021). With more than 500 conditions and genes at most 100
+    condition and gene, so that the noise is even (Leeb & Romanov 2021). The noise is taken as a product of a condition's and
+    a gene's, because the variance of one gene in a few cells is itself noise. With more than 500 conditions and genes at most 100
     directions are kept.
 
     Examples
@@ -67,14 +68,14 @@ def denoised_effects(effects: ArrayLike, variances: ArrayLike) -> np.ndarray:
         raise ValueError(msg)
     if not noise.any():
         return measured
-    common = _common(measured, noise)
-    return common + _shrunk(measured - common, noise)
+    even = noise.mean(1, keepdims=True) * noise.mean(0, keepdims=True) / noise.mean()
+    common = _common(measured, even)
+    return common + _shrunk(measured - common, even)
 
 
 def _common(effects: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """The part of `effects` along few directions, by optimal shrinkage of singular values."""
-    by_condition, by_gene = noise.mean(1, keepdims=True), noise.mean(0, keepdims=True) / noise.mean()
-    scale = np.sqrt(np.maximum(by_condition, _TINY) * np.maximum(by_gene, _LEAST_NOISE))
+    scale = np.sqrt(np.maximum(noise, _LEAST_NOISE * noise.mean(1, keepdims=True) + _TINY))
     u, values, v = _directions(effects / scale)
     ratio = min(effects.shape) / max(effects.shape)
     size = values / np.sqrt(max(effects.shape))

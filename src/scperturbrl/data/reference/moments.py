@@ -1,0 +1,102 @@
+"""Moments of the cells of every condition, and the effects that follow from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from scperturbrl.data.cells.cells import dense
+from scperturbrl.metrics.baselines.denoised import denoised_effects
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scperturbrl.data.cells.cells import Cells
+
+
+class MeasuredEffects(NamedTuple):
+    """Effects of C perturbed conditions, all ``(C, G)``.
+
+    Attributes
+    ----------
+    control_mean
+        Mean of the control cells.
+    effect
+        Difference of the means of perturbed and of control cells.
+    noise
+        Sampling variance of that difference.
+    """
+
+    control_mean: np.ndarray
+    effect: np.ndarray
+    noise: np.ndarray
+
+    def denoised(self) -> np.ndarray:
+        """Effects ``(C, G)`` without their sampling noise, see :func:`scperturbrl.metrics.denoised_effects`."""
+        return denoised_effects(self.effect, self.noise)
+
+
+def measured_effects(cells: Cells, use: np.ndarray, conditions: Sequence[str]) -> MeasuredEffects:
+    """Effects of :func:`~scperturbrl.data.reference.statistics.fit_reference` alone, without the tests, which take most of the time.
+
+    Raises
+    ------
+    ValueError
+        If a condition or its control group has fewer than two usable cells.
+    """
+    rows = cells.rows(conditions)
+    controls = [cells.control_row(row) for row in rows]
+    count, mean, variance = condition_moments(cells, use)
+    check_cells(cells, count, [*rows, *controls], 2)
+    noise = noise_of(count[rows], variance[rows], count[controls], variance[controls])
+    return MeasuredEffects(mean[controls], mean[rows] - mean[controls], noise)
+
+
+def noise_of(n: np.ndarray, variance: np.ndarray, n_control: np.ndarray, variance_control: np.ndarray) -> np.ndarray:
+    """Sampling variance ``(C, G)`` of differences of means."""
+    return np.asarray(variance / n[:, None] + variance_control / n_control[:, None])
+
+
+def condition_moments(
+    cells: Cells, use: np.ndarray, *, along: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count, mean and unbiased variance of the used cells of each condition of the table, at every gene.
+
+    With `along` ``(G, P)``, those of the projections of cells. Cells are read in blocks.
+    """
+    index = np.flatnonzero(use)
+    n_columns = len(cells.genes) if along is None else along.shape[1]
+    count = np.bincount(cells.codes[index], minlength=len(cells.table)).astype(np.float64)
+    total, squares = (np.zeros((len(cells.table), n_columns)) for _ in range(2))
+    for part, rows in cells.pieces(index):
+        block: Any = (_dense_if_full(rows) if along is None else np.asarray(rows @ along)).astype(np.float64)
+        found, place = np.unique(cells.codes[index[part]], return_inverse=True)
+        member = sparse.csr_matrix((np.ones(len(place)), (place, np.arange(len(place)))))
+        total[found] += _array(member @ block)
+        squares[found] += _array(member @ (block.multiply(block) if sparse.issparse(block) else block**2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = total / count[:, None]
+        variance = np.maximum(squares - count[:, None] * mean**2, 0) / (count[:, None] - 1)
+    return count, mean, variance
+
+
+def _dense_if_full(rows: Any) -> Any:
+    # products of sparse matrices are faster only if most values are zero
+    return dense(rows) if sparse.issparse(rows) and rows.nnz > 0.2 * rows.shape[0] * rows.shape[1] else rows
+
+
+def _array(values: Any) -> np.ndarray:
+    return values.toarray() if sparse.issparse(values) else np.asarray(values)
+
+
+def check_cells(cells: Cells, count: np.ndarray, rows: Sequence[int], min_cells: int) -> None:
+    """Raise if a condition at `rows` has fewer than `min_cells` used cells, given their `count` ``(C,)``."""
+    for row in rows:
+        if count[row] < min_cells:
+            msg = (
+                f"Condition {cells.table.index[row]!r} has {int(count[row])} usable cells; at least {min_cells} are "
+                "needed. Drop it or merge it with another condition."
+            )
+            raise ValueError(msg)
