@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from scperturbrl._core.distributed import any_of_all, equalise
+from scperturbrl._core.distributed import any_of_all, equalise, of_first
 from scperturbrl._core.progress import progress_bar, step_boundary_interrupt
 from scperturbrl.flow.rollout.yardstick import Yardstick
 from scperturbrl.rl.evidence import Evidence, left_out
@@ -111,7 +111,10 @@ def _left_out(
     if not (settings.guard and settings.reward_steps):
         return torch.zeros(0, dtype=torch.long, device=task.real.device)
     judged = 0 if validation is None or judge is None else len(Evidence.of(Yardstick(validation), judge))
-    return left_out(task, reward, judged, seed=settings.seed)
+    chosen = set(left_out(task, reward, judged, seed=settings.seed).tolist())
+    # thresholds on scores may differ by rounding from one process to another
+    agreed = of_first({str(row): float(row in chosen) for row in range(len(task.conditions))})
+    return torch.tensor([int(row) for row, out in agreed.items() if out], dtype=torch.long, device=task.real.device)
 
 
 def _check(iteration: int, tuner: Finetuner, signs: VitalSigns, run: FinetuneRun) -> tuple[Vitals, bool]:

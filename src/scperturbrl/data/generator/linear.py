@@ -194,7 +194,7 @@ def magnitudes(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
 
 
 def held_means(stored: StoredGenerator, table: pd.DataFrame) -> Tensor:
-    """Share ``(C,)`` of a change of the flow's mean of a condition that :func:`recentred` takes back when it is asked again."""
+    """Share ``(C,)`` of a change of the flow's mean of a condition that :func:`recentred` takes back, at the current weight and magnitude."""
     # from Means.shift: the mean is `magnitude` times a mixture, in which the flow has the share 1 - weight
     share = 1 - magnitudes(stored, table) * (1 - linear_weights(stored, table))
     # cells of translated conditions are no cells of the flow
