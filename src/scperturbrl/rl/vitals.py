@@ -37,7 +37,7 @@ class VitalSigns:
     seed
         Seed.
     judge
-        Judges conditions of `validation`, none of which is rewarded.
+        Scores conditions of `validation`, none of which is rewarded.
     left_out
         ``(k,)`` conditions of `task` that are not rewarded.
     """
@@ -71,7 +71,7 @@ class VitalSigns:
 
     @property
     def judged(self) -> str:
-        """The conditions that are judged without a reward, in words; empty if they are fewer than two."""
+        """Description of the scored conditions that are not rewarded; empty if they are fewer than two."""
         counts = [(len(one), "validation" if one.yardstick is self.validation else "left-out") for one in self.evidence]
         if sum(count for count, _ in counts) < 2:
             return ""
@@ -100,13 +100,13 @@ class VitalSigns:
         return [yardstick.energies(model, own) for yardstick, own in zip(self.yardsticks, rollouts, strict=True)]
 
     def _rewards(self, rollouts: list[Rollout]) -> Tensor:
-        """Mean reward ``(J,)`` of each condition that is judged without one."""
+        """Mean reward ``(J,)`` of each scored condition that is not rewarded."""
         of = dict(zip(map(id, self.yardsticks), rollouts, strict=True))
         found = [one.rewards(of[id(one.yardstick)]) for one in self.evidence]
         return torch.cat([torch.zeros(0, device=self.train.index.device), *found])
 
     def _gained(self, rollouts: list[Rollout], energies: list[Tensor]) -> dict[str, float]:
-        """Change of reward and energy distance since the start on the conditions that are judged."""
+        """Change of reward and energy distance since the start, on the scored conditions that are not rewarded."""
         place = {id(yardstick): number for number, yardstick in enumerate(self.yardsticks)}
         now = self._rewards(rollouts)
         gain = now - self.first
