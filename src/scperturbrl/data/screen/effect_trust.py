@@ -1,4 +1,4 @@
-"""How far the effects that a generator predicts are from what would be measured."""
+"""Expected error of the effects that a generator predicts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LEVEL = 0.8
 
 
 def effect_trust(stored: StoredGenerator, cells: Cells, table: pd.DataFrame) -> pd.DataFrame:
-    """Expected error of the effect of each condition of `table`, its 80 % interval, and one word ``(C,)``.
+    """Expected error of the effect of each condition of `table`, its 80 % interval, and its support ``(C,)``.
 
-    Training conditions are left out whole, by the kind of prediction that a condition is, and predicted by the linear part fitted to the others. It says
-    where there are too few of them. Controls are supported.
+    Whole training conditions are left out, according to the kind of prediction, and predicted by the linear part fitted to the others. If
+    there are too few of them, a message is shown. Controls are supported.
     """
     found = pd.DataFrame(np.nan, index=table.index, columns=COLUMNS).astype({"support": object})
     found["support"] = SUPPORTED
