@@ -82,7 +82,7 @@ ROC curve of a classifier that discriminates generated from real cells (.5 is ch
 
 
 def write(out: Path, docs: Path) -> Path:
-    """Write the page into the folder of the documentation, and the table into the README beside this folder.
+    """Write the page into the folder of the documentation, and the table into the README in its parent folder.
 
     Returns
     -------

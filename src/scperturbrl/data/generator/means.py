@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scperturbrl.flow.condition_encoder import ConditionBatch
     from scperturbrl.flow.generator import Generator
 
-# cells whose mean stands for the flow's mean of a condition, and conditions generated at a time
+# cells from which the flow's mean of a condition is estimated, and conditions generated at a time
 N_CELLS, N_AT_ONCE = 512, 8
 PREDICTED = "predicted means"
 

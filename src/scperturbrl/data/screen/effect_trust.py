@@ -47,7 +47,7 @@ def effect_trust(stored: StoredGenerator, cells: Cells, table: pd.DataFrame) -> 
 
 
 def _without_calibration(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
-    """By what the generator was trained on alone, where there are control cells only."""
+    """Support by what the generator was trained on, if only control cells are left."""
     tokens, trained = set(stored.vocabulary.tokens), set(stored.training_conditions())
     seen = np.array([tokens.issuperset(parts) for parts in table["parts"]], dtype=bool)
     return np.where(table.index.isin(list(trained)), SUPPORTED, np.where(seen, EXTRAPOLATING, UNSUPPORTED))

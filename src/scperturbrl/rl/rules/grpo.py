@@ -104,7 +104,7 @@ class Grpo:
         ratio = log_ratio.clamp(-10, 10).exp()
         gain = torch.minimum(ratio * batch.advantage, ratio.clamp(1 - self.clip, 1 + self.clip) * batch.advantage)
         divergence = (now.mean - first.mean).square().sum(-1) / (2 * before.sd.squeeze(-1).square())
-        # one step stands for all of them, in the gain as in the divergence
+        # one step represents all of them, in the gain and in the divergence
         loss = (2 * self.anchor * divergence - gain) * (self.n_steps - 1)
         return loss, (velocity - pretrained).square().mean(-1).detach()
 
