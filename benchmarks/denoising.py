@@ -1,6 +1,6 @@
-"""Mean effects of held-out combinations by the combination ridge, from measured and from denoised effects.
+"""Mean effects of held-out combinations predicted by the combination ridge, from measured and from denoised effects.
 
-No generator is fitted, so that many screens take a minute. Errors are squared errors of the mean less the sampling noise of the held-out cells.
+No generator is fitted, so many screens take only a minute. Errors are squared errors of the mean, minus the sampling noise of the held-out cells.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SUITES = ["simulated", "few_conditions", "few_cells", "interacting", "all_additi
 
 
 def run(names: Sequence[str], seeds: Sequence[int], *, data: Path) -> pd.DataFrame:
-    """One row a data set and seed: ``suite``, ``seed``, ``measured`` and ``denoised``, errors of the mean over genes and conditions."""
+    """One row per data set and seed: ``suite``, ``seed``, and the errors ``measured`` and ``denoised``, averaged over genes and conditions."""
     rows = []
     for name in names:
         for seed in seeds:
@@ -49,9 +49,9 @@ def errors(cells: Cells) -> dict[str, float]:
 
 
 def summary(results: pd.DataFrame) -> str:
-    """For each suite how often denoised effects predict better, and the ratio of the errors summed over its screens, as Markdown.
+    """Markdown table: for each suite, how often denoised effects predict better, and the ratio of the errors summed over its screens.
 
-    Single ratios say little: without its noise the error of a screen may be next to 0.
+    Ratios of single screens are unreliable, because an error minus its noise can be close to 0.
     """
     lines = ["| suite | screens | denoised effects are closer in | error, denoised / measured |", "|---" * 4 + "|"]
     for suite, own in results.groupby("suite", sort=False):

@@ -38,7 +38,7 @@ _LABELS = {
 
 
 class Question(NamedTuple):
-    """What is asked of held-out conditions, for a title, for a cell of a table and as a sentence."""
+    """What is predicted for held-out conditions: as a title, as a table cell and as a question."""
 
     title: str
     short: str
@@ -48,16 +48,14 @@ class Question(NamedTuple):
 _CONTEXTS = Question(
     "Held-out contexts",
     "a context",
-    "How does a cell type or a patient respond that training saw untreated only?",
+    "How does a cell type or a patient respond if only its control cells were in training?",
 )
-_UNSEEN = Question(
-    "Unseen perturbations", "a perturbation", "What does a perturbation do of which training has no cell at all?"
-)
+_UNSEEN = Question("Unseen perturbations", "a perturbation", "What does a perturbation without any training cells do?")
 _DOSES = Question(
-    "Unseen doses", "a dose", "What does a drug do at a dose that was not measured, between or beyond those that were?"
+    "Unseen doses", "a dose", "What does a drug do at an unmeasured dose, between or beyond the measured ones?"
 )
 _COMBINATIONS = Question(
-    "Combinations", "a combination", "What do two perturbations do together that training saw in other combinations?"
+    "Combinations", "a combination", "What do two perturbations do together if their combination was not in training?"
 )
 QUESTIONS = (_CONTEXTS, _UNSEEN, _DOSES, _COMBINATIONS)
 _ASKED = {
@@ -67,24 +65,24 @@ _ASKED = {
 }
 _HEAD = """# Results
 
-`python -m benchmarks results` has written this page from the tables in `benchmarks/results`; change it there. All settings are the defaults. Each row is a fold: its
-conditions were held out whole, and a figure is the mean over them. Small is good. The best simple rule is chosen fold by fold and metric by metric among all
-[baselines](concepts/evaluation.md), with the held-out cells at hand, so no one could have chosen it beforehand. In brackets stands the figure of the generator relative to it:
-below 1 the generator is closer to the real cells. An energy distance is estimated without bias and may come out below 0 where cells cannot be told
-apart; a ratio says nothing then and is left out. The protocol is on the page [Benchmarks](benchmarks.md).
+`python -m benchmarks results` writes this page from the tables in `benchmarks/results`, so do not edit it by hand. All settings are the defaults. Each row is a fold. Its
+conditions were held out whole, and the figures are means over them. Small is good. The best simple rule is chosen for each fold and metric among all
+[baselines](concepts/evaluation.md), using the held-out cells, so it could not have been chosen beforehand. The figure in brackets is the ratio of the generator to it:
+below 1, the generator is closer to the real cells. *No change* predicts unchanged control cells. The estimate of the energy distance is unbiased, so it can be
+below 0 if the populations are alike; the ratio is then meaningless and left out. [Benchmarks](benchmarks.md) describes the protocol.
 """
 _TRAINED = """
 ## Trained conditions
 
-Are generated cells like real cells of a condition that was trained on? A third of the cells of each condition is held out. In brackets: unchanged control cells,
-and as many real cells of the condition, which is the best that can be reached. *Zeros* is the error of the zero fraction of a gene; *C2ST* is how
-well a classifier tells generated from real cells (.5: not at all). The last column names the metrics beyond what `benchmarks/trained.py` allows.
+Are generated cells like real cells of a condition that was trained on? A third of the cells of each condition is held out. In brackets: unchanged control cells;
+as many other real cells of the condition, which is the best that can be reached. *Zeros* is the error of the zero fraction of a gene. *C2ST* is the area under the
+ROC curve of a classifier that discriminates generated from real cells (.5 is chance). The last column lists metrics beyond the limits in `benchmarks/trained.py`.
 
 """
 
 
 def write(out: Path, docs: Path) -> Path:
-    """Write the page into the folder of the documentation, and the table into the README beside this folder.
+    """Write the page into the folder of the documentation, and the table into the README in its parent folder.
 
     Returns
     -------
@@ -116,7 +114,7 @@ def found(out: Path) -> dict[str, pd.DataFrame]:
 
 
 def page(tables: dict[str, pd.DataFrame], checked: pd.DataFrame) -> str:
-    """The page: a section a table, those that ask the same together, and one for trained conditions."""
+    """The page: one section for each table, grouped by question, and one for trained conditions."""
     parts = [_HEAD]
     for question in QUESTIONS:
         for name, folds in tables.items():
@@ -139,18 +137,18 @@ def _described(suite: str) -> str:
 
 
 def _verdict(rows: pd.DataFrame) -> str:
-    words = []
+    sentences = []
     for metric, label in (("energy_distance", "energy distance"), ("mse", "squared error of the mean")):
         own, best, _, control = _figures(rows, metric)
-        words.append(
-            f"in {label} than the best simple rule in {(own < best).sum()} of {len(own)} folds and than no "
-            f"change in {(own < control).sum()}"
+        sentences.append(
+            f"By {label}, the generator is closer than the best simple rule in {(own < best).sum()} of {len(own)} "
+            f"folds and closer than no change in {(own < control).sum()}."
         )
-    return f"The generator is closer {words[0]}, {words[1]}."
+    return " ".join(sentences)
 
 
 def _figures(rows: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.Series, pd.Series, pd.Series]:
-    """Of each fold: the generator, the best simple rule, its name, and no change."""
+    """For each fold: figures of the generator and of the best simple rule, the name of that rule, and no change."""
     own = rows[rows["metric"] == metric].set_index(["suite", "seed", "model"])
     values = own["value"].unstack("model")
     names = own["best_baseline"].xs(BASE, level="model").reindex(values.index)
@@ -159,7 +157,7 @@ def _figures(rows: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.Series, pd.
 
 
 def fold_lines(rows: pd.DataFrame) -> str:
-    """One row a fold: both metrics of the generator, the best simple rule and no change."""
+    """One row per fold: both metrics of the generator, of the best simple rule and of no change."""
     lines = [f"| fold | {' | '.join(f'{label} | best rule | no change' for label, _ in METRICS.values())} |"]
     lines.append("|---" * 7 + "|")
     figures = {metric: _figures(rows, metric) for metric in METRICS}
@@ -183,7 +181,7 @@ def _named(held_out: str) -> str:
 
 
 def command(name: str, folds: pd.DataFrame) -> str:
-    """What measures a table again."""
+    """The command that measures a table again."""
     which = f"--suite {name}" if name in SUITES else f"--suites {' '.join(folds['suite'].unique())}"
     models = list(folds.loc[folds["kind"] != "baseline", "model"].unique())
     others = "" if models == [BASE] else f" --models {' '.join(models)}"
@@ -191,7 +189,7 @@ def command(name: str, folds: pd.DataFrame) -> str:
 
 
 def short(tables: dict[str, pd.DataFrame]) -> str:
-    """A row a data set: in how many folds the generator is closer than the best simple rule, and ratios to it."""
+    """One row per data set: in how many folds the generator is closer than the best simple rule, and ratios to it."""
     folds = pd.concat(tables.values(), ignore_index=True)
     folds = folds.drop_duplicates(["suite", "seed", "model", "metric"])
     lines = ["| Held out | Data | Folds | Closer cells | E-distance | MSE |", "|---" * 6 + "|"]
@@ -214,7 +212,7 @@ def short(tables: dict[str, pd.DataFrame]) -> str:
 
 
 def _ratio(rows: pd.DataFrame, metric: str) -> str:
-    """Median over folds with their range; only where both figures are above 0."""
+    """Median ratio over folds and its range; only folds in which both figures are above 0."""
     own, best, _, _ = _figures(rows, metric)
     ratios = (own / best)[(own > 0) & (best > 0)]
     if ratios.empty:

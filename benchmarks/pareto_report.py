@@ -28,7 +28,7 @@ STYLES = {
     "hybrid": ("#D55E00", "o"),
 }
 _KINDS = {ALONE: "alone", RECIPE: "in the recipe"}
-_ALT = "Mean reward gain against energy distance, both beside the generator trained on: a line for each update rule through its anchors, and the front"
+_ALT = "Mean reward gain against energy distance, both relative to the generator after extra training: a line for each update rule through its anchors, and the front"
 
 
 def medians(rows: pd.DataFrame) -> pd.DataFrame:

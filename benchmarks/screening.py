@@ -1,7 +1,7 @@
 """Ranking of held-out conditions by a screen, and validity of its intervals.
 
-Candidates are the held-out conditions; the truth is the same objective of their measured cells. Baselines are ranked by the same
-objective.
+Candidates are the held-out conditions. The truth is the value of the same objective for their measured cells. Baselines are ranked by the
+same objective.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SUITES = ["many_conditions", "contexts", "unseen_singles", "unseen_unrelated", "norman_all", "kang_types"]
 NAME, KEYS = "screen", ("suite", "seed", "objective", "condition")
 LEVEL = 0.8
-# folds of real data; a further seed would measure the first again
+# folds of real data; a further seed would repeat the first
 FOLDS = {"norman_all": 5, "kang_types": 7, "lincs": 5}
 
 
@@ -89,7 +89,7 @@ def _truth(known: Known, wanted: object, test: pd.DataFrame) -> list[float]:
 
 
 def _effect_error(known: Known, line: Line, conditions: object, test: pd.DataFrame) -> list[float]:
-    """Root mean square error of the predicted effect over the measured size, both corrected for sampling noise."""
+    """Root mean square error of the predicted effect relative to the measured effect, both corrected for sampling noise."""
     predicted, _ = line.predict(conditions)
     found = []
     for i, row in enumerate(known.cells.rows(list(test.index))):
@@ -118,9 +118,9 @@ def _mean_widths(
 
 
 def run(names: Sequence[str], seeds: Iterable[int], *, data: Path, out: Path) -> pd.DataFrame:
-    """All of them together, kept one by one, so that an interrupted run goes on where it stopped.
+    """Results of all data sets and seeds. Each is stored when it is done, so that an interrupted run continues where it stopped.
 
-    Real data has as many folds as :data:`FOLDS` says, and no more seeds are measured of it.
+    Real data sets have the number of folds in :data:`FOLDS`; further seeds are skipped.
     """
     seeds, file = list(seeds), table_file(out, NAME)
     for name in names:

@@ -1,4 +1,4 @@
-"""What `python -m benchmarks screen` measured, as two tables and a section of the page of results."""
+"""Results of `python -m benchmarks screen`: two tables and a section of the page of results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RANKS, INTERVALS = "screen_ranks", "screen_intervals"
 RANKERS = ("line", *BASELINES)
 SCORES = {"spearman": 1, "precision": 1, "regret": -1}
-"""Scores of a ranking, and whether much of it is good."""
+"""Scores of a ranking: 1 if larger is better, -1 if smaller is."""
 N_BOOTSTRAP, N_BOOTSTRAP_CONDITIONS, FEW = 1000, 200, 4
 CHANCE = "chance"
 _NAMES = {"spearman": "Spearman", "precision": "precision among the best", "regret": "regret"}
@@ -26,23 +26,23 @@ _MINUS = "\N{MINUS SIGN}"
 _HEAD = """
 ## Screens
 
-Does {func}`~scperturbrl.tl.screen` rank held-out conditions as their real cells do? Objectives are all pathways and the size of the effect. *Precision* is the
-share of the true best third (at most ten) among the predicted ones. *Regret* is the best true value minus that of the first in rank, in standard deviations; small is good.
-The best simple rule is chosen for each suite and score with the held-out cells at hand. The difference is the linear model minus that rule, with a 95 % interval:
-a bootstrap over seeds and objectives, or over the held-out conditions where all folds are of one data set. In bold: the linear model is better, and the interval excludes 0. In a new context the linear model of a screen is the context line itself.
+Does {func}`~scperturbrl.tl.screen` rank held-out conditions in the order of their real cells? Objectives are all pathways and the size of the effect. *Precision* is the
+share of the true best third (at most ten) among the predicted best. *Regret* is the best true value minus that of the candidate ranked first, in standard deviations; small is good.
+The best simple rule is chosen for each suite and score using the held-out cells. The difference is the linear model minus that rule, with a 95 % bootstrap interval
+over seeds and objectives, or over the held-out conditions if all folds are of one data set. Bold: the linear model is better, and the interval excludes 0. In a new context, the linear model of a screen is the context line itself.
 
 """
 _COVERAGE = """
-Of how many held-out conditions do the 80 % intervals contain the real value? *Width* is relative to that of intervals around the mean response. *Error* is the median error of
-the predicted effect, relative to the size of the real one, the noise of measuring taken off both.
+For how many held-out conditions does the 80 % interval contain the real value? *Width* is relative to that of intervals around the mean response. *Error* is the median error of
+the predicted effect relative to the size of the real one; sampling noise is subtracted from both.
 
 """
 
 
 def scores(rows: pd.DataFrame) -> pd.DataFrame:
-    """Spearman, precision among the best third (at most ten) and regret of each ranker, one row a suite, seed and objective.
+    """Spearman, precision among the best third (at most ten) and regret, one row per suite, seed, objective and ranker.
 
-    Regret is the best true value minus that of the first in rank, over the standard deviation of the true values.
+    Regret is the best true value minus that of the candidate ranked first, over the standard deviation of the true values.
     """
     found = []
     for keys, part in rows.assign(seed=_together(rows)).groupby(["suite", "seed", "objective"], sort=False):
@@ -59,7 +59,7 @@ def scores(rows: pd.DataFrame) -> pd.DataFrame:
 def _scores(own: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     k = min(10, max(1, len(truth) // 3))
     spread = max(float(truth.std(ddof=1)) if len(truth) > 1 else 0.0, 1e-12)
-    # a rule that says the same of all is right by chance
+    # a rule that predicts the same for all conditions is as good as chance
     if np.ptp(own) == 0 or np.ptp(truth) == 0:
         return {"spearman": 0.0, "precision": k / len(truth), "regret": float(truth.max() - truth.mean()) / spread}
     best, chosen = (np.argsort(-values, kind="stable")[:k] for values in (truth, own))
@@ -71,13 +71,13 @@ def _scores(own: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def _together(rows: pd.DataFrame) -> pd.Series:
-    """The seed of each row; 0 for real folds that hold out a few conditions each, which are ranked together."""
+    """The seed of each row; 0 for suites whose folds hold out only a few conditions each, so that all folds are ranked together."""
     few = rows.groupby("suite")["condition"].transform("size") / rows.groupby("suite")["seed"].transform("nunique")
     return rows["seed"].where(few / rows.groupby("suite")["objective"].transform("nunique") >= FEW, 0)
 
 
 def ranks(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a suite and score: the line, the best simple rule, and their difference with its 95 % interval."""
+    """One row per suite and score: the line, the best simple rule, and their difference with its 95 % interval."""
     found = []
     for suite, own in rows.groupby("suite", sort=False):
         part = scores(own)
@@ -88,7 +88,7 @@ def ranks(rows: pd.DataFrame) -> pd.DataFrame:
             gap, low, high = _difference(part, again, score, rival)
             line, best = means.loc["line", score], means.loc[rival, score]
             told = {"suite": suite, "seeds": own["seed"].nunique(), "score": score, "line": line, "best": best}
-            # rules that say the same of all are as good as chance
+            # rules that predict the same for all conditions are as good as chance
             told["rival"] = rival if means.loc[rival, "spearman"] else CHANCE
             found.append({**told, "gap": gap, "low": low, "high": high})
     return pd.DataFrame(found)
@@ -97,7 +97,7 @@ def ranks(rows: pd.DataFrame) -> pd.DataFrame:
 def _difference(table: pd.DataFrame, again: list[pd.DataFrame], score: str, rival: str) -> tuple[float, float, float]:
     """Line minus rival, mean over seeds and objectives, with the quantiles of a bootstrap.
 
-    It is over seeds and objectives, or made of the tables of conditions that were drawn `again`.
+    The bootstrap resamples seeds and objectives. If `again` has tables of resampled conditions, those are used instead.
     """
     gap = _gaps(table, score, rival)
     by_seed = [own.to_numpy() for _, own in gap.groupby(level="seed")]
@@ -116,17 +116,17 @@ def _gaps(table: pd.DataFrame, score: str, rival: str) -> pd.Series:
 
 
 def _drawn_again(rows: pd.DataFrame) -> list[pd.DataFrame]:
-    """Scores of conditions drawn with replacement: objectives share them, so that more objectives are no more evidence."""
+    """Scores of conditions drawn with replacement. All objectives share the conditions, so more objectives are not more evidence."""
     names = rows["condition"].unique()
     of = dict(list(rows.assign(seed=0).groupby("condition")))
     rng = np.random.default_rng(0)
     draws = [rng.choice(names, len(names)) for _ in range(N_BOOTSTRAP_CONDITIONS)]
-    # one condition drawn all over ranks nothing
+    # a draw that repeats a single condition has no ranking
     return [scores(pd.concat([of[name] for name in draw], ignore_index=True)) for draw in draws if len({*draw}) > 1]
 
 
 def intervals(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a suite and kind: candidates, coverage, width over that around the mean response, support, error of the effect."""
+    """One row per suite and kind: candidates, coverage, width relative to that around the mean response, support, error of the effect."""
     found = []
     for (suite, kind), part in rows.groupby(["suite", "kind"], sort=False):
         told = part[part["width"].notna()]
@@ -154,14 +154,14 @@ def _errors(conditions: pd.DataFrame) -> dict[str, float]:
 
 
 def write(rows: pd.DataFrame, out: Path) -> str:
-    """Keep both tables, those of other suites as they are; the section of the page as Markdown."""
+    """Add the suites of `rows` to both stored tables, and return the section of the page as Markdown."""
     add(ranks(rows), table_file(out, RANKS), keys=("suite", "score"))
     add(intervals(rows), table_file(out, INTERVALS), keys=("suite", "kind"))
     return section(out)
 
 
 def _ratio(cover: pd.DataFrame) -> float:
-    """Median error of unsupported predictions over that of supported ones, of all suites by their number of candidates."""
+    """Median error of unsupported over that of supported predictions, averaged over suites weighted by their candidates."""
     errors = []
     for word in (UNSUPPORTED, SUPPORTED):
         if f"error_{word}" not in cover:
@@ -172,7 +172,7 @@ def _ratio(cover: pd.DataFrame) -> float:
 
 
 def section(out: Path) -> str:
-    """Markdown of what was measured last, with the command; "" if nothing was."""
+    """Markdown of the stored tables, with the commands that measure them; "" if there are none."""
     told, cover = read(table_file(out, RANKS)), read(table_file(out, INTERVALS))
     if told.empty:
         return ""
@@ -222,7 +222,7 @@ def _interval_line(row: tuple) -> str:
 
 
 def _verdict(told: pd.DataFrame, cover: pd.DataFrame) -> str:
-    """What of the aims is reached, and what is not: each with the suites that miss it."""
+    """Which aims are reached, and which suites miss the others."""
     behind = told[(told["score"].map(SCORES) * told["gap"] < 0) & (told["low"] * told["high"] > 0)]
     many = cover[cover["coverage"].notna() & (cover["candidates"] >= 20)]
     off = many[(many["coverage"] < 0.74) | (many["coverage"] > 0.86)]
@@ -231,11 +231,14 @@ def _verdict(told: pd.DataFrame, cover: pd.DataFrame) -> str:
     ratio = _ratio(cover)
     lines = [
         _aim(
-            "Ranks are not behind the best simple rule by an interval that excludes 0",
+            "No score of the linear model is worse than the best simple rule by an interval that excludes 0",
             [f"{r.suite} ({_NAMES[r.score]})" for r in behind.itertuples()],
         ),
-        _aim("80 % intervals hold 74 to 86 % (suites with 20 candidates and more)", list(off["suite"])),
-        _aim("Intervals are at most .8 times as wide as around the mean response", list(wide["suite"])),
+        _aim(
+            "80 % intervals contain 74 to 86 % of the real values (suites with 20 candidates or more)",
+            list(off["suite"]),
+        ),
+        _aim("Intervals are at most .8 times as wide as those around the mean response", list(wide["suite"])),
     ]
     if np.isfinite(ratio):
         word = "" if ratio >= 2 else "not "
@@ -244,7 +247,7 @@ def _verdict(told: pd.DataFrame, cover: pd.DataFrame) -> str:
         )
     if len(few):
         named = ", ".join(dict.fromkeys(f"{r.suite} ({r.kind})" for r in few.itertuples()))
-        lines.append(f"- Too few conditions to calibrate by, so that there is no interval: {named}.")
+        lines.append(f"- No interval, because there are too few conditions for calibration: {named}.")
     return "\n".join(lines)
 
 

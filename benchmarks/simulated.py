@@ -30,12 +30,12 @@ VARIATIONS: dict[str, tuple[dict[str, Any], str]] = {
 
 UNSEEN: dict[str, tuple[dict[str, Any], str]] = {
     "unseen_singles": ({"target_coupling": 0.7}, "48 singles, a quarter unseen, targets in the programs they change"),
-    "unseen_unrelated": ({}, "48 singles, a quarter unseen, co-expression says nothing of effects"),
+    "unseen_unrelated": ({}, "48 singles, a quarter unseen, co-expression unrelated to effects"),
 }
 
 CONTEXTS: dict[str, tuple[dict[str, Any], str]] = {
     "contexts": ({}, "10 perturbations of 6 cell types, one cell type held out"),
-    "depth": ({"depth_ratio": (0.25, 4)}, "the same, treated cells .25 to 4 times as deep as controls"),
+    "depth": ({"depth_ratio": (0.25, 4)}, "as contexts, treated cells .25 to 4 times as deep as controls"),
 }
 # genes x mean counts a cell
 PANELS: dict[str, tuple[dict[str, Any], str]] = {

@@ -71,7 +71,9 @@ _ALL = [
     ),
     _dataset("kang", real.kang, "interferon beta on blood cells, cell types held out in turn"),
     _dataset("norman", real.norman, "CRISPR activation in K562, doubles held out in turn"),
-    _dataset("norman_all", real.norman_all, "the same, all 15 doubles in turn, whatever is measured of their parts"),
+    _dataset(
+        "norman_all", real.norman_all, "CRISPR activation in K562, all 15 doubles in turn, some with unmeasured parts"
+    ),
     _dataset("zhao", real.zhao, "panobinostat on glioblastoma slices, patients held out in turn"),
     *(
         _dataset(name, partial(simulated.load_contexts, options), words)
@@ -79,7 +81,11 @@ _ALL = [
     ),
     *(_dataset(name, partial(simulated.load, options), words) for name, (options, words) in simulated.PANELS.items()),
     _dataset("kang_types", real.kang_types, "interferon beta on blood cells, each of seven cell types held out"),
-    _dataset("kang_types_hvg", partial(real.kang_types, n_top_genes=2000), "the same, 2,000 variable genes"),
+    _dataset(
+        "kang_types_hvg",
+        partial(real.kang_types, n_top_genes=2000),
+        "interferon beta on blood cells, 2,000 variable genes",
+    ),
     _dataset(
         "zhao_patients", real.zhao_patients, "panobinostat on glioblastoma slices, each of five patients held out"
     ),

@@ -1,8 +1,8 @@
 """Trained conditions: compare generated cells with held-out real cells of the same conditions.
 
 A third of the cells of every training condition is held out. The generator is fitted to the rest with its defaults and
-generates as many cells, at the library sizes of the held-out ones. Beside it stand ``controls``, as many control cells
-as they are, and ``halves``, as many real cells of the condition that were kept for training.
+generates as many cells, at the library sizes of the held-out ones. It is compared with ``controls``, as many unchanged
+control cells, and ``halves``, as many real cells of the condition that were kept for training.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _MIN_CELLS, _MAX_CELLS, _N_COMPONENTS = 10, 500, 30
 
 
 class Halves(NamedTuple):
-    """Data to fit to, all cells, and the row among these of the held-out cells of each condition."""
+    """Data to fit to, all cells, and the rows of `cells` that are the held-out cells of each condition."""
 
     kept: AnnData
     cells: Cells
@@ -60,7 +60,7 @@ class Halves(NamedTuple):
 
 
 def run(names: Sequence[str], seeds: Sequence[int], *, data: Path, out: Path) -> pd.DataFrame:
-    """Measure data sets and seeds that are missing in the table, and return the whole table."""
+    """Measure data sets and seeds that are missing from the table, and return the whole table."""
     warnings.filterwarnings("ignore", category=UserWarning)
     file = table_file(out, NAME)
     for name in names:
@@ -90,7 +90,7 @@ def measured(prepared: Prepared, seed: int) -> pd.DataFrame:
         observed = halves.cells.block(held_out)
         code = int(kept.table.index.get_loc(condition))
         own, control = (np.flatnonzero(kept.codes == c) for c in (code, kept.control_row(code)))
-        # the same cells for both, so that the choice of cells makes no difference
+        # the same control cells for both models, so that their choice makes no difference
         control = np.resize(rng.permutation(control), len(held_out))
         made = {
             "generated": _generated(halves, kept, condition, held_out, control, seed),
@@ -107,7 +107,7 @@ def measured(prepared: Prepared, seed: int) -> pd.DataFrame:
 
 
 def without_a_third(adata: AnnData, seed: int) -> Halves:
-    """Hold out a third of the cells, at most 500, of every training condition that has ten left to hold out."""
+    """Hold out a third of the cells, at most 500, of every training condition with at least 30."""
     cells = Cells.of(adata)
     rng, kept, held_out = np.random.default_rng([seed, 0]), np.ones(adata.n_obs, dtype=bool), {}
     for condition in cells.conditions("train", min_cells=3 * _MIN_CELLS):
@@ -129,7 +129,7 @@ def _generated(
 
 
 def compared(predicted: np.ndarray, observed: np.ndarray, projection: np.ndarray, seed: int) -> dict[str, float]:
-    """Metrics of two populations; distances and the classifier in components of the training cells."""
+    """Metrics of two populations; the energy distance and the classifier use components of the training cells."""
     first, second = predicted @ projection, observed @ projection
     return {
         "energy_distance": energy_distance(first, second),
@@ -140,7 +140,7 @@ def compared(predicted: np.ndarray, observed: np.ndarray, projection: np.ndarray
 
 
 def markdown(results: pd.DataFrame) -> str:
-    """One row per data set: mean over conditions and seeds of the generated cells, the controls and the real halves."""
+    """One row per data set: means over conditions and seeds for the generated cells, the controls and the real halves."""
     means = results.groupby(["suite", "metric", "model"], sort=False)["value"].mean().unstack("model")
     lines = ["| data set | seeds | " + " | ".join(COLUMNS.values()) + " | misses |", "|---" * 7 + "|"]
     for name, rows in results.groupby("suite", sort=False):

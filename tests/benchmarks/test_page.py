@@ -63,7 +63,10 @@ def test_the_page_has_every_fold_with_its_own_best_rule_and_the_command(out, tmp
     text = (tmp_path / "results.md").read_text()
     assert "| kang_types 0: B | 1 (0.50) | 2 (additive) | 5 | 1 (0.50) | 2 (additive) | 5 |" in text
     assert "| kang_types 1: B | 6 (2.00) | 3 (no change) | 3 | 6 (2.00) | 3 (no change) | 3 |" in text
-    assert "in energy distance than the best simple rule in 1 of 2 folds and than no change in 1," in text
+    assert (
+        "By energy distance, the generator is closer than the best simple rule in 1 of 2 folds and closer than no change in 1."
+        in text
+    )
     assert "python -m benchmarks folds --suites kang_types --seeds 2\n" in text
     assert "python -m benchmarks folds --suite real --seeds 1 --models generator embedding_ridge\n" in text
     assert "python -m benchmarks trained --suites kang --seeds 2\n" in text

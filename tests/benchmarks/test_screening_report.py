@@ -77,7 +77,7 @@ def test_the_section_says_what_is_reached_and_how_to_measure_it(tmp_path):
     assert report.section(tmp_path) == text
     assert "| a | 2 | Spearman | 1.000 | 0.000 (chance) | **+1.000" in text
     assert "| a | combination | 24 | 1.00 | 0.50 | supported 100% | 0.50 |" in text
-    assert "hold 74 to 86 % (suites with 20 candidates and more): not reached on a." in text
+    assert "contain 74 to 86 % of the real values (suites with 20 candidates or more): not reached on a." in text
     assert "simple rule by an interval that excludes 0: reached." in text
     assert "python -m benchmarks screen --suites a --seeds 2" in text
 

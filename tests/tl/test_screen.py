@@ -218,13 +218,13 @@ def test_contexts_and_doses(context):
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({}, ValueError, "Say what a perturbation is wanted for"),
-        ({"objective": "JAK"}, KeyError, "no pathway, transcription factor or other objective"),
+        ({}, ValueError, "Give an objective"),
+        ({"objective": "JAK"}, KeyError, "not a pathway, transcription factor or other objective"),
         ({"objective": {"towards": 1}}, ValueError, "argument `towards` is not given"),
         ({"objective": "size", "level": 1.5}, ValueError, "`level`"),
-        ({"towards": "perturbation === 3"}, ValueError, "no query of `obs`"),
-        ({"towards": "perturbation == 'nothing'"}, ValueError, "finds 0 cells"),
-        ({"like": "nothing"}, KeyError, "no condition with training cells"),
+        ({"towards": "perturbation === 3"}, ValueError, "not a valid query of `obs`"),
+        ({"towards": "perturbation == 'nothing'"}, ValueError, "selects 0 cells"),
+        ({"like": "nothing"}, KeyError, "not a condition with training cells"),
         ({"signature": {"high": ["GENE001"]}}, ValueError, r"holds \['high'\]"),
         ({"signature": {"up": ["nothing"]}}, ValueError, "None of the genes"),
         ({"objective": "size", "candidates": "triples"}, ValueError, "'singles', 'pairs'"),

@@ -1,4 +1,4 @@
-"""Whether post-training helped: share of the gap to real cells that it closed, and what became of the distance."""
+"""Effect of post-training: the share of the gap to real cells that it closed, and the change of the distance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DISTANCES = ("energy_distance", "mmd")
 PASSED = 0.01
-"""Score above that of real cells that counts as passing them."""
+"""Margin above the score of real cells beyond which a score counts as exceeding them."""
 
 
 @documented
@@ -34,16 +34,16 @@ def gap_closed(
     seed: int = 0,
     modality: str | None = None,
 ) -> pd.DataFrame:
-    """Measure how much of the gap between a generator and real cells another one closes, and at what distance.
+    """Measure which share of the gap between a generator and real cells another generator closes, and how the distance changes.
 
     Parameters
     ----------
     adata
         Annotated data after :func:`~scperturbrl.tl.evaluate`.
     model
-        The model in question, such as ``"generator_rl"``.
+        The model to assess, such as ``"generator_rl"``.
     reference
-        The model it is compared with. By default the parent of `model` with extra training, if that was evaluated, else the parent.
+        The model that it is compared with. By default the parent of `model` after extra training, if that was evaluated, else the parent.
     confidence
         Coverage of the interval.
     seed
@@ -63,17 +63,17 @@ def gap_closed(
         change, 1 is the score of real cells. NaN if `reference` is not below real cells. Of a distance: its mean divided by that of
         `reference`; below 1 is better. The interval is a percentile bootstrap over conditions; NaN where the gap is too small for one.
     ``harm_rate``
-        Of a score: share of conditions in which `model` is above real cells by more than 0.01 and `reference` was not. Of a distance:
-        that of :func:`scperturbrl.get.harm`, share of conditions in which it rises by more than 3 %.
+        Of a score: share of conditions in which `model` is above real cells by more than 0.01 and `reference` is not. Of a distance:
+        share of conditions in which it rises by more than 3 %, as in :func:`scperturbrl.get.harm`.
     ``n_conditions``
-        Conditions in which all three have a value.
+        Number of conditions in which model, reference and real cells all have a value.
 
     Raises
     ------
     KeyError
         If nothing was evaluated.
     ValueError
-        If a model does not occur, or `model` has no parent and `reference` names none.
+        If a model was not evaluated, or if `model` has no parent and `reference` is not given.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def gap_closed(
 
 
 def _reference(adata: AnnData, model: str, models: list[str]) -> str:
-    """The parent of `model` with extra training, if it was evaluated, else the parent."""
+    """The parent of `model` after extra training, if that was evaluated, else the parent."""
     parent = parent_of(adata, model)
     records = {name: adata.uns.get(name) for name in models if name != model}
     params = {
@@ -125,7 +125,7 @@ def _share(values: np.ndarray, options: dict[str, Any]) -> dict[str, Any]:
     """Share of the gap that is closed, of scores ``(C, 3)`` of model, reference and real cells."""
     own, other, real = values.T
     share, low, high = ratio_interval(own - other, real - other, **options)
-    # a reference that was above real cells already is no harm of the model
+    # if the reference was already above real cells, the model did no harm
     passed = (own > real + PASSED) & (other <= real + PASSED)
     return {
         "kind": "gap closed",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 FACTOR = 1.5
 SETBACK = 3.0
-"""Factor by which it tightens where post-training went back because of an alarm."""
+"""Factor by which the anchor grows after an alarm, when post-training returns to an earlier state."""
 
 LOOSEST, TIGHTEST = 0.2, 100.0
 """Bounds of the weight, relative to where it starts."""
@@ -24,14 +24,14 @@ LEAST_BUDGET = 0.01
 class AdaptiveAnchor:
     """Tightens the anchor when the energy distance rises by more than a budget, and loosens it while that is unspent.
 
-    How much reward can be had for how much distance differs between data sets by an order of magnitude, so a fixed
-    weight is too loose for one and idle for another. Conditions of validation decide where there are any: on training
-    conditions the distance hardly moves while it grows on unseen ones.
+    The gain in reward per rise of the distance differs between data sets by an order of magnitude, so a fixed weight is too
+    loose for some and too tight for others. Validation conditions are used if there are any, because the distance of training
+    conditions hardly changes while that of unseen ones grows.
 
     Parameters
     ----------
     start
-        First weight. 0 and infinity stay what they are.
+        Initial weight. 0 and infinity are never changed.
     budget
         Rise of the energy distance that is accepted, as a share of the pretrained generator's; None keeps the
         weight fixed.
@@ -61,7 +61,7 @@ class AdaptiveAnchor:
         return self._bounded(weight)
 
     def after_setback(self, weight: float) -> float:
-        """Weight from now on, where `weight` was too loose."""
+        """The next weight, if `weight` was too loose."""
         return self._bounded(weight * SETBACK) if self.adapts else weight
 
     def _bounded(self, weight: float) -> float:

@@ -12,8 +12,8 @@ def group_advantage(rewarded: Tensor, weight: Tensor, *, floor: float = 0.05, cl
     """How much better each cell is than the others of its condition.
 
     Each verifier's scores are centred and scaled within the group, then averaged, so that no verifier dominates by its
-    scale. The scale has a floor, so that differences without substance are not blown up: a group whose scores are
-    all equal has advantage zero.
+    scale. The scale has a floor, so that negligible differences are not magnified: a group whose scores are all equal has
+    advantage zero.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What post-training gains on conditions that it is not rewarded for."""
+"""Gain of post-training on conditions that are not rewarded."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from scperturbrl.rl.reward import Reward
 
 ENOUGH = 3
-"""So many validation conditions tell alone whether post-training helps."""
+"""With at least this many validation conditions, no training conditions are left out of the rewards."""
 
 MOST_LEFT_OUT = 4
-"""Otherwise so many rewarded conditions, or a third of them, are left out of the rewards."""
+"""Otherwise up to this many training conditions, and at most a third, are left out of the rewards."""
 
 ONE_SIGMA = 0.8413447460685429
 """Share of a normal distribution below one standard deviation."""
 
 
 class Judge(NamedTuple):
-    """A reward of the conditions at `rows` ``(J,)`` of a task, in their order, for measuring only."""
+    """A reward for measurement only, of the conditions at `rows` ``(J,)`` of a task, in their order."""
 
     reward: Reward
     rows: Tensor
@@ -38,16 +38,16 @@ class Judge(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """Conditions of a yardstick that are judged.
+    """Conditions of a yardstick that are scored but not rewarded.
 
     Attributes
     ----------
     yardstick
-        What generates them.
+        Generates their cells.
     reward
-        What judges.
+        Scores them.
     place, rows
-        ``(k,)`` their places among the conditions of the yardstick, and among those of the reward.
+        ``(k,)`` positions among the conditions of the yardstick, and among those of the reward.
     """
 
     yardstick: Yardstick
@@ -57,7 +57,7 @@ class Evidence:
 
     @classmethod
     def of(cls, yardstick: Yardstick, judge: Judge) -> Evidence:
-        """The conditions that any verifier of `judge` can judge and whose cells are cells of the flow."""
+        """The conditions in which some verifier of `judge` discriminates and whose cells come from the flow."""
         translated = yardstick.task.conditions.translated
         known = {int(row): number for number, row in enumerate(judge.rows)}
         counts = judge.reward.informative()
@@ -80,7 +80,8 @@ class Evidence:
 def left_out(task: Task, reward: Reward, n_judged: int, *, seed: int) -> Tensor:
     """Conditions ``(k,)`` of `task` to leave out of the rewards, where `n_judged` validation conditions do not suffice.
 
-    Up to four, and at most a third: what is left must still teach. None where this would not give two conditions to judge by.
+    Up to four, and at most a third, so that enough conditions are rewarded. None if there would still be fewer than two conditions to
+    judge by.
     """
     usable = reward.informative() & torch.isfinite(task.real).all(2).any(1)
     among = torch.nonzero(usable).flatten()
@@ -97,7 +98,7 @@ def standard_error(values: Tensor) -> float:
 
 
 def wide_error(values: Tensor) -> float:
-    """The :func:`standard_error` times what Student's t asks for of few values, 1.8 of two and 1.1 of five; NaN for fewer than two."""
+    """The :func:`standard_error`, widened for few values by the factor of Student's t (1.8 for two, 1.1 for five); NaN for fewer than two."""
     if len(values) < 2:
         return math.nan
     return standard_error(values) * float(stdtrit(len(values) - 1, ONE_SIGMA))

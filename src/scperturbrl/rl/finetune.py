@@ -53,12 +53,12 @@ def finetune(
     settings
         Settings.
     validation
-        Conditions whose energy distance the guard watches.
+        Conditions whose energy distance the guard monitors.
     judge
-        Judges conditions of `validation`, none of which is rewarded. Where these are fewer than three, some conditions of `task`
-        are left out of the rewards, so that the guard can tell whether post-training helps.
+        Scores conditions of `validation`, none of which is rewarded. If there are fewer than three, some conditions of `task`
+        are left out of the rewards, so that the guard can assess whether post-training helps.
     file, state
-        Where the state of the run is written now and then, and one to go on from.
+        File to which the state of the run is written at intervals, and a state to continue from.
     """
     equalise(generator)
     apart = _left_out(task, reward, settings, validation, judge)
@@ -107,7 +107,7 @@ def finetune(
 def _left_out(
     task: Task, reward: Reward, settings: FinetuneSettings, validation: Task | None, judge: Judge | None
 ) -> Tensor:
-    """Conditions ``(k,)`` of `task` that are not rewarded, so that the guard can choose by them; none if it does not choose by rewards."""
+    """Conditions ``(k,)`` of `task` that are left out of the rewards for the guard; none if it does not choose by rewards."""
     if not (settings.guard and settings.reward_steps):
         return torch.zeros(0, dtype=torch.long, device=task.real.device)
     judged = 0 if validation is None or judge is None else len(Evidence.of(Yardstick(validation), judge))
@@ -118,9 +118,9 @@ def _left_out(
 
 
 def _check(iteration: int, tuner: Finetuner, signs: VitalSigns, run: FinetuneRun) -> tuple[Vitals, bool]:
-    """Vitals of the averaged weights, and whether the guard lets the run go on; sets the anchor from now on.
+    """Vitals of the averaged weights, and whether the guard lets the run continue; also sets the next anchor.
 
-    With an alarm the run goes back to the last state without one, and goes on from there with a tighter anchor.
+    After an alarm, a run with an adaptive anchor continues from the last state without one, with a larger anchor.
     """
     guard, choice = run.guard, tuner.anchor_choice
     tuner.average.swap()

@@ -1,4 +1,4 @@
-"""A post-training run that can be written to a file, gone on with, and brought back to its last good state."""
+"""A post-training run that can be saved, resumed, and returned to its last good state."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ class FinetuneRun:
         return range(0) if self.ended else range(self.iteration + 1, n_iterations + 1)
 
     def recover(self) -> str:
-        """Go back to the last good state if nothing was finite for a while; returns why the run must end, or nothing."""
+        """Return to the last good state after too many non-finite steps; returns why the run must end, or an empty string."""
         if self.finite.must_go_back():
             self.go_back()
         return self.finite.reason_to_end()
 
     def go_back(self) -> None:
-        """Go on from the last good state."""
+        """Return to the last good state."""
         self.weights.load(self.good)
 
     def keep(self, iteration: int, end: str = "", *, now: bool = False, checked: bool = True) -> None:
-        """Take the present state for a good one if it was `checked`, and write the run to the file if that is due; `end` is final."""
+        """Store the present state as good if it was `checked`, and write the run to the file if that is due; a non-empty `end` ends the run."""
         if not self.finite.good():
             return
         self.iteration, self.ended = iteration, end
@@ -89,7 +89,7 @@ class FinetuneRun:
         }
 
     def resumed(self, state: dict[str, Any] | None) -> FinetuneRun:
-        """The run itself, going on from a :meth:`state` if there is one."""
+        """The run, continued from a :meth:`state` if there is one."""
         if state is None:
             return self
         self.weights.load(state["weights"])

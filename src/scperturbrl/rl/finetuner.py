@@ -68,13 +68,13 @@ class FinetuneSettings:
 class Finetuner:
     """State of one post-training run.
 
-    Only the velocity is trained. What a perturbation is, the condition encoder learnt from data; left free it
-    memorises the rewarded conditions, which costs distance on unseen ones.
+    Only the velocity is trained. The condition encoder is kept fixed: if it is trained too, it memorises the rewarded
+    conditions, and the energy distance of unseen ones grows.
 
     Parameters
     ----------
     generator
-        Model to post-train in place; a frozen copy of it stays behind as the pretrained generator.
+        Model to post-train in place; a frozen copy is kept as the pretrained generator.
     task
         Conditions, control cells and real cells.
     reward
@@ -82,7 +82,7 @@ class Finetuner:
     settings
         Settings.
     left_out
-        ``(k,)`` conditions of `task` that nothing is learnt from.
+        ``(k,)`` conditions of `task` that are neither rewarded nor used in energy steps.
     """
 
     def __init__(
@@ -110,13 +110,13 @@ class Finetuner:
         self.usable = torch.nonzero(reward.informative()).flatten()
         if left_out is not None:
             self.usable = self.usable[~torch.isin(self.usable, left_out)]
-        # guessed conditions have no real cells to be near to
+        # conditions with a pseudo-reference have no real cells to compare with
         self.measured = self.usable[torch.isfinite(task.real[self.usable]).all(2).any(1)]
         self.anchor_choice = AdaptiveAnchor(settings.anchor, settings.energy_budget)
         self.set_anchor(settings.anchor)
 
     def set_anchor(self, anchor: float) -> None:
-        """Give the pretrained generator another weight from now on."""
+        """Set the weight of the anchor for the following steps."""
         self.anchor = anchor
         self.rule = make_rule(self.settings.update_rule, anchor=anchor, beta=self.settings.beta)
 
@@ -126,7 +126,7 @@ class Finetuner:
         settings = self.settings
         rollout, scores = self.n_conditions(self._round)
         if math.isinf(settings.anchor):
-            # nothing but the pretrained generator is at distance 0 from it
+            # an infinite anchor allows no distance from the pretrained generator
             return self._of_all(scores), 0.0
         drift = []
         if self._may_learn_from(scores, rollout.index):
@@ -148,7 +148,7 @@ class Finetuner:
         return rollout, self._score(rollout)
 
     def _may_learn_from(self, scores: Scores, index: Tensor) -> bool:
-        """Whether at least half of the scores that count are finite; single cells without a score get no advantage."""
+        """Whether at least half of the scores with a weight are finite; a cell without a score gets no advantage."""
         counts = (self.reward.verifier_weight[index] > 0)[:, None, :].expand_as(scores.rewarded)
         bad = counts & ~torch.isfinite(scores.rewarded)
         n_bad, n_counted = bad.sum((0, 1)), counts.sum()
@@ -161,7 +161,7 @@ class Finetuner:
 
     @torch.no_grad()
     def first_scores(self) -> Scores:
-        """Scores of a round of the pretrained generator, with random numbers of their own."""
+        """Scores of a round of the pretrained generator; the random state is restored afterwards."""
         state = self.rng.get_state()
         scores = self._of_all(self.n_conditions(self._round)[1])
         self.rng.set_state(state)
@@ -213,7 +213,7 @@ class Finetuner:
         return self._velocity(model, x, t, control, rows)
 
     def _descend_energy(self, rollout: Rollout) -> None:
-        """Energy steps with the cells of the round, or with others if guessed conditions or another sampler are among them."""
+        """Energy steps with the cells of the round, or with new ones if it has pseudo-references or the rule has its own sampler."""
         if not (self.settings.energy_steps and len(self.measured)):
             return
         if rollout.approach is None or len(self.measured) < len(self.usable):
@@ -224,7 +224,7 @@ class Finetuner:
     def _energy_step(self, rollout: Rollout, n_conditions: int) -> None:
         """Descend the pooled energy distance of decoded cells through the last step of the sampler.
 
-        The steps before it are those of the old policy, which follows the trained one; to take them anew took longer than the rest.
+        The earlier steps are those of the old policy, which follows the trained one. Repeating them would take longer than the rest.
         """
         n_drawn = min(n_conditions, self.n_drawn)
         own = world().share(n_drawn)
@@ -245,7 +245,7 @@ class Finetuner:
         return model.velocity(x, t, control, code[rows], total[rows])
 
     def weights(self) -> WeightState:
-        """What is trained, with what its next update depends on."""
+        """The trained parameters and the state that their next update depends on."""
         optimisers = [self.optimiser, self.energy_optimiser]
         return WeightState(self.parameters, optimisers, self.average, list(self.old.velocity.parameters()))
 

@@ -1,4 +1,4 @@
-"""Watching post-training for hacking, with the state to go back to."""
+"""Detection of reward hacking during post-training, and the state to return to."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Vitals:
     unrewarded
         The same on conditions that are not rewarded. NaN without any, as are the next four.
     gain, gain_error
-        Change of `unrewarded` since the start, and its standard error over these conditions, widened where they are few.
+        Change of `unrewarded` since the start, and its standard error over these conditions, widened if there are few.
     rise, rise_error
         Change of the energy distance of these conditions, and its standard error.
     """
@@ -61,9 +61,9 @@ class GuardLimits:
     Attributes
     ----------
     energy
-        Rise of either energy distance, as a share of the distance between real and control cells; a tenth of the
-        pretrained generator's own distance is allowed on top, because it is measured on few cells, and the standard error of
-        the rise, because it is measured on few conditions.
+        Rise of either energy distance, as a share of the distance between real and control cells. A tenth of the
+        pretrained generator's own distance is allowed in addition, because it is measured on few cells, and so is the
+        standard error of the rise, because it is measured on few conditions.
     spread
         Largest relative change of the spread, either way.
     drift
@@ -92,9 +92,9 @@ class Guard:
     patience
         Checks in a row with an alarm after which post-training ends.
     by_reward
-        Whether the best state is told by its reward.
+        Whether the best state is chosen by its reward.
     judged
-        The conditions that the gain is measured on, in words; empty where there are too few.
+        Description of the conditions that the gain is measured on; empty if there are too few.
     """
 
     limits: GuardLimits = field(default_factory=GuardLimits)
@@ -111,7 +111,7 @@ class Guard:
     refused: str = ""
 
     def check(self, iteration: int, vitals: Vitals, parameters: Sequence[nn.Parameter]) -> bool:
-        """Record `vitals`; returns whether post-training may go on. The first call defines the standard."""
+        """Record `vitals`; returns whether post-training may continue. Later calls are compared with the first."""
         if self.start is None:
             self.start = vitals
         found = self._alarms(vitals)
@@ -130,13 +130,13 @@ class Guard:
         return vitals.gain > kept.gain if self.by_reward else vitals.energy < kept.energy
 
     def _objection(self, vitals: Vitals) -> str:
-        """What speaks against keeping a state without an alarm; nothing if evidence is for it."""
+        """Why a state without an alarm is not kept; empty if it may be."""
         if not self.by_reward:
             return ""
-        # so that what is not known does not count as evidence
+        # written so that NaN does not count as evidence
         if not vitals.gain > vitals.gain_error:
             return f"the reward changed by {vitals.gain:+.3f} +- {vitals.gain_error:.3f}"
-        # a large error excuses no more than the limit does
+        # the limit also bounds what a large error allows
         if not vitals.rise <= min(vitals.rise_error, self.limits.energy):
             return f"the energy distance rose by {vitals.rise:.3f} +- {vitals.rise_error:.3f} of the effect's own"
         return ""
@@ -163,8 +163,8 @@ class Guard:
             return "Post-training changed nothing: no state was better than the pretrained generator."
         if not self.judged:
             return (
-                "Post-training changed nothing, because nothing can tell whether it helps: fewer than two conditions are not rewarded. "
-                "Hold out some more for validation (`pp.split`), or set `guard=False`."
+                "Post-training changed nothing, because its gain cannot be assessed: fewer than two conditions are not rewarded. "
+                "Hold out more conditions for validation (`pp.split`), or set `guard=False`."
             )
         return f"Post-training changed nothing, because on {self.judged} {self.refused or 'nothing was better'}."
 
@@ -178,7 +178,7 @@ class Guard:
                 continue
             rise = getattr(vitals, name) - getattr(start, name)
             limit = limits.energy + 0.1 * max(getattr(start, name), 0)
-            # so that what is not finite raises an alarm too
+            # written so that NaN raises an alarm too
             if not rise - error <= limit:
                 found.append(
                     f"{name} rose by {rise:.3f} +- {error:.3f} of the effect's own distance (limit {limit:.3f})"

@@ -1,4 +1,4 @@
-"""What is written down at a check."""
+"""The row of the history that a check adds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def history_row(
     iteration: int, scores: Scores, drift: float, vitals: Vitals, reward: Reward, anchor: float
 ) -> dict[str, float]:
-    """One row of the history: rollout rewards with their spread, every verifier, the vitals, and the anchor from now on."""
+    """One row of the history: rollout rewards with their spread, every verifier, the vitals, and the anchor after the check."""
     finite = scores.reward[torch.isfinite(scores.reward)]
     row = {"iteration": iteration, "reward": float(finite.mean()), "reward_sd": float(finite.std()), "distance": drift}
     for column, verifier in enumerate(reward.verifiers):

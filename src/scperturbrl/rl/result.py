@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass
 class FinetuneResult:
-    """What happened: one row of `history` a check, alarms of the guard, and why it ended.
+    """Outcome of a run: one row of `history` per check, alarms of the guard, and why the run ended.
 
-    Steps that were not finite are left out; `skipped` counts them and `first_skipped` describes the first one. `left_out` holds the
-    positions of the training conditions that were not rewarded.
+    Steps that were not finite are left out; `skipped` is their number and `first_skipped` the cause of the first. `left_out` holds
+    the positions of the training conditions that were not rewarded.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)

@@ -26,7 +26,7 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True)
 class Reward:
-    """Verifiers with the reference and the calibration they judge by.
+    """Verifiers with their reference and calibration.
 
     Attributes
     ----------
@@ -37,10 +37,10 @@ class Reward:
     weights
         ``(V,)`` importance of each verifier.
     calibrated
-        Whether scores are calibrated and saturate at a typical real cell, or count as they are. The latter
-        reproduces the published rewards and is known to be hackable.
+        Whether scores are calibrated and clipped at a typical real cell, or used raw. Raw scores reproduce the published
+        rewards and are open to reward hacking.
     reliability
-        ``(C,)`` how far the reference of each condition can be trusted, from 0 to 1; 1 everywhere if None.
+        ``(C,)`` reliability of the reference of each condition, from 0 to 1; 1 everywhere if None.
     """
 
     verifiers: Sequence[Verifier]
@@ -52,7 +52,7 @@ class Reward:
 
     @property
     def verifier_weight(self) -> Tensor:
-        """``(C, V)`` weight of each verifier in each condition; 0 where it cannot tell real from control cells."""
+        """``(C, V)`` weight of each verifier in each condition; 0 where it does not discriminate real from control cells."""
         return self.calibration.weight * self.weights
 
     def to(self, device: torch.device | str) -> Reward:
@@ -62,17 +62,17 @@ class Reward:
         return replace(self, **moved, reliability=trust)
 
     def trusted(self, advantage: Tensor, index: Tensor) -> Tensor:
-        """Advantages ``(C', n)`` of the conditions at `index`, shrunk by how far their references can be trusted."""
+        """Advantages ``(C', n)`` of the conditions at `index`, multiplied by the reliability of their references."""
         return advantage if self.reliability is None else advantage * self.reliability[index, None]
 
     def informative(self) -> Tensor:
-        """``(C,)`` whether any verifier can judge the condition."""
+        """``(C,)`` whether any verifier discriminates in the condition."""
         return self.verifier_weight.sum(1) > 0
 
     def __call__(self, cells: Tensor, index: Tensor) -> Scores:
         """Score cells ``(C', n, G)`` of the conditions at `index` ``(C',)``."""
         reference, calibration = self.reference.select(index), self.calibration.select(index)
-        # one without gradients may leave torch, which cells that carry a gradient do not allow
+        # a verifier without gradients may convert cells to NumPy, which tensors with gradients do not allow
         seen = [cells if verifier.differentiable else cells.detach() for verifier in self.verifiers]
         raw = torch.stack([v(x, reference) for v, x in zip(self.verifiers, seen, strict=True)], dim=-1)
         position = calibrate(raw, calibration)

@@ -25,7 +25,7 @@ class SoftReward:
     reward
         Its verifiers without gradients are left out.
     space
-        Decodes latent cells. Counts are not drawn, so zeros and noise of a cell are not seen.
+        Decodes latent cells. Counts are not drawn, so the cells have neither zeros nor count noise.
     index
         ``(C,)`` conditions of the group.
     scale

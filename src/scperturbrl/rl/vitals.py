@@ -38,7 +38,7 @@ class VitalSigns:
     seed
         Seed.
     judge
-        Judges conditions of `validation`, none of which is rewarded.
+        Scores conditions of `validation`, none of which is rewarded.
     left_out
         ``(k,)`` conditions of `task` that are not rewarded.
     """
@@ -74,7 +74,7 @@ class VitalSigns:
 
     @property
     def judged(self) -> str:
-        """The conditions that are judged without a reward, in words; empty if they are fewer than two."""
+        """Description of the scored conditions that are not rewarded; empty if they are fewer than two."""
         known = self.known.split([len(one) for one in self.evidence])
         kinds = [keys.VALIDATION if one.yardstick is self.validation else "left-out" for one in self.evidence]
         counts = [(int(some.sum()), kind) for some, kind in zip(known, kinds, strict=True)]
@@ -105,13 +105,13 @@ class VitalSigns:
         return [yardstick.energies(model, own) for yardstick, own in zip(self.yardsticks, rollouts, strict=True)]
 
     def _rewards(self, rollouts: list[Rollout]) -> Tensor:
-        """Mean reward ``(J,)`` of each condition that is judged without one."""
+        """Mean reward ``(J,)`` of each scored condition that is not rewarded."""
         of = dict(zip(map(id, self.yardsticks), rollouts, strict=True))
         found = [one.rewards(of[id(one.yardstick)]) for one in self.evidence]
         return torch.cat([torch.zeros(0, device=self.train.index.device), *found])
 
     def _gained(self, rollouts: list[Rollout], energies: list[Tensor]) -> dict[str, float]:
-        """Change of reward and energy distance since the start on the judged conditions; NaN if they are fewer than two."""
+        """Change of reward and energy distance since the start, on the scored conditions that are not rewarded; NaN below two."""
         if int(self.known.sum()) < 2:
             # always the same values, because processes exchange them by position
             return dict.fromkeys(("unrewarded", "gain", "gain_error", "rise", "rise_error"), math.nan)

@@ -73,9 +73,9 @@ def rl_finetune(
 ) -> None:
     """Post-train a generator so that single generated cells agree with known perturbation biology.
 
-    Each iteration generates a group of cells for some training conditions and scores every cell with the verifiers. It
-    moves the velocity towards cells that score above their group and away from those below (DiffusionNFT). An anchor
-    keeps the velocity near the pretrained generator; the condition encoder is not changed. The iteration then descends
+    Each round generates a group of cells for several training conditions and scores every cell with the verifiers. It
+    pulls the velocity towards cells that score above their group and away from those below (DiffusionNFT). An anchor
+    holds the velocity near that of the pretrained generator; the condition encoder is not changed. The round then descends
     the energy distance between generated and real training cells, which a reward of single cells cannot measure.
 
     A guard monitors this distance on training and validation conditions, the spread of the cells and the drift of the
@@ -94,11 +94,12 @@ def rl_finetune(
         Names (:func:`scperturbrl.verifiers.show`) or verifiers. Change them to reward other biology.
     weights
         Importance of each verifier by name; 1 where not given. By default, the RMSE proximity has weight 8 if scores are
-        calibrated: the other three reward a larger effect, and only the RMSE notices when it is too large. Change them if
+        calibrated: the other three reward a larger effect, and only the RMSE falls when it is too large. Change them if
         one score matters more to you.
     calibrate
         Put scores on a common scale (0 is a control cell, 1 a typical real perturbed cell), clipped at 1. ``False``
-        rewards the raw scores, as first published. Raw rewards favour cells that collapse to the mean: only to reproduce them.
+        rewards the raw scores, as first published. Raw rewards favour cells that collapse to the mean, so use them only for
+        reproduction.
     update_rule
         ``"nft"``: DiffusionNFT, a contrast within groups. ``"value_gradient"``: the gradient of the reward through the
         decoded cell; only verifiers with gradients are rewarded. ``"hybrid"``: the sum of both. ``"grpo"``: a policy
@@ -106,32 +107,34 @@ def rl_finetune(
         verifiers have no gradients (``"nft"``).
     pseudo_references
         ``"additive"`` or ``"ridge"``: also reward conditions of `adata` without training cells. Their references are
-        guessed from the effects of their parts (see :func:`~scperturbrl.tl.score`); their own cells are not used. Their
-        advantages are multiplied by the cross-validated reliability of such guesses. ``params["pseudo_references"]``
-        lists them. By default only conditions with training cells are rewarded. Validation conditions are then rewarded too, so
-        the guard judges by training conditions that it leaves out. Use it if few conditions are measured.
+        estimated from the effects of their parts (see :func:`~scperturbrl.tl.score`); their own cells are not used. Their
+        advantages are multiplied by the cross-validated reliability of such references. ``params["pseudo_references"]``
+        lists them. Validation conditions are then rewarded too, so the guard uses training conditions that are left out of
+        the rewards. By default only conditions with training cells are rewarded. Use it if few conditions are measured.
     n_iterations
-        Rounds; more if the gain still rises at the last check.
+        Rounds. Use more if the gain still rises at the last check.
     n_conditions, group_size
-        Conditions a round, and cells for each; fewer if memory is short, larger groups if rewards are noisy.
+        Conditions per round, and cells for each. Use fewer if memory is short, and larger groups if rewards are noisy.
     learning_rate
-        Of the reward updates, decaying linearly; smaller if the guard raises an alarm at the first check.
+        Of the reward updates, decaying linearly. Use a smaller one if the guard raises an alarm at the first check.
     anchor
         Initial weight of the squared distance to the pretrained velocity: 0.1 is strong post-training, 3 is cautious. At
         infinity the generator does not change; at 0 it is not anchored. Raise it if the run ends at iteration 0 with alarms.
     energy_budget
         Allowed rise of the energy distance of validation conditions (of training conditions if there are none), as a
         share of that of the pretrained generator. The anchor grows when the rise is larger and falls while it is
-        smaller. None keeps the anchor constant; the guard can then only stop the run. Lower it if distance matters more than reward.
+        smaller than a third of the budget. None keeps the anchor constant; an alarm then does not restore an earlier state
+        during the run. Lower it if distance matters more than reward.
     reward_steps
         Steps on the reward in each round; with 0 only the energy distance is trained.
     energy_steps
-        Steps down the energy distance in each round, all with the cells of the round; 0 for none. 2 if the distance rises.
+        Steps down the energy distance in each round, all with the cells of the round; 0 for none. Use 2 if the distance rises.
     guard
-        Whether the guard may stop the run, return to an earlier state, and choose the kept state: the largest gain in reward
-        on conditions that are not rewarded, if it is beyond its error and their energy distance did not rise beyond its own.
-        These are validation conditions. If they are fewer than three, some training conditions are left out of the rewards.
-        Without the guard the last state is kept: switch it off only to see what it prevents.
+        Whether the guard may stop the run, return to an earlier state, and choose the kept state. This is the state with the
+        largest gain in reward on conditions that are not rewarded. The gain has to exceed its error, and the energy distance
+        of these conditions must not rise by more than its error. They are validation conditions; if there are fewer than
+        three, some training conditions are left out of the rewards. Without the guard the last state is kept. Switch it off
+        only to see what it prevents.
     checkpoint_dir
         Directory for the state of the run, written at intervals (``rl_finetune.safetensors``: weights, optimisers,
         averages, old policy, random numbers, guard, history).
@@ -153,9 +156,9 @@ def rl_finetune(
     distance to the pretrained velocity, the `anchor` from then on, and the values that the guard monitors. These are
     ``check_energy``, ``check_validation_energy``, ``check_spread``, ``check_drift`` and ``check_reward``;
     ``check_energy_error`` and ``check_validation_error`` are the standard errors of the changes of the first two.
-    ``check_unrewarded``, ``check_gain`` and ``check_rise`` are the reward of conditions that are not rewarded, and the
-    changes of it and of their energy distance, the last two with standard errors. ``params["outcome"]`` says in a
-    sentence what post-training did.
+    ``check_unrewarded`` is the reward of conditions that are not rewarded. ``check_gain`` and ``check_rise`` are the changes
+    of this reward and of the energy distance of these conditions, with standard errors. ``params["outcome"]`` describes
+    in a sentence what post-training did.
 
     Raises
     ------
@@ -163,7 +166,7 @@ def rl_finetune(
         If `key` is no generator or a verifier is unknown.
     ValueError
         If there is no reference, the generator was fitted under another split, or no verifier discriminates real from
-        control cells in any condition. If `update_rule` does not support the source of the generator, or the state in
+        control cells in any condition; if `update_rule` does not support the source of the generator; or if the state in
         `checkpoint_dir` is damaged or of another run.
     FileExistsError
         If there is a state in `checkpoint_dir` and `resume` is false.
@@ -226,7 +229,7 @@ def rl_finetune(
         reward, trust = build_reward(adata, shown, chosen, weights, calibrate=calibrate, guess=pseudo_references)
         warn_unlike({key: stored}, cells)
         check_gradients(update_rule, reward)
-        # what is rewarded cannot tell whether rewards help
+        # rewarded conditions are no evidence of whether rewards help
         guessed = lambda names: guessed_reward(adata, shown, reward, names) if trust is None else None
         result = run(stored, (cells, shown), reward, settings, torch_device, file, guessed)
         finish_generator(stored, cells, seed=settings.seed, device=torch_device, means=False)

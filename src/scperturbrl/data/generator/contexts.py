@@ -1,4 +1,4 @@
-"""Effects of known perturbations in a context that has control cells only: the context line of a generator."""
+"""The context line of a generator: effects of known perturbations in a context that has only control cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FLAT = 0.0
 
 
 def fit_contexts(stored: StoredGenerator, measured: MeasuredEffects, table: pd.DataFrame, amount: np.ndarray) -> None:
-    """Keep control profiles and effects of the contexts in the linear part, and choose how they are carried to a new one.
+    """Store control profiles and effects of the contexts in the linear part, and choose kernel and scale of the context line.
 
     Only conditions of a single perturbation count.
 
@@ -63,13 +63,13 @@ _NOT_MEASURED = -1e30
 
 
 def context_line(stored: StoredGenerator) -> ContextLine:
-    """How effects are carried to a new context."""
+    """How effects are transferred to a new context."""
     width, scale, share, error = stored.generator.linear.context_line.tolist()
     return ContextLine(width or float("inf"), SCALES[int(scale)], share, error)
 
 
 def is_new_context(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
-    """Whether each condition of `table` is of a control group without perturbed training cells ``(C,)``, where some others have them."""
+    """Whether each condition of `table` is of a control group without perturbed training cells ``(C,)``, if other groups have some."""
     several = len(stored.generator.linear.context_control) > 0
     return several & ~table["group"].isin(stored.vocabulary.groups).to_numpy(dtype=bool)
 

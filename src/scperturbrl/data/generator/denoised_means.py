@@ -1,4 +1,4 @@
-"""Means of trained conditions without their sampling noise: what the flow learns, and what its cells are brought to."""
+"""Denoised means of trained conditions: those that the flow learns, and to which its cells are shifted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which control cells go in, which conditions come out: the bridge to :meth:`Generator.generate`."""
+"""Generation for given control cells and conditions of an AnnData, by :meth:`Generator.generate`."""
 
 from __future__ import annotations
 

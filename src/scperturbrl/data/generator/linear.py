@@ -1,4 +1,4 @@
-"""Moving the generated means of unseen conditions towards the linear prediction: fit, weight, use."""
+"""Shifting the generated means of unseen conditions towards the linear prediction: fit, weight, use."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from scperturbrl.flow.linear_part import LinearPart
 
 MIN_CELLS = 10
-# The flow was never asked what it says of perturbations that it did not see; the straight line was, by leaving them out in turn. So it
-# takes a number of validation conditions to speak for the flow.
+# The linear part was tested on left-out perturbations, the flow was not. So the flow gets a share only with the support of several
+# validation conditions.
 UNSEEN = {"prior": 1.0, "most": 1.0, "evidence": 8.0}
-# In new contexts the line mostly comes closer than the flow. One validation context says little of another, so it counts for less.
+# In new contexts the line is mostly closer than the flow. One validation context is weak evidence for another, so it counts for less.
 CONTEXT = {"prior": 0.85, "most": 1.0, "evidence": 3.0}
 _WEIGHTS = {"": "weight", "context_": "weight_context", "unseen_": "weight_unseen"}
 
@@ -41,13 +41,13 @@ _WEIGHTS = {"": "weight", "context_": "weight_context", "unseen_": "weight_unsee
 def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
     """Fit the combination ridge of every control group, and of all together, to the effects of the training conditions.
 
-    With it goes the map from features to the effects of perturbations that training never saw.
+    Also fit the map from features to the effects of unseen perturbations, the context line, and the change of the targeted gene.
     """
     generator, linear = stored.generator, stored.generator.linear
     names = cells.conditions(keys.TRAIN, min_cells=2)
     controls = Controls.of(cells)
     for group in cells.table.loc[names, "group"].unique():
-        # an effect needs them, and here it can be said which are missing
+        # effects need control cells; this raises an error that names the group without any
         controls.run(str(group))
     level = equal_depth(cells, cells.is_training())
     measured = measured_effects(level, cells.is_training(), names)
@@ -81,8 +81,8 @@ def _fit_group(linear: LinearPart, group: int, design: np.ndarray, latent: np.nd
 def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: torch.device | str = "cpu") -> None:
     """Set weights and magnitude of the linear part by the validation conditions, which neither it nor the flow was fitted to.
 
-    The magnitude is that of combinations. Conditions with a perturbation that training never saw have a weight of their own, chosen by their
-    own kind. The flow runs on `device`.
+    The magnitude is that of combinations. Conditions with an unseen perturbation have a separate weight, chosen on validation
+    conditions of the same kind, and so do new contexts. The flow runs on `device`.
     """
     names = cells.conditions(keys.VALIDATION, min_cells=MIN_CELLS)
     table = cells.table.loc[names]
@@ -113,13 +113,13 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: 
 
 
 def _limits(stored: StoredGenerator, table: pd.DataFrame, combined: Tensor, prefix: str) -> dict[str, float]:
-    """What :func:`recentring_weight` may find for the conditions of `table`, all of one kind, of which some are combinations."""
+    """Prior and limits of :func:`recentring_weight` for the conditions of `table`, all of one kind; `combined` marks combinations."""
     if prefix == "unseen_":
         return UNSEEN
     if prefix == "context_":
         # one context is one piece of evidence, however many conditions it has
         return CONTEXT | {"evidence": CONTEXT["evidence"] * len(table) / max(table["group"].nunique(), 1)}
-    # The straight line learns from all combinations at once that they fall short of the sum of their parts; the flow must learn it from each.
+    # The linear part estimates from all combinations at once by how much they fall short of the sum of their parts; the flow has to learn it from each.
     linear, vocabulary = stored.generator.linear, stored.vocabulary
     additivity = linear.additivity[linear.rows(vocabulary.batch(table), vocabulary.group_codes(table))]
     short = 1 - float(torch.where(combined, additivity, 1.0).mean()) if len(table) else 0.0
@@ -134,10 +134,10 @@ def recentred(
     seed: int,
     device: torch.device | str = "cpu",
 ) -> ConditionBatch:
-    """Conditions of `table` as tensors; those that training never saw are shifted towards the linear prediction.
+    """Conditions of `table` as tensors; unseen conditions are shifted towards the linear prediction.
 
-    Effects of combinations are made smaller, as far as those of validation fell short of what was predicted. The gene of a perturbation that training never saw is changed as targeted genes usually are. The flow runs on `device`; the
-    tensors are on the CPU.
+    Effects of combinations are multiplied by the magnitude that was fitted to validation combinations. The rate of the gene targeted by
+    an unseen perturbation changes by the median change of trained targets. The flow runs on `device`; the tensors are on the CPU.
     """
     batch = stored.vocabulary.batch(table)
     weight, magnitude = linear_weights(stored, table), magnitudes(stored, table)
@@ -147,13 +147,13 @@ def recentred(
     shift = trained_shifts(stored, table)
     if not moves.any():
         return replace(batch, shift=shift) if shift.any() else batch
-    # apart, so that what else is asked for does not change the random numbers of the first
+    # separately, so that unseen perturbations in `table` do not change the random numbers of the other conditions
     for kind in (~new, new):
         moved = np.flatnonzero(moves & kind)
         if len(moved):
             every = np.ones(len(moved), dtype=bool)
             means = predicted_means(stored, cells, table.iloc[moved], every, seed=seed, device=device)
-            # without a linear prediction there is the flow alone
+            # without a linear prediction, only the flow is used
             translated[moved] &= means.known.numpy()
             parts = [torch.as_tensor(x[moved, None], dtype=torch.float32) for x in (weight, magnitude)]
             own = torch.as_tensor(translated[moved])[:, None]
@@ -163,10 +163,10 @@ def recentred(
 
 
 def is_translated(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
-    """Whether the cells of a condition are its control cells moved by the predicted mean effect ``(C,)``.
+    """Whether the cells of a condition are its control cells shifted by the predicted mean effect ``(C,)``.
 
-    In a context, or of a perturbation, that training never saw perturbed, the flow was never told how single cells move. Their
-    mean effect is all that can be predicted; spread and shape are taken from the control cells.
+    For a new context or an unseen perturbation, the flow has not learnt how single cells respond. Only their mean effect can be
+    predicted; spread and shape are taken from the control cells.
     """
     if not stored.generator.observation.carries:
         return np.zeros(len(table), dtype=bool)
@@ -186,18 +186,18 @@ def linear_weights(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
 def magnitudes(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     """Factor ``(C,)`` of the predicted effect of each condition of `table`.
 
-    It is 1 for those that were trained on, that are unknown, that are no combinations, or that have a perturbation that training
-    never saw.
+    It is 1 for conditions that were trained on or have no linear prediction, for single perturbations, and for combinations with an
+    unseen perturbation.
     """
     own = _is_predicted(stored, table) & ~_has_unseen(stored, table) & _is_combination(table)
     return np.where(own, float(stored.generator.linear.magnitude), 1.0)
 
 
 def held_means(stored: StoredGenerator, table: pd.DataFrame) -> Tensor:
-    """Share ``(C,)`` of a change of the flow's mean of a condition that :func:`recentred` takes back, at the current weight and magnitude."""
+    """Share ``(C,)`` of a change of the flow's mean of a condition that :func:`recentred` reverses, at the current weight and magnitude."""
     # from Means.shift: the mean is `magnitude` times a mixture, in which the flow has the share 1 - weight
     share = 1 - magnitudes(stored, table) * (1 - linear_weights(stored, table))
-    # cells of translated conditions are no cells of the flow
+    # cells of translated conditions do not come from the flow
     return torch.as_tensor(np.where(is_translated(stored, table), 0.0, share), dtype=torch.float32)
 
 
@@ -206,7 +206,7 @@ def _is_combination(table: pd.DataFrame) -> np.ndarray:
 
 
 def _is_predicted(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
-    """Whether the linear part says something of a condition that training never saw."""
+    """Whether a condition is not trained on and has a linear prediction ``(C,)``."""
     known = linear_effects(stored, table, stored.vocabulary.batch(table))[1].numpy()
     return known & ~table.index.isin(stored.training_conditions())
 
@@ -217,7 +217,7 @@ def _has_unseen(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
 
 
 def _explained(means: Tensor, real: Tensor, control: Tensor) -> float:
-    """Share of the squared effects that `means` explain; NaN without conditions."""
+    """Share of the squared effects that `means` explains; NaN without conditions."""
     if not len(real):
         return float("nan")
     return 1 - float((real - means).square().sum() / (real - control).square().sum())

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from scperturbrl.flow.condition_encoder import ConditionBatch
     from scperturbrl.flow.generator import Generator
 
-# cells whose mean stands for the flow's mean of a condition, and conditions generated at a time
+# cells from which the flow's mean of a condition is estimated, and conditions generated at a time
 N_CELLS, N_AT_ONCE = 512, 8
 PREDICTED = "predicted means"
 
 
 class Means(NamedTuple):
-    """Latent means ``(C, d)`` of control cells, by the flow and by the linear part, and whether the last is known ``(C,)``."""
+    """Latent means ``(C, d)`` of control cells, by the flow and by the linear part, and whether the linear one is known ``(C,)``."""
 
     control: Tensor
     flow: Tensor
@@ -39,11 +39,11 @@ class Means(NamedTuple):
     known: Tensor
 
     def select(self, index: Tensor) -> Means:
-        """Those of some conditions."""
+        """The means of the chosen conditions."""
         return Means(*(part[index] for part in self))
 
     def mixed(self, weight: Tensor | float) -> Tensor:
-        """Effects ``(C, d)`` that go the share `weight` of the way from the flow's to the linear ones."""
+        """Weighted mean ``(C, d)`` of the effects of the flow and the linear ones, which have the share `weight`."""
         return self.flow + weight * (self.linear - self.flow) - self.control
 
     def effect(self, weight: Tensor, magnitude: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class Means(NamedTuple):
         return magnitude * self.mixed(weight)
 
     def shift(self, weight: Tensor, magnitude: Tensor) -> Tensor:
-        """What brings the flow's means there, with effects `magnitude` times as large; ``(C, d)``."""
+        """Shift ``(C, d)`` from the flow's means to those with the :meth:`effect`."""
         return weight * (self.linear - self.flow) + (magnitude - 1) * self.mixed(weight)
 
 
@@ -64,9 +64,9 @@ def predicted_means(
     seed: int,
     device: torch.device | str,
 ) -> Means:
-    """Means of the conditions of `table`; known are at most those of `use`.
+    """Means of the conditions of `table`; at most those marked in `use` are known.
 
-    Where ``cells.once[PREDICTED]`` is a dictionary they are kept there: for a caller that does not change the generator in between.
+    If ``cells.once[PREDICTED]`` is a dictionary, the means are cached in it. This is valid while the generator does not change.
     """
     key, kept = (id(stored), tuple(table.index), use.tobytes(), seed), cells.once.get(PREDICTED, {})
     if key not in kept:
@@ -115,13 +115,13 @@ def _flow_means(
         return latent.view(len(some), N_CELLS, -1).mean(1).cpu()
 
     parts = wanted.split(N_AT_ONCE) if len(wanted) else ()
-    # on another device they wait for each other anyway
+    # on another device they would run one after the other anyway
     found = in_threads(mean, parts) if device.type == "cpu" else [mean(some) for some in parts]
     return torch.cat([torch.zeros(0, generator.space.dim), *found])
 
 
 def linear_effects(stored: StoredGenerator, table: pd.DataFrame, batch: ConditionBatch) -> tuple[Tensor, Tensor]:
-    """Latent effects ``(C, d)`` of the linear part, and whether they mean anything ``(C,)``."""
+    """Latent effects ``(C, d)`` of the linear part, and whether they are known ``(C,)``."""
     features = unseen_features(stored, table, batch.features)
     return stored.generator.linear(batch, stored.vocabulary.group_codes(table), features)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.generator.stored import StoredGenerator
 
-# Generated cells of a condition, in all conditions together as far as that allows it, and at a time.
+# Numbers of generated cells: least and most per condition, in all conditions together if the least allows it, and at a time.
 N_LEAST, N_MOST, N_ALL, N_AT_ONCE = 256, 2048, 65_536, 4096
 
 

@@ -1,4 +1,4 @@
-"""What a perturbation that training never saw may do: a linear map from what is known of it, fitted to trained ones."""
+"""Effects of unseen perturbations: a linear map from their features, fitted to trained perturbations."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from scperturbrl.data.generator.stored import StoredGenerator
     from scperturbrl.flow.condition_encoder import ConditionBatch
 
-# with fewer trained perturbations there is nothing to learn a map from
+# with fewer trained perturbations no map is fitted
 MIN_TRAINED = 3
 
 
 def fit_unseen(
     stored: StoredGenerator, effects: np.ndarray, parts: pd.Series, design: np.ndarray, groups: np.ndarray
 ) -> None:
-    """Fit, in every control group and in all together, the map from features to the effect of a perturbation.
+    """Fit the map from features to the effect of a perturbation, in every control group and in all together.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def fit_unseen(
         known = features[seen[use]]
         if responses is not None:
             found = along_responses(known, own, responses.directions) @ to_latent
-            # of every gene, because responses are found anew without the perturbations left out
+            # positions among all genes, because responses are computed again without the left-out perturbations
             place = names.get_indexer([t for t, told in zip(stored.vocabulary.tokens, seen, strict=True) if told])
             leave_out = partial(_without_responses, own, place, to_latent)
         else:
@@ -79,7 +79,7 @@ def fit_unseen(
 def unseen_features(stored: StoredGenerator, table: pd.DataFrame, features: Tensor) -> Tensor:
     """Features ``(C, L, K)`` of the parts of the conditions of `table` for the linear map, 0 for padding.
 
-    `features` are those that the condition encoder gets, which are the same if they are the user's.
+    `features` are those of the condition encoder. The linear map uses the same ones if they are the user's embeddings.
     """
     linear = stored.generator.linear
     if not linear.n_responses:
@@ -94,7 +94,7 @@ def unseen_features(stored: StoredGenerator, table: pd.DataFrame, features: Tens
 
 
 def fit_own_gene(stored: StoredGenerator, cells: Cells) -> None:
-    """Measure what perturbing a gene does to its own rate: the median of the log ratios to control cells."""
+    """Measure the change of the targeted gene's own rate: the median log ratio to control cells over trained targets."""
     position = {gene: i for i, gene in enumerate(stored.genes)}
     table = cells.table.loc[cells.conditions(keys.TRAIN, min_cells=2)]
     table = table[[len(parts) == 1 and parts[0] in position for parts in table["parts"]]]
@@ -110,7 +110,7 @@ def fit_own_gene(stored: StoredGenerator, cells: Cells) -> None:
 
 
 def _own_rates(cells: Cells, rows: np.ndarray, genes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean rate ``(C,)`` of one gene each in training cells of the conditions at `rows`, and in their control cells."""
+    """Mean rate ``(C,)`` of one gene per condition, in training cells of the conditions at `rows` and in their control cells."""
     controls = np.array([cells.control_row(int(row)) for row in rows])
     of_row = np.full(len(cells.table), -1)
     of_row[rows] = np.arange(len(rows))
@@ -130,7 +130,7 @@ def _own_rates(cells: Cells, rows: np.ndarray, genes: np.ndarray) -> tuple[np.nd
 
 
 def own_genes(stored: StoredGenerator, table: pd.DataFrame, batch: ConditionBatch) -> Tensor | None:
-    """1 + the gene of each part ``(C, L)`` that training never saw, 0 for others; None where there are none."""
+    """1 + the index of the gene of each unseen part ``(C, L)``, 0 for other parts; None if there are no unseen ones."""
     position = {gene: i + 1 for i, gene in enumerate(stored.genes)}
     found = torch.zeros_like(batch.tokens)
     for row, parts in enumerate(table["parts"]):
@@ -169,14 +169,14 @@ def _token_effects(effects: np.ndarray, design: np.ndarray, wanted: np.ndarray) 
 def _without_responses(
     effects: np.ndarray, place: np.ndarray, to_latent: np.ndarray, train: np.ndarray, left_out: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean response and departures for the rows `left_out` of `effects`, with responses of genes told by the others."""
+    """Mean response and departures for the rows `left_out` of `effects`, with gene responses computed from the others."""
     found = gene_responses(effects[train])
     fitted = along_responses(found.genes[place[train]], effects[train], found.directions) @ to_latent
     return fitted[0], found.genes[place[left_out]] @ fitted[1:]
 
 
 def _by_embedding(features: np.ndarray, latent: np.ndarray) -> np.ndarray:
-    """Latent effect without any features, and below it how much a unit of each brings ``(1 + F, d)``."""
+    """Latent effect at features of 0, and below it the change per unit of each feature ``(1 + F, d)``."""
     query = np.vstack([np.zeros(features.shape[1]), np.eye(features.shape[1])])
     found = embedding_ridge_effect(features, latent, features_query=query).effect
     found[1:] -= found[0]

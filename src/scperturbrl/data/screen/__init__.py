@@ -1,1 +1,1 @@
-"""From an AnnData to the arrays that a screen is made of."""
+"""Conversion of an AnnData to the arrays of a screen."""

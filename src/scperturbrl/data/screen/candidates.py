@@ -1,4 +1,4 @@
-"""The conditions to choose from."""
+"""The candidates of a screen."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def candidate_table(
     candidates
         ``"singles"``, ``"pairs"``, labels and names of conditions, or a table with the declared columns.
     cells, setup
-        What was measured.
+        The measured cells and their declared columns.
     trained
         Perturbations with training cells.
     described
-        Others of which something is known.
+        Perturbations without training cells but with features.
     covariates, dose
-        As for :func:`scperturbrl.tl.predict`. Singles and pairs have the largest dose that was measured of a part by default.
+        As for :func:`scperturbrl.tl.predict`. By default, singles and pairs have the largest dose measured for any of their parts.
 
     Raises
     ------
     ValueError
-        If there are none, or a covariate or dose is not declared.
+        If there are no candidates, or a covariate or dose is not declared.
     KeyError
         If a table has no column of perturbations.
     """

@@ -1,4 +1,4 @@
-"""How far the effects that a generator predicts are from what would be measured."""
+"""Expected error of the effects that a generator predicts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LEVEL = 0.8
 
 
 def effect_trust(stored: StoredGenerator, cells: Cells, table: pd.DataFrame) -> pd.DataFrame:
-    """Expected error of the effect of each condition of `table`, its 80 % interval, and one word ``(C,)``.
+    """Expected error of the effect of each condition of `table`, its 80 % interval, and its support ``(C,)``.
 
-    Training conditions are left out whole, by the kind of prediction that a condition is, and predicted by the linear part fitted to the others. It says
-    where there are too few of them. Controls are supported.
+    Whole training conditions are left out, according to the kind of prediction, and predicted by the linear part fitted to the others. If
+    there are too few of them, a message is shown. Controls are supported.
     """
     found = pd.DataFrame(np.nan, index=table.index, columns=COLUMNS).astype({"support": object})
     found["support"] = SUPPORTED
@@ -47,7 +47,7 @@ def effect_trust(stored: StoredGenerator, cells: Cells, table: pd.DataFrame) -> 
 
 
 def _without_calibration(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
-    """By what the generator was trained on alone, where there are control cells only."""
+    """Support by what the generator was trained on, if only control cells are left."""
     tokens, trained = set(stored.vocabulary.tokens), set(stored.training_conditions())
     seen = np.array([tokens.issuperset(parts) for parts in table["parts"]], dtype=bool)
     return np.where(table.index.isin(list(trained)), SUPPORTED, np.where(seen, EXTRAPOLATING, UNSUPPORTED))

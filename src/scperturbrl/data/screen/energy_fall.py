@@ -1,4 +1,4 @@
-"""By how much cells are nearer to a wanted population than control cells are."""
+"""How much closer cells are to a wanted population than control cells are."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ MOST_CELLS = 200
 
 @dataclass(frozen=True)
 class EnergyFall:
-    """Energy distance to a population, as a share of that of control cells.
+    """Decrease of the energy distance to a population, relative to control cells.
 
     Attributes
     ----------
     population
-        ``(m, G)`` some of its cells, at the genes that it has.
+        ``(m, G)`` sample of its cells, at the genes that it has.
     genes
-        ``(n_genes,)`` which these are.
+        ``(n_genes,)`` these genes.
     controls
-        Energy distance of the control cells of each context to it.
+        Energy distance of the control cells of each context to the population.
     """
 
     population: np.ndarray
@@ -58,8 +58,8 @@ class EnergyFall:
         return cls(cells, genes, found)
 
     def __call__(self, cells: np.ndarray, group: int) -> float:
-        """1 for cells like those of the population, 0 for cells no nearer than control cells, below 0 for cells that are farther."""
+        """1 for cells like those of the population, 0 for cells as far away as control cells, below 0 for cells farther away."""
         every = np.arange(len(cells))[:: max(1, len(cells) // MOST_CELLS)][:MOST_CELLS]
-        # the estimate has no bias, so that it can fall below 0
+        # the estimate is unbiased, so it can be below 0
         distance = max(energy_distance(cells[every][:, self.genes], self.population), 0.0)
         return 1 - distance / max(self.controls[group], 1e-12)

@@ -1,4 +1,4 @@
-"""What is known of perturbations that were never measured."""
+"""Features of unmeasured perturbations."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def perturbation_features(adata: AnnData, key: str | None, embeddings: pd.DataFr
 
 
 def trained_perturbations(cells: Cells) -> list[str]:
-    """Perturbations that some training condition has."""
+    """Perturbations of the training conditions."""
     names = cells.conditions(keys.TRAIN, min_cells=2)
     return sorted({part for parts in cells.table.loc[names, "parts"] for part in parts})
 
 
 def described_perturbations(cells: Cells, features: pd.DataFrame | None) -> list[str]:
-    """Perturbations of which something is known without any cells of them."""
+    """Perturbations with features, which can be predicted without any of their cells."""
     return [str(name) for name in (cells.genes if features is None else features.index)]

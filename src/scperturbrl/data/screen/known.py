@@ -1,4 +1,4 @@
-"""What the training cells say, as the arrays that the straight line is fitted to."""
+"""The training conditions, as the arrays that the linear model is fitted to."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class Known:
         cells
             Expression and conditions.
         wanted
-            Perturbations that will be asked for, beside the trained ones.
+            Perturbations that will be predicted, in addition to the trained ones.
         embeddings
-            Features of perturbations; without them genes are told apart by how they respond.
+            Features of perturbations; without them, the features of a gene are its responses.
         """
         use = cells.is_training()
         level = equal_depth(cells, use)
@@ -84,7 +84,7 @@ class Known:
 
 
 def design_of(cells: Cells, table: pd.DataFrame) -> tuple[Conditions, Conditions]:
-    """The conditions of `table` and the training conditions as arrays, without a look at expression."""
+    """The conditions of `table` and the training conditions as arrays, without reading expression."""
     names = cells.conditions(keys.TRAIN, min_cells=2)
     trained = cells.table.loc[names]
     every = sorted({part for own in (table["parts"], trained["parts"]) for parts in own for part in parts})
@@ -106,7 +106,7 @@ def encode(table: pd.DataFrame, ground: Ground, full_dose: float) -> Conditions:
     context = {name: place for place, name in enumerate(ground.groups)}
     lost = sorted(set(table["group"]) - set(context))
     if lost:
-        msg = f"The context {lost[0]!r} has no training control cells, so nothing can be predicted there. Narrow `covariates`, or split again."
+        msg = f"The context {lost[0]!r} has no training control cells, so no predictions are possible there. Narrow `covariates`, or split again."
         raise ValueError(msg)
     codes = np.full((len(table), max(1, int(table["parts"].str.len().max())) if len(table) else 1), -1)
     for row, parts in enumerate(table["parts"]):

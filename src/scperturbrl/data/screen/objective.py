@@ -1,4 +1,4 @@
-"""The objective of a screen, read from the words of a user and the AnnData."""
+"""The objective of a screen, built from the arguments of the user and the AnnData."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def build_objective(
     known, line
         Training conditions, and the line fitted to them.
     objective
-        A word, a function of cells, or a mapping of those to weights; None for everything in `given`.
+        A name, a function of cells, or a mapping of those to weights; None for everything in `given`.
     given
-        What the words ``"signature"``, ``"towards"``, ``"like"`` and ``"reward"`` stand for; None for what is not used.
+        Definitions of the names ``"signature"``, ``"towards"``, ``"like"`` and ``"reward"``; None for those that are not used.
     seed
-        Draws the control cells that stand in for cells before any are generated.
+        Draws the control cells that replace generated cells before any are generated.
 
     Raises
     ------
     ValueError
-        If nothing is wanted, or a word lacks its meaning.
+        If there is no objective, or a name lacks its definition.
     KeyError
-        If a word is no pathway, transcription factor or other objective.
+        If a name is not a pathway, transcription factor or other objective.
     """
     wanted = _weights(objective, given)
     terms = [_term(word, adata, cells, known, given, seed) for word in wanted]
@@ -76,7 +76,7 @@ def build_objective(
 def _weights(objective: Wanted | None, given: Mapping[str, Any]) -> dict[Any, float]:
     used = [word for word, meaning in given.items() if meaning is not None]
     if objective is None and not used:
-        msg = "Say what a perturbation is wanted for, such as `objective={'JAK-STAT': -1}`, `towards=` or `signature=`."
+        msg = "Give an objective, such as `objective={'JAK-STAT': -1}`, `towards=` or `signature=`."
         raise ValueError(msg)
     wanted: dict[Any, float] = dict.fromkeys(used, 1.0)
     if isinstance(objective, Mapping):
@@ -87,7 +87,7 @@ def _weights(objective: Wanted | None, given: Mapping[str, Any]) -> dict[Any, fl
         wanted[objective] = 1.0
     lost = [word for word in (SIGNATURE, TOWARDS, LIKE, REWARD) if word in wanted and given[word] is None]
     if lost:
-        msg = f"`objective` names {lost[0]!r}, but the argument `{lost[0]}` is not given. Say what it stands for."
+        msg = f"`objective` names {lost[0]!r}, but the argument `{lost[0]}` is not given. It defines this objective."
         raise ValueError(msg)
     return wanted
 
@@ -121,7 +121,7 @@ def _activity(name: str, adata: AnnData) -> Along:
     remedy = (
         "" if networks.tables else " `adata` has no network: call `scperturbrl.pp.pathway_network(adata, network)`."
     )
-    msg = f"`objective` names {name!r}, which is no pathway, transcription factor or other objective.{near_matches(name, known)}{remedy}"
+    msg = f"`objective` names {name!r}, which is not a pathway, transcription factor or other objective.{near_matches(name, known)}{remedy}"
     raise KeyError(msg)
 
 
@@ -140,7 +140,7 @@ def _signature(genes: Mapping[str, Sequence[str]], adata: AnnData) -> Along:
 def _measured_place(known: Known, name: str, argument: str) -> int:
     names = known.measured.names.astype(str).tolist()
     if name not in names:
-        msg = f"`{argument}` is {name!r}, which is no condition with training cells.{near_matches(name, names)}"
+        msg = f"`{argument}` is {name!r}, which is not a condition with training cells.{near_matches(name, names)}"
         raise KeyError(msg)
     return names.index(name)
 
@@ -156,7 +156,7 @@ def _stand_ins(known: Known, seed: int) -> list[np.ndarray]:
 
 
 def _reward(adata: AnnData, cells: Cells, condition: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Calibrated reward of cells as if they were of `condition`, by the default verifiers."""
+    """Calibrated reward of cells, scored as cells of `condition` by the default verifiers."""
     from scperturbrl.data.reference.cross_fit import score_matrix
     from scperturbrl.data.reference.stored import at_reference_depth, read_calibration, read_reference
     from scperturbrl.verifiers.calibration import calibrate, combine

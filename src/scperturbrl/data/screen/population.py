@@ -1,4 +1,4 @@
-"""The effect that would bring control cells to another population."""
+"""The effect that would shift control cells to another population."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def wanted_effects(adata: AnnData, known: Known, towards: str | AnnData) -> np.n
     adata, known
         Annotated data and its training conditions.
     towards
-        Query of ``obs``, of which training cells count, or cells of another AnnData, whose genes are matched by name; a gene that
-        it lacks is wanted as it is.
+        Query of ``obs``, which selects training cells; or cells of another AnnData, whose genes are matched by name. A gene that the
+        other data lacks is wanted unchanged.
 
     Raises
     ------
     ValueError
-        If there are no such cells, or the other data has less than half of the genes.
+        If there are no such cells, or the other data has fewer than half of the genes.
     """
     if isinstance(towards, AnnData):
         mean, shared = _other_mean(adata, towards)
@@ -40,23 +40,21 @@ def wanted_effects(adata: AnnData, known: Known, towards: str | AnnData) -> np.n
 
 
 def population_cells(adata: AnnData, known: Known, towards: str) -> np.ndarray:
-    """Rows of the training cells that the query `towards` finds.
+    """Rows of the training cells that the query `towards` selects.
 
     Raises
     ------
     ValueError
-        If the query cannot be read, or finds no training cells.
+        If the query is invalid or selects no training cells.
     """
     try:
         names = adata.obs.query(towards).index
     except Exception as error:
-        msg = f"`towards` is {towards!r}, which is no query of `obs` ({error}). An example is \"cell_type == 'B'\"."
+        msg = f"`towards` is {towards!r}, which is not a valid query of `obs` ({error}). An example is \"cell_type == 'B'\"."
         raise ValueError(msg) from error
     rows = np.flatnonzero(adata.obs_names.isin(names) & known.cells.is_training())
     if not len(rows):
-        msg = (
-            f"`towards` is {towards!r}, which finds {len(names)} cells, none of them a training cell. Widen the query."
-        )
+        msg = f"`towards` is {towards!r}, which selects {len(names)} cells, none of them a training cell. Widen the query."
         raise ValueError(msg)
     return rows
 
@@ -73,7 +71,7 @@ def _other_mean(adata: AnnData, other: AnnData) -> tuple[np.ndarray, np.ndarray]
     if shared.mean() < LEAST_SHARED or not other.n_obs:
         msg = (
             f"The cells in `towards` have {int(shared.sum())} of the {adata.n_vars} genes of `adata`; at least half are needed. "
-            "Bring both to the same gene names."
+            "Use the same gene names in both."
         )
         raise ValueError(msg)
     check_log_normalised(other.X, where="`towards.X`")

@@ -1,4 +1,4 @@
-"""What the training cells of measured conditions are worth for an objective, and how sure that is."""
+"""Values of an objective for the training cells of measured conditions, with their uncertainty."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ N_PARTS, MOST_CELLS = 10, 4096
 
 
 def real_values(known: Known, line: Line, objective: Objective, fall: EnergyFall | None = None) -> RealValues:
-    """Values of all training conditions, from their cells."""
+    """Values of all training conditions, computed from their cells."""
     measured, ground = known.measured, known.ground
     n = len(measured)
     values, spread, error = np.full((n, 1 + len(objective.terms)), np.nan), np.full(n, np.nan), np.full(n, np.nan)

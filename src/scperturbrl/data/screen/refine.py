@@ -1,4 +1,4 @@
-"""The most promising candidates by cells of the generator."""
+"""Values of the best candidates, computed from cells of the generator."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def refine(
     device: str | torch.device,
     seed: int,
 ) -> Refined:
-    """Make `n_cells` cells of each candidate at `rows` of `table`, one candidate after the other, and value them.
+    """Generate `n_cells` cells of each candidate at `rows` of `table`, one candidate after the other, and compute their values.
 
-    An effect is the difference to the mean of the control cells that the generated ones started from. Nothing is made where there is no
-    generator and none was asked for.
+    An effect is the difference from the mean of the control cells that the generated ones started from. No cells are generated if there
+    is no generator and none was requested.
     """
     name = default_key(adata, key)
     if not len(rows) or (key is None and not is_generator(adata, name)):
@@ -80,5 +80,5 @@ def refine(
         spread[i] = spread_of(objective.of_cells(block, own)[:, 0])
         if fall is not None:
             falls[i] = fall(block, own.group)
-    log.note(f"made cells of {len(rows)} candidates by {name!r}")
+    log.note(f"generated cells of {len(rows)} candidates by {name!r}")
     return Refined(rows, values, spread, falls, name)

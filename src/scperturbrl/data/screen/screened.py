@@ -20,7 +20,7 @@ def screened_table(frame: pd.DataFrame, cells: Cells, setup: Setup) -> pd.DataFr
     Raises
     ------
     ValueError
-        If a context has no control cells any more.
+        If a context no longer has control cells.
     """
     contexts = set(cells.table.loc[cells.table["is_control"], "group"])
     lost = sorted(set(frame["group"].astype(str)) - contexts)

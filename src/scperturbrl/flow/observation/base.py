@@ -1,4 +1,4 @@
-"""What every observation layer has in common: rates that are bounded and add up, and cells at a real cell's total."""
+"""Base of every observation layer: rates that are bounded and scaled to the total, and cells with the total of real cells."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Observation(nn.Module, ABC):
-    """Turns latent cells into cells with counts, by way of a rate for each gene.
+    """Turns latent cells into cells with counts, through a rate for each gene.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Observation(nn.Module, ABC):
     def shown(self, counts: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
         """Log-normalised cells of `counts` ``(n, G)``, and the value ``(n,)`` of one count in each.
 
-        Where there is a total the cell is normalised to it as a real one is, whatever its control cell's `unit`.
+        If there is a total, the cell is normalised to it like a real one, and the `unit` of its control cell is not used.
         """
         if self.total:
             unit = self.total / counts.sum(1).clamp_min(1)

@@ -27,7 +27,7 @@ class ControlCounts(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """Counts ``(n, G)``, and the gamma factor ``(n, G)`` by which a cell departs from its expected count, or what is expected of it."""
+    """Counts ``(n, G)``, and the gamma factor ``(n, G)`` by which a cell departs from its expected count, or the expectation of that factor."""
 
     counts: Tensor
     factor: Tensor
@@ -41,8 +41,8 @@ def carry_counts(control: ControlCounts, mean: Tensor, theta: Tensor, rng: torch
     counts are thinned where m is smaller, by :math:`m / m_0`, and others are added where it is larger,
     :math:`\mathrm{Poisson}(w (m - m_0))`. If the control cell follows the model, the result is negative binomial with mean m.
 
-    This is the counterfactual of the control cell: the same cell, had its rates been others. Where the rates do not
-    change, it is the control cell itself; so what the layer gets wrong about cells cancels instead of being added.
+    This is the counterfactual of the control cell: the same cell with other rates. If the rates do not change, it is the
+    control cell itself. So errors of the layer about cells cancel instead of being added.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def carry_counts(control: ControlCounts, mean: Tensor, theta: Tensor, rng: torch
         Random generator on the same device.
     """
     counts, expected = control.counts, control.log_mean.exp()
-    # each with a stream of its own, so that the first cells do not depend on those after them
+    # separate random streams, so that the first cells do not depend on later ones
     for_factor, for_kept, for_added = children(rng, 3)
     factor = torch._standard_gamma(theta + counts, generator=for_factor) / (theta + expected)
     kept = torch.zeros_like(counts)
@@ -71,13 +71,13 @@ def carry_counts(control: ControlCounts, mean: Tensor, theta: Tensor, rng: torch
 def carried_alone(control: ControlCounts, mean: Tensor, theta: Tensor, rng: torch.Generator) -> Tensor:
     r"""The counts ``(n, G)`` of :func:`carry_counts`, without the factor, which only gradients need.
 
-    On the CPU the factor is not drawn: given the measured count, what is added is negative binomial, with the inverse dispersion
-    :math:`\theta + x` and the mean :math:`(\theta + x) (m - m_0) / (\theta + m_0)`. Each cell and gene has one uniform number, hashed from its place
-    and a key that `rng` gives, so that what it gets depends on nothing else.
+    On the CPU the factor is not drawn: given the measured count, the added count is negative binomial, with the inverse dispersion
+    :math:`\theta + x` and the mean :math:`(\theta + x) (m - m_0) / (\theta + m_0)`. Each cell and gene has one uniform number, hashed from its position
+    and a key drawn from `rng`, so that its count depends on no other cell or gene.
     """
     if mean.device.type != "cpu" or mean.dtype != torch.float32:
         return carry_counts(control, mean, theta, rng).counts
-    # compiled code, which not everything that draws counts needs
+    # imported late, because only this path needs compiled code
     from scperturbrl.flow.observation.hashed import carry
 
     key = np.uint64(torch.empty(1, dtype=torch.int64).random_(0, 2**62, generator=rng).item())
@@ -90,8 +90,8 @@ def carried_alone(control: ControlCounts, mean: Tensor, theta: Tensor, rng: torc
 def carried(control: ControlCounts, mean: Tensor, theta: Tensor, rng: torch.Generator) -> Carried:
     r"""The counts of :func:`carried_alone`, and the expected value of the factor given them.
 
-    In the derivative of an expected cell the factor stands in for nothing but its mean, so this gives the same one with less noise, and
-    no gamma number is drawn. With the measured count x, the expected one :math:`m_0` and `added` more, which is 0 where the rate falls, the factor is
+    Only the mean of the factor enters the derivative of an expected cell, so this gives the same derivative with less noise, and no
+    gamma number is drawn. With the measured count x, the expected count :math:`m_0` and the `added` count, which is 0 where the rate falls, the factor is
     :math:`\Gamma(\theta + x + \mathrm{added}, \theta + \max(m, m_0))`.
     """
     counts = carried_alone(control, mean, theta, rng)

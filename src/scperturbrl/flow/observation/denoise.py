@@ -1,4 +1,4 @@
-"""Taking count noise out of latent cells, because the observation layer will put it back."""
+"""Removal of count noise from latent cells, because the observation layer adds it again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def fit_observation(
     Parameters
     ----------
     generator
-        Its observation layer is fitted in place, from where it is if its loadings are not zero; its space must be set.
+        Its observation layer is fitted in place, starting from its present loadings if they are not zero; its space must be set.
     counts
         Function from indices of training cells to their counts.
     unit, latent, codes

@@ -49,12 +49,12 @@ def fit_log_rate(
     learning_rate: float = 0.02,
     ridge: float = 1e-4,
 ) -> None:
-    """Fit intercept and loadings by Poisson likelihood, which is consistent for the mean whatever the dispersion.
+    """Fit intercept and loadings by Poisson likelihood, which is consistent for the mean under any dispersion.
 
     Parameters
     ----------
     observation
-        Layer to fit, in place; a fit that is already there is the starting point.
+        Layer to fit in place; an earlier fit is the starting point.
     counts
         Function from indices of training cells to their counts ``(b, G)``.
     unit
@@ -88,8 +88,8 @@ def fit_log_rate(
 def _slope(observation: NegativeBinomialObservation, design: Tensor, unit: Tensor, counts: Tensor) -> Tensor:
     """Derivative of the mean Poisson loss with respect to the log rates before scaling, ``(b, G)``.
 
-    Written out, because automatic differentiation takes twice as long. The same operations in the same order, so that the same
-    bits come out.
+    Written explicitly, because automatic differentiation takes twice as long. The operations have the same order, so the results are
+    identical bit by bit.
     """
     log_rate = torch.addmm(observation.intercept, design, observation.loading)
     share = log_rate.log_softmax(1) if observation.total else None
@@ -110,9 +110,9 @@ def fit_dispersion(
     latent: Tensor,
     codes: Tensor,
 ) -> ConditionCounts:
-    """Set the level of every gene and its dispersion by moments; return what was seen and expected per condition.
+    """Set the level of every gene and its dispersion by moments; return observed and expected counts per condition.
 
-    The intercept is moved so that expected and seen totals agree, then ``1 / theta_g`` is the ratio of the excess of
+    The intercept is shifted so that expected and observed totals agree. Then ``1 / theta_g`` is the ratio of the excess of
     squared residuals over Poisson to the squared means, shrunk towards the median of all genes where counts are few.
     """
     n_conditions = int(codes.max()) + 1

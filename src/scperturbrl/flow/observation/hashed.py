@@ -7,11 +7,11 @@ import math
 import numba
 import numpy as np
 
-# Above this mean, counting up from zero costs more than a gamma and a Poisson number.
+# Above this mean, inversion by counting up from zero costs more than drawing a gamma and a Poisson number.
 _LARGE = 40.0
-# Below it a Poisson number is found by counting up; the rejection method is made for larger means.
+# Below this mean, Poisson numbers are drawn by counting up; the rejection method is designed for larger means.
 _SMALL_RATE = 10.0
-# So many binomial counts are found by counting up: the chance of none of them, at least 2 ** -512, is still a number.
+# Binomial trials per inversion by counting up: the probability of no success, at least 2 ** -512, does not underflow.
 _MOST_TRIALS = 512.0
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
@@ -20,13 +20,13 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 def carry(counts, expected, mean, theta, key, found):  # type: ignore[no-untyped-def]
     """Thin the `counts` of control cells where the rate falls, and add to them where it rises.
 
-    Each cell and gene has one uniform number, hashed from the key and its place, from which either follows by inversion. Most
-    numbers need no logarithm: nothing changes with a probability of at least one minus the expected change.
+    Each cell and gene has one uniform number, hashed from the key and its position, and either change follows from it by inversion.
+    Most numbers need no logarithm, because the probability of no change is at least one minus the expected change.
 
     Parameters
     ----------
     counts, expected, mean
-        ``(n, G)`` float32: measured counts, those that were expected, and those that are wanted.
+        ``(n, G)`` float32: measured counts, their expected values, and the wanted means.
     theta
         ``(G,)`` inverse dispersion, float64.
     key
@@ -37,7 +37,7 @@ def carry(counts, expected, mean, theta, key, found):  # type: ignore[no-untyped
     n, n_genes = counts.shape
     change = np.empty(n_genes, dtype=np.float64)
     for i in range(n):
-        # how many counts are expected to go or to come, in a loop of its own that the compiler can do for several genes at once
+        # expected number of removed or added counts, in a separate loop that the compiler can vectorise over genes
         for j in range(n_genes):
             before, count = np.float64(expected[i, j]), np.float64(counts[i, j])
             rise = np.float64(mean[i, j]) - before
@@ -51,7 +51,7 @@ def carry(counts, expected, mean, theta, key, found):  # type: ignore[no-untyped
             if uniform(bits) < 1 - change[j]:
                 found[i, j] = count
             elif not change[j] < math.inf:
-                # what is not a number shows in the cells
+                # NaN is passed on to the cells
                 found[i, j] = change[j]
             elif mean[i, j] > expected[i, j]:
                 shape = theta[j] + np.float64(count)
@@ -87,9 +87,9 @@ def negative_binomial(shape, mean, bits):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def binomial(trials, share, bits):  # type: ignore[no-untyped-def]
-    """Draw the number of `trials` that succeed: by inversion, so many at a time as it takes."""
+    """Draw the number of `trials` that succeed, by inversion in portions of limited size."""
     found, number = 0.0, 0
-    # the rarer of both is counted, from the other end of the uniform number
+    # the rarer outcome is counted, from the other end of the uniform number
     rare = min(share, 1 - share)
     while trials > 0:
         some = min(trials, _MOST_TRIALS)
@@ -170,13 +170,13 @@ def uniform(bits):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def further(bits, number):  # type: ignore[no-untyped-def]
-    """Random bits of the same place, one of many."""
+    """One of many random numbers of the same position."""
     return mixed(bits + np.uint64(number) * _STEP)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def mixed(z):  # type: ignore[no-untyped-def]
-    """Bits of a number that counts up, hashed (SplitMix64, Steele and others 2014, doi:10.1145/2660193.2660195)."""
+    """Hash of a counter (SplitMix64, Steele and others 2014, doi:10.1145/2660193.2660195)."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))

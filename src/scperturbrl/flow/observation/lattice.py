@@ -18,8 +18,8 @@ _SMALLEST = 1e-6
 class LatticeObservation(Observation):
     """Cells whose values are the nearest ones that whole counts can take.
 
-    In gene space the flow gives the expression of every gene, noise of counts included. Its values lie anywhere, those of a real cell on a
-    lattice: ``log1p(unit * k)`` for counts k. Rounding to it gives integer counts, and zeros where less than half a count is left.
+    In gene space the flow generates the expression of every gene, including count noise. Its values are continuous, but those of a real
+    cell lie on a lattice: ``log1p(unit * k)`` for counts k. Rounding to this lattice gives integer counts; less than half a count becomes zero.
 
     The rate of gene g is ``expm1(intercept_g + slope * latent_g)``, at least 0, in normalised units.
 

@@ -20,8 +20,8 @@ class NegativeBinomialObservation(Observation):
     """Negative-binomial counts around a log-linear rate.
 
     The rate of gene g is ``exp(intercept_g + latent @ loading_g + residual_g)`` in normalised units (what `expm1` of the
-    data is measured in). A cell whose single count is worth ``unit`` in these units has counts with mean
-    ``rate / unit`` and inverse dispersion ``theta_g``, and is shown as ``log1p(unit * count)``. Where all cells have the same
+    data is measured in). A cell in which one count equals ``unit`` in these units has counts with mean
+    ``rate / unit`` and inverse dispersion ``theta_g``, and expression ``log1p(unit * count)``. If all cells have the same
     `total`, as after `normalize_total`, the rates of a cell are scaled to add up to it, and so are the counts that were drawn.
 
     Parameters
@@ -51,7 +51,7 @@ class NegativeBinomialObservation(Observation):
         return self.residual[tokens].sum(1)
 
     def design(self, latent: Tensor) -> Tensor:
-        """What the log rate is linear in: the latent cells ``(n, d)`` themselves."""
+        """Coordinates in which the log rate is linear: the latent cells ``(n, d)`` themselves."""
         return latent
 
     def unbounded_log_rate(self, latent: Tensor) -> Tensor:
@@ -71,9 +71,9 @@ class NegativeBinomialObservation(Observation):
 
         With ``differentiable=True`` the cells carry a gradient with respect to the rate. For a Poisson count K with
         mean m, ``d E[f(K)] / dm = E[f(K + 1) - f(K)]`` (the Stein-Chen identity); a negative binomial is a Poisson whose
-        mean is multiplied by a gamma variable that does not depend on m. So the difference that one more count makes
-        is an unbiased derivative of the expected value of a cell. With a `total` it is one to first order: what one more count
-        does to the other genes of the cell is left out, because changes of scaled rates add up to nothing.
+        mean is multiplied by a gamma variable that does not depend on m. So the difference made by one more count
+        is an unbiased derivative of the expected value of a cell. With a `total` it is unbiased to first order: the effect of one
+        more count on the other genes of the cell is left out, because changes of scaled rates add up to zero.
         """
         mean, theta = torch.exp(log_rate.detach() - unit.log()[:, None]), self.log_theta.exp()
         if control is not None and not differentiable:

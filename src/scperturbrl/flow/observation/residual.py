@@ -1,4 +1,4 @@
-"""What the latent cells miss of each perturbation: effects of genes that the principal components do not carry."""
+"""Residuals: the part of the effect of each perturbation on single genes that the principal components miss."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def fit_residual(
 ) -> None:
     r"""Set the residual of every perturbation by empirical Bayes.
 
-    The log ratio of seen to expected counts of a training condition is the sum of the residuals of its parts plus noise.
+    The log ratio of observed to expected counts of a training condition is the sum of the residuals of its parts plus noise.
     The noise has the variance :math:`b_g / w_c`, with :math:`w_c` the counts of condition c and :math:`b_g` from the
     deviations of its cells and of their control cells or, if that is more, from conditions with the same parts in other contexts. Residuals of gene g have
     a normal prior, whose variance is 0 for many genes and large for a few, as the squared log ratios of all genes show. The posterior mean is then
-    a ridge with a penalty for each gene; a gene that moves no more than its noise keeps next to no residual.
+    a ridge with a penalty for each gene; a gene that changes no more than its noise has a residual close to 0.
 
-    Leaving conditions out to choose a penalty would not do: without the only condition of a perturbation nothing predicts
-    it, which looks as if there were no residuals at all.
+    The penalty cannot be chosen by leaving conditions out: if the only condition of a perturbation is left out, nothing predicts
+    its residual, as if there were no residuals at all.
 
     Parameters
     ----------
@@ -64,10 +64,10 @@ def fit_residual(
 
 
 def _carried(counts: ConditionCounts, control: Tensor) -> tuple[Tensor, Tensor]:
-    """Expected counts ``(C, G)`` with which the counts that are carried over from control cells have the mean of `counts`, and their variance.
+    """Expected counts ``(C, G)`` for which counts carried over from control cells have the mean of `counts`, and their variance.
 
-    Counts are added where a rate rises, and thinned where it falls: what the layer misses of the control cells stays as it is in the one
-    case, and is scaled with them in the other.
+    Counts are added where a rate rises, and thinned where it falls. So the error of the layer for control cells is unchanged where a rate
+    rises, and is scaled with the counts where it falls.
     """
     has = (control >= 0)[:, None]
     scale = (counts.exposure / counts.exposure[control])[:, None]
@@ -101,7 +101,7 @@ def _penalty(squares: Tensor, n: int, evidence: float) -> Tensor:
 
 
 def _between_contexts(design: Tensor, ratio: Tensor, weight: Tensor) -> Tensor:
-    """Variance ``(G,)`` between conditions of the same parts, which no residual of a part explains; 0 without such."""
+    """Variance ``(G,)`` between conditions of the same parts, which residuals of parts cannot explain; 0 without such conditions."""
     _, same = design.unique(dim=0, return_inverse=True)
     total = ratio.new_zeros(int(same.max()) + 1, ratio.shape[1] + 1)
     total.index_add_(0, same, torch.cat([weight * ratio, weight], 1))

@@ -1,1 +1,1 @@
-"""Pictures of a screen."""
+"""Plots of a screen."""

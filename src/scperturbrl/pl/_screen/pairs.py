@@ -42,7 +42,7 @@ def pair_matrix(
         if a in position and b in position:
             row, column = sorted((position[a], position[b]), reverse=True)
             matrix.iloc[row, column], known.iloc[row, column] = value, kind == "measured"
-    # the first has no row below the diagonal, the last no column
+    # below the diagonal, the first perturbation has no row and the last no column
     return matrix.iloc[1:, :-1], known.iloc[1:, :-1]
 
 

@@ -1,4 +1,4 @@
-"""The candidates of a screen: the best in order, or all pairs at once."""
+"""Plots of the candidates of a screen: a ranking of the best, or a heatmap of all pairs."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def screen(
 ) -> Axes | list[Axes] | Figure | None:
     """Plot the candidates of a screen.
 
-    ``"ranked"``: the best ones in order. A dot is the predicted :term:`objective`, a bar the
-    :term:`cross-conformal interval`; its colour says whether such predictions have :term:`support`. Squares are
-    measured candidates, hollow dots candidates without generated cells. Ticks are the predictions of simple rules. The
-    number on the right is the probability to be among the best.
+    ``"ranked"``: the best candidates in order. A dot is the predicted :term:`objective`, and a bar the
+    :term:`cross-conformal interval`. The colour shows the :term:`support` of the prediction. Squares are measured
+    candidates, and hollow dots candidates without generated cells. Ticks are the predictions of simple rules. The number
+    on the right is the probability of being among the best.
 
-    ``"pairs"``: the objective of every pair of perturbations, of those in the best pairs. Measured pairs have a dot.
+    ``"pairs"``: a heatmap of the objective of all pairs of the perturbations in the best pairs. Measured pairs have a dot.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ def screen(
     n
         Candidates, or perturbations of the heatmap.
     measured
-        Whether to list candidates that have training cells, too.
+        Whether to list candidates with training cells as well.
     group
-        Context to show; by default all in one list, and in the heatmap the first.
+        Context to show. By default, the list has all contexts, and the heatmap the first.
     ax
         Axes to draw on; a new figure by default.
     figsize
@@ -73,7 +73,7 @@ def screen(
     Raises
     ------
     KeyError
-        If there was no screen.
+        If `adata` has no screen.
     ValueError
         If the context was not screened, or nothing is left to draw.
 
@@ -128,7 +128,7 @@ def _chosen(frame: pd.DataFrame, group: str | None) -> pd.DataFrame:
 
 
 def _label(params: dict[str, dict[str, float]]) -> str:
-    """The terms of the objective with their weights; a weight of 1 goes without saying."""
+    """The terms of the objective with their weights; a weight of 1 is not shown."""
     words: list[str] = []
     for name, weight in params["objective"].items():
         number = "" if abs(weight) == 1 else f"{abs(weight):g} "

@@ -1,7 +1,7 @@
-"""What every update rule gets, and what it gives back.
+"""Input and output of every update rule.
 
 All rules pull towards the same population: that of the pretrained generator, reweighted by ``exp(A / (2 anchor))`` with A
-the advantage. So `anchor` means the same whatever the rule; see each rule for how closely it gets there.
+the advantage. So `anchor` has the same meaning for every rule; each rule documents how closely it approximates this population.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Fields(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Generated cells and how good they are.
+    """Generated cells and their advantages.
 
     Attributes
     ----------
@@ -42,11 +42,11 @@ class Batch:
     control
         ``(n, d)`` the control cells they were made from.
     advantage
-        ``(n,)`` how much better than their group.
+        ``(n,)`` reward relative to the group of each cell.
     source
         Where their paths start.
     path
-        ``(K + 1, n, d)`` states that led to them, for rules that sample in a way of their own.
+        ``(K + 1, n, d)`` states that led to them, for rules with their own sampler.
     reward
         Function from cells ``(n, d)`` to rewards ``(n,)`` in units of the advantage, with gradients.
     """
@@ -69,7 +69,7 @@ class UpdateRule(Protocol):
 
 @runtime_checkable
 class PathRule(UpdateRule, Protocol):
-    """A rule that samples the paths it learns from itself."""
+    """A rule with its own sampler for the paths that it is trained on."""
 
     def sample(self, field: Field, noise: Tensor, rng: torch.Generator) -> Tensor:
         """Path ``(K + 1, n, d)`` from `noise` to cells."""

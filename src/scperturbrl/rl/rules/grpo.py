@@ -1,4 +1,4 @@
-"""Policy gradient on noisy paths: Flow-GRPO with what is known to be wrong with it repaired."""
+"""Policy gradient on noisy paths: Flow-GRPO with its known errors corrected."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def noisy_step(velocity: Tensor, x: Tensor, t: Tensor, end: Tensor) -> Step:
 
     With the cell ``x1 = x + (1 - t) v`` and the noise ``e = x - t v`` that the velocity implies, the next state is
     ``end x1 + (1 - end) (rho e + sqrt(1 - rho^2) w)`` with fresh noise w and ``rho = t (1 - end) / (end (1 - t))``. At time 0
-    nothing of the noise is kept, so the path forgets where it started: only then does a penalty on paths equal one
-    on cells (Adjoint Matching, arXiv 2409.08861). An Euler step of the same equation overshoots, because its drift is
+    none of the noise is kept, so the path does not depend on where it started. Only then does a penalty on paths equal one on
+    cells (Adjoint Matching, arXiv 2409.08861). An Euler step of the same equation overshoots, because its drift is
     infinite at time 0.
 
     Parameters
@@ -52,21 +52,21 @@ class Grpo:
 
     The loss of a random step of each path is ``-min(r A, clip(r) A) + 2 anchor KL``. With D the change of the step's mean and e
     the noise that was drawn, the log ratio r is ``D e / sd`` summed over dimensions. The Gaussian ratio has
-    ``-D^2 / (2 sd^2)`` on top, which is always negative: with it clipping never acts on good cells, and the policy drifts
-    (GRPO-Guard, arXiv 2510.22319). KL is the closed form of the whole path, ``K D^2 / (2 sd^2)`` against the pretrained step.
+    ``-D^2 / (2 sd^2)`` in addition, which is always negative: with this term, clipping never acts on good cells, and the policy
+    drifts (GRPO-Guard, arXiv 2510.22319). KL is the closed form of the whole path, ``K D^2 / (2 sd^2)`` against the pretrained step.
 
     Attributes
     ----------
     anchor
         Weight of the pretrained generator.
     n_steps
-        Steps K of a path. The last one is without noise and not learnt from.
+        Steps K of a path. The last one has no noise and is not used in training.
     clip
         Largest relative change of a step's probability that is rewarded.
 
     Notes
     -----
-    After Flow-GRPO (arXiv 2505.05470), which takes the mean over dimensions for the sum and leaves the step size out of KL.
+    After Flow-GRPO (arXiv 2505.05470), which uses the mean over dimensions instead of the sum and omits the step size from KL.
     """
 
     anchor: float
@@ -87,7 +87,7 @@ class Grpo:
     def __call__(self, fields: Fields, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Loss and distance at a random step of each path."""
         if batch.path is None:
-            msg = "GRPO learns from noisy paths; the batch has none."
+            msg = "GRPO is trained on noisy paths; the batch has none."
             raise ValueError(msg)
         n, device = batch.path.shape[1], batch.path.device
         number = torch.randint(self.n_steps - 1, (n,), generator=rng, device=device)
@@ -104,7 +104,7 @@ class Grpo:
         ratio = log_ratio.clamp(-10, 10).exp()
         gain = torch.minimum(ratio * batch.advantage, ratio.clamp(1 - self.clip, 1 + self.clip) * batch.advantage)
         divergence = (now.mean - first.mean).square().sum(-1) / (2 * before.sd.squeeze(-1).square())
-        # one step stands for all of them, in the gain as in the divergence
+        # one step represents all of them, in the gain and in the divergence
         loss = (2 * self.anchor * divergence - gain) * (self.n_steps - 1)
         return loss, (velocity - pretrained).square().mean(-1).detach()
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Hybrid:
     """Sum of the losses of ``"nft"`` and ``"value_gradient"``.
 
-    The gradient says where to go, with little noise, but sees a smooth cell and only verifiers that have gradients; the contrast
-    is noisy, but sees the cells as they are scored, zeros included, and every verifier.
+    The gradient has little noise, but it is evaluated at a smooth cell and only for verifiers with gradients. The contrast is noisier,
+    but it uses the cells as they are scored, zeros included, and works with every verifier.
 
     Attributes
     ----------

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def optimality(advantage: Tensor) -> Tensor:
-    """Probability-like weight in [0, 1] of a cell being one to imitate: ``1/2 + clip(A / 2, -1, 1) / 2``."""
+    """Weight in [0, 1] of the positive policy for each cell, ``1/2 + clip(A / 2, -1, 1) / 2``."""
     return 0.5 + 0.5 * (advantage / 2).clamp(-1, 1)
 
 
@@ -63,7 +63,7 @@ def anchor_loss(velocity: Tensor, pretrained: Tensor) -> Tensor:
 class Nft:
     """The update rule: the loss above, with an anchor.
 
-    To first order in the advantage its fixed point is the population that the module :mod:`scperturbrl.rl.rules.base` names.
+    To first order in the advantage, its fixed point is the population defined in :mod:`scperturbrl.rl.rules.base`.
 
     Attributes
     ----------

@@ -52,17 +52,17 @@ def register(rule: Rule, *, overwrite: bool = False) -> Rule:
 
 
 def check_source(name: str, source: Source) -> None:
-    """Refuse a rule that cannot start where the flow does.
+    """Refuse a rule that does not support the source of the flow.
 
     Raises
     ------
     ValueError
-        If it needs noise alone as source, and the source is another.
+        If the rule needs a flow that starts at noise, and this one does not.
     """
     if UPDATE_RULES[name].needs_noise and not source.is_gaussian:
         msg = (
-            f"`update_rule={name!r}` needs a generator that starts at noise, this one starts at control cells. Use "
-            "`update_rule='nft'`, or fit it with `source='gaussian'`."
+            f"`update_rule={name!r}` needs a generator that starts at noise, but this one starts at control cells. Use "
+            "`update_rule='nft'`, or fit the generator with `source='gaussian'`."
         )
         raise ValueError(msg)
 

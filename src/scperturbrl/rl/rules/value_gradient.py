@@ -28,9 +28,9 @@ class ValueGradient:
     taken at the cell that the pretrained velocity points to, ``x1 = x_t + (1 - t) v_pre(x_t)``, so the target of the
     regression is ``v_pre + (1 - t) / (2 anchor t) grad R(x1(x_t))``, times the variance of the source's noise.
 
-    Cheap, because nothing is compared within groups, and biased, because the cell pointed to is smoother than any cell:
-    early on the path it is an average. So only times from `min_time` on are learnt from, and the variance shrinks if it is
-    trained for long.
+    The rule is cheap, because nothing is compared within groups. It is biased, because the cell that the velocity points to is
+    smoother than a real cell; early on the path it is an average. So only times after `min_time` are used, and the variance
+    of the cells shrinks if the rule is trained for long.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class ValueGradient:
     def __call__(self, fields: Fields, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Loss and distance at a random time after `min_time`."""
         if batch.reward is None:
-            msg = "The value gradient needs a reward with gradients; none of the verifiers has any."
+            msg = "The value gradient needs a reward with gradients; none of the verifiers has gradients."
             raise ValueError(msg)
         cells = batch.latent
         t, x, _ = sample_path(cells, batch.control, batch.source, rng, min_time=self.min_time)
@@ -62,12 +62,12 @@ class ValueGradient:
         return (velocity - target).square().mean(-1), distance
 
     def _slope(self, field: Field, reward: Callable[[Tensor], Tensor], x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Pretrained velocity, and the gradient of the reward of the cell it points to."""
+        """Pretrained velocity, and the gradient of the reward at the cell that it points to."""
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             velocity = field(x, t)
             value = reward(x + (1 - t[:, None]) * velocity)
-            # a constant reward, or a verifier that leaves torch on the way, has no slope
+            # a constant reward, or a verifier that is not computed in torch, has no gradient
             slope = torch.autograd.grad(value.sum(), x)[0] if value.requires_grad else torch.zeros_like(x)
         return velocity.detach(), slope.nan_to_num(0, 0, 0)
 
