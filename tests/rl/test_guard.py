@@ -196,3 +196,13 @@ def test_an_inactive_guard_reports_but_never_stops(parameter):
     guard.check(0, START, [parameter])
     assert all(guard.check(i, replace(START, drift=1.0), [parameter]) for i in range(1, 6))
     assert len(guard.alarms) == 5
+
+
+def test_a_later_state_has_to_be_clearly_better(guard, parameter):
+    guard.check(1, gained(0.1, gain_error=0.03), [parameter])
+    assert guard.good_iteration == 1
+    # larger, but not by more than its error
+    guard.check(2, gained(0.14, gain_error=0.05), [parameter])
+    assert guard.good_iteration == 1
+    guard.check(3, gained(0.16, gain_error=0.05), [parameter])
+    assert guard.good_iteration == 3

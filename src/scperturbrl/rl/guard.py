@@ -79,9 +79,9 @@ class GuardLimits:
 class Guard:
     """Compares vitals with those of the pretrained generator and keeps the best weights that raise no alarm.
 
-    The best have the largest gain in calibrated reward on conditions that are not rewarded. A gain counts if it is larger than its
-    error, and if the energy distance of these conditions did not rise by more than the error of the rise. Where no verifier is
-    rewarded, the best have the smallest energy distance. The pretrained generator wins ties.
+    A state replaces the kept one if its calibrated reward on conditions that are not rewarded is higher by more than the error of
+    its gain, and if the energy distance of these conditions did not rise by more than the error of the rise. Where no verifier is
+    rewarded, the smallest energy distance wins. The pretrained generator, or an earlier state, wins ties.
 
     Parameters
     ----------
@@ -127,7 +127,11 @@ class Guard:
         return not self.active or self.in_a_row < self.patience
 
     def _is_better(self, vitals: Vitals, kept: Vitals) -> bool:
-        return vitals.gain > kept.gain if self.by_reward else vitals.energy < kept.energy
+        if not self.by_reward:
+            return vitals.energy < kept.energy
+        # from check to check the reward hardly falls, so the largest gain would always be the last one
+        known = 0.0 if math.isnan(kept.gain) else kept.gain
+        return vitals.gain - known > vitals.gain_error
 
     def _objection(self, vitals: Vitals) -> str:
         """Why a state without an alarm is not kept; empty if it may be."""
