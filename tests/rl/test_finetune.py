@@ -236,7 +236,9 @@ def test_a_state_is_kept_for_its_gain_on_conditions_that_are_not_rewarded(world,
     assert len(apart) == 2
     assert not any(torch.isin(apart, among).any() for among in learnt)
     kept = next(row for row in result.history if row["iteration"] == result.kept_iteration)
-    assert kept["check_gain"] == max(row["check_gain"] for row in result.history) > kept["check_gain_error"]
+    assert kept["check_gain"] > kept["check_gain_error"]
+    later = [row for row in result.history if row["iteration"] > result.kept_iteration and row["check_rise"] <= 0]
+    assert not any(row["check_gain"] - kept["check_gain"] > row["check_gain_error"] for row in later)
     assert result.outcome.startswith("Post-training helped: on 2 left-out conditions that were not rewarded")
 
 
