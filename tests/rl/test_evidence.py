@@ -78,3 +78,14 @@ def test_only_conditions_that_can_be_judged_and_measured_are_left_out(world, mak
     found = [left_out(replace(task, real=real), reward, 0, seed=seed).tolist() for seed in range(20)]
     assert {row for one in found for row in one} <= set(range(3, 9))
     assert {len(one) for one in found} == {2}
+
+
+def test_a_rise_beyond_real_cells_is_no_gain(world):
+    yardstick = Yardstick(world.task)
+    free = Evidence.of(yardstick, Judge(world.reward, torch.arange(3)))
+    rollout = yardstick.roll_out(world.generator, seed=0)
+    rewards = free.rewards(rollout)
+    real = rewards + torch.tensor([-0.1, 0.1, torch.nan])
+    capped = Evidence.of(yardstick, Judge(world.reward, torch.arange(3), real))
+    expected = rewards + torch.tensor([-0.1, 0.0, 0.0])
+    torch.testing.assert_close(capped.rewards(rollout), expected)

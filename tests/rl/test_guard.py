@@ -206,3 +206,10 @@ def test_a_later_state_has_to_be_clearly_better(guard, parameter):
     assert guard.good_iteration == 1
     guard.check(3, gained(0.16, gain_error=0.05), [parameter])
     assert guard.good_iteration == 3
+
+
+def test_conditions_that_reach_real_cells_leave_nothing_to_gain(guard, parameter):
+    guard.judged = "3 validation conditions"
+    guard.check(5, replace(START, gain=0.0, gain_error=0.0), [parameter])
+    assert guard.good_iteration == 0
+    assert "already reaches that of real cells" in guard.outcome()

@@ -30,10 +30,21 @@ ONE_SIGMA = 0.8413447460685429
 
 
 class Judge(NamedTuple):
-    """A reward for measurement only, of the conditions at `rows` ``(J,)`` of a task, in their order."""
+    """A reward for measurement only.
+
+    Attributes
+    ----------
+    reward
+        Scores J conditions.
+    rows
+        ``(J,)`` their positions in a task.
+    real
+        ``(J,)`` mean reward of their real cells, NaN where unknown. None: unknown everywhere.
+    """
 
     reward: Reward
     rows: Tensor
+    real: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -48,12 +59,15 @@ class Evidence:
         Scores them.
     place, rows
         ``(k,)`` positions among the conditions of the yardstick, and among those of the reward.
+    real
+        ``(k,)`` mean reward of their real cells; infinite where unknown.
     """
 
     yardstick: Yardstick
     reward: Reward
     place: Tensor
     rows: Tensor
+    real: Tensor
 
     @classmethod
     def of(cls, yardstick: Yardstick, judge: Judge) -> Evidence:
@@ -67,14 +81,21 @@ class Evidence:
             if row in known and bool(counts[known[row]]) and not (translated is not None and bool(translated[row]))
         ]
         place, rows = torch.tensor(pairs, device=yardstick.index.device, dtype=torch.long).view(-1, 2).T
-        return cls(yardstick, judge.reward, place, rows)
+        real = torch.full((len(rows),), torch.inf, device=rows.device)
+        if judge.real is not None:
+            own = judge.real.to(rows.device)[rows]
+            real = torch.where(torch.isnan(own), real, own)
+        return cls(yardstick, judge.reward, place, rows, real)
 
     def __len__(self) -> int:
         return len(self.place)
 
     def rewards(self, rollout: Rollout) -> Tensor:
-        """Mean calibrated reward ``(k,)`` of the cells of each condition."""
-        return self.reward(rollout.cells[0][self.place], self.rows).reward.nanmean(1)
+        """Mean calibrated reward ``(k,)`` of the cells of each condition, at most that of its real cells.
+
+        A score above that of real cells is no better than theirs, so that a rise beyond it is no gain.
+        """
+        return torch.minimum(self.reward(rollout.cells[0][self.place], self.rows).reward.nanmean(1), self.real)
 
 
 def left_out(task: Task, reward: Reward, n_judged: int, *, seed: int) -> Tensor:

@@ -137,6 +137,9 @@ class Guard:
         """Why a state without an alarm is not kept; empty if it may be."""
         if not self.by_reward:
             return ""
+        if self.start is not vitals and vitals.gain == 0 == vitals.gain_error:
+            # so only if every condition is at the reward of its real cells, beyond which a rise is no gain
+            return "the reward already reaches that of real cells"
         # written so that NaN does not count as evidence
         if not vitals.gain > vitals.gain_error:
             return f"the reward changed by {vitals.gain:+.3f} +- {vitals.gain_error:.3f}"

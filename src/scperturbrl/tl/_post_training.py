@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from scperturbrl._core import keys, log
+from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.generator.identity import cells_identity, reward_identity, weights_hash
 from scperturbrl.flow.training.finite_steps import skipped_message
 from scperturbrl.rl.evidence import Judge
@@ -17,6 +19,8 @@ from scperturbrl.tl._reward import reference_task
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from torch import Tensor
+
     from scperturbrl._core.files.run_file import RunFile
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.generator.stored import StoredGenerator
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
     from scperturbrl.rl.finetuner import FinetuneSettings
     from scperturbrl.rl.result import FinetuneResult
     from scperturbrl.rl.reward import Reward
+
+# validation cells of a condition that are scored for the reward of real cells
+N_SCORED = 128
 
 
 def run(
@@ -46,7 +53,8 @@ def run(
     task = reference_task(stored, *both, conditions, keys.TRAIN, seed=seed)
     watched = cells.conditions(keys.VALIDATION, min_cells=10)
     validation = reference_task(stored, *both, watched, keys.VALIDATION, seed=seed).to(device) if watched else None
-    judge = _judge(validation, watched, guessed, device) if settings.guard and settings.reward_steps else None
+    choose = settings.guard and settings.reward_steps > 0
+    judge = _judge(validation, watched, guessed, both[1], device) if choose else None
     _say_what_cannot_change(validation)
     placed = reward.to(device)
     generator = stored.generator.to(device)
@@ -59,9 +67,13 @@ def _judge(
     validation: Task | None,
     names: Sequence[str],
     guessed: Callable[[Sequence[str]], tuple[Reward, list[int]] | None],
+    shown: Cells,
     device: torch.device,
 ) -> Judge | None:
-    """Reward of the validation conditions whose cells come from the flow, with references estimated from training cells."""
+    """Reward of the validation conditions whose cells come from the flow, with references estimated from training cells.
+
+    `shown` are the cells at the depth of the reference; those of validation conditions are scored as well.
+    """
     if validation is None:
         return None
     translated = validation.conditions.translated
@@ -70,7 +82,20 @@ def _judge(
     if found is None:
         return None
     reward, places = found
-    return Judge(reward.to(device), torch.tensor([own[i] for i in places], device=device))
+    real = _real_rewards(shown, [names[own[i]] for i in places], reward)
+    return Judge(reward.to(device), torch.tensor([own[i] for i in places], device=device), real.to(device))
+
+
+@torch.no_grad()
+def _real_rewards(cells: Cells, names: Sequence[str], reward: Reward) -> Tensor:
+    """Mean reward ``(C,)`` of the validation cells of each condition, of which `reward` has the references in this order."""
+    found = torch.full((len(names),), torch.nan)
+    for number, row in enumerate(cells.rows(names)):
+        own = np.flatnonzero((cells.codes == row) & (cells.split == keys.VALIDATION))
+        chosen = shuffled(cells, own, 0, "validation cells to score")[:N_SCORED]
+        block = torch.as_tensor(cells.block(chosen))[None]
+        found[number] = reward(block, torch.tensor([number])).reward.nanmean()
+    return found
 
 
 def _say_what_cannot_change(validation: Task | None) -> None:
