@@ -13,6 +13,7 @@ from scperturbrl.data.cells.counts import count_unit
 from scperturbrl.data.cells.depth import condition_depths
 from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.reference.stored import at_reference_depth, reference_depths
+from scperturbrl.flow.rollout.yardstick import Yardstick
 from scperturbrl.tl._reward import reference_task
 
 FIGURES = ("mse", "energy_distance")
@@ -224,9 +225,25 @@ def test_post_training_generates_at_the_depth_that_it_is_judged_at(half_screen):
     task, raw = (reference_task(stored, cells, own, names, "train", seed=0) for own in (shown, cells))
     assert (task.pool.latent == raw.pool.latent).all()
     factor = reference_depths(half_screen).table.loc["control", "factor"]
-    np.testing.assert_allclose(np.median(raw.pool.unit / task.pool.unit), factor, rtol=0.03)
+    # counts of control cells are read with their own unit
+    assert (task.pool.unit == raw.pool.unit).all()
+    np.testing.assert_allclose(np.median(raw.pool.unit / task.pool.shown_unit), factor, rtol=0.03)
     found = np.flatnonzero(cells.codes == cells.rows(names)[0])
-    assert np.median(count_unit(shown.expression[found])) == pytest.approx(float(task.pool.unit.median()), rel=0.15)
+    assert np.median(count_unit(shown.expression[found])) == pytest.approx(
+        float(task.pool.shown_unit.median()), rel=0.15
+    )
+
+
+def test_cells_of_post_training_have_the_expression_of_real_cells_at_that_depth(half_screen):
+    cells = Cells.of(half_screen)
+    shown, stored = at_reference_depth(half_screen, cells), read_generator(half_screen, "generator")
+    name = cells.conditions("train")[0]
+    task = reference_task(stored, cells, shown, [name], "train", seed=0)
+    made = Yardstick(task).roll_out(stored.generator, seed=0).cells[0, 0].numpy()
+    real = shown.block(np.flatnonzero((cells.codes == cells.rows([name])[0]) & cells.is_training()))
+    # as many counts, and each of them worth as much
+    assert np.expm1(made).sum(1).mean() == pytest.approx(np.expm1(real).sum(1).mean(), rel=0.15)
+    assert (made > 0).mean() == pytest.approx((real > 0).mean(), rel=0.15)
 
 
 def test_the_reference_keeps_what_depth_it_was_made_at(half_screen, tmp_path):

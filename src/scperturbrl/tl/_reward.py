@@ -56,13 +56,15 @@ def reference_task(
     """Build the task of `conditions` at the depth of the reference.
 
     As in training, cells are generated from control cells as measured (`cells`). They get the depth of the control
-    cells in `shown`, the cells at the depth of the reference, and are compared with real cells of that depth.
+    cells in `shown`, the cells at the depth of the reference, and are compared with real cells of that depth. In `shown`
+    all conditions of a control group have one depth.
     """
     task = build_task(stored, cells, conditions, label, seed=seed)
     if shown is cells:
         return task
     thinned = build_task(stored, shown, conditions, label, seed=seed)
-    return replace(task, pool=replace(task.pool, unit=thinned.pool.unit), real=thinned.real)
+    pool = replace(task.pool, shown_unit=thinned.pool.unit, depth=torch.ones_like(task.pool.depth))
+    return replace(task, pool=pool, real=thinned.real)
 
 
 def build_reward(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -26,11 +26,13 @@ class ControlPool:
     counts
         ``(m, G)`` measured counts.
     unit
-        ``(m,)`` normalised value of one count.
+        ``(m,)`` normalised value of one count of each control cell.
     start, count
         ``(C,)`` the run of each condition.
     depth
         ``(C,)`` depth of the cells of each condition, as a multiple of that of their control cells.
+    shown_unit
+        ``(m,)`` the `unit` that each control cell would have at the depth at which generated cells are compared. None: its own.
     """
 
     latent: Tensor
@@ -40,14 +42,17 @@ class ControlPool:
     start: Tensor
     count: Tensor
     depth: Tensor
+    shown_unit: Tensor | None = None
 
     def draw(self, index: Tensor, n: int, rng: torch.Generator) -> tuple[ControlCells, Tensor]:
         """`n` random control cells for each condition in `index` ``(C',)``, and count units ``(C' * n,)`` of the cells to generate."""
         share = torch.rand(len(index), n, generator=rng, device=index.device)
         rows = (self.start[index, None] + (share * self.count[index, None]).long()).reshape(-1)
         drawn = ControlCells(self.latent[rows], self.denoised[rows], self.counts.dense(rows), self.unit[rows])
-        return drawn, drawn.unit / self.depth[index].repeat_interleave(n)
+        shown = drawn.unit if self.shown_unit is None else self.shown_unit[rows]
+        return drawn, shown / self.depth[index].repeat_interleave(n)
 
     def to(self, device: torch.device | str) -> ControlPool:
         """The same on `device`."""
-        return ControlPool(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+        parts: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return ControlPool(**{name: None if part is None else part.to(device) for name, part in parts.items()})
