@@ -55,4 +55,5 @@ class ControlPool:
     def to(self, device: torch.device | str) -> ControlPool:
         """The same on `device`."""
         parts: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return ControlPool(**{name: None if part is None else part.to(device) for name, part in parts.items()})
+        moved: dict[str, Any] = {name: None if part is None else part.to(device) for name, part in parts.items()}
+        return ControlPool(**moved)
