@@ -105,7 +105,7 @@ def test_bulk_wells_are_screened_and_no_generator_is_fitted_to_them(shared_data,
         spr.tl.fit_generator(prepared[0].adata, n_steps=1, embeddings=prepared[0].embeddings)
 
 
-@pytest.mark.parametrize("arguments", [["run", "--suite", "lincs"], ["folds", "--suites", "lincs"]])
+@pytest.mark.parametrize("arguments", [["run", "--suites", "lincs"], ["folds", "--suites", "lincs"]])
 def test_only_the_screen_takes_bulk_wells(arguments, tmp_path, capsys):
     from benchmarks.__main__ import main
 
