@@ -136,9 +136,8 @@ def fit_generator(
           a magnitude of at most 1: the ratio of observed to predicted effects of validation combinations.
         - In a new context, control cells are shifted by the mean effect of the context line.
         - For an unseen perturbation, control cells are shifted by the effect predicted from `embeddings`, or from the
-        responses of
-          its gene to the training conditions. The share is chosen on left-out perturbations. The gene itself changes by
-          the median change of targeted genes.
+          responses of its gene to the training conditions. The share is chosen on left-out perturbations. The gene itself
+          changes by the median change of targeted genes.
 
         ``"none"`` uses the flow alone.
     source

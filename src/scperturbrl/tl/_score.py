@@ -105,8 +105,7 @@ def score(
     - ``obs["<key>_reward"]``: weighted mean of the calibrated scores, at most 1. 0 is like a control cell, 1 like a
       typical real perturbed cell. Verifiers that cannot discriminate the two in a condition are skipped there,
     - ``obs["<key>_percentile"]`` with `percentile`: share of the real training cells of the condition, in (0, 1], that
-    score
-      no higher, before clipping. It is a conformal p-value, uniform over new real cells: only 5 % of them are below
+      score no higher, before clipping. It is a conformal p-value, uniform over new real cells: only 5 % of them are below
       0.05. NaN for pseudo-references,
     - ``uns["score_<key>"]``: verifiers, reference, conditions with thinned cells (``thinned``), conditions that could
       not be scored and why, and conditions in which a verifier is skipped (``silent``). ``pseudo_references`` lists the

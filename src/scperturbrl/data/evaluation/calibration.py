@@ -30,11 +30,9 @@ def calibrate(replicate: pd.DataFrame, mean_response: pd.DataFrame) -> pd.DataFr
 
     - ``calibrated``: whether the replicate is better in at least three of four conditions,
     - ``told_apart``: the share of conditions in which the replicate is better, among those in which both have a value
-    (the
-      bound discrimination score of scPertEval); NaN if there are none,
+      (the bound discrimination score of scPertEval); NaN if there are none,
     - ``dynamic_range``: median over conditions of the position of the replicate between the mean response (0) and a
-    perfect
-      prediction (1) (the dynamic range fraction of Miller et al. 2025), in [-1, 1]; NaN for scores of verifiers, which
+      perfect prediction (1) (the dynamic range fraction of Miller et al. 2025), in [-1, 1]; NaN for scores of verifiers, which
       have no perfect value.
     """
     both = replicate.merge(mean_response, on=["condition", "metric"], suffixes=("", "_mean"))
