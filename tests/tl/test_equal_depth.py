@@ -228,6 +228,8 @@ def test_post_training_generates_at_the_depth_that_it_is_judged_at(half_screen):
     # counts of control cells are read with their own unit
     assert (task.pool.unit == raw.pool.unit).all()
     np.testing.assert_allclose(np.median(raw.pool.unit / task.pool.shown_unit), factor, rtol=0.03)
+    # a condition that is shallower than its thinned control cells stays so
+    np.testing.assert_allclose(task.pool.depth, (raw.pool.depth / factor).clamp(max=1), rtol=0.03)
     found = np.flatnonzero(cells.codes == cells.rows(names)[0])
     assert np.median(count_unit(shown.expression[found])) == pytest.approx(
         float(task.pool.shown_unit.median()), rel=0.15

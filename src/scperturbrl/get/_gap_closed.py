@@ -66,7 +66,7 @@ def gap_closed(
         Of a score: share of conditions in which `model` is above real cells by more than 0.01 and `reference` is not. Of a distance:
         share of conditions in which it rises by more than 3 %, as in :func:`scperturbrl.get.harm`.
     ``n_conditions``
-        Number of conditions in which model, reference and real cells all have a value.
+        Number of conditions in which all that is compared has a value.
 
     Raises
     ------

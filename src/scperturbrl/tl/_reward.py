@@ -57,13 +57,16 @@ def reference_task(
 
     As in training, cells are generated from control cells as measured (`cells`). They get the depth of the control
     cells in `shown`, the cells at the depth of the reference, and are compared with real cells of that depth. In `shown`
-    all conditions of a control group have one depth.
+    conditions have the depth of their control cells, except those that are shallower still.
     """
     task = build_task(stored, cells, conditions, label, seed=seed)
     if shown is cells:
         return task
     thinned = build_task(stored, shown, conditions, label, seed=seed)
-    pool = replace(task.pool, shown_unit=thinned.pool.unit, depth=torch.ones_like(task.pool.depth))
+    own, shown_unit = task.pool, thinned.pool.unit
+    kept = own.unit / shown_unit
+    factor = torch.stack([kept[first : first + n].mean() for first, n in zip(own.start, own.count, strict=True)])
+    pool = replace(own, shown_unit=shown_unit, depth=(own.depth / factor).clamp(max=1))
     return replace(task, pool=pool, real=thinned.real)
 
 

@@ -122,13 +122,13 @@ class Filled(NamedTuple):
         """What is wrong, and the remedy."""
         return (
             f"{len(self.genes)} of {n_genes} genes are zero in every cell of {self.group!r} in `obs[{self.column!r}]` and expressed in other "
-            f"cells ({counted(self.genes)}). An outer join of data sets with different genes fills genes so, and this then looks like an "
-            "effect. Join with `anndata.concat(..., join='inner')`, or leave these genes out."
+            f"cells ({counted(self.genes)}). An outer join of data sets with different genes fills missing genes with zeros, which then look "
+            "like an effect. Join with `anndata.concat(..., join='inner')`, or leave these genes out."
         )
 
 
 def filled_genes(adata: AnnData, values: Any, columns: Sequence[str]) -> Filled | None:
-    """The group with most genes that look filled with zeros; None if there is none.
+    """The group with the most genes that an outer join seems to have filled with zeros; None if there is none.
 
     Parameters
     ----------
@@ -137,11 +137,11 @@ def filled_genes(adata: AnnData, values: Any, columns: Sequence[str]) -> Filled 
     values
         ``(n, G)`` expression whose rows can be indexed, sparse, dense or in a file.
     columns
-        Columns of ``obs`` to look at, beside those whose name is usual for data sets.
+        Columns of ``obs`` to check, in addition to columns with a usual name for data sets, such as ``batch``.
 
-    Returns
-    -------
-    At most 300 cells of each group are read first; what looks filled in them is looked up in all cells of the group.
+    Notes
+    -----
+    At most 300 cells of each group are read first. Genes that are zero in all of these are then checked in all cells of the group.
     """
     usual = [str(name) for name in adata.obs.columns if str(name).lower() in _USUAL]
     found = [

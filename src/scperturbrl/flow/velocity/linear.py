@@ -1,4 +1,4 @@
-"""Layers that are linear, computed by the fastest library that PyTorch has."""
+"""Linear layers, computed by the fastest library that PyTorch includes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import platform
 import torch
 from torch import Tensor, nn
 
-# elsewhere PyTorch takes the right library by itself
+# elsewhere PyTorch chooses the right library itself
 _ONEDNN = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
 
 
 class Linear(nn.Linear):
     """:class:`torch.nn.Linear`, by oneDNN in single precision on x86 processors.
 
-    PyTorch takes MKL there, which uses half of the width of vectors on processors that are not Intel's: 107 billion operations a second
-    beside 230 on a core of an AMD EPYC, forward and backward. Results differ in the last bit.
+    PyTorch uses MKL there, which uses only half of the vector width on processors of other makers than Intel. Results differ in
+    the last bit. Second derivatives, ``torch.func.jvp`` and ``torch.vmap`` do not work through this layer on the CPU.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -26,6 +26,6 @@ class Linear(nn.Linear):
 
 
 def _plain(input: Tensor) -> bool:
-    """Whether oneDNN takes these values; with autocast PyTorch calls it itself."""
+    """Whether oneDNN accepts these values; with autocast, PyTorch calls it itself."""
     on_cpu = input.device.type == "cpu" and input.dtype == torch.float32
     return on_cpu and input.numel() > 0 and not torch.is_autocast_enabled("cpu")
