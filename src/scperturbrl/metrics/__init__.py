@@ -20,6 +20,7 @@ _MODULES = {
     "baselines.denoised": ["denoised_effects"],
     "compute": ["compute_metrics"],
     "baselines.context_line": ["ContextLine", "fit_context_line"],
+    "baselines.context_ridge": ["context_ridge_effect"],
     "cells.covariance": ["CovarianceAgreement", "covariance_agreement"],
     "differential": ["WelchTest", "de_overlap", "de_spearman", "direction_match", "top_genes", "welch_t"],
     "direction": ["direction_fidelity", "direction_reach"],

@@ -9,10 +9,12 @@ import torch
 
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.generator.contexts import context_effects, context_line, fit_contexts, is_new_context
+from scperturbrl.data.generator.contexts import context_effects, fit_contexts, is_new_context
 from scperturbrl.data.generator.stored import read_generator
-from scperturbrl.data.reference.baselines import TrainingEffects
+from scperturbrl.data.reference.context_baseline import ContextEffects
+from scperturbrl.data.reference.moments import measured_effects
 from scperturbrl.flow.linear_part import LinearPart
+from scperturbrl.metrics import context_ridge_effect
 
 SHARED = {"fraction_shared": 1.0, "fraction_scaled": 0.0, "dispersion": 6.0, "library_size": 2500}
 
@@ -52,32 +54,27 @@ def test_new_is_a_context_without_perturbed_training_cells(world):
     assert not is_new_context(stored, cells.table).any()
 
 
-def test_effects_are_those_of_the_baseline(world):
+def test_effects_are_halfway_between_context_line_and_context_ridge_of_denoised_effects(world):
     stored, cells = world
     table = cells.table.loc[cells.conditions("test")]
     found, known = context_effects(stored, table, profiles(cells, table))
     assert known.all()
     assert len(table) == 4
-    training = TrainingEffects.of(cells)
-    expected = np.stack([training.predict(cells, name, "context_line") for name in table.index])
+    names = cells.conditions("train")
+    measured = measured_effects(cells, cells.is_training(), names)
+    training = ContextEffects.of(cells, names, measured.effect)
+    denoised = dict(zip(names, measured.denoised(), strict=True))
+    expected = []
+    for _, row in table.iterrows():
+        groups = [g for g in training.contexts if f"{row['parts'][0]} | cell_type={g}" in denoised]
+        controls = np.stack([training.controls[training.contexts.index(g)] for g in groups])
+        effects = np.stack([denoised[f"{row['parts'][0]} | cell_type={g}"] for g in groups])
+        query = profiles(cells, table.loc[[row.name]])[0].numpy()
+        line = training.line.predict(controls, effects, control_query=query)
+        expected.append((line + context_ridge_effect(controls, effects, control_query=query)) / 2)
     space = stored.generator.space
-    torch.testing.assert_close(
-        found, space.project(torch.as_tensor(expected, dtype=torch.float32)), atol=0.02, rtol=0.02
-    )
-
-
-def test_without_a_share_of_the_line_it_is_the_mean_shift(world):
-    stored, cells = world
-    linear = stored.generator.linear
-    linear.context_line.copy_(torch.tensor([1.0, 0.0, 0.0, 1.0]))
-    assert context_line(stored).share == 0
-    table = cells.table.loc[cells.conditions("test")[:1]]
-    place = 1 + stored.vocabulary.tokens.index(table["parts"].iloc[0][0])
-    measured = linear.context_effect[:, place]
-    measured = measured[measured[:, 0] > -1e20]
-    assert len(measured) >= 2
-    found, _ = context_effects(stored, table, profiles(cells, table))
-    torch.testing.assert_close(found, stored.generator.space.project(measured.mean(0, keepdim=True)))
+    wanted = space.project(torch.as_tensor(np.stack(expected), dtype=torch.float32))
+    torch.testing.assert_close(found, wanted, atol=0.02, rtol=0.02)
 
 
 def test_effects_of_parts_are_added_and_unknown_parts_make_all_unknown(world):
@@ -136,5 +133,5 @@ def test_doses_are_brought_to_the_full_dose_before_they_are_carried():
         control_mean=np.zeros((4, 5), dtype=np.float32), effect=amount[:, None] * np.repeat(full, 2, axis=0)
     )
     table = pd.DataFrame({"group": ["x", "x", "y", "y"], "parts": [("drug",)] * 4})
-    fit_contexts(stored, reference, table, amount)
+    fit_contexts(stored, reference, reference.effect, table, amount)
     np.testing.assert_allclose(linear.context_effect[:, 1].numpy(), full, rtol=1e-5)

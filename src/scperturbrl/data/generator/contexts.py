@@ -1,4 +1,4 @@
-"""The context line of a generator: effects of known perturbations in a context that has only control cells."""
+"""Effects of known perturbations in a context that has only control cells: context line and context ridge."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from scperturbrl.metrics.baselines.context_line import SCALES, ContextLine, fit_context_line
+from scperturbrl.metrics.baselines.context_ridge import context_ridge_effect
+from scperturbrl.metrics.baselines.left_out_contexts import error_by_context, left_out_contexts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,10 +22,13 @@ if TYPE_CHECKING:
 _FLAT = 0.0
 
 
-def fit_contexts(stored: StoredGenerator, measured: MeasuredEffects, table: pd.DataFrame, amount: np.ndarray) -> None:
+def fit_contexts(
+    stored: StoredGenerator, measured: MeasuredEffects, denoised: np.ndarray, table: pd.DataFrame, amount: np.ndarray
+) -> None:
     """Store control profiles and effects of the contexts in the linear part, and choose kernel and scale of the context line.
 
-    Only conditions of a single perturbation count.
+    Only conditions of a single perturbation count. Kernel and scale are chosen on measured effects, because denoised effects contain
+    information about contexts that are left out. The effects that are stored are the denoised ones.
 
     Parameters
     ----------
@@ -31,32 +36,63 @@ def fit_contexts(stored: StoredGenerator, measured: MeasuredEffects, table: pd.D
         Generator, whose linear part is changed.
     measured, table
         Measured effects of the training conditions, and their rows of the condition table.
+    denoised
+        ``(C, G)`` the same effects without their noise.
     amount
         ``(C,)`` amount of each, 1 at the full dose. Effects are kept at amount 1, by least squares over the doses.
     """
     linear, vocabulary = stored.generator.linear, stored.vocabulary
     if not len(linear.context_control):
         return
+    context = np.array([vocabulary.groups.index(group) for group in table["group"]])
+    linear.context_control[context] = torch.as_tensor(measured.control_mean, dtype=torch.float32)
     position = {token: i + 1 for i, token in enumerate(vocabulary.tokens)}
-    effects = np.full(tuple(linear.context_effect.shape), np.nan, dtype=np.float32)
-    total, square = np.zeros(effects.shape), np.zeros(effects.shape[:2])
-    for row, (group, parts) in enumerate(zip(table["group"], table["parts"], strict=True)):
-        context = vocabulary.groups.index(group)
-        linear.context_control[context] = torch.as_tensor(measured.control_mean[row])
-        if len(parts) == 1:
-            place = context, position[parts[0]]
-            total[place] += amount[row] * measured.effect[row]
-            square[place] += amount[row] ** 2
-    known = square > 0
-    effects[known] = total[known] / square[known][:, None]
-    some = np.isfinite(effects).all(2).any(0)
-    line = fit_context_line(linear.context_control.numpy(), effects[:, some])
+    single = np.flatnonzero(table["parts"].str.len() == 1)
+    place = context[single], np.array([position[table["parts"].iloc[row][0]] for row in single], dtype=int)
+    shape = tuple(linear.context_effect.shape)
+    raw, kept = (_at_full_amount(x[single], amount[single], place, shape) for x in (measured.effect, denoised))
+    some = np.isfinite(raw).all(2).any(0)
+    line = fit_context_line(linear.context_control.numpy(), raw[:, some])
     # an effect that was not measured is stored as infinitely large: weights must be numbers
-    linear.context_effect.copy_(torch.as_tensor(np.nan_to_num(effects, nan=_NOT_MEASURED)))
+    linear.context_effect.copy_(torch.as_tensor(np.nan_to_num(kept, nan=_NOT_MEASURED)))
     width = line.width if np.isfinite(line.width) else _FLAT
-    linear.context_line.copy_(
-        torch.tensor([width, SCALES.index(line.scale), line.share, np.nan_to_num(line.error, nan=1.0)])
-    )
+    error = _left_out_error(line, linear.context_control.numpy().astype(float), raw[:, some])
+    linear.context_line.copy_(torch.tensor([width, SCALES.index(line.scale), line.share, error]))
+
+
+def _at_full_amount(
+    effects: np.ndarray, amount: np.ndarray, place: tuple[np.ndarray, np.ndarray], shape: tuple[int, ...]
+) -> np.ndarray:
+    """Effects ``(K, 1 + P, G)`` at amount 1, NaN where nothing was measured."""
+    total, square = np.zeros(shape), np.zeros(shape[:2])
+    np.add.at(total, place, amount[:, None] * effects)
+    np.add.at(square, place, amount**2)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(square[..., None] > 0, total / square[..., None], np.nan), dtype=np.float32)
+
+
+def _left_out_error(line: ContextLine, controls: np.ndarray, effects: np.ndarray) -> float:
+    """Squared error of :func:`_transferred` in contexts left out, as a multiple of that of the mean shift; 1 with fewer than three."""
+    folds = list(left_out_contexts(effects))
+    if len({fold.context for fold in folds}) < 2:
+        return 1.0
+    true = [effects[context, p] for context, p, _ in folds]
+    plain = [effects[others, p].mean(0) for _, p, others in folds]
+    found = [_transferred(line, controls[o], effects[o, p], controls[context]) for context, p, o in folds]
+    base = np.maximum(error_by_context(folds, plain, true), 1e-12)
+    return float((error_by_context(folds, found, true) / base).mean())
+
+
+def _transferred(line: ContextLine, controls: np.ndarray, effects: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Effect ``(G,)`` in a new context, halfway between the context line and the context ridge.
+
+    They use the similarity of contexts differently, and the mean of both is closer than either on most data sets; there are too few
+    contexts to choose between them.
+    """
+    along = line.predict(controls, effects, control_query=query)
+    if len(controls) < 2:
+        return along
+    return (along + context_ridge_effect(controls, effects, control_query=query)) / 2
 
 
 _NOT_MEASURED = -1e30
@@ -75,7 +111,7 @@ def is_new_context(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
 
 
 def context_effects(stored: StoredGenerator, table: pd.DataFrame, controls: Tensor) -> tuple[Tensor, Tensor]:
-    """Latent effects ``(C, d)`` of the context line at amount 1, summed over the parts, and where they are known ``(C,)``.
+    """Latent effects ``(C, d)`` in new contexts at amount 1, summed over the parts, and where they are known ``(C,)``.
 
     `controls` ``(C, G)`` are the mean control profiles of the conditions.
     """
@@ -91,5 +127,5 @@ def context_effects(stored: StoredGenerator, table: pd.DataFrame, controls: Tens
         known[row] = True
         for part, some in zip(parts, measured, strict=True):
             effect = effects[some, position[part]]
-            found[row] += line.predict(own[some], effect, control_query=controls[row].numpy())
+            found[row] += _transferred(line, own[some], effect, controls[row].numpy())
     return space.project(torch.as_tensor(found)), torch.as_tensor(known)

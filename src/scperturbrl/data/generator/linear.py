@@ -52,7 +52,8 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
     level = equal_depth(cells, cells.is_training())
     measured = measured_effects(level, cells.is_training(), names)
     table = cells.table.loc[names]
-    latent = generator.space.project(torch.as_tensor(measured.denoised(), dtype=torch.float32))
+    denoised = measured.denoised()
+    latent = generator.space.project(torch.as_tensor(denoised, dtype=torch.float32))
     linear.full_dose.fill_(max(float(table["dose"].max()), 1e-6) if (table["dose"] > 0).any() else 1.0)
     amount = linear.amount(torch.tensor(table["dose"].to_numpy(np.float32))).numpy()
     design = _design(table["parts"], stored.vocabulary.tokens) * amount[:, None]
@@ -61,7 +62,7 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
         chosen = np.flatnonzero(groups == group) if group else np.arange(len(table))
         if len(chosen):
             _fit_group(linear, group, design[chosen], latent.numpy()[chosen])
-    fit_contexts(stored, measured, table, amount)
+    fit_contexts(stored, measured, denoised, table, amount)
     fit_unseen(stored, measured.effect.astype(np.float32), table["parts"], design, groups)
     fit_own_gene(stored, cells)
 

@@ -56,7 +56,7 @@ def reliabilities(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     """Share ``(C,)`` of the squared effects that the linear part explained for left-out conditions of the same kind.
 
     For unseen perturbations, trained perturbations were left out. For known perturbations in a new context, trained
-    contexts were left out, and the share is relative to the mean shift. NaN for other conditions, and with too little
+    contexts were left out, and the share is relative to the mean shift; below 0 the mean shift is closer. NaN for other conditions, and with too little
     training data.
     """
     linear, tokens = stored.generator.linear, set(stored.vocabulary.tokens)
@@ -67,7 +67,8 @@ def reliabilities(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     found = np.where(unseen & mapped.numpy(), r2.numpy(), np.nan)
     line = context_line(stored)
     carried = is_new_context(stored, table) & ~unseen & (table["parts"].str.len() > 0).to_numpy(dtype=bool)
-    return np.where(carried & (line.share > 0), 1 - line.error, found)
+    # exactly 1 where no context could be left out
+    return np.where(carried & (line.error != 1), 1 - line.error, found)
 
 
 def _map_error(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scperturbrl.metrics.baselines.left_out_contexts import error_by_context, left_out_contexts
+from scperturbrl.metrics.baselines.log_ratios import effect_of, log_ratios
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike
 
 WIDTHS = (np.inf, 2.0, 1.0, 0.7, 0.5)
 SCALES = ("difference", "log_ratio")
-# added to rates before taking ratios, so that they are defined for genes without counts
-_PSEUDO_RATE = 0.05
 # the weight is shrunk as if this many further contexts supported the plain mean
 _EVIDENCE = 1.0
 
@@ -102,34 +103,24 @@ def fit_context_line(controls: ArrayLike, effects: ArrayLike) -> ContextLine:
             f"Control profiles {own.shape} and effects {table.shape} do not fit; expected finite (K, G), and (K, P, G)."
         )
         raise ValueError(msg)
-    folds = list(_folds(table))
+    folds = list(left_out_contexts(table))
     nothing = ContextLine(np.inf, "difference", 0.0, float("nan"))
-    contexts = sorted({context for context, *_ in folds})
-    if len(contexts) < 2:
+    n_contexts = len({fold.context for fold in folds})
+    if n_contexts < 2:
         return nothing
     plain = [table[others, p].mean(0) for _, p, others in folds]
     true = [table[context, p] for context, p, _ in folds]
-    base = _by_context(folds, contexts, plain, true)
+    base = error_by_context(folds, plain, true)
     found: dict[tuple[float, str], tuple[list[np.ndarray], np.ndarray]] = {}
     for width, scale in product(WIDTHS, SCALES):
         made = [_weighted(own[o], table[o, p], own[context], width, scale) for context, p, o in folds]
-        found[width, scale] = made, _by_context(folds, contexts, made, true) / np.maximum(base, 1e-12)
+        found[width, scale] = made, error_by_context(folds, made, true) / np.maximum(base, 1e-12)
     best = min(found, key=lambda choice: found[choice][1].mean())
     best = _simplest(found, best)
     made, relative = found[best]
     if relative.mean() + relative.std(ddof=1) / np.sqrt(len(relative)) >= 1:
         return nothing
-    return ContextLine(*best, _share(plain, made, true, len(contexts)), float(relative.mean()))
-
-
-def _folds(effects: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Context left out, perturbation, and the other contexts in which it was measured, at least two."""
-    measured = np.isfinite(effects).all(2)
-    for context, p in zip(*np.nonzero(measured), strict=True):
-        others = np.flatnonzero(measured[:, p])
-        others = others[others != context]
-        if len(others) > 1:
-            yield int(context), int(p), others
+    return ContextLine(*best, _share(plain, made, true, n_contexts), float(relative.mean()))
 
 
 def _weighted(controls: np.ndarray, effects: np.ndarray, query: np.ndarray, width: float, scale: str) -> np.ndarray:
@@ -139,25 +130,7 @@ def _weighted(controls: np.ndarray, effects: np.ndarray, query: np.ndarray, widt
     weight = weight / weight.sum()
     if scale == "difference":
         return np.asarray(weight @ effects)
-    ratio = weight @ np.log(_rate(controls + effects) / _rate(controls))
-    return np.asarray(np.log1p((_rate(query) * np.exp(ratio) - _PSEUDO_RATE).clip(min=0)) - query)
-
-
-def _rate(profile: np.ndarray) -> np.ndarray:
-    return np.expm1(profile.clip(min=0)) + _PSEUDO_RATE
-
-
-def _by_context(
-    folds: Sequence[tuple[int, int, np.ndarray]],
-    contexts: Sequence[int],
-    predicted: Sequence[np.ndarray],
-    true: Sequence[np.ndarray],
-) -> np.ndarray:
-    """Squared error summed over the perturbations of each context."""
-    total = dict.fromkeys(contexts, 0.0)
-    for (context, *_), one, other in zip(folds, predicted, true, strict=True):
-        total[context] += float(np.square(one - other).sum())
-    return np.array([total[context] for context in contexts])
+    return effect_of(weight @ log_ratios(controls, effects), query)
 
 
 def _simplest(
