@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scperturbrl.flow.linear_part import LinearPart, effect_magnitude, recentring_weight
+from scperturbrl.flow.linear_part import LinearPart, agreement_weight, effect_magnitude, recentring_weight
 
 
 @pytest.fixture
@@ -126,3 +126,17 @@ def test_only_the_wanted_genes_change_and_by_the_amount_of_the_dose(mapped, make
     expected = torch.zeros(2, 4)
     expected[0, 2] = -2 * math.log(3) / math.log(10)
     torch.testing.assert_close(mapped.with_own_genes(torch.zeros(2, 4), batch), expected)
+
+
+def test_weights_are_in_inverse_proportion_to_the_squared_errors():
+    control = torch.zeros(3, 2)
+    linear = torch.tensor([[3.0, 4.0], [3.0, 4.0], [0.0, 2.0]])
+    # a squared error of .1 * 25 = 2.5 beside squared distances of 2.5 and 22.5; of .1 * 4 beside 0
+    flow = linear + torch.tensor([[0.0, 2.5**0.5], [22.5**0.5, 0.0], [0.0, 0.0]])
+    weight = agreement_weight(flow, linear, control, 0.1)
+    torch.testing.assert_close(weight, torch.tensor([0.5, 0.9, 0.0]))
+
+
+def test_an_exact_linear_part_has_the_whole_weight():
+    flow, linear = torch.randn(4, 3), torch.randn(4, 3)
+    torch.testing.assert_close(agreement_weight(flow, linear, torch.zeros(4, 3), 0.0), torch.ones(4))

@@ -39,9 +39,11 @@ class LinearPart(nn.Module):
         ``(n_groups + 1, P + 1, d)`` latent effect of a perturbation at amount 1; token 0 has none.
     covered
         ``(n_groups + 1, P + 1)`` 1 if the group has training conditions with the perturbation.
-    weight, weight_context, weight_unseen
-        Share in [0, 1] of the linear part in the mean: for conditions whose perturbations were all trained on, for
-        those in a context without perturbed training cells, and for those with an unseen perturbation.
+    weight, weight_unseen
+        Share in [0, 1] of the linear part in the mean: for conditions whose perturbations were all trained on, and for
+        those with an unseen perturbation.
+    context_error
+        Squared error of a predicted effect in a context without perturbed training cells, as a share of its squared size.
     magnitude
         Factor in [0, 1] of the predicted effects of combinations whose perturbations were all trained on.
     additivity
@@ -77,7 +79,7 @@ class LinearPart(nn.Module):
     coefficients: Tensor
     covered: Tensor
     weight: Tensor
-    weight_context: Tensor
+    context_error: Tensor
     weight_unseen: Tensor
     magnitude: Tensor
     additivity: Tensor
@@ -110,7 +112,7 @@ class LinearPart(nn.Module):
         self.register_buffer("covered", torch.zeros(n_groups + 1, n_tokens + 1))
         self.register_buffer("weight", torch.tensor(0.0))
         self.register_buffer("full_dose", torch.tensor(1.0))
-        self.register_buffer("weight_context", torch.tensor(0.0))
+        self.register_buffer("context_error", torch.tensor(0.0))
         self.register_buffer("weight_unseen", torch.tensor(0.0))
         self.register_buffer("magnitude", torch.tensor(1.0))
         self.register_buffer("additivity", torch.ones(n_groups + 1))
@@ -206,6 +208,26 @@ def recentring_weight(
     found = float(((real - flow) * gap).sum()) / max(size, 1e-12)
     found = min(max(found, 0.0), 1.0)
     return min((found * len(flow) + evidence * prior) / (len(flow) + evidence), most)
+
+
+def agreement_weight(flow: Tensor, linear: Tensor, control: Tensor, error: Tensor | float) -> Tensor:
+    r"""Weight ``(C,)`` of the linear means in new contexts, from their distance to the flow's means.
+
+    Two estimates with independent errors are combined best with weights in inverse proportion to their squared errors. The squared error
+    of the linear effect is `error` times its squared size. That of the flow is not known; the squared distance between the two is taken
+    for it, so a flow that is far from the linear part counts little:
+
+    .. math:: w = \frac{\lVert f - l \rVert^2}{\lVert f - l \rVert^2 + e\, \lVert l - c \rVert^2}.
+
+    Parameters
+    ----------
+    flow, linear, control
+        ``(C, d)`` latent means :math:`f`, :math:`l` and :math:`c` of the conditions, and of their control cells.
+    error
+        Squared error :math:`e` of the linear effects, as a share of their squared size.
+    """
+    apart, size = (flow - linear).square().sum(1), (linear - control).square().sum(1)
+    return apart / (apart + error * size).clamp_min(1e-12)
 
 
 def effect_magnitude(predicted: Tensor, real: Tensor, *, evidence: float = 8.0) -> float:

@@ -205,7 +205,7 @@ def _told(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, seed: int,
         .drop(columns=keys.SPLIT)
         .assign(
             seen=table.index.isin(list(seen(stored.conditions))),
-            linear_weight=linear_weights(stored, table),
+            linear_weight=linear_weights(stored, cells, table, seed=seed, device=device),
             magnitude=magnitudes(stored, table),
             uncertainty=uncertainties(stored, cells, table, seed=seed, device=device),
             reliability=reliabilities(stored, table),

@@ -157,7 +157,7 @@ def predict_elsewhere(
     new = ad.AnnData(made, obs=obs, var=pd.DataFrame({"measured": match.place >= 0}, index=stored.genes))
     frame = condition_frame(table.assign(n_cells=n_cells), {}, stored.vocabulary).assign(
         new_context=~table["group"].isin(stored.vocabulary.groups),
-        linear_weight=linear_weights(stored, table),
+        linear_weight=linear_weights(stored, cells, table, seed=seed, device=own),
         magnitude=magnitudes(stored, table),
         uncertainty=uncertainties(stored, cells, table, seed=seed, device=own),
         reliability=reliabilities(stored, table),

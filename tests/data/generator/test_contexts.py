@@ -12,7 +12,7 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.generator.contexts import context_effects, fit_contexts, is_new_context
 from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.reference.context_baseline import ContextEffects
-from scperturbrl.data.reference.moments import measured_effects
+from scperturbrl.data.reference.moments import MeasuredEffects, measured_effects
 from scperturbrl.flow.linear_part import LinearPart
 from scperturbrl.metrics import context_ridge_effect
 
@@ -90,6 +90,33 @@ def test_effects_of_parts_are_added_and_unknown_parts_make_all_unknown(world):
     assert not found[1:].any()
 
 
+def bare(groups, n_genes):
+    """A generator without anything but a linear part in gene space, for one drug."""
+    linear = LinearPart(len(groups), 1, n_genes, n_genes=n_genes)
+    space = SimpleNamespace(loadings=lambda: torch.eye(n_genes))
+    vocabulary = SimpleNamespace(groups=tuple(groups), tokens=("drug",))
+    return SimpleNamespace(generator=SimpleNamespace(linear=linear, space=space), vocabulary=vocabulary)
+
+
+def test_the_error_of_transferred_effects_is_that_of_contexts_left_out():
+    rng = np.random.default_rng(0)
+    controls, names = 2 + rng.normal(scale=0.3, size=(40, 50)), [f"c{i}" for i in range(40)]
+    shared = rng.normal(size=50)
+    size = {}
+    for own in (0.1, 1.0):
+        effect = shared + own * rng.normal(size=(40, 50))
+        stored = bare(names, 50)
+        measured = MeasuredEffects(controls, effect, np.full((40, 50), 1e-6))
+        table = pd.DataFrame({"group": names, "parts": [("drug",)] * 40})
+        fit_contexts(stored, measured, effect, table, np.ones(40))
+        size[own] = float(stored.generator.linear.context_error)
+    # the mean of 39 contexts errs by about the own part of the effect: its squared size relative to that of the shared part
+    wanted = {own: own**2 / np.square(shared).mean() for own in size}
+    # shrunk towards .1 as if by eight further contexts
+    for own, error in size.items():
+        assert error == pytest.approx(np.exp((40 * np.log(wanted[own]) + 8 * np.log(0.1)) / 48), rel=0.35)
+
+
 def test_an_effect_that_was_not_measured_anywhere_is_unknown(world):
     stored, cells = world
     table = cells.table.loc[cells.conditions("test")[:1]]
@@ -125,13 +152,8 @@ def test_effects_in_a_new_context_are_as_large_as_the_true_ones(held_out):
 def test_doses_are_brought_to_the_full_dose_before_they_are_carried():
     rng = np.random.default_rng(0)
     full, amount = rng.normal(size=(2, 5)), np.array([0.5, 1.0, 0.5, 1.0])
-    linear = LinearPart(2, 1, 3, n_genes=5)
-    stored = SimpleNamespace(
-        generator=SimpleNamespace(linear=linear), vocabulary=SimpleNamespace(groups=("x", "y"), tokens=("drug",))
-    )
-    reference = SimpleNamespace(
-        control_mean=np.zeros((4, 5), dtype=np.float32), effect=amount[:, None] * np.repeat(full, 2, axis=0)
-    )
+    stored, effect = bare("xy", 5), amount[:, None] * np.repeat(full, 2, axis=0)
+    measured = MeasuredEffects(np.zeros((4, 5)), effect, np.full((4, 5), 0.01))
     table = pd.DataFrame({"group": ["x", "x", "y", "y"], "parts": [("drug",)] * 4})
-    fit_contexts(stored, reference, reference.effect, table, amount)
-    np.testing.assert_allclose(linear.context_effect[:, 1].numpy(), full, rtol=1e-5)
+    fit_contexts(stored, measured, effect, table, amount)
+    np.testing.assert_allclose(stored.generator.linear.context_effect[:, 1].numpy(), full, rtol=1e-5)

@@ -110,7 +110,7 @@ def test_the_weight_is_chosen_by_held_out_perturbations(screen, world):
     assert record["n_validation"] == 0
     assert record["unseen_n_validation"] == len(cells.conditions("validation"))
     assert 0 <= record["unseen_weight"] <= 1
-    weight = linear_weights(stored, cells.table)
+    weight = linear_weights(stored, cells, cells.table, seed=0)
     assert set(cells.table.index[weight > 0]) == {*cells.conditions("test"), *cells.conditions("validation")}
 
 

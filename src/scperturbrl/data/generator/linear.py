@@ -13,12 +13,12 @@ from torch import Tensor
 from scperturbrl._core import keys
 from scperturbrl.data.cells.depth import equal_depth
 from scperturbrl.data.generator.contexts import fit_contexts, is_new_context
-from scperturbrl.data.generator.means import linear_effects, predicted_means
+from scperturbrl.data.generator.means import Means, linear_effects, predicted_means
 from scperturbrl.data.generator.trained_shift import trained_shifts
 from scperturbrl.data.generator.unseen import fit_own_gene, fit_unseen, own_genes
 from scperturbrl.data.latent.cells import Controls, encode_rows
 from scperturbrl.data.reference.moments import measured_effects
-from scperturbrl.flow.linear_part import MOST, PRIOR, effect_magnitude, recentring_weight
+from scperturbrl.flow.linear_part import MOST, PRIOR, agreement_weight, effect_magnitude, recentring_weight
 from scperturbrl.metrics.baselines.combination_ridge import combination_ridge_effect
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ MIN_CELLS = 10
 # The linear part was tested on left-out perturbations, the flow was not. So the flow gets a share only with the support of several
 # validation conditions.
 UNSEEN = {"prior": 1.0, "most": 1.0, "evidence": 8.0}
-# In new contexts the line is mostly closer than the flow. One validation context is weak evidence for another, so it counts for less.
-CONTEXT = {"prior": 0.85, "most": 1.0, "evidence": 3.0}
-_WEIGHTS = {"": "weight", "context_": "weight_context", "unseen_": "weight_unseen"}
+_WEIGHTS = {"": "weight", "unseen_": "weight_unseen"}
 
 
 def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
@@ -83,7 +81,8 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: 
     """Set weights and magnitude of the linear part by the validation conditions, which neither it nor the flow was fitted to.
 
     The magnitude is that of combinations. Conditions with an unseen perturbation have a separate weight, chosen on validation
-    conditions of the same kind, and so do new contexts. The flow runs on `device`.
+    conditions of the same kind. New contexts have weights of their own (:func:`linear_weights`); one validation context says too little
+    about another. The flow runs on `device`.
     """
     names = cells.conditions(keys.VALIDATION, min_cells=MIN_CELLS)
     table = cells.table.loc[names]
@@ -99,17 +98,18 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: 
             own = np.flatnonzero((cells.codes == row) & (cells.split == keys.VALIDATION))
             real[i] = encode_rows(cells, own, stored.generator.space).mean(0)
         combined = torch.as_tensor(_is_combination(cells.table.iloc[rows]))
-        limits = _limits(stored, cells.table.iloc[rows], combined, prefix)
-        weight = recentring_weight(means.flow, means.linear, real, **limits)
-        getattr(linear, _WEIGHTS[prefix]).fill_(weight)
+        if prefix in _WEIGHTS:
+            limits = _limits(stored, cells.table.iloc[rows], combined, prefix)
+            weight = recentring_weight(means.flow, means.linear, real, **limits)
+            getattr(linear, _WEIGHTS[prefix]).fill_(weight)
+            record[prefix + "weight"] = weight
         if not prefix:
             effects = means.mixed(weight), real - means.control
             linear.magnitude.fill_(effect_magnitude(*(part[combined] for part in effects)))
             record |= {"magnitude": float(linear.magnitude), "additivity": float(linear.additivity[0])}
         explained = {f"{name}_r2": _explained(getattr(means, name), real, means.control) for name in ("linear", "flow")}
-        record |= {
-            prefix + name: value for name, value in {"weight": weight, "n_validation": len(rows), **explained}.items()
-        }
+        record |= {prefix + name: value for name, value in {"n_validation": len(rows), **explained}.items()}
+    record["context_error"] = float(linear.context_error)
     stored.params["linear"] = record
 
 
@@ -117,9 +117,6 @@ def _limits(stored: StoredGenerator, table: pd.DataFrame, combined: Tensor, pref
     """Prior and limits of :func:`recentring_weight` for the conditions of `table`, all of one kind; `combined` marks combinations."""
     if prefix == "unseen_":
         return UNSEEN
-    if prefix == "context_":
-        # one context is one piece of evidence, however many conditions it has
-        return CONTEXT | {"evidence": CONTEXT["evidence"] * len(table) / max(table["group"].nunique(), 1)}
     # The linear part estimates from all combinations at once by how much they fall short of the sum of their parts; the flow has to learn it from each.
     linear, vocabulary = stored.generator.linear, stored.vocabulary
     additivity = linear.additivity[linear.rows(vocabulary.batch(table), vocabulary.group_codes(table))]
@@ -141,10 +138,10 @@ def recentred(
     an unseen perturbation changes by the median change of trained targets. The flow runs on `device`; the tensors are on the CPU.
     """
     batch = stored.vocabulary.batch(table)
-    weight, magnitude = linear_weights(stored, table), magnitudes(stored, table)
+    weight, magnitude = _fitted_weights(stored, table), magnitudes(stored, table)
     new = _has_unseen(stored, table)
     translated = is_translated(stored, table)
-    moves = (weight > 0) | (magnitude < 1) | translated
+    moves = (weight > 0) | (magnitude < 1) | translated | _is_transferred(stored, table)
     shift = trained_shifts(stored, table)
     if not moves.any():
         return replace(batch, shift=shift) if shift.any() else batch
@@ -156,6 +153,7 @@ def recentred(
             means = predicted_means(stored, cells, table.iloc[moved], every, seed=seed, device=device)
             # without a linear prediction, only the flow is used
             translated[moved] &= means.known.numpy()
+            weight[moved] = _weights(stored, table.iloc[moved], means)
             parts = [torch.as_tensor(x[moved, None], dtype=torch.float32) for x in (weight, magnitude)]
             own = torch.as_tensor(translated[moved])[:, None]
             shift[moved] = torch.where(own, means.effect(*parts), means.shift(*parts))
@@ -175,13 +173,39 @@ def is_translated(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     return _is_predicted(stored, table) & (new_group | _has_unseen(stored, table))
 
 
-def linear_weights(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
-    """Share ``(C,)`` of the linear part in the mean of each condition of `table`; 0 for trained and for unknown ones."""
+def linear_weights(
+    stored: StoredGenerator, cells: Cells, table: pd.DataFrame, *, seed: int, device: torch.device | str = "cpu"
+) -> np.ndarray:
+    """Share ``(C,)`` of the linear part in the mean of each condition of `table`; 0 for trained and for unknown ones.
+
+    In new contexts it is :func:`~scperturbrl.flow.linear_part.agreement_weight`, for which the flow runs on `device`.
+    """
+    weight, transferred = _fitted_weights(stored, table), np.flatnonzero(_is_transferred(stored, table))
+    if len(transferred):
+        own, every = table.iloc[transferred], np.ones(len(transferred), dtype=bool)
+        weight[transferred] = _weights(
+            stored, own, predicted_means(stored, cells, own, every, seed=seed, device=device)
+        )
+    return weight
+
+
+def _weights(stored: StoredGenerator, table: pd.DataFrame, means: Means) -> np.ndarray:
+    """Share ``(C,)`` of the linear part, given the means of the conditions of `table`."""
+    agreed = agreement_weight(means.flow, means.linear, means.control, stored.generator.linear.context_error)
+    return np.where(_is_transferred(stored, table), agreed.numpy(), _fitted_weights(stored, table))
+
+
+def _fitted_weights(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
+    """Share ``(C,)`` of the linear part where it was fitted to validation conditions, 0 for other conditions."""
     linear = stored.generator.linear
     known = np.where(_is_combination(table), float(linear.weight), min(float(linear.weight), MOST))
-    known = np.where(is_new_context(stored, table), float(linear.weight_context), known)
     weight = np.where(_has_unseen(stored, table), float(linear.weight_unseen), known)
-    return weight * _is_predicted(stored, table)
+    return weight * (_is_predicted(stored, table) & ~_is_transferred(stored, table))
+
+
+def _is_transferred(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
+    """Whether the effect of a condition is transferred from other contexts ``(C,)``."""
+    return is_new_context(stored, table) & _is_predicted(stored, table) & ~_has_unseen(stored, table)
 
 
 def magnitudes(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
@@ -194,12 +218,14 @@ def magnitudes(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     return np.where(own, float(stored.generator.linear.magnitude), 1.0)
 
 
-def held_means(stored: StoredGenerator, table: pd.DataFrame) -> Tensor:
+def held_means(stored: StoredGenerator, cells: Cells, table: pd.DataFrame, *, seed: int) -> Tensor:
     """Share ``(C,)`` of a change of the flow's mean of a condition that :func:`recentred` reverses, at the current weight and magnitude."""
-    # from Means.shift: the mean is `magnitude` times a mixture, in which the flow has the share 1 - weight
-    share = 1 - magnitudes(stored, table) * (1 - linear_weights(stored, table))
     # cells of translated conditions do not come from the flow
-    return torch.as_tensor(np.where(is_translated(stored, table), 0.0, share), dtype=torch.float32)
+    share, flows = np.zeros(len(table)), np.flatnonzero(~is_translated(stored, table))
+    own = table.iloc[flows]
+    # from Means.shift: the mean is `magnitude` times a mixture, in which the flow has the share 1 - weight
+    share[flows] = 1 - magnitudes(stored, own) * (1 - linear_weights(stored, cells, own, seed=seed))
+    return torch.as_tensor(share, dtype=torch.float32)
 
 
 def _is_combination(table: pd.DataFrame) -> np.ndarray:

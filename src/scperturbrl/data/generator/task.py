@@ -33,4 +33,4 @@ def build_task(stored: StoredGenerator, cells: Cells, conditions: Sequence[str],
         real[i, : len(chosen)] = encode_rows(cells, chosen, space)
     pool = control_pool(stored, cells, cells.table.iloc[rows])
     table = cells.table.iloc[rows]
-    return Task(recentred(stored, cells, table, seed=seed), pool, real, held_means(stored, table))
+    return Task(recentred(stored, cells, table, seed=seed), pool, real, held_means(stored, cells, table, seed=seed))
