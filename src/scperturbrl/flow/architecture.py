@@ -28,6 +28,8 @@ class Architecture:
         Number of steps and method of the sampler.
     n_groups
         Control groups with training conditions, for the linear part.
+    n_contexts
+        Control groups with effects that can be transferred to a new one: those with training or validation conditions.
     n_conditions
         Trained conditions, whose means are stored.
     source
@@ -59,6 +61,7 @@ class Architecture:
     solver_steps: int = 5
     solver: str = "midpoint"
     n_groups: int = 0
+    n_contexts: int = 0
     n_conditions: int = 0
     source: str = "gaussian"
     total: float = 0.0

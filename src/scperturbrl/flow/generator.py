@@ -72,6 +72,7 @@ class Generator(nn.Module):
             n_genes=a.n_genes,
             n_responses=a.n_responses,
             n_conditions=a.n_conditions,
+            n_contexts=a.n_contexts,
         )
 
     def __repr__(self) -> str:

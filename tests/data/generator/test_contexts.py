@@ -9,7 +9,7 @@ import torch
 
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.generator.contexts import context_effects, fit_contexts, is_new_context
+from scperturbrl.data.generator.contexts import context_effects, context_line, fit_contexts, is_new_context
 from scperturbrl.data.generator.stored import read_generator
 from scperturbrl.data.reference.context_baseline import ContextEffects
 from scperturbrl.data.reference.moments import MeasuredEffects, measured_effects
@@ -60,8 +60,8 @@ def test_effects_are_halfway_between_context_line_and_context_ridge_of_denoised_
     found, known = context_effects(stored, table, profiles(cells, table))
     assert known.all()
     assert len(table) == 4
-    names = cells.conditions("train")
-    measured = measured_effects(cells, cells.is_training(), names)
+    names = cells.conditions("train") + cells.conditions("validation")
+    measured = measured_effects(cells, np.isin(cells.split, ["train", "validation"]), names)
     training = ContextEffects.of(cells, names, measured.effect)
     denoised = dict(zip(names, measured.denoised(), strict=True))
     expected = []
@@ -92,9 +92,9 @@ def test_effects_of_parts_are_added_and_unknown_parts_make_all_unknown(world):
 
 def bare(groups, n_genes):
     """A generator without anything but a linear part in gene space, for one drug."""
-    linear = LinearPart(len(groups), 1, n_genes, n_genes=n_genes)
-    space = SimpleNamespace(loadings=lambda: torch.eye(n_genes))
-    vocabulary = SimpleNamespace(groups=tuple(groups), tokens=("drug",))
+    linear = LinearPart(len(groups), 1, n_genes, n_genes=n_genes, n_contexts=len(groups))
+    space = SimpleNamespace(loadings=lambda: torch.eye(n_genes), project=lambda effects: effects)
+    vocabulary = SimpleNamespace(groups=tuple(groups), contexts=tuple(groups), tokens=("drug",))
     return SimpleNamespace(generator=SimpleNamespace(linear=linear, space=space), vocabulary=vocabulary)
 
 
@@ -157,3 +157,21 @@ def test_doses_are_brought_to_the_full_dose_before_they_are_carried():
     table = pd.DataFrame({"group": ["x", "x", "y", "y"], "parts": [("drug",)] * 4})
     fit_contexts(stored, measured, effect, table, amount)
     np.testing.assert_allclose(stored.generator.linear.context_effect[:, 1].numpy(), full, rtol=1e-5)
+
+
+def test_effects_in_a_validation_context_are_used_for_others_but_not_for_itself():
+    rng = np.random.default_rng(0)
+    stored, controls, effects = bare("abcv", 6), 2 + rng.normal(size=(4, 6)), rng.normal(size=(4, 6))
+    stored.vocabulary.groups = ("a", "b", "c")
+    table = pd.DataFrame({"group": list("abcv"), "parts": [("drug",)] * 4})
+    fit_contexts(stored, MeasuredEffects(controls, effects, np.full((4, 6), 1e-6)), effects, table, np.ones(4))
+    asked, profiles_ = table.iloc[[3, 3]].assign(group=["v", "new"]), torch.as_tensor(controls[[3, 3]]).float()
+    found, known = context_effects(stored, asked, profiles_)
+    assert known.all()
+    own, line = controls[3], context_line(stored)
+    for row, used in ((0, [0, 1, 2]), (1, [0, 1, 2, 3])):
+        halves = [
+            line.predict(controls[used], effects[used], control_query=own),
+            context_ridge_effect(controls[used], effects[used], control_query=own),
+        ]
+        np.testing.assert_allclose(found[row], np.mean(halves, axis=0), rtol=1e-4, atol=1e-5)

@@ -224,7 +224,7 @@ def test_the_vocabulary_knows_training_perturbations_and_measured_genes(crossed)
     rng = np.random.default_rng(0)
     features = gene_embeddings(rng.normal(size=(crossed.n_vars, 4)), crossed.var_names)
     assert np.mean(np.square(features.to_numpy())) == pytest.approx(1)
-    vocabulary = training_vocabulary(table, training, ["cell_type"], features)
+    vocabulary = training_vocabulary(table, training, ~training, ["cell_type"], features)
     assert set(vocabulary.tokens) == {part for parts in table["parts"][training] for part in parts}
     assert vocabulary.covariate_values == (("B", "T"),)
     batch = vocabulary.batch(table)

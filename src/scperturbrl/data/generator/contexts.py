@@ -38,7 +38,7 @@ def fit_contexts(
     stored
         Generator, whose linear part is changed.
     measured, table
-        Measured effects of the training conditions, and their rows of the condition table.
+        Measured effects of conditions in the contexts of the vocabulary, and their rows of the condition table.
     denoised
         ``(C, G)`` the same effects without their noise.
     amount
@@ -47,7 +47,7 @@ def fit_contexts(
     linear, vocabulary = stored.generator.linear, stored.vocabulary
     if not len(linear.context_control):
         return
-    context = np.array([vocabulary.groups.index(group) for group in table["group"]])
+    context = np.array([vocabulary.contexts.index(group) for group in table["group"]])
     linear.context_control[context] = torch.as_tensor(measured.control_mean, dtype=torch.float32)
     position = {token: i + 1 for i, token in enumerate(vocabulary.tokens)}
     single = np.flatnonzero(table["parts"].str.len() == 1)
@@ -164,15 +164,17 @@ def is_new_context(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
 def context_effects(stored: StoredGenerator, table: pd.DataFrame, controls: Tensor) -> tuple[Tensor, Tensor]:
     """Latent effects ``(C, d)`` in new contexts at amount 1, summed over the parts, and where they are known ``(C,)``.
 
-    `controls` ``(C, G)`` are the mean control profiles of the conditions.
+    `controls` ``(C, G)`` are the mean control profiles of the conditions. Effects in a validation context are not used for that context
+    itself, so that it stays a test of the others.
     """
     linear, space, line = stored.generator.linear, stored.generator.space, context_line(stored)
     position = {token: i + 1 for i, token in enumerate(stored.vocabulary.tokens)}
     own, effects = linear.context_control.numpy(), linear.context_effect.numpy()
+    contexts = np.array(stored.vocabulary.contexts)
     found, known = np.zeros((len(table), controls.shape[1]), dtype=np.float32), np.zeros(len(table), dtype=bool)
     for row in np.flatnonzero(is_new_context(stored, table)):
-        parts = table["parts"].iloc[row]
-        measured = [effects[:, position[part], 0] > _NOT_MEASURED / 2 for part in parts if part in position]
+        parts, others = table["parts"].iloc[row], contexts != table["group"].iloc[row]
+        measured = [others & (effects[:, position[part], 0] > _NOT_MEASURED / 2) for part in parts if part in position]
         if len(measured) < len(parts) or not parts or not all(some.any() for some in measured):
             continue
         known[row] = True

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from scperturbrl._core import keys
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.generator.depth import with_ratios
@@ -60,8 +61,9 @@ def new_generator(
     rows = np.flatnonzero(cells.is_training())
     space = fit_space(sizes.space, sizes.n_latent, cells, rows, seed=seed, device=device, progress=progress)
     training = np.isin(np.arange(len(cells.table)), cells.codes[rows])
+    validation = np.isin(np.arange(len(cells.table)), cells.codes[cells.split == keys.VALIDATION])
     features = gene_embeddings(space.components.numpy(), cells.genes) if embeddings is None else embeddings
-    vocabulary = training_vocabulary(cells.table, training, setup.covariate_keys, features)
+    vocabulary = training_vocabulary(cells.table, training, validation, setup.covariate_keys, features)
     generator = Generator(
         Architecture(
             n_genes=len(cells.genes),
@@ -70,6 +72,7 @@ def new_generator(
             n_features=features.shape[1],
             n_covariate_values=tuple(len(values) for values in vocabulary.covariate_values),
             n_groups=len(vocabulary.groups),
+            n_contexts=len(vocabulary.contexts),
             n_conditions=int((training & ~cells.table["is_control"].to_numpy(dtype=bool)).sum()),
             width=sizes.width,
             n_blocks=sizes.n_blocks,

@@ -17,7 +17,7 @@ from scperturbrl.data.generator.means import Means, linear_effects, predicted_me
 from scperturbrl.data.generator.trained_shift import trained_shifts
 from scperturbrl.data.generator.unseen import fit_own_gene, fit_unseen, own_genes
 from scperturbrl.data.latent.cells import Controls, encode_rows
-from scperturbrl.data.reference.moments import measured_effects
+from scperturbrl.data.reference.moments import MeasuredEffects, measured_effects
 from scperturbrl.flow.linear_part import MOST, PRIOR, agreement_weight, effect_magnitude, recentring_weight
 from scperturbrl.metrics.baselines.combination_ridge import combination_ridge_effect
 
@@ -60,9 +60,27 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
         chosen = np.flatnonzero(groups == group) if group else np.arange(len(table))
         if len(chosen):
             _fit_group(linear, group, design[chosen], latent.numpy()[chosen])
-    fit_contexts(stored, measured, denoised, table, amount)
+    _fit_contexts(stored, cells, measured, denoised)
     fit_unseen(stored, measured.effect.astype(np.float32), table["parts"], design, groups)
     fit_own_gene(stored, cells)
+
+
+def _fit_contexts(stored: StoredGenerator, cells: Cells, measured: MeasuredEffects, denoised: np.ndarray) -> None:
+    """Fit the transfer of effects to new contexts to training and validation conditions, given those of the training conditions.
+
+    No choice about new contexts is made on validation conditions, so their effects are worth more here.
+    """
+    names, tokens = cells.conditions(keys.TRAIN, min_cells=2), set(stored.vocabulary.tokens)
+    held = [name for name in cells.conditions(keys.VALIDATION, min_cells=MIN_CELLS) if name not in set(names)]
+    held = [name for name in held if tokens.issuperset(cells.table.at[name, "parts"])]
+    if held and len(stored.generator.linear.context_control):
+        names = [*names, *held]
+        use = cells.is_training() | (cells.split == keys.VALIDATION)
+        measured = measured_effects(equal_depth(cells, use), use, names)
+        denoised = measured.denoised()
+    table = cells.table.loc[names]
+    amount = stored.generator.linear.amount(torch.tensor(table["dose"].to_numpy(np.float32))).numpy()
+    fit_contexts(stored, measured, denoised, table, amount)
 
 
 def _fit_group(linear: LinearPart, group: int, design: np.ndarray, latent: np.ndarray) -> None:

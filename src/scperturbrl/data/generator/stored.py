@@ -99,6 +99,7 @@ class StoredGenerator:
             covariate_values=tuple(tuple(str(v) for v in space["vocabulary"][name]) for name in names),
             embeddings=embeddings,
             groups=tuple(str(group) for group in space["vocabulary"]["groups"]),
+            contexts=tuple(str(context) for context in space["vocabulary"]["contexts"]),
         )
         check_fit(generator, vocabulary, genes)
         return cls(generator, vocabulary, dict(record["params"]), record["history"], record["conditions"], genes)
@@ -161,6 +162,7 @@ def check_fit(generator: Generator, vocabulary: Vocabulary, genes: list[str]) ->
         "genes": (len(genes), sizes.n_genes),
         "tokens": (len(vocabulary.tokens), sizes.n_tokens),
         "groups": (len(vocabulary.groups), sizes.n_groups),
+        "contexts": (len(vocabulary.contexts), sizes.n_contexts),
         "embeddings": (vocabulary.embeddings.shape[1], sizes.n_features),
     }
     for i, (values, n) in enumerate(zip(vocabulary.covariate_values, sizes.n_covariate_values, strict=True)):
@@ -169,7 +171,7 @@ def check_fit(generator: Generator, vocabulary: Vocabulary, genes: list[str]) ->
         if n != expected:
             msg = f"The generator has {n} {name}, but its architecture says {expected}: the record was edited."
             raise ValueError(msg)
-    for name in ("tokens", "groups"):
+    for name in ("tokens", "groups", "contexts"):
         if len(set(getattr(vocabulary, name))) != len(getattr(vocabulary, name)):
             msg = f"The {name} of the generator are not distinct: the record was edited."
             raise ValueError(msg)

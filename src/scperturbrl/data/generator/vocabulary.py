@@ -30,12 +30,15 @@ class Vocabulary:
         Features of perturbations, one row each: the user's table, or loadings of all measured genes.
     groups
         Control groups with perturbed training cells; group i + 1 of the linear part is the i-th.
+    contexts
+        Control groups whose effects are transferred to new ones: `groups`, and those with perturbed validation cells.
     """
 
     tokens: tuple[str, ...]
     covariate_values: tuple[tuple[str, ...], ...]
     embeddings: pd.DataFrame
     groups: tuple[str, ...] = ()
+    contexts: tuple[str, ...] = ()
 
     def known(self, part: str) -> bool:
         """Whether the perturbation can be encoded."""
@@ -93,7 +96,7 @@ class Vocabulary:
     def to_uns(self) -> dict[str, Any]:
         """Plain values that AnnData can write; embeddings that are gene loadings are not stored twice."""
         values = {f"covariate_{i}": np.array(v, dtype=str) for i, v in enumerate(self.covariate_values)}
-        names = {"tokens": np.array(self.tokens, dtype=str), "groups": np.array(self.groups, dtype=str)}
+        names = {name: np.array(getattr(self, name), dtype=str) for name in ("tokens", "groups", "contexts")}
         return {**names, **values}
 
 
@@ -137,15 +140,21 @@ def check_embeddings(embeddings: pd.DataFrame) -> pd.DataFrame:
 
 
 def training_vocabulary(
-    table: pd.DataFrame, training: np.ndarray, covariate_keys: Sequence[str], embeddings: pd.DataFrame
+    table: pd.DataFrame,
+    training: np.ndarray,
+    validation: np.ndarray,
+    covariate_keys: Sequence[str],
+    embeddings: pd.DataFrame,
 ) -> Vocabulary:
-    """Vocabulary of the training conditions of `table`.
+    """Vocabulary of the conditions of `table` with training cells; `validation` marks those with validation cells.
 
     A covariate value is known only if it has perturbed training cells. A code learnt from control cells alone would
     mean "no effect"; without a code, the context is known from the control cell.
     """
-    rows = table[training & ~table["is_control"].to_numpy(dtype=bool)]
+    perturbed = ~table["is_control"].to_numpy(dtype=bool)
+    rows = table[training & perturbed]
     tokens = sorted({part for parts in rows["parts"] for part in parts})
     values = [tuple(sorted(rows["covariates"].str[i].unique())) for i in range(len(covariate_keys))]
     groups = sorted(rows["group"].unique())
-    return Vocabulary(tuple(tokens), tuple(values), embeddings, tuple(groups))
+    others = sorted(set(table.loc[validation & perturbed, "group"]) - set(groups))
+    return Vocabulary(tuple(tokens), tuple(values), embeddings, tuple(groups), (*groups, *others))
