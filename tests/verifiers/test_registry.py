@@ -85,6 +85,11 @@ def test_resolve_refuses_two_of_one_name():
         spv.resolve(["rmse_topk", spv.rmse_topk(n_genes=20)])
 
 
+def test_resolve_refuses_an_empty_list():
+    with pytest.raises(ValueError, match="`verifiers` is empty"):
+        spv.resolve([])
+
+
 def test_show_has_one_row_per_verifier():
     table = spv.show()
     assert isinstance(table, pd.DataFrame)

@@ -207,9 +207,6 @@ def importance(verifiers: Sequence[Verifier], weights: Mapping[str, float] | Non
     ValueError
         If one is negative.
     """
-    if not verifiers:
-        msg = "`verifiers` is empty; name at least one (`scperturbrl.verifiers.show()` lists them)."
-        raise ValueError(msg)
     given = dict(weights or {})
     names = [verifier.name for verifier in verifiers]
     unknown = sorted(set(given) - set(names))

@@ -105,7 +105,7 @@ def resolve(verifiers: str | Verifier | Iterable[str | Verifier] = DEFAULT) -> l
     Raises
     ------
     ValueError
-        If two have the same name, because results are stored by name.
+        If there is none, or two have the same name, because results are stored by name.
 
     Examples
     --------
@@ -115,6 +115,9 @@ def resolve(verifiers: str | Verifier | Iterable[str | Verifier] = DEFAULT) -> l
     """
     chosen = [verifiers] if isinstance(verifiers, str | Verifier) else verifiers
     resolved = [item if isinstance(item, Verifier) else get(item) for item in chosen]
+    if not resolved:
+        msg = "`verifiers` is empty; name at least one (`scperturbrl.verifiers.show()` lists them)."
+        raise ValueError(msg)
     found = [verifier.name for verifier in resolved]
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice:
