@@ -37,6 +37,8 @@ class ConditionBatch:
     translated
         ``(C,)`` whether the latent cells of a condition are its control cells moved by `shift` instead of cells of the
         flow. None means for no condition.
+    gene_shift
+        ``(C, G)`` what is added to the log rates of the genes. None means nothing.
     """
 
     tokens: Tensor
@@ -47,6 +49,7 @@ class ConditionBatch:
     shift: Tensor
     own_genes: Tensor | None = None
     translated: Tensor | None = None
+    gene_shift: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)

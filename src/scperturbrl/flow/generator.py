@@ -155,6 +155,8 @@ class Generator(nn.Module):
         used, own = index.unique(return_inverse=True)
         some = conditions.select(used)
         residual = self.linear.with_own_genes(self.observation.condition_residual(some.tokens), some)
+        if some.gene_shift is not None:
+            residual = residual + some.gene_shift
         return self.observation.log_rate(shifted, residual[own])
 
     def cell_log_rate(self, latent: Tensor, control: ControlCells, conditions: ConditionBatch, index: Tensor) -> Tensor:

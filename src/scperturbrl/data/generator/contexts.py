@@ -162,12 +162,12 @@ def is_new_context(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
 
 
 def context_effects(stored: StoredGenerator, table: pd.DataFrame, controls: Tensor) -> tuple[Tensor, Tensor]:
-    """Latent effects ``(C, d)`` in new contexts at amount 1, summed over the parts, and where they are known ``(C,)``.
+    """Effects ``(C, G)`` in new contexts at amount 1, summed over the parts, and where they are known ``(C,)``.
 
     `controls` ``(C, G)`` are the mean control profiles of the conditions. Effects in a validation context are not used for that context
     itself, so that it stays a test of the others.
     """
-    linear, space, line = stored.generator.linear, stored.generator.space, context_line(stored)
+    linear, line = stored.generator.linear, context_line(stored)
     position = {token: i + 1 for i, token in enumerate(stored.vocabulary.tokens)}
     own, effects = linear.context_control.numpy(), linear.context_effect.numpy()
     contexts = np.array(stored.vocabulary.contexts)
@@ -181,4 +181,4 @@ def context_effects(stored: StoredGenerator, table: pd.DataFrame, controls: Tens
         for part, some in zip(parts, measured, strict=True):
             effect = effects[some, position[part]]
             found[row] += _transferred(line, own[some], effect, controls[row].numpy())
-    return space.project(torch.as_tensor(found)), torch.as_tensor(known)
+    return torch.as_tensor(found), torch.as_tensor(known)

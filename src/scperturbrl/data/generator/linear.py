@@ -13,6 +13,7 @@ from torch import Tensor
 from scperturbrl._core import keys
 from scperturbrl.data.cells.depth import equal_depth
 from scperturbrl.data.generator.contexts import fit_contexts, is_new_context
+from scperturbrl.data.generator.gene_shifts import gene_shifts
 from scperturbrl.data.generator.means import Means, linear_effects, predicted_means
 from scperturbrl.data.generator.trained_shift import trained_shifts
 from scperturbrl.data.generator.unseen import fit_own_gene, fit_unseen, own_genes
@@ -157,26 +158,36 @@ def recentred(
     """
     batch = stored.vocabulary.batch(table)
     weight, magnitude = _fitted_weights(stored, table), magnitudes(stored, table)
-    new = _has_unseen(stored, table)
+    new, transferred = _has_unseen(stored, table), _is_transferred(stored, table)
     translated = is_translated(stored, table)
-    moves = (weight > 0) | (magnitude < 1) | translated | _is_transferred(stored, table)
-    shift = trained_shifts(stored, table)
+    moves = (weight > 0) | (magnitude < 1) | translated | transferred
+    shift, of_genes = trained_shifts(stored, table), None
     if not moves.any():
         return replace(batch, shift=shift) if shift.any() else batch
     # separately, so that unseen perturbations in `table` do not change the random numbers of the other conditions
     for kind in (~new, new):
         moved = np.flatnonzero(moves & kind)
-        if len(moved):
-            every = np.ones(len(moved), dtype=bool)
-            means = predicted_means(stored, cells, table.iloc[moved], every, seed=seed, device=device)
-            # without a linear prediction, only the flow is used
-            translated[moved] &= means.known.numpy()
-            weight[moved] = _weights(stored, table.iloc[moved], means)
-            parts = [torch.as_tensor(x[moved, None], dtype=torch.float32) for x in (weight, magnitude)]
-            own = torch.as_tensor(translated[moved])[:, None]
-            shift[moved] = torch.where(own, means.effect(*parts), means.shift(*parts))
+        if not len(moved):
+            continue
+        every = np.ones(len(moved), dtype=bool)
+        means = predicted_means(stored, cells, table.iloc[moved], every, seed=seed, device=device)
+        # without a linear prediction, only the flow is used
+        translated[moved] &= means.known.numpy()
+        weight[moved] = _weights(stored, table.iloc[moved], means)
+        parts = [torch.as_tensor(x[moved, None], dtype=torch.float32) for x in (weight, magnitude)]
+        own = torch.as_tensor(translated[moved])[:, None]
+        shift[moved] = torch.where(own, means.effect(*parts), means.shift(*parts))
+        carried = np.flatnonzero((translated & transferred)[moved])
+        if len(carried):
+            rows, some = moved[carried], means.select(torch.as_tensor(carried))
+            of_genes = torch.zeros(len(table), len(stored.genes)) if of_genes is None else of_genes
+            of_genes[rows] = parts[0][carried] * gene_shifts(
+                stored, cells, table.iloc[rows], some, seed=seed, device=device
+            )
     marked = torch.as_tensor(translated) if translated.any() else None
-    return replace(batch, shift=shift, own_genes=own_genes(stored, table, batch), translated=marked)
+    return replace(
+        batch, shift=shift, own_genes=own_genes(stored, table, batch), translated=marked, gene_shift=of_genes
+    )
 
 
 def is_translated(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:

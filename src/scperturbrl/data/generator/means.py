@@ -31,12 +31,16 @@ PREDICTED = "predicted means"
 
 
 class Means(NamedTuple):
-    """Latent means ``(C, d)`` of control cells, by the flow and by the linear part, and whether the linear one is known ``(C,)``."""
+    """Latent means ``(C, d)`` of control cells, by the flow and by the linear part, and whether the linear one is known ``(C,)``.
+
+    Also the effects in new contexts in expression, ``(C, G)``; ``(C, 0)`` if no condition is in one.
+    """
 
     control: Tensor
     flow: Tensor
     linear: Tensor
     known: Tensor
+    transferred: Tensor
 
     def select(self, index: Tensor) -> Means:
         """The means of the chosen conditions."""
@@ -87,18 +91,20 @@ def _predicted_means(
     batch = stored.vocabulary.batch(table)
     effect, known = linear_effects(stored, table, batch)
     control, own = _control_latents(stored, cells, table["group"].tolist())
+    transferred = torch.zeros(len(table), 0)
     if is_new_context(stored, table).any():
-        carried, told = context_effects(stored, table, _control_profiles(cells, table["group"].tolist()))
+        transferred, told = context_effects(stored, table, _control_profiles(cells, table["group"].tolist()))
         linear = stored.generator.linear
         together = torch.where(batch.present.sum(1) > 1, linear.additivity[0], 1.0)
-        effect = torch.where(told[:, None], carried * (linear.amount(batch.dose) * together)[:, None], effect)
+        transferred *= (linear.amount(batch.dose) * together)[:, None]
+        effect = torch.where(told[:, None], stored.generator.space.project(transferred), effect)
         known |= told
     known &= torch.as_tensor(use)
     flow = torch.zeros_like(effect)
     wanted = torch.nonzero(known).flatten()
     flow[wanted] = _flow_means(stored.generator.to(device), batch.to(device), wanted, own, seed)
     stored.generator.cpu()
-    return Means(control, flow, control + effect, known)
+    return Means(control, flow, control + effect, known, transferred)
 
 
 @torch.no_grad()
