@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from scperturbrl.metrics.baselines.context_line import SCALES, ContextLine, fit_context_line
-from scperturbrl.metrics.baselines.context_ridge import context_ridge_effect
+from scperturbrl.metrics.baselines.context_transfer import transferred_effect
 from scperturbrl.metrics.baselines.left_out_contexts import LeftOut, error_by_context, left_out_contexts
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _left_out(line: ContextLine, controls: np.ndarray, effects: np.ndarray) -> _
     return _LeftOutEffects(
         folds,
         [effects[context, p] for context, p, _ in folds],
-        [_transferred(line, controls[o], effects[o, p], controls[context]) for context, p, o in folds],
+        [transferred_effect(line, controls[o], effects[o, p], controls[context]) for context, p, o in folds],
         [effects[o, p].mean(0) for _, p, o in folds],
     )
 
@@ -132,18 +132,6 @@ def _relative_error(left_out: _LeftOutEffects, variance: np.ndarray, loadings: n
         error = error - error_by_context(folds, noise, [np.zeros_like(one) for one in noise])
         logs += np.log(np.maximum(error / np.maximum(size, 1e-12), _LEAST_ERROR)).tolist()
     return float(np.exp(np.mean(logs)))
-
-
-def _transferred(line: ContextLine, controls: np.ndarray, effects: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """Effect ``(G,)`` in a new context, halfway between the context line and the context ridge.
-
-    They use the similarity of contexts differently, and the mean of both is closer than either on most data sets; there are too few
-    contexts to choose between them.
-    """
-    along = line.predict(controls, effects, control_query=query)
-    if len(controls) < 2:
-        return along
-    return (along + context_ridge_effect(controls, effects, control_query=query)) / 2
 
 
 _NOT_MEASURED = -1e30
@@ -180,5 +168,5 @@ def context_effects(stored: StoredGenerator, table: pd.DataFrame, controls: Tens
         known[row] = True
         for part, some in zip(parts, measured, strict=True):
             effect = effects[some, position[part]]
-            found[row] += _transferred(line, own[some], effect, controls[row].numpy())
+            found[row] += transferred_effect(line, own[some], effect, controls[row].numpy())
     return torch.as_tensor(found), torch.as_tensor(known)
