@@ -61,7 +61,7 @@ def predict_elsewhere(
 
     Genes are matched by name, in any order. Genes that `adata` lacks are set to their mean over the training cells, and
     are predicted like the others. A context with the name of a training context is treated as that context. Effects in
-    any other context come from the :term:`context line`, which uses its control cells.
+    any other context come from the :term:`context line` and the :term:`context ridge`, which use its control cells.
 
     Parameters
     ----------
