@@ -46,6 +46,8 @@ class LinearPart(nn.Module):
         those with an unseen perturbation.
     context_error
         Squared error of a predicted effect in a context without perturbed training cells, as a share of its squared size.
+    context_explained
+        Share of the squared effects in contexts left out that was predicted, in [0, 1].
     magnitude
         Factor in [0, 1] of the predicted effects of combinations whose perturbations were all trained on.
     additivity
@@ -82,6 +84,7 @@ class LinearPart(nn.Module):
     covered: Tensor
     weight: Tensor
     context_error: Tensor
+    context_explained: Tensor
     weight_unseen: Tensor
     magnitude: Tensor
     additivity: Tensor
@@ -116,6 +119,7 @@ class LinearPart(nn.Module):
         self.register_buffer("weight", torch.tensor(0.0))
         self.register_buffer("full_dose", torch.tensor(1.0))
         self.register_buffer("context_error", torch.tensor(0.0))
+        self.register_buffer("context_explained", torch.tensor(0.0))
         self.register_buffer("weight_unseen", torch.tensor(0.0))
         self.register_buffer("magnitude", torch.tensor(1.0))
         self.register_buffer("additivity", torch.ones(n_groups + 1))

@@ -107,7 +107,10 @@ def test_the_error_of_transferred_effects_is_that_of_contexts_left_out():
         measured = MeasuredEffects(controls, effect, np.full((40, 50), 1e-6))
         table = pd.DataFrame({"group": names, "parts": [("drug",)] * 40})
         fit_contexts(stored, measured, effect, table, np.ones(40))
-        size[own] = float(stored.generator.linear.context_error)
+        linear = stored.generator.linear
+        size[own] = float(linear.context_error)
+        explained = 1 - own**2 / np.square(shared).mean()
+        assert float(linear.context_explained) == pytest.approx(max(explained, 0), abs=0.3)
     # the mean of 39 contexts errs by about the own part of the effect: its squared size relative to that of the shared part
     wanted = {own: own**2 / np.square(shared).mean() for own in size}
     # shrunk towards .1 as if by eight further contexts

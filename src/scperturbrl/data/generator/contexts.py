@@ -62,7 +62,9 @@ def fit_contexts(
     left_out = _left_out(line, linear.context_control.numpy().astype(float), raw[:, some])
     linear.context_line.copy_(torch.tensor([width, SCALES.index(line.scale), line.share, _beside_mean_shift(left_out)]))
     variance = _at_full_amount(measured.noise[single], amount[single], place, shape, squared=True)[:, some]
-    linear.context_error.fill_(_relative_error(left_out, variance, stored.generator.space.loadings().numpy()))
+    found = np.log(_relative_errors(left_out, variance, stored.generator.space.loadings().numpy()))
+    linear.context_error.fill_(float(np.exp(np.mean([*found, *[np.log(_PRIOR_ERROR)] * _PRIOR_CONTEXTS]))))
+    linear.context_explained.fill_(float(np.clip(1 - np.exp(found.mean()), 0, 1)) if len(found) else 1 - _PRIOR_ERROR)
 
 
 def _at_full_amount(
@@ -116,22 +118,20 @@ def _beside_mean_shift(left_out: _LeftOutEffects) -> float:
     )
 
 
-def _relative_error(left_out: _LeftOutEffects, variance: np.ndarray, loadings: np.ndarray) -> float:
-    """Squared latent error of predicted effects in new contexts, as a share of their squared size.
+def _relative_errors(left_out: _LeftOutEffects, variance: np.ndarray, loadings: np.ndarray) -> np.ndarray:
+    """Squared latent error of predicted effects in each context left out, as a share of their squared size.
 
-    The geometric mean over contexts left out, without the sampling `variance` ``(K, P, G)`` of the measured effects, and shrunk towards
-    a prior value. `loadings` ``(G, d)`` project effects.
+    The sampling `variance` ``(K, P, G)`` of the measured effects is subtracted. `loadings` ``(G, d)`` project effects.
     """
     folds, true, found, _ = left_out
-    logs = [np.log(_PRIOR_ERROR)] * _PRIOR_CONTEXTS
-    if folds:
-        latent = [one @ loadings for one in found]
-        error = error_by_context(folds, latent, [one @ loadings for one in true])
-        size = error_by_context(folds, latent, [np.zeros_like(one) for one in latent])
-        noise = [np.sqrt(variance[context, p] @ np.square(loadings)) for context, p, _ in folds]
-        error = error - error_by_context(folds, noise, [np.zeros_like(one) for one in noise])
-        logs += np.log(np.maximum(error / np.maximum(size, 1e-12), _LEAST_ERROR)).tolist()
-    return float(np.exp(np.mean(logs)))
+    if not folds:
+        return np.zeros(0)
+    latent = [one @ loadings for one in found]
+    nothing = [np.zeros_like(one) for one in latent]
+    error, size = (error_by_context(folds, latent, of) for of in ([one @ loadings for one in true], nothing))
+    noise = [np.sqrt(variance[context, p] @ np.square(loadings)) for context, p, _ in folds]
+    error = error - error_by_context(folds, noise, nothing)
+    return np.maximum(error / np.maximum(size, 1e-12), _LEAST_ERROR)
 
 
 _NOT_MEASURED = -1e30

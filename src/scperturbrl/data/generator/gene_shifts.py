@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scperturbrl.data.generator.stored import StoredGenerator
 
 # Effects outside the components are noisier than the residuals of the observation layer, which are averages over contexts. Halfway between
-# the two is closer than either.
+# the two is closer than either, if effects in left-out contexts can be predicted well.
 _SHARE = 0.5
 _ROUNDS, _N_CELLS = 2, 512
 # a mean of log-normalised values is not the log of the mean rate, so large corrections are taken in steps
@@ -37,10 +37,10 @@ def gene_shifts(
     seed: int,
     device: torch.device | str,
 ) -> Tensor:
-    """Shift ``(C, G)`` of the log rates that moves the means of genes halfway to the transferred effects.
+    """Shift ``(C, G)`` of the log rates that moves the means of genes towards the transferred effects.
 
     Control cells are moved by the latent effect alone. What their means of genes then lack to the transferred effect is added to the log
-    rates, in two rounds.
+    rates, in two rounds. Half of this is used, times the share of the effects in left-out contexts that was predicted.
 
     Parameters
     ----------
@@ -72,6 +72,6 @@ def gene_shifts(
             )
             short = log_ratios(made.mean(0).cpu().numpy(), (target - made.mean(0)).cpu().numpy())
             shift = shift + torch.as_tensor(short, device=device).clamp(-_LARGEST, _LARGEST)
-        found[row] = _SHARE * shift.cpu()
+        found[row] = _SHARE * float(generator.linear.context_explained) * shift.cpu()
     stored.generator.cpu()
     return found
