@@ -325,10 +325,10 @@ def test_conditions_without_real_cells_are_rewarded_but_not_measured(world):
 
 
 @pytest.mark.parametrize("rule", ["hybrid", "grpo"])
-@pytest.mark.parametrize("guessed", [[], [2], [0, 1, 2]])
-def test_every_energy_step_is_on_measured_conditions(world, monkeypatch, rule, guessed):
+@pytest.mark.parametrize("without_cells", [[], [2], [0, 1, 2]])
+def test_every_energy_step_is_on_measured_conditions(world, monkeypatch, rule, without_cells):
     real, seen = world.task.real.clone(), []
-    real[guessed] = torch.nan
+    real[without_cells] = torch.nan
     settings = replace(FREE, update_rule=rule, anchor=0.5, n_conditions=2, energy_steps=2)
     tuner = Finetuner(world.generator, replace(world.task, real=real), world.reward, settings)
     step = FiniteSteps.step
@@ -338,8 +338,8 @@ def test_every_energy_step_is_on_measured_conditions(world, monkeypatch, rule, g
     for iteration in range(1, 4):
         tuner.iterate(iteration)
     energy = [index for optimiser, index in seen if optimiser is tuner.energy_optimiser]
-    assert len(energy) == (0 if len(guessed) == 3 else 6)
-    assert all(len(index) == 2 and not set(index.tolist()) & set(guessed) for index in energy)
+    assert len(energy) == (0 if len(without_cells) == 3 else 6)
+    assert all(len(index) == 2 and not set(index.tolist()) & set(without_cells) for index in energy)
 
 
 def test_the_energy_step_makes_do_with_fewer_conditions(world):

@@ -265,7 +265,7 @@ def test_an_unknown_rule_and_a_rule_without_gradients_are_refused(fitted):
 
 
 @pytest.mark.parametrize("method", ["additive", "ridge"])
-def test_guessed_references_are_marked_and_see_no_held_out_cell(screen, method):
+def test_pseudo_references_are_marked_and_see_no_held_out_cell(screen, method):
     spoilt = screen.copy()
     values = spoilt.X.toarray()
     held_out = (spoilt.obs["split"] == "test").to_numpy()
@@ -281,7 +281,7 @@ def test_guessed_references_are_marked_and_see_no_held_out_cell(screen, method):
     assert all(0 <= r2 <= 1 for r2 in one["params"]["pseudo_references"].values())
 
 
-def test_without_guesses_nothing_is_marked(fitted):
+def test_without_pseudo_references_nothing_is_marked(fitted):
     spr.tl.rl_finetune(fitted, **TINY)
     assert fitted.uns["generator_rl"]["params"]["pseudo_references"] == {}
     with pytest.raises(ValueError, match=r"`pseudo_references` is 'mean'.*'additive', 'ridge'"):

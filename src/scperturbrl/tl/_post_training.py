@@ -40,11 +40,11 @@ def run(
     settings: FinetuneSettings,
     device: torch.device,
     file: RunFile | None,
-    guessed: Callable[[Sequence[str]], tuple[Reward, list[int]] | None],
+    estimated: Callable[[Sequence[str]], tuple[Reward, list[int]] | None],
 ) -> FinetuneResult:
     """Post-train `stored` with `reward`. `both` holds the cells as measured and at the depth of the reference.
 
-    `guessed` returns a reward for those of some conditions whose reference can be estimated, with their places.
+    `estimated` returns a reward for those of some conditions whose reference can be estimated, with their places.
     """
     cells = both[0]
     state = _read_state(file, stored, cells, reward, settings) if file is not None else None
@@ -54,7 +54,7 @@ def run(
     watched = cells.conditions(keys.VALIDATION, min_cells=10)
     validation = reference_task(stored, *both, watched, keys.VALIDATION, seed=seed).to(device) if watched else None
     choose = settings.guard and settings.reward_steps > 0
-    judge = _judge(validation, watched, guessed, both[1], device) if choose else None
+    judge = _judge(validation, watched, estimated, both[1], device) if choose else None
     _say_what_cannot_change(validation)
     placed = reward.to(device)
     generator = stored.generator.to(device)
@@ -66,7 +66,7 @@ def run(
 def _judge(
     validation: Task | None,
     names: Sequence[str],
-    guessed: Callable[[Sequence[str]], tuple[Reward, list[int]] | None],
+    estimated: Callable[[Sequence[str]], tuple[Reward, list[int]] | None],
     shown: Cells,
     device: torch.device,
 ) -> Judge | None:
@@ -78,7 +78,7 @@ def _judge(
         return None
     translated = validation.conditions.translated
     own = [i for i in range(len(names)) if translated is None or not bool(translated[i])]
-    found = guessed([names[i] for i in own]) if own else None
+    found = estimated([names[i] for i in own]) if own else None
     if found is None:
         return None
     reward, places = found

@@ -9,7 +9,7 @@ import torch
 
 from scperturbrl._core import log
 from scperturbrl.data.generator.task import build_task
-from scperturbrl.data.reference.guesses import extend_reference
+from scperturbrl.data.reference.pseudo_references import extend_reference
 from scperturbrl.data.reference.stored import read_calibration, read_reference
 from scperturbrl.rl.reward import Reward
 from scperturbrl.rl.rules.registry import UPDATE_RULES
@@ -77,7 +77,7 @@ def build_reward(
     weights: Mapping[str, float] | None,
     *,
     calibrate: bool,
-    guess: str | None,
+    pseudo_references: str | None,
 ) -> tuple[Reward, pd.DataFrame | None]:
     """Return the reward, and the conditions with pseudo-references and their reliability.
 
@@ -86,12 +86,12 @@ def build_reward(
     if weights is None and calibrate:
         weights = {name: value for name, value in WEIGHTS.items() if name in {verifier.name for verifier in verifiers}}
     values = importance(verifiers, weights)
-    if guess is None:
+    if pseudo_references is None:
         table, reference = read_reference(adata, cells, verifiers)
         calibration = read_calibration(adata, cells, table.conditions, verifiers)
         return _checked(Reward(verifiers, reference, calibration, values, calibrated=calibrate)), None
     wanted = list(cells.table.index[~cells.table["is_control"]])
-    extended = extend_reference(adata, cells, verifiers, method=guess, wanted=wanted)
+    extended = extend_reference(adata, cells, verifiers, method=pseudo_references, wanted=wanted)
     if extended.refused:
         log.note(
             f"no pseudo-reference can be estimated for {len(extended.refused)} conditions: {extended.refused[:10]}"
@@ -108,19 +108,19 @@ def build_reward(
     ), extended.trust
 
 
-def guessed_reward(
+def pseudo_reward(
     adata: AnnData, cells: Cells, reward: Reward, names: Sequence[str]
 ) -> tuple[Reward, list[int]] | None:
-    """`reward` for those of `names` whose effect can be guessed from training cells, and their places; None for none.
+    """`reward` for those of `names` whose effect can be estimated from training cells, and their places; None for none.
 
     The conditions have no training cells, and their own cells are not used.
     """
     extended = extend_reference(adata, cells, reward.verifiers, method="ridge", wanted=names)
-    guessed = {str(name): number for number, name in enumerate(extended.conditions) if name in extended.trust.index}
-    places = [place for place, name in enumerate(names) if name in guessed]
+    pseudo = {str(name): number for number, name in enumerate(extended.conditions) if name in extended.trust.index}
+    places = [place for place, name in enumerate(names) if name in pseudo]
     if not places:
         return None
-    rows = torch.tensor([guessed[names[place]] for place in places])
+    rows = torch.tensor([pseudo[names[place]] for place in places])
     return Reward(
         reward.verifiers, extended.reference.select(rows), extended.calibration.select(rows), reward.weights
     ), places

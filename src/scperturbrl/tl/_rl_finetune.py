@@ -23,13 +23,13 @@ from scperturbrl.data.cells.network import network_hash
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.finish import finish_generator
 from scperturbrl.data.generator.stored import read_generator, write_generator
-from scperturbrl.data.reference.guess_table import METHODS
+from scperturbrl.data.reference.pseudo_tables import METHODS
 from scperturbrl.data.reference.stored import at_reference_depth, pathway_matrix
 from scperturbrl.data.transfer.same import warn_unlike
 from scperturbrl.rl.finetuner import FinetuneSettings
 from scperturbrl.rl.rules.registry import UPDATE_RULES, check_source
 from scperturbrl.tl._post_training import recorded, run, warn_about
-from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients, guessed_reward
+from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients, pseudo_reward
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
@@ -226,12 +226,14 @@ def rl_finetune(
     torch_device = resolve_device(device)
     with one_thread(torch_device):
         shown = at_reference_depth(adata, cells)
-        reward, trust = build_reward(adata, shown, chosen, weights, calibrate=calibrate, guess=pseudo_references)
+        reward, trust = build_reward(
+            adata, shown, chosen, weights, calibrate=calibrate, pseudo_references=pseudo_references
+        )
         warn_unlike({key: stored}, cells)
         check_gradients(update_rule, reward)
         # rewarded conditions are no evidence of whether rewards help
-        guessed = lambda names: guessed_reward(adata, shown, reward, names) if trust is None else None
-        result = run(stored, (cells, shown), reward, settings, torch_device, file, guessed)
+        estimated = lambda names: pseudo_reward(adata, shown, reward, names) if trust is None else None
+        result = run(stored, (cells, shown), reward, settings, torch_device, file, estimated)
         finish_generator(stored, cells, seed=settings.seed, device=torch_device, means=False)
     stored.params |= {
         "parent": key,
