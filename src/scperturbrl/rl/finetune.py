@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from scperturbrl._core.distributed import any_of_all, equalise, of_first
-from scperturbrl._core.progress import progress_bar, step_boundary_interrupt
+from scperturbrl._core.interrupt import step_boundary_interrupt
+from scperturbrl._core.progress import progress_bar
 from scperturbrl.flow.rollout.yardstick import Yardstick
 from scperturbrl.rl.evidence import Evidence, left_out
 from scperturbrl.rl.finetune_run import FinetuneRun
