@@ -264,30 +264,6 @@ def test_an_unknown_rule_and_a_rule_without_gradients_are_refused(fitted):
         spr.tl.rl_finetune(fitted, update_rule="value_gradient", anchor=0, **TINY)
 
 
-@pytest.mark.parametrize("method", ["additive", "ridge"])
-def test_pseudo_references_are_marked_and_see_no_held_out_cell(screen, method):
-    spoilt = screen.copy()
-    values = spoilt.X.toarray()
-    held_out = (spoilt.obs["split"] == "test").to_numpy()
-    values[held_out] = np.log1p(np.random.default_rng(0).poisson(2, values[held_out].shape) * 1.5)
-    spoilt.X = type(spoilt.X)(values)
-    for adata in (screen, spoilt):
-        spr.tl.rl_finetune(adata, pseudo_references=method, guard=False, **TINY)
-    one, other = (adata.uns["generator_rl"] for adata in (screen, spoilt))
-    assert all(np.array_equal(one["weights"][name], other["weights"][name]) for name in one["weights"])
-    assert one["params"]["pseudo_references"] == other["params"]["pseudo_references"]
-    unseen = screen.obs.loc[screen.obs["split"] != "train", "perturbation"].unique()
-    assert set(one["params"]["pseudo_references"]) == set(unseen) - {"control"}
-    assert all(0 <= r2 <= 1 for r2 in one["params"]["pseudo_references"].values())
-
-
-def test_without_pseudo_references_nothing_is_marked(fitted):
-    spr.tl.rl_finetune(fitted, **TINY)
-    assert fitted.uns["generator_rl"]["params"]["pseudo_references"] == {}
-    with pytest.raises(ValueError, match=r"`pseudo_references` is 'mean'.*'additive', 'ridge'"):
-        spr.tl.rl_finetune(fitted, pseudo_references="mean", **TINY)
-
-
 def test_safeguards_can_be_rewarded(fitted):
     spr.tl.rl_finetune(fitted, verifiers=[*verifiers.DEFAULT, "plausibility", "energy_witness"], **TINY)
     history = fitted.uns["generator_rl"]["history"]

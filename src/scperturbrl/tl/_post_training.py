@@ -14,11 +14,12 @@ from scperturbrl.data.generator.identity import cells_identity, reward_identity,
 from scperturbrl.flow.training.finite_steps import skipped_message
 from scperturbrl.rl.evidence import Judge
 from scperturbrl.rl.finetune import finetune
-from scperturbrl.tl._reward import reference_task
+from scperturbrl.tl._reward import pseudo_reward, reference_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from anndata import AnnData
     from torch import Tensor
 
     from scperturbrl._core.files.run_file import RunFile
@@ -34,18 +35,15 @@ N_SCORED = 128
 
 
 def run(
+    adata: AnnData,
     stored: StoredGenerator,
     both: tuple[Cells, Cells],
     reward: Reward,
     settings: FinetuneSettings,
     device: torch.device,
     file: RunFile | None,
-    estimated: Callable[[Sequence[str]], tuple[Reward, list[int]] | None],
 ) -> FinetuneResult:
-    """Post-train `stored` with `reward`. `both` holds the cells as measured and at the depth of the reference.
-
-    `estimated` returns a reward for those of some conditions whose reference can be estimated, with their places.
-    """
+    """Post-train `stored` with `reward`. `both` holds the cells of `adata` as measured and at the depth of the reference."""
     cells = both[0]
     state = _read_state(file, stored, cells, reward, settings) if file is not None else None
     conditions = list(reward.reference.conditions)
@@ -54,7 +52,7 @@ def run(
     watched = cells.conditions(keys.VALIDATION, min_cells=10)
     validation = reference_task(stored, *both, watched, keys.VALIDATION, seed=seed).to(device) if watched else None
     choose = settings.guard and settings.reward_steps > 0
-    judge = _judge(validation, watched, estimated, both[1], device) if choose else None
+    judge = _judge(adata, both[1], reward, validation, watched, device) if choose else None
     _say_what_cannot_change(validation)
     placed = reward.to(device)
     generator = stored.generator.to(device)
@@ -64,13 +62,9 @@ def run(
 
 
 def _judge(
-    validation: Task | None,
-    names: Sequence[str],
-    estimated: Callable[[Sequence[str]], tuple[Reward, list[int]] | None],
-    shown: Cells,
-    device: torch.device,
+    adata: AnnData, shown: Cells, rewarded: Reward, validation: Task | None, names: Sequence[str], device: torch.device
 ) -> Judge | None:
-    """Reward of the validation conditions whose cells come from the flow, with references estimated from training cells.
+    """Reward of the validation conditions whose cells come from the flow, with pseudo-references.
 
     `shown` are the cells at the depth of the reference; those of validation conditions are scored as well.
     """
@@ -78,7 +72,7 @@ def _judge(
         return None
     translated = validation.conditions.translated
     own = [i for i in range(len(names)) if translated is None or not bool(translated[i])]
-    found = estimated([names[i] for i in own]) if own else None
+    found = pseudo_reward(adata, shown, rewarded, [names[i] for i in own]) if own else None
     if found is None:
         return None
     reward, places = found

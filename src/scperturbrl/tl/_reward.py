@@ -18,7 +18,6 @@ from scperturbrl.tl._score import importance
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pandas as pd
     from anndata import AnnData
 
     from scperturbrl.data.cells.cells import Cells
@@ -77,35 +76,13 @@ def build_reward(
     weights: Mapping[str, float] | None,
     *,
     calibrate: bool,
-    pseudo_references: str | None,
-) -> tuple[Reward, pd.DataFrame | None]:
-    """Return the reward, and the conditions with pseudo-references and their reliability.
-
-    `cells` are at the depth of the reference.
-    """
+) -> Reward:
+    """Return the reward of the conditions that have a reference. `cells` are at the depth of the reference."""
     if weights is None and calibrate:
         weights = {name: value for name, value in WEIGHTS.items() if name in {verifier.name for verifier in verifiers}}
-    values = importance(verifiers, weights)
-    if pseudo_references is None:
-        table, reference = read_reference(adata, cells, verifiers)
-        calibration = read_calibration(adata, cells, table.conditions, verifiers)
-        return _checked(Reward(verifiers, reference, calibration, values, calibrated=calibrate)), None
-    wanted = list(cells.table.index[~cells.table["is_control"]])
-    extended = extend_reference(adata, cells, verifiers, method=pseudo_references, wanted=wanted)
-    if extended.refused:
-        log.note(
-            f"no pseudo-reference can be estimated for {len(extended.refused)} conditions: {extended.refused[:10]}"
-        )
-    return _checked(
-        Reward(
-            verifiers,
-            extended.reference,
-            extended.calibration,
-            values,
-            calibrated=calibrate,
-            reliability=extended.reliability,
-        )
-    ), extended.trust
+    table, reference = read_reference(adata, cells, verifiers)
+    calibration = read_calibration(adata, cells, table.conditions, verifiers)
+    return _checked(Reward(verifiers, reference, calibration, importance(verifiers, weights), calibrated=calibrate))
 
 
 def pseudo_reward(

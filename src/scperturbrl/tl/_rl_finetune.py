@@ -23,13 +23,12 @@ from scperturbrl.data.cells.network import network_hash
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.finish import finish_generator
 from scperturbrl.data.generator.stored import read_generator, write_generator
-from scperturbrl.data.reference.pseudo_tables import METHODS
 from scperturbrl.data.reference.stored import at_reference_depth, pathway_matrix
 from scperturbrl.data.transfer.same import warn_unlike
 from scperturbrl.rl.finetuner import FinetuneSettings
 from scperturbrl.rl.rules.registry import UPDATE_RULES, check_source
 from scperturbrl.tl._post_training import recorded, run, warn_about
-from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients, pseudo_reward
+from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
@@ -54,7 +53,6 @@ def rl_finetune(
     weights: Mapping[str, float] | None = None,
     calibrate: bool = True,
     update_rule: str = FinetuneSettings.update_rule,
-    pseudo_references: str | None = None,
     n_iterations: int = FinetuneSettings.n_iterations,
     n_conditions: int = FinetuneSettings.n_conditions,
     group_size: int = FinetuneSettings.group_size,
@@ -105,12 +103,6 @@ def rl_finetune(
         decoded cell; only verifiers with gradients are rewarded. ``"hybrid"``: the sum of both. ``"grpo"``: a policy
         gradient on noisy paths; slow, for comparison, and only for generators that start at noise. Change it if your
         verifiers have no gradients (``"nft"``).
-    pseudo_references
-        ``"additive"`` or ``"ridge"``: also reward conditions of `adata` without training cells. Their references are
-        estimated from the effects of their parts (see :func:`~scperturbrl.tl.score`); their own cells are not used. Their
-        advantages are multiplied by the cross-validated reliability of such references. ``params["pseudo_references"]``
-        lists them. Validation conditions are then rewarded too, so the guard uses training conditions that are left out of
-        the rewards. By default only conditions with training cells are rewarded. Use it if few conditions are measured.
     n_iterations
         Rounds. Use more if the gain still rises at the last check.
     n_conditions, group_size
@@ -199,8 +191,6 @@ def rl_finetune(
     _check_at_least(2, group_size=group_size)
     check_choice("update_rule", update_rule, list(UPDATE_RULES))
     check_anchor(update_rule, anchor)
-    if pseudo_references is not None:
-        check_choice("pseudo_references", pseudo_references, list(METHODS))
     join()
     file = RunFile.of(checkpoint_dir, "rl_finetune", resume=resume)
     started = log.start("post-training the generator")
@@ -226,20 +216,15 @@ def rl_finetune(
     torch_device = resolve_device(device)
     with one_thread(torch_device):
         shown = at_reference_depth(adata, cells)
-        reward, trust = build_reward(
-            adata, shown, chosen, weights, calibrate=calibrate, pseudo_references=pseudo_references
-        )
+        reward = build_reward(adata, shown, chosen, weights, calibrate=calibrate)
         warn_unlike({key: stored}, cells)
         check_gradients(update_rule, reward)
-        # rewarded conditions are no evidence of whether rewards help
-        estimated = lambda names: pseudo_reward(adata, shown, reward, names) if trust is None else None
-        result = run(stored, (cells, shown), reward, settings, torch_device, file, estimated)
+        result = run(adata, stored, (cells, shown), reward, settings, torch_device, file)
         finish_generator(stored, cells, seed=settings.seed, device=torch_device, means=False)
     stored.params |= {
         "parent": key,
         "method": "rl_finetune",
         "calibrate": calibrate,
-        "pseudo_references": {} if trust is None else {str(name): float(r2) for name, r2 in trust["r2"].items()},
         "network": network_hash(pathway_matrix(adata)[0]),
         **recorded(reward, settings, result),
     }

@@ -57,12 +57,6 @@ class Extended:
     trust: pd.DataFrame
     refused: list[str]
 
-    @property
-    def reliability(self) -> torch.Tensor:
-        """``(C,)`` 1 for training conditions, r2 for pseudo-references."""
-        known = len(self.conditions) - len(self.trust)
-        return torch.cat([torch.ones(known), torch.tensor(self.trust["r2"].to_numpy(np.float32))])
-
 
 def extend_reference(
     adata: AnnData, cells: Cells, verifiers: Sequence[Verifier], *, method: str, wanted: Sequence[str]
