@@ -1,8 +1,8 @@
 """Reward gain against distance for all update rules and anchors, and the time that the default needs.
 
-Two kinds of points: a rule alone (no energy steps, the anchor fixed at its value), and a rule within the default recipe (energy steps
-between, the anchor adapted to the energy budget). All are post-trained from one generator for a seed and compared with that
-generator trained on for as many CPU seconds as the default took. The guard is on.
+Two kinds of points: a rule alone (no energy steps, no guard, the anchor fixed at its value), and a rule within the default recipe
+(energy steps between, the guard on, the anchor adapted). All are post-trained from one generator for a seed and compared with
+that generator trained on for as many CPU seconds as the default took.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Point:
         """How it is made."""
         if self == DEFAULT:
             return ARMS[RL]
-        options: dict[str, Any] = {} if self.kind == RECIPE else {"energy_steps": 0, "energy_budget": None}
+        options: dict[str, Any] = {} if self.kind == RECIPE else {"energy_steps": 0, "guard": False}
         return finetuned(
             self.name, update_rule=self.rule, anchor=self.anchor, n_iterations=self.n_iterations, **options
         )

@@ -197,7 +197,7 @@ def test_the_guard_stops_and_goes_back(world):
 def test_after_an_alarm_it_goes_back_and_on_with_a_tighter_anchor(world):
     limits = GuardLimits(energy=0.4, spread=0.9, drift=9.0)
     settings = replace(HACK, limits=limits, guard=True, anchor=0.02, check_every=5, n_iterations=60)
-    fixed = finetune(copy.deepcopy(world.generator), world.task, world.reward, replace(settings, energy_budget=None))
+    fixed = finetune(copy.deepcopy(world.generator), world.task, world.reward, replace(settings, anchor=0.0))
     assert fixed.stopped.startswith("guard: iteration")
     result = finetune(world.generator, world.task, world.reward, settings)
     assert result.stopped == "all iterations done"

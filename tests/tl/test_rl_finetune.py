@@ -108,7 +108,7 @@ def test_verifiers_and_weights_can_be_chosen(fitted):
 
 def test_rewards_rise_on_training_conditions(screen):
     equal = dict.fromkeys(verifiers.DEFAULT, 1.0)
-    options = {"weights": equal, "anchor": 0.2, "energy_budget": None, "n_iterations": 25}
+    options = {"weights": equal, "anchor": 0.2, "n_iterations": 25}
     post_train(screen, "generator_rl", guard=False, **options)
     before, after = measure(screen, "generator"), measure(screen, "generator_rl")
     assert after[3] > before[3] + 0.02

@@ -51,7 +51,6 @@ class FinetuneSettings:
     warmup: int = 3
     beta: float = 1.0
     anchor: float = 0.1
-    energy_budget: float | None = 0.1
     old_lerp: float = 0.3
     ema_decay: float = 0.9
     energy_steps: int = 1
@@ -110,7 +109,7 @@ class Finetuner:
         self.usable = torch.nonzero(reward.informative()).flatten()
         if left_out is not None:
             self.usable = self.usable[~torch.isin(self.usable, left_out)]
-        self.anchor_choice = AdaptiveAnchor(settings.anchor, settings.energy_budget)
+        self.anchor_choice = AdaptiveAnchor(settings.anchor, fixed=not settings.guard)
         self.set_anchor(settings.anchor)
 
     def set_anchor(self, anchor: float) -> None:

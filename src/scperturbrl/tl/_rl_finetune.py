@@ -58,7 +58,6 @@ def rl_finetune(
     group_size: int = FinetuneSettings.group_size,
     learning_rate: float = FinetuneSettings.learning_rate,
     anchor: float = FinetuneSettings.anchor,
-    energy_budget: float | None = FinetuneSettings.energy_budget,
     reward_steps: int = FinetuneSettings.reward_steps,
     energy_steps: int = FinetuneSettings.energy_steps,
     guard: bool = FinetuneSettings.guard,
@@ -85,9 +84,9 @@ def rl_finetune(
     adata
         Annotated data after :func:`~scperturbrl.pp.reference` and :func:`~scperturbrl.tl.fit_generator`.
     key
-        The pretrained generator.
+        The pretrained generator. Change it if you fitted several.
     key_added
-        Where the post-trained one is written.
+        Where the post-trained one is written. Change it to keep the results of several runs.
     verifiers
         Names (:func:`scperturbrl.verifiers.show`) or verifiers. Change them to reward other biology.
     weights
@@ -110,35 +109,36 @@ def rl_finetune(
     learning_rate
         Of the reward updates, decaying linearly. Use a smaller one if the guard raises an alarm at the first check.
     anchor
-        Initial weight of the squared distance to the pretrained velocity: 0.1 is strong post-training, 3 is cautious. At
-        infinity the generator does not change; at 0 it is not anchored. Raise it if the run ends at iteration 0 with alarms.
-    energy_budget
-        Allowed rise of the energy distance of validation conditions (of training conditions if there are none), as a
-        share of that of the pretrained generator. The anchor grows when the rise is larger and falls while it is
-        smaller than a third of the budget. None keeps the anchor constant; an alarm then does not restore an earlier state
-        during the run. Lower it if distance matters more than reward.
+        Initial weight of the squared distance to the pretrained velocity: 0.1 is strong post-training, 3 is cautious. It
+        grows when the energy distance of validation conditions (of training conditions if there are none) rises by more
+        than a tenth, and falls while the rise is below 3 %. At infinity the generator does not change; at 0 it is not
+        anchored. Raise it if the run ends at iteration 0 with alarms.
     reward_steps
-        Steps on the reward in each round; with 0 only the energy distance is trained.
+        Steps on the reward in each round; with 0 only the energy distance is trained. Use 0 only to measure the contribution
+        of the rewards.
     energy_steps
         Steps down the energy distance in each round, all with the cells of the round; 0 for none. Use 2 if the distance rises.
     guard
-        Whether the guard may stop the run, return to an earlier state, and choose the kept state. A state replaces the one
+        Whether the guard may stop the run, return to an earlier state, change the anchor, and choose the kept state. A state replaces the one
         kept before if its reward on conditions that are not rewarded is higher by more than the error of the gain, and their
         energy distance did not rise by more than its error. They are validation conditions, whose reward counts only up to
         that of their real cells; if there are fewer than three, some training conditions are left out of the rewards. Without
         the guard the last state is kept. Switch it off only to see what it prevents.
     checkpoint_dir
         Directory for the state of the run, written at intervals (``rl_finetune.safetensors``: weights, optimisers,
-        averages, old policy, random numbers, guard, history).
+        averages, old policy, random numbers, guard, history). Use it if the run may be interrupted.
     resume
         Continue from the state in `checkpoint_dir`, if there is one. On the CPU, an interrupted and resumed run gives the
-        same result, bit for bit, as an uninterrupted one.
+        same result, bit for bit, as an uninterrupted one. Set it to continue after an interruption.
     device
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ... Change it to choose among several GPUs, or to repeat a result bit for bit
+        (``"cpu"``).
     seed
-        Seed or NumPy generator. On the CPU the same seed gives the same weights, whatever the number of threads.
+        Seed or NumPy generator. On the CPU the same seed gives the same weights, whatever the number of threads. Use several
+        seeds to see how much results vary.
     progress
-        Whether to show a progress bar; by default in a terminal or notebook.
+        Whether to show a progress bar; by default in a terminal or notebook. Set it if the log of a job should show
+        progress, or a notebook should not.
     {modality}
 
     Returns
@@ -187,7 +187,6 @@ def rl_finetune(
     check_key(adata, key_added, keys.GENERATOR)
     check_positive(n_iterations=n_iterations, n_conditions=n_conditions, learning_rate=learning_rate)
     _check_at_least(0, anchor=anchor, reward_steps=reward_steps, energy_steps=energy_steps)
-    _check_at_least(0, **({} if energy_budget is None else {"energy_budget": energy_budget}))
     _check_at_least(2, group_size=group_size)
     check_choice("update_rule", update_rule, list(UPDATE_RULES))
     check_anchor(update_rule, anchor)
@@ -201,7 +200,6 @@ def rl_finetune(
         group_size=group_size,
         learning_rate=learning_rate,
         anchor=anchor,
-        energy_budget=energy_budget,
         reward_steps=reward_steps,
         energy_steps=energy_steps,
         guard=guard,
