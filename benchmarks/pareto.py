@@ -126,7 +126,7 @@ class Bench:
         for name in missing:
             point = points[name]
             fitted(ARMS[name] if point is None else point.arm, self.prepared, self.seed, folder, self.seconds)
-            notes[name] = _notes(self.prepared.adata.uns[name]["params"]) | ({} if point is None else vars(point))
+            notes[name] = _notes(self.prepared.adata.uns[name]["fitted"]) | ({} if point is None else vars(point))
             notes[name]["cpu_seconds"] = float((folder / f"{name}.seconds").read_text())
             print(f"{FOLDER}, seed {self.seed}, {name}: {notes[name]['cpu_seconds']:.0f} CPU s", flush=True)
         table = spr.tl.evaluate(self.prepared.adata, keys=missing, n_cells=N_CELLS, seed=self.seed)
@@ -136,9 +136,9 @@ class Bench:
             add(own, file, keys=["seed", "model"])
 
 
-def _notes(params: Mapping[str, Any]) -> dict[str, Any]:
+def _notes(fitted: Mapping[str, Any]) -> dict[str, Any]:
     # the message of the guard is as long as a line
-    return {"stopped": str(params["stopped"]).split(":")[0], "kept_iteration": params.get("kept_iteration", np.nan)}
+    return {"stopped": str(fitted["stopped"]).split(":")[0], "kept_iteration": fitted.get("kept_iteration", np.nan)}
 
 
 def collect(out: Path, seeds: Sequence[int] | None = None) -> pd.DataFrame:

@@ -103,13 +103,19 @@ def _say_what_cannot_change(validation: Task | None) -> None:
         )
 
 
-def recorded(reward: Reward, settings: FinetuneSettings, result: FinetuneResult) -> dict[str, Any]:
-    """Return verifiers, settings and outcome of the run as plain values."""
+def chosen_settings(reward: Reward, settings: FinetuneSettings) -> dict[str, Any]:
+    """Return verifiers and settings of the run as plain values."""
     names = [verifier.name for verifier in reward.verifiers]
     return {
         "verifiers": {verifier.name: dict(verifier.params) for verifier in reward.verifiers},
         "verifier_weights": dict(zip(names, reward.weights.tolist(), strict=True)),
         **{name: value for name, value in asdict(settings).items() if name != "progress"},
+    }
+
+
+def ended(reward: Reward, result: FinetuneResult) -> dict[str, Any]:
+    """Return how the run ended as plain values."""
+    return {
         "alarms": result.alarms,
         "kept_iteration": result.kept_iteration,
         "outcome": result.outcome,

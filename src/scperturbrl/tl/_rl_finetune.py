@@ -27,7 +27,7 @@ from scperturbrl.data.reference.stored import at_reference_depth, pathway_matrix
 from scperturbrl.data.transfer.same import warn_unlike
 from scperturbrl.rl.finetuner import FinetuneSettings
 from scperturbrl.rl.rules.registry import UPDATE_RULES, check_source
-from scperturbrl.tl._post_training import recorded, run, warn_about
+from scperturbrl.tl._post_training import chosen_settings, ended, run, warn_about
 from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
@@ -143,13 +143,13 @@ def rl_finetune(
 
     Returns
     -------
-    Nothing. Writes ``uns[key_added]`` like :func:`~scperturbrl.tl.fit_generator`; ``params`` records the alarms, and
+    Nothing. Writes ``uns[key_added]`` like :func:`~scperturbrl.tl.fit_generator`; ``fitted`` records the alarms, and
     ``history`` has one row for each check: the reward and its standard deviation, the raw score of each verifier, the
     distance to the pretrained velocity, the `anchor` from then on, and the values that the guard monitors. These are
     ``check_energy``, ``check_validation_energy``, ``check_spread``, ``check_drift`` and ``check_reward``;
     ``check_energy_error`` and ``check_validation_error`` are the standard errors of the changes of the first two.
     ``check_unrewarded`` is the reward of conditions that are not rewarded. ``check_gain`` and ``check_rise`` are the changes
-    of this reward and of the energy distance of these conditions, with standard errors. ``params["outcome"]`` describes
+    of this reward and of the energy distance of these conditions, with standard errors. ``fitted["outcome"]`` describes
     in a sentence what post-training did.
 
     Raises
@@ -224,8 +224,9 @@ def rl_finetune(
         "method": "rl_finetune",
         "calibrate": calibrate,
         "network": network_hash(pathway_matrix(adata)[0]),
-        **recorded(reward, settings, result),
+        **chosen_settings(reward, settings),
     }
+    stored.fitted |= ended(reward, result)
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
     if file is not None:

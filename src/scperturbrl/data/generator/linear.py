@@ -109,7 +109,7 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: 
         record |= {
             prefix + name: value for name, value in {"weight": weight, "n_validation": len(rows), **explained}.items()
         }
-    stored.params["linear"] = record
+    stored.fitted["linear"] = record
 
 
 def _limits(stored: StoredGenerator, table: pd.DataFrame, combined: Tensor, prefix: str) -> dict[str, float]:

@@ -45,6 +45,8 @@ class StoredGenerator:
         Names of its tokens.
     params
         Settings, seed, versions and parent key.
+    fitted
+        What training found: the outcome of the run, the share of the linear part, and the self-check.
     history
         One row per logged step.
     conditions
@@ -56,6 +58,7 @@ class StoredGenerator:
     generator: Generator
     vocabulary: Vocabulary
     params: dict[str, Any]
+    fitted: dict[str, Any]
     history: pd.DataFrame
     conditions: pd.DataFrame
     genes: list[str]
@@ -73,6 +76,7 @@ class StoredGenerator:
         user_embeddings = bool(self.params["embeddings"] == "user")
         return {
             "params": to_uns(self.params),
+            "fitted": to_uns(self.fitted),
             "weights": self.generator.to_arrays(),
             "space": {
                 "architecture": to_uns(self.generator.architecture_dict()),
@@ -101,7 +105,8 @@ class StoredGenerator:
             groups=tuple(str(group) for group in space["vocabulary"]["groups"]),
         )
         check_fit(generator, vocabulary, genes)
-        return cls(generator, vocabulary, dict(record["params"]), record["history"], record["conditions"], genes)
+        params, fitted = dict(record["params"]), dict(record["fitted"])
+        return cls(generator, vocabulary, params, fitted, record["history"], record["conditions"], genes)
 
 
 def load_stored(path: str | os.PathLike[str]) -> StoredGenerator:
@@ -137,6 +142,7 @@ def _check_fields(folder: Path, record: dict[str, Any]) -> None:
     vocabulary = inner.get("vocabulary")
     kinds: dict[str, tuple[Any, type]] = {
         "params": (record.get("params"), dict),
+        "fitted": (record.get("fitted"), dict),
         "space": (space, dict),
         "space.architecture": (inner.get("architecture"), dict),
         "space.vocabulary": (vocabulary, dict),
@@ -275,7 +281,7 @@ def check_genes(
 def is_generator(adata: AnnData, key: str) -> bool:
     """Whether ``uns[key]`` is a generator."""
     record = adata.uns.get(key)
-    return isinstance(record, dict) and {"params", "weights", "space"} <= set(record)
+    return isinstance(record, dict) and {"params", "fitted", "weights", "space"} <= set(record)
 
 
 def generator_keys(adata: AnnData) -> list[str]:
