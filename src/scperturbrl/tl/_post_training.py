@@ -11,10 +11,11 @@ import torch
 from scperturbrl._core import keys, log
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.generator.identity import cells_identity, reward_identity, weights_hash
+from scperturbrl.data.generator.task import reference_task
 from scperturbrl.flow.training.finite_steps import skipped_message
 from scperturbrl.rl.evidence import Judge
 from scperturbrl.rl.finetune import finetune
-from scperturbrl.tl._reward import pseudo_reward, reference_task
+from scperturbrl.tl._reward import pseudo_reward
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

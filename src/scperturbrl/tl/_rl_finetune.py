@@ -26,9 +26,10 @@ from scperturbrl.data.generator.stored import read_generator, write_generator
 from scperturbrl.data.reference.stored import at_reference_depth, pathway_matrix
 from scperturbrl.data.transfer.same import warn_unlike
 from scperturbrl.rl.finetuner import FinetuneSettings
-from scperturbrl.rl.rules.registry import UPDATE_RULES, check_source
+from scperturbrl.rl.rules.checks import check_anchor, check_gradients, check_source
+from scperturbrl.rl.rules.registry import UPDATE_RULES
 from scperturbrl.tl._post_training import chosen_settings, ended, run, warn_about
-from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients
+from scperturbrl.tl._reward import build_reward
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import name_hash, near_matches
 from scperturbrl._core.write import write
 from scperturbrl.data.generator.identity import weights_hash
-from scperturbrl.data.generator.vocabulary import Vocabulary, gene_embeddings
+from scperturbrl.data.generator.vocabulary import Vocabulary, default_embeddings
 from scperturbrl.flow.generator import Generator
 
 if TYPE_CHECKING:
@@ -179,11 +179,6 @@ def check_fit(generator: Generator, vocabulary: Vocabulary, genes: list[str]) ->
         if len(set(getattr(vocabulary, name))) != len(getattr(vocabulary, name)):
             msg = f"The {name} of the generator are not distinct: the record was edited."
             raise ValueError(msg)
-
-
-def default_embeddings(generator: Generator, genes: Iterable[str]) -> pd.DataFrame:
-    """Loadings of every gene on the generator's own components."""
-    return gene_embeddings(generator.space.components.cpu().numpy(), genes)
 
 
 def write_generator(adata: AnnData, key: str, stored: StoredGenerator) -> None:
