@@ -23,10 +23,7 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.finish import finish_generator
 from scperturbrl.data.generator.initial import Sizes, new_generator
-from scperturbrl.data.generator.stored import (
-    read_generator,
-    write_generator,
-)
+from scperturbrl.data.generator.stored import read_generator, write_generator
 from scperturbrl.data.generator.training import train_generator
 from scperturbrl.data.generator.vocabulary import check_embeddings
 from scperturbrl.flow.architecture import Architecture
@@ -247,8 +244,7 @@ def fit_generator(
     )
     with one_thread(torch_device):
         # accelerators other than CUDA lack some operations
-        own = torch_device if torch_device.type == "cuda" else "cpu"
-        where: dict[str, Any] = {"device": own, "progress": progress}
+        where: dict[str, Any] = {"device": torch_device if torch_device.type == "cuda" else "cpu", "progress": progress}
         stored = parent or new_generator(cells, setup, sizes, embeddings, prior, source, seed, **where)
         result = train_generator(stored, cells, settings, torch_device, file=file)
         finish_generator(stored, cells, seed=seed, device=torch_device)

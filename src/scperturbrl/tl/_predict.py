@@ -30,7 +30,7 @@ from scperturbrl.data.generator.stored import condition_frame, read_generator, w
 from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties
 from scperturbrl.data.generator.wanted import wanted_conditions
 from scperturbrl.data.screen.effect_trust import effect_trust
-from scperturbrl.data.transfer.same import warn_unlike
+from scperturbrl.data.transfer.likeness import warn_unlike
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -24,7 +24,7 @@ from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.finish import finish_generator
 from scperturbrl.data.generator.stored import read_generator, write_generator
 from scperturbrl.data.reference.stored import at_reference_depth, pathway_matrix
-from scperturbrl.data.transfer.same import warn_unlike
+from scperturbrl.data.transfer.likeness import warn_unlike
 from scperturbrl.rl.finetuner import FinetuneSettings
 from scperturbrl.rl.rules.checks import check_anchor, check_gradients, check_source
 from scperturbrl.rl.rules.registry import UPDATE_RULES
