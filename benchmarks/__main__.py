@@ -21,6 +21,7 @@ from benchmarks import (
     report,
     screening,
     screening_report,
+    stations,
     trained,
 )
 from benchmarks.arms import ARMS, BASE, BASELINES, DEFAULT
@@ -46,6 +47,7 @@ WHAT = {
     "screen": "rank held-out conditions by an objective, with baselines; coverage and width of intervals",
     "campaigns": "number of measurements needed to find the best simulated pairs, for every strategy",
     "denoising": "mean effects of held-out combinations, from measured and from denoised effects of the trained ones",
+    "stations": "files that a reader opens to follow one call of fit_generator, rl_finetune and evaluate",
     "speed": "time scoring, training and generation against references in the same run",
 }
 
@@ -69,6 +71,11 @@ def main(arguments: list[str] | None = None) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     del options
     print(evaluation_speed.run().to_string())
+
+
+def _stations(options: argparse.Namespace) -> None:
+    del options
+    print(stations.run().to_string())
 
 
 def _grid(options: argparse.Namespace) -> None:
@@ -168,6 +175,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "screen": _screen,
     "campaigns": _campaigns,
     "denoising": _denoising,
+    "stations": _stations,
     "speed": _speed,
 }
 

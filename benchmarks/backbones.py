@@ -64,7 +64,7 @@ def _measure(adata: AnnData, arm: str, seed: int, minutes: float, device: str) -
     began = time.perf_counter()
     spr.tl.fit_generator(adata, max_minutes=minutes, device=device, seed=seed, progress=False, **options)
     spent = time.perf_counter() - began
-    params = adata.uns["generator"]["params"]
+    fitted = adata.uns["generator"]["fitted"]
     table = spr.tl.evaluate(adata, keys=["generator"], seed=seed)
     own = table[table["model"] == "generator"].groupby("metric")["value"].mean()
     name = torch.cuda.get_device_name() if resolve_device(device).type == "cuda" else "CPU"
@@ -73,8 +73,8 @@ def _measure(adata: AnnData, arm: str, seed: int, minutes: float, device: str) -
         "seed": seed,
         "device": name,
         "seconds": round(spent, 1),
-        "best_step": params["best_step"],
-        "stopped": params["stopped"],
+        "best_step": fitted["best_step"],
+        "stopped": fitted["stopped"],
         **{metric: own[metric] for metric in METRICS},
     }
 

@@ -149,16 +149,18 @@ def _generator(trial: Trial, minutes: Sequence[float]) -> None:
             with cpu_clock(), stopwatch() as watch:
                 spr.tl.fit_generator(adata, max_minutes=left / 60, **options)
             same = _steps_ruled(adata, left)
-        params, n = adata.uns[BASE]["params"], int(adata.uns[BASE]["history"]["step"].iloc[-1])
+        fitted, n = adata.uns[BASE]["fitted"], int(adata.uns[BASE]["history"]["step"].iloc[-1])
         made = spr.tl.predict(adata, key=BASE, n_cells=trial.n_cells, seed=seed)
-        stopped = f"{params['stopped']} after {n} steps"
+        stopped = f"{fitted['stopped']} after {n} steps"
         trial.keep(made, budget, cpu_seconds=round(watch.seconds, 1), stopped=stopped, engine=engine)
 
 
 def _steps_ruled(adata: AnnData, seconds: float) -> bool:
     """Whether training ended, and its rate fell, by steps and not by time: more time gives the same generator."""
-    params, n = adata.uns[BASE]["params"], int(adata.uns[BASE]["history"]["step"].iloc[-1])
-    return params["stopped"] != "out of time" and n / params["n_steps"] > 1.2 * params["seconds"] / seconds
+    record = adata.uns[BASE]
+    share = int(record["history"]["step"].iloc[-1]) / record["params"]["n_steps"]
+    fitted = record["fitted"]
+    return fitted["stopped"] != "out of time" and share > 1.2 * fitted["seconds"] / seconds
 
 
 def cpu_clock() -> mock._patch[SimpleNamespace]:

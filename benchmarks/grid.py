@@ -111,8 +111,8 @@ def _table(prepared: Prepared, seed: int, arm: Arm, folder: Path, seconds: dict[
         }
     else:
         fitted(arm, prepared, seed, folder, seconds)
-        params = adata.uns[arm.name]["params"]
-        notes = {"cpu_seconds": _clocked(folder, arm.name), "stopped": str(params.get("stopped", ""))}
+        stopped = adata.uns[arm.name]["fitted"].get("stopped", "")
+        notes = {"cpu_seconds": _clocked(folder, arm.name), "stopped": str(stopped)}
         notes["engine_of_model"] = f"scperturbrl {version('scperturbrl')}"
         if prepared.panel is None:
             table = spr.tl.evaluate(judged, keys=[arm.name], **options)

@@ -1,8 +1,8 @@
 """Reward gain against distance for all update rules and anchors, and the time that the default needs.
 
-Two kinds of points: a rule alone (no energy steps, the anchor fixed at its value), and a rule within the default recipe (energy steps
-between, the anchor adapted to the energy budget). All are post-trained from one generator for a seed and compared with that
-generator trained on for as many CPU seconds as the default took. The guard is on.
+Two kinds of points: a rule alone (no energy steps, no guard, the anchor fixed at its value), and a rule within the default recipe
+(energy steps between, the guard on, the anchor adapted). All are post-trained from one generator for a seed and compared with
+that generator trained on for as many CPU seconds as the default took.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Point:
         """How it is made."""
         if self == DEFAULT:
             return ARMS[RL]
-        options: dict[str, Any] = {} if self.kind == RECIPE else {"energy_steps": 0, "energy_budget": None}
+        options: dict[str, Any] = {} if self.kind == RECIPE else {"energy_steps": 0, "guard": False}
         return finetuned(
             self.name, update_rule=self.rule, anchor=self.anchor, n_iterations=self.n_iterations, **options
         )
@@ -126,7 +126,7 @@ class Bench:
         for name in missing:
             point = points[name]
             fitted(ARMS[name] if point is None else point.arm, self.prepared, self.seed, folder, self.seconds)
-            notes[name] = _notes(self.prepared.adata.uns[name]["params"]) | ({} if point is None else vars(point))
+            notes[name] = _notes(self.prepared.adata.uns[name]["fitted"]) | ({} if point is None else vars(point))
             notes[name]["cpu_seconds"] = float((folder / f"{name}.seconds").read_text())
             print(f"{FOLDER}, seed {self.seed}, {name}: {notes[name]['cpu_seconds']:.0f} CPU s", flush=True)
         table = spr.tl.evaluate(self.prepared.adata, keys=missing, n_cells=N_CELLS, seed=self.seed)
@@ -136,9 +136,9 @@ class Bench:
             add(own, file, keys=["seed", "model"])
 
 
-def _notes(params: Mapping[str, Any]) -> dict[str, Any]:
+def _notes(fitted: Mapping[str, Any]) -> dict[str, Any]:
     # the message of the guard is as long as a line
-    return {"stopped": str(params["stopped"]).split(":")[0], "kept_iteration": params.get("kept_iteration", np.nan)}
+    return {"stopped": str(fitted["stopped"]).split(":")[0], "kept_iteration": fitted.get("kept_iteration", np.nan)}
 
 
 def collect(out: Path, seeds: Sequence[int] | None = None) -> pd.DataFrame:

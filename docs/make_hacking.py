@@ -32,8 +32,9 @@ def main(results: Path) -> None:
     adata = ad.AnnData(uns={"evaluation": frame[frame["model"].isin(MODELS)]})
     for key in TITLES:
         saved = results / "simulated" / str(seeds[0]) / "generators" / key
-        params = json.loads((saved / "config.json").read_text(encoding="utf-8"))["params"] | {"alarms": []}
-        adata.uns[key] = {"history": pd.read_csv(saved / "history.csv"), "params": params}
+        config = json.loads((saved / "config.json").read_text(encoding="utf-8"))
+        parts = {"params": config["params"], "fitted": config["fitted"] | {"alarms": []}}
+        adata.uns[key] = {"history": pd.read_csv(saved / "history.csv"), **parts}
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "scperturbrl"}):
         draw(adata).savefig(Path(__file__).parent / "_static" / "hacking.svg", metadata={"Date": None})
     shown = [f"score_{verifier}" for verifier in spr.verifiers.DEFAULT] + ["energy_distance", "mse", "variance_ratio"]

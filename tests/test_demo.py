@@ -55,8 +55,8 @@ def test_seed_reaches_every_step(written):
 
 
 def test_comparison_trained_for_as_long_as_post_training_took(written):
-    longer = written.uns["generator_longer"]["params"]
-    asked = written.uns["generator_rl"]["params"]["seconds"]
+    longer = written.uns["generator_longer"]["fitted"]
+    asked = written.uns["generator_rl"]["fitted"]["seconds"]
     assert longer["parent"] == "generator"
     assert longer["stopped"] == "out of time"
     assert longer["max_seconds"] == pytest.approx(asked)
@@ -104,7 +104,10 @@ def _results(values):
     )
     for key, reward in {"generator": 0.4, "generator_rl": 0.6, "observed": 0.8}.items():
         adata.obs[f"{key}_reward"] = reward
-    adata.uns["generator_rl"] = {"params": {"stopped": "all iterations done", "kept_iteration": 40, "n_iterations": 40}}
+    adata.uns["generator_rl"] = {
+        "params": {"n_iterations": 40},
+        "fitted": {"stopped": "all iterations done", "kept_iteration": 40},
+    }
     return adata
 
 
@@ -179,7 +182,7 @@ def test_report_calls_equal_values_the_same():
 @pytest.mark.parametrize(("kept", "expected"), [(0, "The guard undid post-training"), (20, "returned to iteration 20")])
 def test_report_tells_of_the_guard(kept, expected):
     adata = _results(dict.fromkeys([*GENERATORS, "additive", "split_half"], 0.5))
-    adata.uns["generator_rl"]["params"] |= {"stopped": "guard: iteration 30: energy rose", "kept_iteration": kept}
+    adata.uns["generator_rl"]["fitted"] |= {"stopped": "guard: iteration 30: energy rose", "kept_iteration": kept}
     text = _told(adata)
     assert expected in text
     assert "iteration 30: energy rose" in text

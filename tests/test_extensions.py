@@ -30,7 +30,7 @@ def _loudest(cells):
 
 def _bank_mean(cells):
     means = [
-        cells.stand_ins(i) if cells.guessed[i] else cells.expression(cells.rows(i)) for i in range(len(cells.group))
+        cells.stand_ins(i) if cells.is_pseudo[i] else cells.expression(cells.rows(i)) for i in range(len(cells.group))
     ]
     return np.stack([block.mean(0) for block in means])
 
@@ -75,13 +75,15 @@ def test_a_verifier(toy):
     assert toy.obs["observed_percentile"].notna().any()
 
 
-def test_what_it_prepares_is_cross_fitted_and_guessed(toy):
+def test_what_it_prepares_is_cross_fitted_and_made_for_pseudo_references(toy):
     spr.verifiers.register(CLOSENESS)
     spr.tl.fit_generator(toy, n_steps=5, width=16, n_latent=4)
-    spr.tl.rl_finetune(toy, verifiers=["closeness"], pseudo_references="additive", n_iterations=1, n_conditions=2)
-    params = toy.uns["generator_rl"]["params"]
-    assert list(params["verifiers"]) == ["closeness"]
-    assert params["pseudo_references"]
+    spr.tl.rl_finetune(toy, verifiers=["closeness"], n_iterations=1, n_conditions=2)
+    assert list(toy.uns["generator_rl"]["params"]["verifiers"]) == ["closeness"]
+    spr.tl.score(toy, verifiers=["closeness"], pseudo_references="additive")
+    own = toy.obs["perturbation"].isin(toy.uns["score_observed"]["pseudo_references"].index)
+    assert toy.obsm["score_observed"].loc[own, "closeness"].notna().all()
+    assert own.any()
 
 
 def test_one_that_prepares_too_few_rows_is_told_which(toy):

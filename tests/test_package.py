@@ -60,7 +60,7 @@ ALSO_A_WORD = {
         "pl/_draw/*.py",
         "datasets/_programs.py",
         "metrics/compute.py",
-        "data/reference/guesses.py",
+        "data/reference/pseudo_references.py",
     ),  # column of a tidy frame, kind of a gene set
     "generator": (
         "_core/distributed.py",

@@ -137,7 +137,7 @@ def _train(adata: AnnData, stages: Stages, size: Size, seed: int) -> None:
             learning_rate=3e-4,
             # limited by time, not by steps
             n_steps=1_000_000,
-            max_minutes=float(adata.uns[keys.GENERATOR_RL]["params"]["seconds"]) / 60,
+            max_minutes=float(adata.uns[keys.GENERATOR_RL]["fitted"]["seconds"]) / 60,
             seed=seed,
             progress=False,
         )
@@ -146,7 +146,7 @@ def _train(adata: AnnData, stages: Stages, size: Size, seed: int) -> None:
 
 def _stop_if_interrupted(adata: AnnData, key: str) -> None:
     """Training handles an interrupt and returns normally; here the interrupt should end the whole demo."""
-    if adata.uns[key]["params"]["stopped"] == "interrupted":
+    if adata.uns[key]["fitted"]["stopped"] == "interrupted":
         raise KeyboardInterrupt
 
 

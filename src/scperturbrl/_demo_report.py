@@ -140,14 +140,14 @@ def _error(metric: str) -> Callable[[float], float]:
 
 def _guard(adata: AnnData, tuned: str) -> str:
     """Say whether the guard stopped post-training, and at which iteration."""
-    params = adata.uns[tuned]["params"]
-    stopped, kept = str(params["stopped"]), int(params["kept_iteration"])
-    if kept == int(params["n_iterations"]):
+    fitted, asked = adata.uns[tuned]["fitted"], int(adata.uns[tuned]["params"]["n_iterations"])
+    stopped, kept = str(fitted["stopped"]), int(fitted["kept_iteration"])
+    if kept == asked:
         return ""
     why = f" ({stopped.removeprefix('guard: ')})" if stopped.startswith("guard") else ""
     if kept == 0:
         return f"The guard undid post-training{why}: the post-trained generator is identical to the pretrained one."
-    return f"The guard returned to iteration {kept} of {params['n_iterations']}{why}."
+    return f"The guard returned to iteration {kept} of {asked}{why}."
 
 
 def _reward(adata: AnnData, tuned: str, parent: str) -> str:

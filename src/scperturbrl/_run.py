@@ -196,7 +196,7 @@ class Road:
         """Train with checkpoints, from which a second run continues."""
         shared = {name: self.settings[name] for name in ("seed", "device")}
         verb(adata, key_added=key, checkpoint_dir=self.out / STATES / key, resume=True, **shared, **options)
-        if adata.uns[key]["params"]["stopped"] == "interrupted":
+        if adata.uns[key]["fitted"]["stopped"] == "interrupted":
             raise KeyboardInterrupt
 
     def _fit(self, adata: AnnData) -> None:
@@ -212,7 +212,7 @@ class Road:
     def _longer(self, adata: AnnData) -> None:
         import scperturbrl as spr
 
-        minutes = float(adata.uns[keys.GENERATOR_RL]["params"]["seconds"]) / 60
+        minutes = float(adata.uns[keys.GENERATOR_RL]["fitted"]["seconds"]) / 60
         # limited by time, not by steps
         limits = {"n_steps": 1_000_000, "max_minutes": minutes, "learning_rate": 3e-4}
         self._train(adata, spr.tl.fit_generator, LONGER, init_from=keys.GENERATOR, **limits)

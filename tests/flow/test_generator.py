@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.blocks import BLOCK
+from scperturbrl.flow.generated_blocks import BLOCK
 from scperturbrl.flow.generator import Architecture, Generator
 from scperturbrl.flow.sampler import integrate
 

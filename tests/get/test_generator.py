@@ -52,7 +52,7 @@ def test_missing_generator(adata, bare):
 
 
 def test_an_energy_distance_below_0_is_explained(adata):
-    measured = adata.uns["generator"]["params"]["self_check"]
+    measured = adata.uns["generator"]["fitted"]["self_check"]
     for value, explained in ((-0.01, True), (0.01, False)):
         measured.update(energy=value, energy_control=0.4, energy_halves=0.02)
         told = spr.get.generator(adata, key="generator").rows()["Energy distance, trained conditions"]

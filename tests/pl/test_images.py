@@ -63,12 +63,12 @@ def history(rng):
     params = {
         "method": "rl_finetune",
         "verifiers": ["rmse_topk", "de_spearman"],
-        "kept_iteration": 30,
-        "alarms": alarms,
         "limits": {"spread": 0.1, "drift": 0.1},
     }
+    fitted = {"kept_iteration": 30, "alarms": alarms, "outcome": ""}
     # a generator of which only the history is drawn
-    return {"history": frame.assign(iteration=np.arange(6) * 10), "params": params, "weights": {}, "space": {}}
+    parts = {"params": params, "fitted": fitted, "weights": {}, "space": {}}
+    return {"history": frame.assign(iteration=np.arange(6) * 10), **parts}
 
 
 def table(rng):

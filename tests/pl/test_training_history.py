@@ -17,7 +17,7 @@ def long_run(adata):
     history = pd.DataFrame(rng.uniform(0.1, 0.9, size=(8, old.shape[1])), columns=old.columns)
     history["iteration"] = np.arange(1, 9) * 10
     adata.uns["generator_rl"]["history"] = history
-    adata.uns["generator_rl"]["params"] |= {
+    adata.uns["generator_rl"]["fitted"] |= {
         "kept_iteration": 50,
         "outcome": "",
         "alarms": [
@@ -42,7 +42,7 @@ def test_fit_has_losses_and_energy(adata, drawn):
     np.testing.assert_allclose(curves(energy)["Training and validation"].get_ydata(), history["validation_energy"])
     assert loss.get_xlabel() == energy.get_xlabel() == "Step"
     (kept,) = drawn(loss, "kept")
-    assert kept.get_xdata()[0] == adata.uns["generator"]["params"]["best_step"]
+    assert kept.get_xdata()[0] == adata.uns["generator"]["fitted"]["best_step"]
 
 
 def test_fit_without_validation_leaves_the_panel_out(adata):
@@ -119,15 +119,15 @@ def test_alarms_are_named(long_run):
 
 
 def test_no_alarms(long_run, drawn):
-    long_run.uns["generator_rl"]["params"]["alarms"] = []
+    long_run.uns["generator_rl"]["fitted"]["alarms"] = []
     figure = spr.pl.training_history(long_run, return_fig=True)
     assert figure.get_suptitle() == "Generator, post-trained"
     assert not any(drawn(ax, "alarm") for ax in figure.axes)
 
 
 def test_the_title_says_what_happened(long_run, inside):
-    params = long_run.uns["generator_rl"]["params"]
-    params |= {"alarms": [], "outcome": "Post-training helped: the reward went up (+0.036 +- 0.018)."}
+    fitted = long_run.uns["generator_rl"]["fitted"]
+    fitted |= {"alarms": [], "outcome": "Post-training helped: the reward went up (+0.036 +- 0.018)."}
     figure = spr.pl.training_history(long_run, return_fig=True)
     assert figure.get_suptitle().splitlines()[1] == "Post-training helped: the reward went up (+0.036 ± 0.018)."
     assert inside(figure)

@@ -11,7 +11,7 @@ from scperturbrl.rl.adaptive_anchor import FACTOR, LOOSEST, SETBACK, TIGHTEST, A
 from scperturbrl.rl.guard import Vitals
 
 FIRST = Vitals(energy=0.1, validation_energy=0.5, spread=1.0, drift=0.0, reward=0.5)
-CHOICE = AdaptiveAnchor(0.5, budget=0.1)
+CHOICE = AdaptiveAnchor(0.5)
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,11 @@ def test_a_generator_that_is_almost_right_has_some_room():
 
 @pytest.mark.parametrize("weight", [0.0, math.inf])
 def test_no_anchor_and_an_infinite_one_stay(weight):
-    assert AdaptiveAnchor(weight, 0.1).next(weight, FIRST, replace(FIRST, validation_energy=9.0)) == weight
+    assert AdaptiveAnchor(weight).next(weight, FIRST, replace(FIRST, validation_energy=9.0)) == weight
 
 
-def test_without_a_budget_it_is_fixed():
-    assert AdaptiveAnchor(0.5, None).next(0.5, FIRST, replace(FIRST, validation_energy=9.0)) == 0.5
+def test_a_fixed_one_stays():
+    assert AdaptiveAnchor(0.5, fixed=True).next(0.5, FIRST, replace(FIRST, validation_energy=9.0)) == 0.5
 
 
 def test_a_setback_tightens_by_its_own_factor_within_the_bounds():
@@ -50,7 +50,7 @@ def test_a_setback_tightens_by_its_own_factor_within_the_bounds():
     assert CHOICE.after_setback(0.9 * TIGHTEST * 0.5) == TIGHTEST * 0.5
 
 
-@pytest.mark.parametrize("choice", [AdaptiveAnchor(0.5, None), AdaptiveAnchor(0.0, 0.1), AdaptiveAnchor(math.inf, 0.1)])
+@pytest.mark.parametrize("choice", [AdaptiveAnchor(0.5, fixed=True), AdaptiveAnchor(0.0), AdaptiveAnchor(math.inf)])
 def test_what_does_not_adapt_stays_after_a_setback(choice):
     assert not choice.adapts
     assert choice.after_setback(choice.start) == choice.start

@@ -57,7 +57,7 @@ CHANGES = {
 VERBS = {
     "score": spr.tl.score,
     "observed": lambda adata: spr.tl.score(adata, reference="observed"),
-    "guesses": lambda adata: spr.tl.score(adata, pseudo_references="ridge"),
+    "pseudo-references": lambda adata: spr.tl.score(adata, pseudo_references="ridge"),
     "rl_finetune": lambda adata: spr.tl.rl_finetune(adata, **POST),
     "evaluate": lambda adata: spr.tl.evaluate(adata, **BRIEF),
     "screen": lambda adata: spr.tl.screen(adata, "pairs", reward=next(iter(adata.varm["perturbation_effect"]))),

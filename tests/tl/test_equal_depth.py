@@ -12,9 +12,9 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.counts import count_unit
 from scperturbrl.data.cells.depth import condition_depths
 from scperturbrl.data.generator.stored import read_generator
+from scperturbrl.data.generator.task import reference_task
 from scperturbrl.data.reference.stored import at_reference_depth, reference_depths
 from scperturbrl.flow.rollout.yardstick import Yardstick
-from scperturbrl.tl._reward import reference_task
 
 FIGURES = ("mse", "energy_distance")
 MODELS = ("control", "perturbed_mean", "matching_mean", "split_half")

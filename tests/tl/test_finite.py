@@ -36,9 +36,9 @@ def test_single_bad_training_steps_are_left_out_and_told(toy, monkeypatch):
         UserWarning, match=r"2 training steps were left out .* first time it was the loss \(conditions '"
     ):
         spr.tl.fit_generator(toy, n_steps=60, **SMALL)
-    params = toy.uns["generator"]["params"]
-    assert params["skipped_steps"] == 2
-    assert params["stopped"] == "all steps done"
+    found = toy.uns["generator"]["fitted"]
+    assert found["skipped_steps"] == 2
+    assert found["stopped"] == "all steps done"
     assert finite(toy.uns["generator"])
     assert np.isfinite(toy.uns["generator"]["history"]["loss"]).all()
 
@@ -47,9 +47,9 @@ def test_training_goes_back_then_stops_and_keeps_the_best(toy, monkeypatch):
     monkeypatch.setattr(fit, "flow_matching_loss", broken(fit.flow_matching_loss, [], set(range(150, 10**5))))
     with pytest.warns(UserWarning, match="6 training steps were left out"):
         spr.tl.fit_generator(toy, n_steps=400, **SMALL)
-    params = toy.uns["generator"]["params"]
-    assert params["stopped"].startswith("not finite: the loss (conditions '")
-    assert params["best_step"] == 100
+    found = toy.uns["generator"]["fitted"]
+    assert found["stopped"].startswith("not finite: the loss (conditions '")
+    assert found["best_step"] == 100
     assert finite(toy.uns["generator"])
 
 
@@ -94,7 +94,7 @@ def test_bad_updates_are_left_out_and_told(fitted, monkeypatch, module, part, gu
     monkeypatch.setattr(module, part, broken(getattr(module, part), [], {2}))
     with pytest.warns(UserWarning, match=r"1 updates were left out .* the loss \(conditions '"):
         spr.tl.rl_finetune(fitted, guard=guard, **RL)
-    assert fitted.uns["generator_rl"]["params"]["skipped_steps"] == 1
+    assert fitted.uns["generator_rl"]["fitted"]["skipped_steps"] == 1
     assert finite(fitted.uns["generator_rl"])
 
 
@@ -103,7 +103,7 @@ def test_post_training_goes_back_then_stops(fitted, monkeypatch):
     with pytest.warns(UserWarning, match="updates were left out"):
         spr.tl.rl_finetune(fitted, **RL | {"reward_steps": 0})
     record = fitted.uns["generator_rl"]
-    assert record["params"]["stopped"].startswith("not finite: the loss (conditions '")
+    assert record["fitted"]["stopped"].startswith("not finite: the loss (conditions '")
     for name, value in record["weights"].items():
         np.testing.assert_array_equal(value, fitted.uns["generator"]["weights"][name])
 
@@ -113,9 +113,9 @@ def test_rounds_without_rewards_are_left_out_and_told(fitted, monkeypatch):
     monkeypatch.setattr(finetuner.Finetuner, "_score", lambda self, rollout: _spoilt(original(self, rollout)))
     with pytest.warns(UserWarning, match=r"left out .* the reward pearson_topk \(conditions '"):
         spr.tl.rl_finetune(fitted, verifiers=["pearson_topk"], **RL | {"energy_steps": 0})
-    params = fitted.uns["generator_rl"]["params"]
-    assert params["stopped"].startswith("not finite: the reward pearson_topk")
-    assert params["skipped_steps"] == 6
+    found = fitted.uns["generator_rl"]["fitted"]
+    assert found["stopped"].startswith("not finite: the reward pearson_topk")
+    assert found["skipped_steps"] == 6
 
 
 def _spoilt(scores):

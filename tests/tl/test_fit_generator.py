@@ -28,7 +28,7 @@ def test_slots_are_as_documented(toy):
     before = toy.copy()
     assert spr.tl.fit_generator(toy, **SMALL) is None
     record = toy.uns["generator"]
-    assert sorted(record) == ["conditions", "history", "params", "space", "weights"]
+    assert sorted(record) == ["conditions", "fitted", "history", "params", "space", "weights"]
     assert set(toy.uns) - set(before.uns) == {"generator"}
     assert list(record["history"].columns) == ["step", "loss", "validation_loss", "validation_energy"]
     assert all(value.dtype == np.float32 for value in record["weights"].values())
@@ -119,7 +119,7 @@ def test_training_goes_on_from_a_fitted_generator(fitted):
     spr.tl.fit_generator(fitted, init_from="generator", key_added="longer", n_steps=15, batch_size=32)
     parent, longer = fitted.uns["generator"], fitted.uns["longer"]
     assert longer["params"]["parent"] == "generator"
-    assert longer["params"]["best_step"] == 15
+    assert longer["fitted"]["best_step"] == 15
     assert longer["space"]["architecture"] == parent["space"]["architecture"]
     for name, value in longer["weights"].items():
         kept = name.startswith(("space", "observation", "denoise", "linear.c"))
@@ -150,7 +150,7 @@ def test_no_more_components_than_genes_or_cells(toy):
 
 def test_time_can_run_out(toy):
     spr.tl.fit_generator(toy, **{**SMALL, "n_steps": 10**6}, max_minutes=0.005)
-    assert toy.uns["generator"]["params"]["stopped"] == "out of time"
+    assert toy.uns["generator"]["fitted"]["stopped"] == "out of time"
 
 
 def test_without_validation_conditions_training_runs_through(toy):
@@ -159,7 +159,7 @@ def test_without_validation_conditions_training_runs_through(toy):
     spr.tl.fit_generator(toy, **SMALL)
     history = toy.uns["generator"]["history"]
     assert history[["validation_loss", "validation_energy"]].isna().all().all()
-    assert toy.uns["generator"]["params"]["best_step"] == 10
+    assert toy.uns["generator"]["fitted"]["best_step"] == 10
 
 
 def test_an_interrupt_leaves_a_usable_generator(toy, monkeypatch):
@@ -175,7 +175,7 @@ def test_an_interrupt_leaves_a_usable_generator(toy, monkeypatch):
 
     monkeypatch.setattr(fit, "flow_matching_loss", interrupted)
     spr.tl.fit_generator(toy, **{**SMALL, "n_steps": 10**6})
-    assert toy.uns["generator"]["params"]["stopped"] == "interrupted"
+    assert toy.uns["generator"]["fitted"]["stopped"] == "interrupted"
     assert toy.uns["generator"]["history"]["step"].tolist() == [5]
     spr.tl.generate(toy)
     assert np.isfinite(toy.layers["generator"].data).all()

@@ -93,6 +93,6 @@ def test_a_fit_draws_the_same_cells_whatever_their_order(toy):
     sampled = {"linear.trained_shift", "denoise"}
     for name in one["weights"].keys() - sampled:
         np.testing.assert_allclose(one["weights"][name], other["weights"][name], atol=0.03, err_msg=name)
-    for name, value in one["params"]["self_check"].items():
+    for name, value in one["fitted"]["self_check"].items():
         if name.endswith(("_control", "_halves")):
-            assert value == pytest.approx(other["params"]["self_check"][name], abs=1e-5)
+            assert value == pytest.approx(other["fitted"]["self_check"][name], abs=1e-5)

@@ -37,7 +37,7 @@ def part(fitted):
         lambda adata: spr.tl.score(adata, pseudo_references="ridge"),
         lambda adata: spr.tl.rl_finetune(adata, **POST),
     ],
-    ids=["score", "guesses", "rl_finetune"],
+    ids=["score", "pseudo-references", "rl_finetune"],
 )
 def test_a_part_without_a_condition_is_told_and_the_rest_done(part, told, call):
     adata, gone = part

@@ -40,7 +40,7 @@ def same(one, other):
         np.testing.assert_array_equal(value, other["weights"][name], err_msg=name)
     pd.testing.assert_frame_equal(one["history"], other["history"], rtol=0, atol=0)
     for name in ("best_step", "kept_iteration", "alarms", "stopped", "skipped_steps"):
-        assert one["params"].get(name) == other["params"].get(name)
+        assert one["fitted"].get(name) == other["fitted"].get(name)
 
 
 def start(verb, data, folder):
@@ -115,7 +115,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(fitted, tmp_path, monkeypatch, v
     call(fitted, key_added="whole", **options)
     monkeypatch.setattr(patched, interrupted)
     call(fitted, key_added="part", checkpoint_dir=tmp_path, **options)
-    assert fitted.uns["part"]["params"]["stopped"] == "interrupted"
+    assert fitted.uns["part"]["fitted"]["stopped"] == "interrupted"
     assert steps_in(tmp_path, verb) in {after, after - 1}
     monkeypatch.undo()
     call(fitted, key_added="resumed", checkpoint_dir=tmp_path, resume=True, **options)

@@ -59,7 +59,7 @@ def interrupted_and_whole(adata, call, folder, revive):
     for name, value in one["weights"].items():
         np.testing.assert_array_equal(value, other["weights"][name], err_msg=name)
     pd.testing.assert_frame_equal(one["history"], other["history"], rtol=0, atol=0)
-    assert one["params"]["self_check"] == other["params"]["self_check"]
+    assert one["fitted"]["self_check"] == other["fitted"]["self_check"]
 
 
 @pytest.mark.parametrize("further", [False, True], ids=["anew", "init_from"])

@@ -231,7 +231,7 @@ def test_percentiles_of_new_real_cells_are_uniform(screen):
     assert (controls.obs["generated_percentile"] < 0.1).mean() > 0.3
 
 
-def test_conditions_without_cells_can_be_judged_by_a_guess(screen):
+def test_conditions_without_cells_are_scored_with_pseudo_references(screen):
     spr.tl.score(screen, pseudo_references="additive")
     control, train, test = masks(screen)
     trust = screen.uns["score_observed"]["pseudo_references"]
@@ -240,13 +240,13 @@ def test_conditions_without_cells_can_be_judged_by_a_guess(screen):
     assert (trust["kind"] == "combination").all()
     assert trust["method"].eq("additive").all()
     assert screen.obs.loc[test, "observed_reward"].notna().all()
-    guessed = screen.obs.loc[train, "observed_reward"].copy()
+    estimated = screen.obs.loc[train, "observed_reward"].copy()
     spr.tl.score(screen)
-    pd.testing.assert_series_equal(screen.obs.loc[train, "observed_reward"], guessed)
+    pd.testing.assert_series_equal(screen.obs.loc[train, "observed_reward"], estimated)
 
 
 @pytest.mark.parametrize("method", ["additive", "ridge"])
-def test_a_guess_tells_real_from_control_cells(screen, method):
+def test_a_pseudo_reference_tells_real_from_control_cells(screen, method):
     _, _, test = masks(screen)
     values = screen.X.toarray()
     values[test] = values[np.random.default_rng(0).choice(np.flatnonzero(masks(screen)[0]), test.sum())]
@@ -257,7 +257,7 @@ def test_a_guess_tells_real_from_control_cells(screen, method):
     assert screen.obs.loc[test, "observed_reward"].median() > 0.5
 
 
-def test_a_guess_never_looks_at_held_out_cells(screen):
+def test_a_pseudo_reference_never_looks_at_held_out_cells(screen):
     rng = np.random.default_rng(0)
     other = foreign_of(screen)
     scores = []
@@ -273,7 +273,7 @@ def test_a_guess_never_looks_at_held_out_cells(screen):
     pd.testing.assert_series_equal(other.obs["generated_reward"], scores[0][1])
 
 
-def test_conditions_nobody_measured_can_be_guessed_and_others_are_refused(fitted):
+def test_conditions_nobody_measured_get_a_pseudo_reference_or_are_refused(fitted):
     singles = [name for name in fitted.varm["perturbation_effect"].columns if "+" not in name]
     made = spr.tl.predict(fitted, [f"{singles[0]}+{singles[-1]}"], n_cells=10)
     gene = next(name for name in fitted.var_names if name not in set("+".join(fitted.obs["perturbation"]).split("+")))

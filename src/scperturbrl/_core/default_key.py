@@ -9,7 +9,7 @@ from scperturbrl._core import keys
 if TYPE_CHECKING:
     from anndata import AnnData
 
-_PARTS = {"params", "weights", "space"}
+_PARTS = {"params", "fitted", "weights", "space"}
 _RESERVED = {
     keys.SETUP,
     keys.EVALUATION,

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from scperturbrl._core.random import torch_rng
 from scperturbrl._core.show import as_html, as_text
 from scperturbrl.flow.architecture import Architecture, described_space, read_architecture
-from scperturbrl.flow.blocks import generated_blocks
 from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
 from scperturbrl.flow.control_cells import ControlCells
+from scperturbrl.flow.generated_blocks import generated_blocks
+from scperturbrl.flow.initial_weights import OwnDraws
 from scperturbrl.flow.linear_part import LinearPart
 from scperturbrl.flow.observation.carry import ControlCounts
-from scperturbrl.flow.own_draws import OwnDraws
 from scperturbrl.flow.parts import empty_observation, empty_space, new_velocity
 from scperturbrl.flow.sampler import integrate
 from scperturbrl.flow.source import Source

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-_PARTS = {"params", "weights", "space", "conditions"}
+_PARTS = {"params", "fitted", "weights", "space", "conditions"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,6 +35,8 @@ class GeneratorSummary:
         Its slot in ``uns``.
     params
         Settings, seed, versions and parent.
+    fitted
+        How training ended, the share of the linear part, and the self-check.
     conditions
         One row for each condition: perturbation, group, dose, cells, parts, split.
     history
@@ -49,6 +51,7 @@ class GeneratorSummary:
 
     key: str
     params: dict[str, Any]
+    fitted: dict[str, Any]
     conditions: pd.DataFrame
     history: pd.DataFrame
     n_parameters: int
@@ -71,8 +74,8 @@ class GeneratorSummary:
             "Backbone": self.backbone,
             "Parameters": f"{self.n_parameters:,}",
             "Perturbed conditions": known or "none",
-            **_training(self.params),
-            **_self_check(self.params.get("self_check") or {}),
+            **_training(self.params, self.fitted),
+            **_self_check(self.fitted["self_check"]),
             "Seed": str(self.params.get("seed", "unknown")),
         }
 
@@ -147,6 +150,7 @@ def generator(adata: AnnData | MuData, *, key: str | None = None, modality: str 
     return GeneratorSummary(
         key=key,
         params=dict(record["params"]),
+        fitted=dict(record["fitted"]),
         conditions=record["conditions"],
         history=record["history"],
         n_parameters=sum(int(np.size(weight)) for weight in record["weights"].values()),
@@ -158,16 +162,14 @@ def generator(adata: AnnData | MuData, *, key: str | None = None, modality: str 
     )
 
 
-def _training(params: dict[str, Any]) -> dict[str, str]:
+def _training(params: dict[str, Any], fitted: dict[str, Any]) -> dict[str, str]:
     """Outcome of training in words."""
     if params.get("method") == "rl_finetune":
         # sorted, because files do not keep the order
         names = ", ".join(sorted(params["verifiers"]))
-        alarms = len(params.get("alarms", []))
-        kept = f"iteration {params['kept_iteration']} of {params['n_iterations']}"
+        alarms = len(fitted["alarms"])
+        kept = f"iteration {fitted['kept_iteration']} of {params['n_iterations']}"
         state = f"{kept}, {alarms} alarm{'' if alarms == 1 else 's'} of the guard"
-        return {"Verifiers": names, "Kept state": state, "Outcome": str(params["outcome"])}
-    if "best_step" not in params:
-        return {}
-    kept = f"step {params['best_step']}" if params.get("keep_best") else "the last one"
+        return {"Verifiers": names, "Kept state": state, "Outcome": str(fitted["outcome"])}
+    kept = f"step {fitted['best_step']}" if params.get("keep_best") else "the last one"
     return {"Kept state": f"{kept} of at most {params['n_steps']} steps"}

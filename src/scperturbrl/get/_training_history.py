@@ -95,7 +95,8 @@ def training_history(adata: AnnData | MuData, *, key: str | None = None, modalit
     """
     adata = pick(adata, modality)
     key = default_key(adata, key)
-    history, params = read_history(adata, key)
+    record = read_trained(adata, key)
+    history, params = record["history"], record["params"]
     if "step" in history:
         step, panels = "step", FIT
     else:
@@ -117,8 +118,8 @@ def training_history(adata: AnnData | MuData, *, key: str | None = None, modalit
     return pd.concat(parts, ignore_index=True)
 
 
-def read_history(adata: AnnData, key: str) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read ``uns[key]["history"]`` and ``uns[key]["params"]``.
+def read_trained(adata: AnnData, key: str) -> dict[str, Any]:
+    """Read ``uns[key]`` of a generator with a history.
 
     Raises
     ------
@@ -129,11 +130,10 @@ def read_history(adata: AnnData, key: str) -> tuple[pd.DataFrame, dict[str, Any]
     if not isinstance(record, dict) or "history" not in record:
         verb = "tl.rl_finetune(adata)" if key == keys.GENERATOR_RL else f"tl.fit_generator(adata, key_added={key!r})"
         raise KeyError(missing("uns", key, verb, {name: None for name in adata.uns if name != key}))
-    history = record["history"]
-    if not len(history):
+    if not len(record["history"]):
         msg = f"`uns[{key!r}]` has an empty history: training stopped before the first check."
         raise KeyError(msg)
-    return history, dict(record["params"])
+    return record
 
 
 def _panels(history: pd.DataFrame, params: dict[str, Any]) -> dict[str, dict[str, str]]:

@@ -14,7 +14,7 @@ from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.get._read.labels import model_label, readable, verifier_label
 from scperturbrl.get._read.slots import chosen
-from scperturbrl.get._training_history import BOTH, read_history
+from scperturbrl.get._training_history import BOTH, read_trained
 from scperturbrl.get._training_history import training_history as history_frame
 from scperturbrl.pl._draw.style import (
     DARK,
@@ -139,7 +139,7 @@ def training_history(
     adata = pick(adata, modality)
     key = default_key(adata, key)
     frame = history_frame(adata, key=key)
-    outcome = _outcome(*read_history(adata, key))
+    outcome = _outcome(read_trained(adata, key))
     # without validation conditions, their panel would be empty
     found = list(frame.loc[frame["value"].notna(), "panel"].unique())
     names = [name for name in found if name != EXTRA] if panels is None else chosen("panels", panels, found)
@@ -202,16 +202,17 @@ class Outcome(NamedTuple):
     sentence: str = ""
 
 
-def _outcome(history: pd.DataFrame, params: dict[str, Any]) -> Outcome:
+def _outcome(record: dict[str, Any]) -> Outcome:
+    params, fitted = record["params"], record["fitted"]
     # a generator inherits the params of its parent, so only its history shows how it was trained
-    if "iteration" not in history:
-        return Outcome("Step", int(params["best_step"]) if params.get("keep_best") else None)
+    if "iteration" not in record["history"]:
+        return Outcome("Step", int(fitted["best_step"]) if params.get("keep_best") else None)
     alarms = []
-    for alarm in params.get("alarms", []):
+    for alarm in fitted["alarms"]:
         where, _, text = str(alarm).partition(": ")
         alarms.append((int(where.split()[-1]), text.replace("_", " ")))
-    said = str(params.get("outcome", ""))
-    return Outcome("Iteration", int(params["kept_iteration"]), tuple(alarms), dict(params.get("limits", {})), said)
+    said = str(fitted["outcome"])
+    return Outcome("Iteration", int(fitted["kept_iteration"]), tuple(alarms), dict(params["limits"]), said)
 
 
 def _mark(ax: Axes, name: str, outcome: Outcome) -> None:

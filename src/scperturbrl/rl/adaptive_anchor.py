@@ -16,6 +16,12 @@ SETBACK = 3.0
 LOOSEST, TIGHTEST = 0.2, 100.0
 """Bounds of the weight, relative to where it starts."""
 
+BUDGET = 0.1
+"""Rise of the energy distance that is accepted, as a share of the pretrained generator's.
+
+It sets only the pace: the guard keeps no state whose distance rose by more than its error.
+"""
+
 LEAST_BUDGET = 0.01
 """Rise that is always allowed, as a share of the distance between real and control cells."""
 
@@ -32,18 +38,17 @@ class AdaptiveAnchor:
     ----------
     start
         Initial weight. 0 and infinity are never changed.
-    budget
-        Rise of the energy distance that is accepted, as a share of the pretrained generator's; None keeps the
-        weight fixed.
+    fixed
+        Whether it keeps its initial weight.
     """
 
     start: float
-    budget: float | None
+    fixed: bool = False
 
     @property
     def adapts(self) -> bool:
         """Whether the weight ever changes."""
-        return self.budget is not None and 0 < self.start < math.inf
+        return not self.fixed and 0 < self.start < math.inf
 
     def next(self, weight: float, first: Vitals, now: Vitals) -> float:
         """Weight from now on, given the present one and the vitals at the start and now."""
@@ -51,7 +56,7 @@ class AdaptiveAnchor:
             return weight
         name = "energy" if math.isnan(first.validation_energy) else "validation_energy"
         before = getattr(first, name)
-        allowed = max(self.budget * before, LEAST_BUDGET)
+        allowed = max(BUDGET * before, LEAST_BUDGET)
         rise = getattr(now, name) - before
         # also where the distance is not finite
         if not rise <= allowed:

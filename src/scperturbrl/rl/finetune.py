@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from scperturbrl._core.distributed import any_of_all, equalise, of_first
-from scperturbrl._core.progress import progress_bar, step_boundary_interrupt
+from scperturbrl._core.interrupt import step_boundary_interrupt
+from scperturbrl._core.progress import progress_bar
 from scperturbrl.flow.rollout.yardstick import Yardstick
 from scperturbrl.rl.evidence import Evidence, left_out
 from scperturbrl.rl.finetune_run import FinetuneRun
 from scperturbrl.rl.finetuner import Finetuner, FinetuneSettings
 from scperturbrl.rl.guard import Guard
-from scperturbrl.rl.history import history_row
 from scperturbrl.rl.result import FinetuneResult
 from scperturbrl.rl.vitals import VitalSigns
 
@@ -72,7 +72,7 @@ def finetune(
     if state is None:
         vitals = signs.measure(generator)
         guard.check(0, vitals, tuner.parameters)
-        result.history.append(history_row(0, tuner.first_scores(), 0.0, vitals, reward, tuner.anchor))
+        result.add_check(0, tuner.first_scores(), 0.0, vitals, reward, tuner.anchor)
         run.keep(0)
     else:
         tuner.set_anchor(result.history[-1]["anchor"])
@@ -92,7 +92,7 @@ def finetune(
                 # before the check, which an uninterrupted run would not make here
                 run.keep(iteration, now=True, checked=False)
             vitals, may_go_on = _check(iteration, tuner, signs, run)
-            result.history.append(history_row(iteration, scores, drift, vitals, reward, tuner.anchor))
+            result.add_check(iteration, scores, drift, vitals, reward, tuner.anchor)
             show(iteration, f"reward {vitals.reward:.3f}, energy distance {vitals.energy:.3f}")
             end = end or ("" if may_go_on else f"guard: {guard.alarms[-1]}")
             if regular:

@@ -51,7 +51,6 @@ class FinetuneSettings:
     warmup: int = 3
     beta: float = 1.0
     anchor: float = 0.1
-    energy_budget: float | None = 0.1
     old_lerp: float = 0.3
     ema_decay: float = 0.9
     energy_steps: int = 1
@@ -110,9 +109,7 @@ class Finetuner:
         self.usable = torch.nonzero(reward.informative()).flatten()
         if left_out is not None:
             self.usable = self.usable[~torch.isin(self.usable, left_out)]
-        # conditions with a pseudo-reference have no real cells to compare with
-        self.measured = self.usable[torch.isfinite(task.real[self.usable]).all(2).any(1)]
-        self.anchor_choice = AdaptiveAnchor(settings.anchor, settings.energy_budget)
+        self.anchor_choice = AdaptiveAnchor(settings.anchor, fixed=not settings.guard)
         self.set_anchor(settings.anchor)
 
     def set_anchor(self, anchor: float) -> None:
@@ -190,7 +187,6 @@ class Finetuner:
 
     def _batch(self, rollout: Rollout, scores: Scores) -> Batch:
         advantage = group_advantage(scores.rewarded, self.reward.verifier_weight[rollout.index])
-        advantage = self.reward.trusted(advantage, rollout.index)
         value = SoftReward.of_group(self.reward, self.generator.space, rollout.index, scores)
         return Batch(
             rollout.latent, rollout.control.latent, advantage.reshape(-1), self.generator.source, rollout.path, value
@@ -213,11 +209,11 @@ class Finetuner:
         return self._velocity(model, x, t, control, rows)
 
     def _descend_energy(self, rollout: Rollout) -> None:
-        """Energy steps with the cells of the round, or with new ones if it has pseudo-references or the rule has its own sampler."""
-        if not (self.settings.energy_steps and len(self.measured)):
+        """Energy steps with the cells of the round, or with new ones if the rule has its own sampler."""
+        if not self.settings.energy_steps:
             return
-        if rollout.approach is None or len(self.measured) < len(self.usable):
-            rollout = self.n_conditions(partial(self._roll_out, self.measured, draws=1))
+        if rollout.approach is None:
+            rollout = self.n_conditions(partial(self._roll_out, self.usable, draws=1))
         for _ in range(self.settings.energy_steps):
             self.n_conditions(partial(self._energy_step, rollout))
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from scperturbrl.rl.guard import Vitals
+    from scperturbrl.rl.reward import Reward, Scores
 
 
 @dataclass
@@ -22,3 +29,21 @@ class FinetuneResult:
     skipped: int = 0
     first_skipped: str = ""
     left_out: list[int] = field(default_factory=list)
+
+    def add_check(
+        self, iteration: int, scores: Scores, drift: float, vitals: Vitals, reward: Reward, anchor: float
+    ) -> None:
+        """Add the row of a check: rollout rewards with their spread, every verifier, the vitals, and the anchor after it."""
+        finite = scores.reward[torch.isfinite(scores.reward)]
+        row = {
+            "iteration": iteration,
+            "reward": float(finite.mean()),
+            "reward_sd": float(finite.std()),
+            "distance": drift,
+        }
+        for column, verifier in enumerate(reward.verifiers):
+            values = scores.raw[..., column]
+            row[verifier.name] = float(values[torch.isfinite(values)].mean())
+        self.history.append(
+            row | {f"check_{name}": value for name, value in asdict(vitals).items()} | {"anchor": anchor}
+        )

@@ -39,8 +39,6 @@ class Reward:
     calibrated
         Whether scores are calibrated and clipped at a typical real cell, or used raw. Raw scores reproduce the published
         rewards and are open to reward hacking.
-    reliability
-        ``(C,)`` reliability of the reference of each condition, from 0 to 1; 1 everywhere if None.
     """
 
     verifiers: Sequence[Verifier]
@@ -48,7 +46,6 @@ class Reward:
     calibration: Calibration
     weights: Tensor
     calibrated: bool = True
-    reliability: Tensor | None = None
 
     @property
     def verifier_weight(self) -> Tensor:
@@ -58,12 +55,7 @@ class Reward:
     def to(self, device: torch.device | str) -> Reward:
         """The same with every tensor on `device`."""
         moved = {name: getattr(self, name).to(device) for name in ("reference", "calibration", "weights")}
-        trust = None if self.reliability is None else self.reliability.to(device)
-        return replace(self, **moved, reliability=trust)
-
-    def trusted(self, advantage: Tensor, index: Tensor) -> Tensor:
-        """Advantages ``(C', n)`` of the conditions at `index`, multiplied by the reliability of their references."""
-        return advantage if self.reliability is None else advantage * self.reliability[index, None]
+        return replace(self, **moved)
 
     def informative(self) -> Tensor:
         """``(C,)`` whether any verifier discriminates in the condition."""

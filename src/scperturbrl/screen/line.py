@@ -10,9 +10,10 @@ import numpy as np
 
 from scperturbrl.metrics.baselines.combination_ridge import combination_ridge_effect
 from scperturbrl.metrics.baselines.context_line import fit_context_line
+from scperturbrl.metrics.baselines.feature_map import MIN_TRAINED
 from scperturbrl.metrics.baselines.ridge import ridge_effect
 from scperturbrl.screen.part_effects import PartEffects, single_effects, summed
-from scperturbrl.screen.unseen import MIN_TRAINED, fit_unseen_map
+from scperturbrl.screen.unseen import fit_unseen_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable

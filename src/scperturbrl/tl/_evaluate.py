@@ -43,12 +43,12 @@ from scperturbrl.data.evaluation.calibration import (
 )
 from scperturbrl.data.evaluation.compared_depth import compared_depths
 from scperturbrl.data.evaluation.evaluation import Evaluation
-from scperturbrl.data.evaluation.measured import warn_measured
+from scperturbrl.data.evaluation.measured_predictions import warn_measured
 from scperturbrl.data.evaluation.models import Models, check_model_names, read_layer, read_prediction
 from scperturbrl.data.evaluation.roles import ancestry, chosen_by, metric_roles
 from scperturbrl.data.generator.stored import generator_keys, read_generator
 from scperturbrl.data.reference.stored import check_reference, cross_fit, pathway_matrix
-from scperturbrl.data.transfer.same import warn_unlike
+from scperturbrl.data.transfer.likeness import warn_unlike
 from scperturbrl.metrics.ceiling import scaled_score
 from scperturbrl.metrics.compute import PATHWAY
 from scperturbrl.metrics.metric import OWN_ENGINE

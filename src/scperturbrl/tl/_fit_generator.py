@@ -23,10 +23,7 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.finish import finish_generator
 from scperturbrl.data.generator.initial import Sizes, new_generator
-from scperturbrl.data.generator.stored import (
-    read_generator,
-    write_generator,
-)
+from scperturbrl.data.generator.stored import read_generator, write_generator
 from scperturbrl.data.generator.training import train_generator
 from scperturbrl.data.generator.vocabulary import check_embeddings
 from scperturbrl.flow.architecture import Architecture
@@ -168,8 +165,9 @@ def fit_generator(
 
     Returns
     -------
-    Nothing. Writes ``uns[key_added]`` with ``params``, ``weights`` (flat dict of arrays), ``space`` (sizes, names),
-    ``history`` (step, loss, validation_loss, validation_energy) and ``conditions``.
+    Nothing. Writes ``uns[key_added]`` with ``params`` (settings), ``fitted`` (how training ended, the share of the linear
+    part, the self-check), ``weights`` (flat dict of arrays), ``space`` (sizes, names), ``history`` (step, loss,
+    validation_loss, validation_energy) and ``conditions``.
 
     Raises
     ------
@@ -200,7 +198,7 @@ def fit_generator(
     >>> spr.pp.split(adata)
     >>> spr.tl.fit_generator(adata, n_steps=20, width=32, n_latent=8)
     >>> sorted(adata.uns["generator"])
-    ['conditions', 'history', 'params', 'space', 'weights']
+    ['conditions', 'fitted', 'history', 'params', 'space', 'weights']
     """
     adata = pick(adata, modality)
     check_key(adata, key_added, keys.GENERATOR)
@@ -248,12 +246,12 @@ def fit_generator(
     )
     with one_thread(torch_device):
         # accelerators other than CUDA lack some operations
-        own = torch_device if torch_device.type == "cuda" else "cpu"
-        where: dict[str, Any] = {"device": own, "progress": progress}
+        where: dict[str, Any] = {"device": torch_device if torch_device.type == "cuda" else "cpu", "progress": progress}
         stored = parent or new_generator(cells, setup, sizes, embeddings, prior, source, seed, **where)
         result = train_generator(stored, cells, settings, torch_device, file=file)
         finish_generator(stored, cells, seed=seed, device=torch_device)
-    stored.params |= {"parent": init_from or "", "method": "fit_generator", **_plain(settings), **_outcome(result)}
+    stored.params |= {"parent": init_from or "", "method": "fit_generator", **_plain(settings)}
+    stored.fitted |= _outcome(result)
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
     if file is not None:

@@ -11,14 +11,16 @@ import torch
 from scperturbrl._core import keys, log
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.generator.identity import cells_identity, reward_identity, weights_hash
+from scperturbrl.data.generator.task import reference_task
 from scperturbrl.flow.training.finite_steps import skipped_message
 from scperturbrl.rl.evidence import Judge
 from scperturbrl.rl.finetune import finetune
-from scperturbrl.tl._reward import reference_task
+from scperturbrl.tl._reward import pseudo_reward
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from anndata import AnnData
     from torch import Tensor
 
     from scperturbrl._core.files.run_file import RunFile
@@ -34,18 +36,15 @@ N_SCORED = 128
 
 
 def run(
+    adata: AnnData,
     stored: StoredGenerator,
     both: tuple[Cells, Cells],
     reward: Reward,
     settings: FinetuneSettings,
     device: torch.device,
     file: RunFile | None,
-    guessed: Callable[[Sequence[str]], tuple[Reward, list[int]] | None],
 ) -> FinetuneResult:
-    """Post-train `stored` with `reward`. `both` holds the cells as measured and at the depth of the reference.
-
-    `guessed` returns a reward for those of some conditions whose reference can be estimated, with their places.
-    """
+    """Post-train `stored` with `reward`. `both` holds the cells of `adata` as measured and at the depth of the reference."""
     cells = both[0]
     state = _read_state(file, stored, cells, reward, settings) if file is not None else None
     conditions = list(reward.reference.conditions)
@@ -54,7 +53,7 @@ def run(
     watched = cells.conditions(keys.VALIDATION, min_cells=10)
     validation = reference_task(stored, *both, watched, keys.VALIDATION, seed=seed).to(device) if watched else None
     choose = settings.guard and settings.reward_steps > 0
-    judge = _judge(validation, watched, guessed, both[1], device) if choose else None
+    judge = _judge(adata, both[1], reward, validation, watched, device) if choose else None
     _say_what_cannot_change(validation)
     placed = reward.to(device)
     generator = stored.generator.to(device)
@@ -64,13 +63,9 @@ def run(
 
 
 def _judge(
-    validation: Task | None,
-    names: Sequence[str],
-    guessed: Callable[[Sequence[str]], tuple[Reward, list[int]] | None],
-    shown: Cells,
-    device: torch.device,
+    adata: AnnData, shown: Cells, rewarded: Reward, validation: Task | None, names: Sequence[str], device: torch.device
 ) -> Judge | None:
-    """Reward of the validation conditions whose cells come from the flow, with references estimated from training cells.
+    """Reward of the validation conditions whose cells come from the flow, with pseudo-references.
 
     `shown` are the cells at the depth of the reference; those of validation conditions are scored as well.
     """
@@ -78,7 +73,7 @@ def _judge(
         return None
     translated = validation.conditions.translated
     own = [i for i in range(len(names)) if translated is None or not bool(translated[i])]
-    found = guessed([names[i] for i in own]) if own else None
+    found = pseudo_reward(adata, shown, rewarded, [names[i] for i in own]) if own else None
     if found is None:
         return None
     reward, places = found
@@ -109,13 +104,19 @@ def _say_what_cannot_change(validation: Task | None) -> None:
         )
 
 
-def recorded(reward: Reward, settings: FinetuneSettings, result: FinetuneResult) -> dict[str, Any]:
-    """Return verifiers, settings and outcome of the run as plain values."""
+def chosen_settings(reward: Reward, settings: FinetuneSettings) -> dict[str, Any]:
+    """Return verifiers and settings of the run as plain values."""
     names = [verifier.name for verifier in reward.verifiers]
     return {
         "verifiers": {verifier.name: dict(verifier.params) for verifier in reward.verifiers},
         "verifier_weights": dict(zip(names, reward.weights.tolist(), strict=True)),
         **{name: value for name, value in asdict(settings).items() if name != "progress"},
+    }
+
+
+def ended(reward: Reward, result: FinetuneResult) -> dict[str, Any]:
+    """Return how the run ended as plain values."""
+    return {
         "alarms": result.alarms,
         "kept_iteration": result.kept_iteration,
         "outcome": result.outcome,

@@ -30,7 +30,7 @@ from scperturbrl.data.generator.stored import condition_frame, read_generator, w
 from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties
 from scperturbrl.data.generator.wanted import wanted_conditions
 from scperturbrl.data.screen.effect_trust import effect_trust
-from scperturbrl.data.transfer.same import warn_unlike
+from scperturbrl.data.transfer.likeness import warn_unlike
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +101,7 @@ def predict(
     - ``parts_seen``: number of its perturbations in training,
     - ``seen``: whether the generator was trained or selected on the condition itself,
     - ``linear_weight``: share of the linear part in the mean. Its accuracy on validation conditions is in
-      ``uns[key]["params"]["linear"]``,
+      ``uns[key]["fitted"]["linear"]``,
     - ``magnitude``: factor of the effect, the ratio of observed to predicted effects of validation combinations,
     - ``uncertainty``: 0 for trained conditions, else :math:`\sqrt{(\lVert f - l \rVert^2 + u e^2) / G}`, a root mean
       square over the G genes in log-normalised units. f and l are the means that the flow and the linear part predict,

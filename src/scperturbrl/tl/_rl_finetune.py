@@ -23,13 +23,13 @@ from scperturbrl.data.cells.network import network_hash
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.finish import finish_generator
 from scperturbrl.data.generator.stored import read_generator, write_generator
-from scperturbrl.data.reference.guess_table import METHODS
 from scperturbrl.data.reference.stored import at_reference_depth, pathway_matrix
-from scperturbrl.data.transfer.same import warn_unlike
+from scperturbrl.data.transfer.likeness import warn_unlike
 from scperturbrl.rl.finetuner import FinetuneSettings
-from scperturbrl.rl.rules.registry import UPDATE_RULES, check_source
-from scperturbrl.tl._post_training import recorded, run, warn_about
-from scperturbrl.tl._reward import build_reward, check_anchor, check_gradients, guessed_reward
+from scperturbrl.rl.rules.checks import check_anchor, check_gradients, check_source
+from scperturbrl.rl.rules.registry import UPDATE_RULES
+from scperturbrl.tl._post_training import chosen_settings, ended, run, warn_about
+from scperturbrl.tl._reward import build_reward
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
@@ -54,13 +54,11 @@ def rl_finetune(
     weights: Mapping[str, float] | None = None,
     calibrate: bool = True,
     update_rule: str = FinetuneSettings.update_rule,
-    pseudo_references: str | None = None,
     n_iterations: int = FinetuneSettings.n_iterations,
     n_conditions: int = FinetuneSettings.n_conditions,
     group_size: int = FinetuneSettings.group_size,
     learning_rate: float = FinetuneSettings.learning_rate,
     anchor: float = FinetuneSettings.anchor,
-    energy_budget: float | None = FinetuneSettings.energy_budget,
     reward_steps: int = FinetuneSettings.reward_steps,
     energy_steps: int = FinetuneSettings.energy_steps,
     guard: bool = FinetuneSettings.guard,
@@ -87,9 +85,9 @@ def rl_finetune(
     adata
         Annotated data after :func:`~scperturbrl.pp.reference` and :func:`~scperturbrl.tl.fit_generator`.
     key
-        The pretrained generator.
+        The pretrained generator. Change it if you fitted several.
     key_added
-        Where the post-trained one is written.
+        Where the post-trained one is written. Change it to keep the results of several runs.
     verifiers
         Names (:func:`scperturbrl.verifiers.show`) or verifiers. Change them to reward other biology.
     weights
@@ -105,12 +103,6 @@ def rl_finetune(
         decoded cell; only verifiers with gradients are rewarded. ``"hybrid"``: the sum of both. ``"grpo"``: a policy
         gradient on noisy paths; slow, for comparison, and only for generators that start at noise. Change it if your
         verifiers have no gradients (``"nft"``).
-    pseudo_references
-        ``"additive"`` or ``"ridge"``: also reward conditions of `adata` without training cells. Their references are
-        estimated from the effects of their parts (see :func:`~scperturbrl.tl.score`); their own cells are not used. Their
-        advantages are multiplied by the cross-validated reliability of such references. ``params["pseudo_references"]``
-        lists them. Validation conditions are then rewarded too, so the guard uses training conditions that are left out of
-        the rewards. By default only conditions with training cells are rewarded. Use it if few conditions are measured.
     n_iterations
         Rounds. Use more if the gain still rises at the last check.
     n_conditions, group_size
@@ -118,46 +110,47 @@ def rl_finetune(
     learning_rate
         Of the reward updates, decaying linearly. Use a smaller one if the guard raises an alarm at the first check.
     anchor
-        Initial weight of the squared distance to the pretrained velocity: 0.1 is strong post-training, 3 is cautious. At
-        infinity the generator does not change; at 0 it is not anchored. Raise it if the run ends at iteration 0 with alarms.
-    energy_budget
-        Allowed rise of the energy distance of validation conditions (of training conditions if there are none), as a
-        share of that of the pretrained generator. The anchor grows when the rise is larger and falls while it is
-        smaller than a third of the budget. None keeps the anchor constant; an alarm then does not restore an earlier state
-        during the run. Lower it if distance matters more than reward.
+        Initial weight of the squared distance to the pretrained velocity: 0.1 is strong post-training, 3 is cautious. It
+        grows when the energy distance of validation conditions (of training conditions if there are none) rises by more
+        than a tenth, and falls while the rise is below 3 %. At infinity the generator does not change; at 0 it is not
+        anchored. Raise it if the run ends at iteration 0 with alarms.
     reward_steps
-        Steps on the reward in each round; with 0 only the energy distance is trained.
+        Steps on the reward in each round; with 0 only the energy distance is trained. Use 0 only to measure the contribution
+        of the rewards.
     energy_steps
         Steps down the energy distance in each round, all with the cells of the round; 0 for none. Use 2 if the distance rises.
     guard
-        Whether the guard may stop the run, return to an earlier state, and choose the kept state. A state replaces the one
+        Whether the guard may stop the run, return to an earlier state, change the anchor, and choose the kept state. A state replaces the one
         kept before if its reward on conditions that are not rewarded is higher by more than the error of the gain, and their
         energy distance did not rise by more than its error. They are validation conditions, whose reward counts only up to
         that of their real cells; if there are fewer than three, some training conditions are left out of the rewards. Without
         the guard the last state is kept. Switch it off only to see what it prevents.
     checkpoint_dir
         Directory for the state of the run, written at intervals (``rl_finetune.safetensors``: weights, optimisers,
-        averages, old policy, random numbers, guard, history).
+        averages, old policy, random numbers, guard, history). Use it if the run may be interrupted.
     resume
         Continue from the state in `checkpoint_dir`, if there is one. On the CPU, an interrupted and resumed run gives the
-        same result, bit for bit, as an uninterrupted one.
+        same result, bit for bit, as an uninterrupted one. Set it to continue after an interruption.
     device
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ... Change it to choose among several GPUs, or to repeat a result bit for bit
+        (``"cpu"``).
     seed
-        Seed or NumPy generator. On the CPU the same seed gives the same weights, whatever the number of threads.
+        Seed or NumPy generator. On the CPU the same seed gives the same weights, whatever the number of threads. Use several
+        seeds to see how much results vary.
     progress
-        Whether to show a progress bar; by default in a terminal or notebook.
+        Whether to show a progress bar; by default in a terminal or notebook. Set it if the log of a job should show
+        progress, or a notebook should not.
     {modality}
 
     Returns
     -------
-    Nothing. Writes ``uns[key_added]`` like :func:`~scperturbrl.tl.fit_generator`; ``params`` records the alarms, and
+    Nothing. Writes ``uns[key_added]`` like :func:`~scperturbrl.tl.fit_generator`; ``fitted`` records the alarms, and
     ``history`` has one row for each check: the reward and its standard deviation, the raw score of each verifier, the
     distance to the pretrained velocity, the `anchor` from then on, and the values that the guard monitors. These are
     ``check_energy``, ``check_validation_energy``, ``check_spread``, ``check_drift`` and ``check_reward``;
     ``check_energy_error`` and ``check_validation_error`` are the standard errors of the changes of the first two.
     ``check_unrewarded`` is the reward of conditions that are not rewarded. ``check_gain`` and ``check_rise`` are the changes
-    of this reward and of the energy distance of these conditions, with standard errors. ``params["outcome"]`` describes
+    of this reward and of the energy distance of these conditions, with standard errors. ``fitted["outcome"]`` describes
     in a sentence what post-training did.
 
     Raises
@@ -195,12 +188,9 @@ def rl_finetune(
     check_key(adata, key_added, keys.GENERATOR)
     check_positive(n_iterations=n_iterations, n_conditions=n_conditions, learning_rate=learning_rate)
     _check_at_least(0, anchor=anchor, reward_steps=reward_steps, energy_steps=energy_steps)
-    _check_at_least(0, **({} if energy_budget is None else {"energy_budget": energy_budget}))
     _check_at_least(2, group_size=group_size)
     check_choice("update_rule", update_rule, list(UPDATE_RULES))
     check_anchor(update_rule, anchor)
-    if pseudo_references is not None:
-        check_choice("pseudo_references", pseudo_references, list(METHODS))
     join()
     file = RunFile.of(checkpoint_dir, "rl_finetune", resume=resume)
     started = log.start("post-training the generator")
@@ -211,7 +201,6 @@ def rl_finetune(
         group_size=group_size,
         learning_rate=learning_rate,
         anchor=anchor,
-        energy_budget=energy_budget,
         reward_steps=reward_steps,
         energy_steps=energy_steps,
         guard=guard,
@@ -226,21 +215,19 @@ def rl_finetune(
     torch_device = resolve_device(device)
     with one_thread(torch_device):
         shown = at_reference_depth(adata, cells)
-        reward, trust = build_reward(adata, shown, chosen, weights, calibrate=calibrate, guess=pseudo_references)
+        reward = build_reward(adata, shown, chosen, weights, calibrate=calibrate)
         warn_unlike({key: stored}, cells)
         check_gradients(update_rule, reward)
-        # rewarded conditions are no evidence of whether rewards help
-        guessed = lambda names: guessed_reward(adata, shown, reward, names) if trust is None else None
-        result = run(stored, (cells, shown), reward, settings, torch_device, file, guessed)
+        result = run(adata, stored, (cells, shown), reward, settings, torch_device, file)
         finish_generator(stored, cells, seed=settings.seed, device=torch_device, means=False)
     stored.params |= {
         "parent": key,
         "method": "rl_finetune",
         "calibrate": calibrate,
-        "pseudo_references": {} if trust is None else {str(name): float(r2) for name, r2 in trust["r2"].items()},
         "network": network_hash(pathway_matrix(adata)[0]),
-        **recorded(reward, settings, result),
+        **chosen_settings(reward, settings),
     }
+    stored.fitted |= ended(reward, result)
     stored.history = pd.DataFrame(result.history)
     write_generator(adata, key_added, stored)
     if file is not None:

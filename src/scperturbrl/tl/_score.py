@@ -21,7 +21,7 @@ from scperturbrl._core.write import ABSENT, write
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.depth import at_depths, condition_depths
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.reference.guess_table import METHODS
+from scperturbrl.data.reference.pseudo_tables import METHODS
 from scperturbrl.data.reference.stored import reference_depths
 from scperturbrl.data.scoring.origin import record_scored
 from scperturbrl.data.scoring.scorer import Scorer
@@ -169,7 +169,7 @@ def score(
     else:
         scorer = Scorer.training(home, cells, chosen, values, observed=target.observed, percentile=percentile)
         if pseudo_references is not None:
-            scorer = scorer.with_guesses(home, cells, target, method=pseudo_references)
+            scorer = scorer.with_pseudo_references(home, cells, target, method=pseudo_references)
     found = scorer.run(target, memory=cells.memory)
     key = key_added or layer or (keys.GENERATED if foreign else keys.OBSERVED)
     scores = pd.DataFrame(found.scores, index=adata.obs_names, columns=[v.name for v in chosen])

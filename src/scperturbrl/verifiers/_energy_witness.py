@@ -27,8 +27,8 @@ MAX_PAIRS, BLOCK = 2**22, 4096
 def _bank_points(cells: ReferenceCells) -> np.ndarray:
     projection = cells[PROJECTION]
     bank = np.full((len(cells.conditions), cells.bank_size, projection.shape[1]), np.nan, dtype=np.float32)
-    for i, guessed in enumerate(cells.guessed):
-        if guessed:
+    for i, is_pseudo in enumerate(cells.is_pseudo):
+        if is_pseudo:
             points = cells.stand_ins(i) @ projection
         else:
             drawn = cells.shuffled(other_rows(cells, cells.rows(i)), "bank on components")[: cells.bank_size]

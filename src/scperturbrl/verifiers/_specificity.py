@@ -25,7 +25,7 @@ def _rivals(cells: ReferenceCells) -> np.ndarray:
     label = cells.perturbations
     rivals = (cells.group[:, None] == cells.group) & (label[:, None] != label)
     # an estimated effect is a competitor only if no effect was measured
-    return rivals if cells.guessed.all() else rivals & ~cells.guessed
+    return rivals if cells.is_pseudo.all() else rivals & ~cells.is_pseudo
 
 
 ALL_EFFECTS = Prepared("all_effects", lambda cells: cells.effect, scope="all")

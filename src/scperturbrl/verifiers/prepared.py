@@ -84,7 +84,7 @@ class ReferenceCells(Protocol):
         ``(C, G)`` mean of the control cells, shrunk effect, test statistic and false discovery rate.
     targets
         ``(C, G)`` whether the condition targets the gene.
-    guessed
+    is_pseudo
         ``(C,)`` whether the effect is estimated, because the condition has no cells here.
     pathways, regulons
         Weights ``(G, P)`` and names of the gene sets; P is 0 without a network.
@@ -105,7 +105,7 @@ class ReferenceCells(Protocol):
     statistic: np.ndarray
     padj: np.ndarray
     targets: np.ndarray
-    guessed: np.ndarray
+    is_pseudo: np.ndarray
     pathways: tuple[np.ndarray, list[str]]
     regulons: tuple[np.ndarray, list[str]]
     n_cells: int

@@ -86,7 +86,7 @@ def test_effects_of_unseen_combinations_are_as_large_as_the_magnitude_says(world
 
 def test_what_was_chosen_is_told(fitted, world):
     linear = world[0].generator.linear
-    told = fitted.uns["generator"]["params"]["linear"]
+    told = fitted.uns["generator"]["fitted"]["linear"]
     assert told["magnitude"] == pytest.approx(float(linear.magnitude))
     assert told["additivity"] == pytest.approx(float(linear.additivity[0]))
     assert told["weight"] == pytest.approx(float(linear.weight))
@@ -130,7 +130,7 @@ def test_buffered_combinations_lower_the_additivity():
         spr.pp.setup_anndata(adata)
         spr.pp.split(adata, holdout="combinations", fraction=0.25, seed=0)
         spr.tl.fit_generator(adata, n_steps=60, width=32, n_latent=10, progress=False)
-        found[name] = adata.uns["generator"]["params"]["linear"]["additivity"]
+        found[name] = adata.uns["generator"]["fitted"]["linear"]["additivity"]
     # buffered pairs of the simulator do 0.3 to 0.65 of the sum
     assert 0.3 < found["buffered"] < 0.8 < found["additive"] <= 1
 
@@ -149,14 +149,14 @@ def test_a_new_context_has_no_magnitude():
     spr.pp.split(adata, holdout="cell_type", values=["T"], seed=0)
     spr.tl.fit_generator(adata, n_steps=20, width=16, n_latent=6, progress=False)
     stored, cells = read_generator(adata, "generator"), Cells.of(adata, Setup.of(adata))
-    assert stored.params["linear"]["magnitude"] == 1
+    assert stored.fitted["linear"]["magnitude"] == 1
     assert (linear_weights(stored, cells, cells.table, seed=0) > 0).any()
     stored.generator.linear.magnitude.fill_(0.5)
     assert (magnitudes(stored, cells.table) == 1).all()
 
 
 def test_the_weight_is_recorded_with_what_it_rests_on(fitted):
-    record = fitted.uns["generator"]["params"]["linear"]
+    record = fitted.uns["generator"]["fitted"]["linear"]
     assert record["n_validation"] > 0
     assert 0 <= record["weight"] <= 1
     assert record["linear_r2"] > 0.2

@@ -44,7 +44,7 @@ def screen():
 def test_it_is_measured_on_trained_conditions_and_kept_with_the_generator(screen):
     stored, cells = read_generator(screen, "generator"), Cells.of(screen)
     again = self_check(stored, cells, seed=0)
-    assert again == pytest.approx(dict(stored.params["self_check"]), rel=0.02)
+    assert again == pytest.approx(dict(stored.fitted["self_check"]), rel=0.02)
     assert again["energy"] < 0.5 * again["energy_control"]
     assert again["squared_error_halves"] < again["squared_error_control"]
 

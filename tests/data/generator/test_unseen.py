@@ -106,7 +106,7 @@ def test_with_embeddings_of_the_user_it_is_the_ridge_of_sklearn(screen, world, m
 
 def test_the_weight_is_chosen_by_held_out_perturbations(screen, world):
     stored, cells = world
-    record = screen.uns["generator"]["params"]["linear"]
+    record = screen.uns["generator"]["fitted"]["linear"]
     assert record["n_validation"] == 0
     assert record["unseen_n_validation"] == len(cells.conditions("validation"))
     assert 0 <= record["unseen_weight"] <= 1

@@ -108,7 +108,7 @@ def test_the_canary_looks_at_all_that_is_stored(design):
         "uns/generator_rl/weights/velocity",
         "uns/generator_rl/history/reward",
         "uns/generator_rl/history/check_energy",
-        "uns/generator_rl/params/alarms",
+        "uns/generator_rl/fitted/alarms",
     ):
         assert part in names
 

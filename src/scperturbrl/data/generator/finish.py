@@ -24,7 +24,7 @@ def finish_generator(
     Parameters
     ----------
     stored
-        Trained generator, changed in place; ``params["self_check"]`` holds the results.
+        Trained generator, changed in place; ``fitted`` then holds only the shares and the self-check.
     cells
         Training cells.
     seed, device
@@ -33,10 +33,12 @@ def finish_generator(
         Whether to set the means of trained conditions again. Post-training keeps the means of its parent, because its
         guard monitored cells with these means.
     """
+    # nothing of a generator from which it continued
+    stored.fitted = {}
     if means:
         set_trained_means(stored, cells, seed=seed)
     if stored.params["prior"] == "linear":
         fit_recentring(stored, cells, seed=seed, device=device)
-    stored.params["self_check"] = measured = self_check(stored, cells, seed=seed)
+    stored.fitted["self_check"] = measured = self_check(stored, cells, seed=seed)
     for problem in self_check_problems(measured):
         log.tell(f"Generated cells of training conditions differ from the real ones: {problem}.")

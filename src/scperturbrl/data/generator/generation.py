@@ -11,7 +11,7 @@ from scperturbrl.data.cells.growing_rows import GrowingRows
 from scperturbrl.data.generator.controls import control_cells
 from scperturbrl.data.generator.depth import generated_units
 from scperturbrl.data.generator.linear import recentred
-from scperturbrl.flow.blocks import generated_blocks
+from scperturbrl.flow.generated_blocks import generated_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -53,6 +53,5 @@ def reward_identity(reward: Reward) -> dict[str, Any]:
         "weights": reward.weights.tolist(),
         "calibrate": reward.calibrated,
         "reference": array_hash(*(value.cpu().numpy() for value in judged)),
-        "reliability": None if reward.reliability is None else reward.reliability.tolist(),
         "calibration": array_hash(*(getattr(calibration, name).cpu().numpy() for name in vars(calibration))),
     }

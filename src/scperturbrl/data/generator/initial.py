@@ -101,6 +101,7 @@ def new_generator(
             "prior": prior,
             "source": source,
         },
+        fitted={},
         history=pd.DataFrame(),
         conditions=with_ratios(condition_frame(cells.table, split, vocabulary), cells),
         genes=[str(gene) for gene in cells.genes],

@@ -129,7 +129,7 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: 
         explained = {f"{name}_r2": _explained(getattr(means, name), real, means.control) for name in ("linear", "flow")}
         record |= {prefix + name: value for name, value in {"n_validation": len(rows), **explained}.items()}
     record["context_error"] = float(linear.context_error)
-    stored.params["linear"] = record
+    stored.fitted["linear"] = record
 
 
 def _limits(stored: StoredGenerator, table: pd.DataFrame, combined: Tensor, prefix: str) -> dict[str, float]:

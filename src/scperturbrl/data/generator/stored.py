@@ -17,7 +17,7 @@ from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import name_hash, near_matches
 from scperturbrl._core.write import write
 from scperturbrl.data.generator.identity import weights_hash
-from scperturbrl.data.generator.vocabulary import Vocabulary, gene_embeddings
+from scperturbrl.data.generator.vocabulary import Vocabulary, default_embeddings
 from scperturbrl.flow.generator import Generator
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class StoredGenerator:
         Names of its tokens.
     params
         Settings, seed, versions and parent key.
+    fitted
+        What training found: the outcome of the run, the share of the linear part, and the self-check.
     history
         One row per logged step.
     conditions
@@ -56,6 +58,7 @@ class StoredGenerator:
     generator: Generator
     vocabulary: Vocabulary
     params: dict[str, Any]
+    fitted: dict[str, Any]
     history: pd.DataFrame
     conditions: pd.DataFrame
     genes: list[str]
@@ -73,6 +76,7 @@ class StoredGenerator:
         user_embeddings = bool(self.params["embeddings"] == "user")
         return {
             "params": to_uns(self.params),
+            "fitted": to_uns(self.fitted),
             "weights": self.generator.to_arrays(),
             "space": {
                 "architecture": to_uns(self.generator.architecture_dict()),
@@ -102,7 +106,8 @@ class StoredGenerator:
             contexts=tuple(str(context) for context in space["vocabulary"]["contexts"]),
         )
         check_fit(generator, vocabulary, genes)
-        return cls(generator, vocabulary, dict(record["params"]), record["history"], record["conditions"], genes)
+        params, fitted = dict(record["params"]), dict(record["fitted"])
+        return cls(generator, vocabulary, params, fitted, record["history"], record["conditions"], genes)
 
 
 def load_stored(path: str | os.PathLike[str]) -> StoredGenerator:
@@ -138,6 +143,7 @@ def _check_fields(folder: Path, record: dict[str, Any]) -> None:
     vocabulary = inner.get("vocabulary")
     kinds: dict[str, tuple[Any, type]] = {
         "params": (record.get("params"), dict),
+        "fitted": (record.get("fitted"), dict),
         "space": (space, dict),
         "space.architecture": (inner.get("architecture"), dict),
         "space.vocabulary": (vocabulary, dict),
@@ -175,11 +181,6 @@ def check_fit(generator: Generator, vocabulary: Vocabulary, genes: list[str]) ->
         if len(set(getattr(vocabulary, name))) != len(getattr(vocabulary, name)):
             msg = f"The {name} of the generator are not distinct: the record was edited."
             raise ValueError(msg)
-
-
-def default_embeddings(generator: Generator, genes: Iterable[str]) -> pd.DataFrame:
-    """Loadings of every gene on the generator's own components."""
-    return gene_embeddings(generator.space.components.cpu().numpy(), genes)
 
 
 def write_generator(adata: AnnData, key: str, stored: StoredGenerator) -> None:
@@ -277,7 +278,7 @@ def check_genes(
 def is_generator(adata: AnnData, key: str) -> bool:
     """Whether ``uns[key]`` is a generator."""
     record = adata.uns.get(key)
-    return isinstance(record, dict) and {"params", "weights", "space"} <= set(record)
+    return isinstance(record, dict) and {"params", "fitted", "weights", "space"} <= set(record)
 
 
 def generator_keys(adata: AnnData) -> list[str]:

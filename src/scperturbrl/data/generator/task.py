@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,3 +35,23 @@ def build_task(stored: StoredGenerator, cells: Cells, conditions: Sequence[str],
     pool = control_pool(stored, cells, cells.table.iloc[rows])
     table = cells.table.iloc[rows]
     return Task(recentred(stored, cells, table, seed=seed), pool, real, held_means(stored, cells, table, seed=seed))
+
+
+def reference_task(
+    stored: StoredGenerator, cells: Cells, shown: Cells, conditions: Sequence[str], label: str, *, seed: int
+) -> Task:
+    """Build the task of `conditions` at the depth of the reference.
+
+    As in training, cells are generated from control cells as measured (`cells`). They get the depth of the control
+    cells in `shown`, the cells at the depth of the reference, and are compared with real cells of that depth. In `shown`
+    conditions have the depth of their control cells, except those that are shallower still.
+    """
+    task = build_task(stored, cells, conditions, label, seed=seed)
+    if shown is cells:
+        return task
+    thinned = build_task(stored, shown, conditions, label, seed=seed)
+    own, shown_unit = task.pool, thinned.pool.unit
+    kept = own.unit / shown_unit
+    factor = torch.stack([kept[first : first + n].mean() for first, n in zip(own.start, own.count, strict=True)])
+    pool = replace(own, shown_unit=shown_unit, depth=(own.depth / factor).clamp(max=1))
+    return replace(task, pool=pool, real=thinned.real)

@@ -10,7 +10,7 @@ import torch
 
 from scperturbrl._core import keys
 from scperturbrl.data.cells.cells import dense
-from scperturbrl.metrics.baselines.embedding_ridge import embedding_ridge_effect
+from scperturbrl.metrics.baselines.feature_map import MIN_TRAINED, fit_feature_map, shrunk_map, without_some
 from scperturbrl.metrics.baselines.learnable import learnable_shares
 from scperturbrl.metrics.baselines.responses import along_responses, gene_responses, without_own_genes
 from scperturbrl.metrics.baselines.ridge import ridge_effect
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.generator.stored import StoredGenerator
     from scperturbrl.flow.condition_encoder import ConditionBatch
-
-# with fewer trained perturbations no map is fitted
-MIN_TRAINED = 3
 
 
 def fit_unseen(
@@ -65,12 +62,10 @@ def fit_unseen(
             place = names.get_indexer([t for t, told in zip(stored.vocabulary.tokens, seen, strict=True) if told])
             leave_out = partial(_without_responses, own, place, to_latent)
         else:
-            found = _by_embedding(known, own @ to_latent)
-            leave_out = partial(_without_embedding, known, own @ to_latent)
+            found = fit_feature_map(known, own @ to_latent)
+            leave_out = partial(without_some, known, own @ to_latent)
         shares = learnable_shares(own @ to_latent, leave_out)
-        mean = (own @ to_latent).mean(0)
-        found[0] = shares.mean * mean + shares.departure * (found[0] - mean)
-        found[1:] *= shares.departure
+        found = shrunk_map(found, (own @ to_latent).mean(0), shares)
         linear.from_features[group] = torch.as_tensor(found, dtype=torch.float32)
         linear.map_error[group], linear.map_r2[group] = shares.error, shares.r2
         linear.mapped[group] = 1
@@ -173,20 +168,3 @@ def _without_responses(
     found = gene_responses(effects[train])
     fitted = along_responses(found.genes[place[train]], effects[train], found.directions) @ to_latent
     return fitted[0], found.genes[place[left_out]] @ fitted[1:]
-
-
-def _by_embedding(features: np.ndarray, latent: np.ndarray) -> np.ndarray:
-    """Latent effect at features of 0, and below it the change per unit of each feature ``(1 + F, d)``."""
-    query = np.vstack([np.zeros(features.shape[1]), np.eye(features.shape[1])])
-    found = embedding_ridge_effect(features, latent, features_query=query).effect
-    found[1:] -= found[0]
-    return found
-
-
-def _without_embedding(
-    features: np.ndarray, latent: np.ndarray, train: np.ndarray, left_out: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean response and departures for the rows `left_out`, by a ridge on the features of the others."""
-    mean = latent[train].mean(0)
-    predicted = embedding_ridge_effect(features[train], latent[train], features_query=features[left_out]).effect
-    return mean, predicted - mean

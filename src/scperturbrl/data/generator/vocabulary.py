@@ -15,6 +15,8 @@ from scperturbrl.flow.condition_encoder import ConditionBatch
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from scperturbrl.flow.generator import Generator
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -104,6 +106,11 @@ def gene_embeddings(components: np.ndarray, genes: Iterable[str]) -> pd.DataFram
     """Features of every measured gene: its loadings ``(G, d)`` on the training cells' components, unit mean square."""
     scale = np.sqrt(np.mean(np.square(components)))
     return pd.DataFrame(components / max(scale, 1e-12), index=pd.Index(genes).astype(str))
+
+
+def default_embeddings(generator: Generator, genes: Iterable[str]) -> pd.DataFrame:
+    """Loadings of every gene on the generator's own components."""
+    return gene_embeddings(generator.space.components.cpu().numpy(), genes)
 
 
 def check_embeddings(embeddings: pd.DataFrame) -> pd.DataFrame:

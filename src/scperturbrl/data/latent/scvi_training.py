@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from scperturbrl._core.progress import progress_bar, step_boundary_interrupt
+from scperturbrl._core.interrupt import step_boundary_interrupt
+from scperturbrl._core.progress import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from scipy import sparse
 
-    from scperturbrl._core.progress import Interrupt
+    from scperturbrl._core.interrupt import Interrupt
 
 N_HIDDEN = 128
 BATCH = 256

@@ -37,7 +37,7 @@ class Material:
         Pathways and transcription factors.
     bank_size, seed
         Number of real cells kept for each condition, and seed of all draws.
-    guesses
+    stand_ins
         Replacement cells ``(n, G)`` of the last conditions of `table`, whose effects are estimated.
     """
 
@@ -50,9 +50,9 @@ class Material:
         *,
         bank_size: int,
         seed: int,
-        guesses: Sequence[np.ndarray] = (),
+        stand_ins: Sequence[np.ndarray] = (),
     ) -> None:
-        self.cells, self.use, self.table, self.seed, self.guesses = cells, use, table, seed, list(guesses)
+        self.cells, self.use, self.table, self.seed, self._stand_ins = cells, use, table, seed, list(stand_ins)
         self.bank_size, self.n_cells = bank_size, len(use)
         self.pathways, self.regulons = networks.pathways, networks.regulons
         self.conditions, self.genes = table.conditions, [str(name) for name in cells.genes]
@@ -64,7 +64,7 @@ class Material:
         self.perturbations, self.parts = own["perturbation"].to_numpy(), own["parts"].tolist()
         self._groups, self.group = np.unique(own["group"].to_numpy().astype(str), return_inverse=True)
         self.n_groups, number = len(self._groups), np.arange(len(own))
-        self.guessed = number >= len(own) - len(self.guesses)
+        self.is_pseudo = number >= len(own) - len(self._stand_ins)
         self._members = rows_of(cells.codes, len(cells.table), use)
         self._made: dict[str, tuple[Prepared, np.ndarray]] = {}
         self._kept: dict[Callable[[ReferenceCells], Any], Any] = {}
@@ -113,7 +113,7 @@ class Material:
 
     def rows(self, condition: int) -> np.ndarray:
         """Rows of the usable perturbed cells of a condition."""
-        return self._members[self._table_rows[condition]][: 0 if self.guessed[condition] else None]
+        return self._members[self._table_rows[condition]][: 0 if self.is_pseudo[condition] else None]
 
     def control_rows(self, condition: int) -> np.ndarray:
         """Rows of its usable control cells."""
@@ -142,7 +142,7 @@ class Material:
 
     def stand_ins(self, condition: int) -> np.ndarray:
         """Cells ``(n, G)`` that replace real ones of a condition with an estimated effect."""
-        return self.guesses[condition - len(self.table.conditions) + len(self.guesses)]
+        return self._stand_ins[condition - len(self.table.conditions) + len(self._stand_ins)]
 
     def response(self, weights: np.ndarray) -> SetResponse:
         """Response to gene sets with `weights` ``(G, P)``."""

@@ -14,7 +14,7 @@ from scperturbrl._core import keys
 from scperturbrl._core.machine.threads import in_threads
 from scperturbrl.data.cells.grouping import rows_of
 from scperturbrl.data.reference.cross_fit import score_matrix
-from scperturbrl.data.reference.guesses import extend_reference
+from scperturbrl.data.reference.pseudo_references import extend_reference
 from scperturbrl.data.reference.side_by_side import AT_ONCE, side_by_side
 from scperturbrl.data.reference.stored import check_reference, cross_fit, read_calibration, read_reference
 from scperturbrl.data.scoring.percentile import Percentile
@@ -104,7 +104,7 @@ class Scorer:
         fitted = cross_fit(adata, cells, everything, conditions, verifiers, params)
         return cls(conditions, verifiers, weights, fitted.calibration(), None, fitted, percentile)
 
-    def with_guesses(self, adata: AnnData, cells: Cells, target: ScoredCells, *, method: str) -> Scorer:
+    def with_pseudo_references(self, adata: AnnData, cells: Cells, target: ScoredCells, *, method: str) -> Scorer:
         """Add pseudo-references for those conditions of `target` that have no reference."""
         new = target.table[~target.table.index.isin(cells.table.index)]
         table = pd.concat([cells.table, new])

@@ -37,7 +37,6 @@ class Yardstick:
     def __init__(self, task: Task, among: Tensor | None = None) -> None:
         self.task = task
         self.means: Tensor | None = None
-        # conditions with pseudo-references have no real cells
         measured = torch.nonzero(torch.isfinite(task.real).all(2).any(1)).flatten()
         if among is not None:
             measured = measured[torch.isin(measured, among)]

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from scperturbrl._core.distributed import any_of_all, equalise, of_first, shared_draws, world
+from scperturbrl._core.interrupt import step_boundary_interrupt
 from scperturbrl._core.machine.memory import BatchSize
-from scperturbrl._core.progress import progress_bar, step_boundary_interrupt
+from scperturbrl._core.progress import progress_bar
 from scperturbrl._core.random import on_device, torch_rng
 from scperturbrl.flow.training.average import WeightAverage, restore, snapshot
 from scperturbrl.flow.training.finite_steps import FiniteSteps

@@ -78,15 +78,15 @@ def match_cells(predicted: np.ndarray, observed: np.ndarray, *, seed: int = 0) -
         return MatchedCells(first, second, depth_matched=False)
     # Few real cells have no counts (corrected ones); they get a depth from the others.
     real.depth[~real.whole] = np.median(real.depth[real.whole])
-    guess = _Counted(first)
+    made = _Counted(first)
     depth = np.empty(n)
     # A cell without counts has no depth and gets one of the remaining depths.
-    order = np.argsort(np.where(guess.whole, guess.depth, np.inf), kind="stable")
+    order = np.argsort(np.where(made.whole, made.depth, np.inf), kind="stable")
     depth[order] = np.sort(real.depth)
-    target = np.where(guess.whole, np.minimum(guess.depth, depth), depth)
+    target = np.where(made.whole, np.minimum(made.depth, depth), depth)
     partner = np.empty(n)
     partner[np.argsort(real.depth, kind="stable")] = target[order]
-    return MatchedCells(guess.at_depth(target, rng), real.at_depth(partner, rng), depth_matched=True)
+    return MatchedCells(made.at_depth(target, rng), real.at_depth(partner, rng), depth_matched=True)
 
 
 class _Counted:

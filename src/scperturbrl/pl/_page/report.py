@@ -166,8 +166,8 @@ def _models(findings: Findings) -> list[str]:
 
 def _post_training(findings: Findings) -> list[str]:
     """What post-training did by its own account, and what held-out conditions say; nothing for a model of another kind."""
-    params = _params(findings.adata, findings.model)
-    if params.get("method") != "rl_finetune" or not findings.parents:
+    record = findings.adata.uns.get(findings.model)
+    if _params(findings.adata, findings.model).get("method") != "rl_finetune" or not findings.parents:
         return []
     found = gap_closed(findings.adata, findings.model, reference=findings.parents[-1])
     interval = [
@@ -185,7 +185,7 @@ def _post_training(findings: Findings) -> list[str]:
         "real cells; - where there was no gap. Ratio of distances: below 1 is better. Harmed: above real cells by more than 0.01, or a "
         "distance that rises by more than 3 %. Scores were rewarded, so the ratios must be read with them."
     )
-    said = html.paragraph(str(params.get("outcome", "")))
+    said = html.paragraph(str(record["fitted"]["outcome"]))
     return [html.section("Whether post-training helped", said, html.table(values), html.paragraph(note, role="quiet"))]
 
 

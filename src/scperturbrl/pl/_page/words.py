@@ -201,10 +201,11 @@ class Findings:
 
     def _guard(self) -> Iterator[str]:
         found = self.adata.uns.get(self.model)
-        params = found["params"] if isinstance(found, dict) and "params" in found else {}
-        kept, asked = params.get("kept_iteration"), params.get("n_iterations")
-        if kept is not None and asked is not None and int(kept) < int(asked):
-            yield f"The guard of post-training kept iteration {int(kept)} of {int(asked)} ({params.get('stopped', '')})."
+        if not isinstance(found, dict) or "kept_iteration" not in found.get("fitted", {}):
+            return
+        fitted, asked = found["fitted"], int(found["params"]["n_iterations"])
+        if int(fitted["kept_iteration"]) < asked:
+            yield f"The guard of post-training kept iteration {int(fitted['kept_iteration'])} of {asked} ({fitted['stopped']})."
 
 
 def _plain(model: str) -> str:

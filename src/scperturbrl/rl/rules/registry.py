@@ -11,7 +11,6 @@ from scperturbrl._core.register import add
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scperturbrl.flow.source import Source
     from scperturbrl.rl.rules.base import Rule, UpdateRule
 
 _RULES: dict[str, Rule] = {}
@@ -49,22 +48,6 @@ def register(rule: Rule, *, overwrite: bool = False) -> Rule:
     """
     add(_RULES, rule.name, rule, what="an update rule", overwrite=overwrite)
     return rule
-
-
-def check_source(name: str, source: Source) -> None:
-    """Refuse a rule that does not support the source of the flow.
-
-    Raises
-    ------
-    ValueError
-        If the rule needs a flow that starts at noise, and this one does not.
-    """
-    if UPDATE_RULES[name].needs_noise and not source.is_gaussian:
-        msg = (
-            f"`update_rule={name!r}` needs a generator that starts at noise, but this one starts at control cells. Use "
-            "`update_rule='nft'`, or fit the generator with `source='gaussian'`."
-        )
-        raise ValueError(msg)
 
 
 def make_rule(name: str, *, anchor: float, beta: float = 1.0) -> UpdateRule:

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow import blocks
+from scperturbrl.flow import generated_blocks
 
 
 def test_out_of_memory_means_smaller_blocks_with_a_warning(make_generator, make_batch, monkeypatch):
     generator, sizes = make_generator(), []
-    draw = blocks.draw_block
+    draw = generated_blocks.draw_block
 
     def small_device(generator, control, *arguments):
         sizes.append(len(control.latent))
@@ -19,7 +19,7 @@ def test_out_of_memory_means_smaller_blocks_with_a_warning(make_generator, make_
             raise torch.OutOfMemoryError(msg)
         return draw(generator, control, *arguments)
 
-    monkeypatch.setattr(blocks, "draw_block", small_device)
+    monkeypatch.setattr(generated_blocks, "draw_block", small_device)
     n, control = 600, torch.rand(600, 6, generator=torch_rng(0, "test"))
     index = torch.zeros(n, dtype=torch.long)
     with pytest.warns(UserWarning, match="Continuing with (256|128) generated cells at a time"):

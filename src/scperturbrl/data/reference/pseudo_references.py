@@ -14,9 +14,9 @@ from scperturbrl._core.stats import auroc
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.reference.baselines import TrainingEffects
 from scperturbrl.data.reference.cross_fit import N_FOLDS, score_matrix
-from scperturbrl.data.reference.guess_table import PseudoTables, bank_of
 from scperturbrl.data.reference.material import Material
 from scperturbrl.data.reference.networks import Networks
+from scperturbrl.data.reference.pseudo_tables import PseudoTables, bank_of
 from scperturbrl.data.reference.statistics import ReferenceTable, draw_bank
 from scperturbrl.data.reference.stored import read_calibration, read_reference
 from scperturbrl.verifiers.calibration import Calibration
@@ -57,12 +57,6 @@ class Extended:
     trust: pd.DataFrame
     refused: list[str]
 
-    @property
-    def reliability(self) -> torch.Tensor:
-        """``(C,)`` 1 for training conditions, r2 for pseudo-references."""
-        known = len(self.conditions) - len(self.trust)
-        return torch.cat([torch.ones(known), torch.tensor(self.trust["r2"].to_numpy(np.float32))])
-
 
 def extend_reference(
     adata: AnnData, cells: Cells, verifiers: Sequence[Verifier], *, method: str, wanted: Sequence[str]
@@ -87,27 +81,27 @@ class _Extension:
 
     def extend(self, wanted: Sequence[str]) -> Extended:
         names = [name for name in wanted if name not in set(self.known.conditions)]
-        guessed = [name for name in names if self.tables.covered(name)]
+        covered = [name for name in names if self.tables.covered(name)]
         calibration = read_calibration(self.adata, self.cells, self.known.conditions, self.verifiers)
-        refused = [name for name in names if name not in set(guessed)]
-        if not guessed:
+        refused = [name for name in names if name not in set(covered)]
+        if not covered:
             reference = read_reference(self.adata, self.cells, self.verifiers)[1]
             return Extended(self.known.conditions, reference, calibration, self._trust([], {}), refused)
-        pseudo = self.tables.table(guessed, self.tables.predict(guessed))
+        pseudo = self.tables.table(covered, self.tables.predict(covered))
         reference = self._tensors(_joined(self.known, pseudo), n_known=len(self.known.conditions))
-        kinds = {kind: self._validate(kind) for kind in {self._kind(name) for name in guessed}}
-        trust = self._trust(guessed, kinds)
+        kinds = {kind: self._validate(kind) for kind in {self._kind(name) for name in covered}}
+        trust = self._trust(covered, kinds)
         own = self._calibration(pseudo, reference, calibration, kinds)
         joined = Calibration(*(torch.cat([getattr(calibration, f), getattr(own, f)]) for f in _FIELDS))
-        return Extended([*self.known.conditions, *guessed], reference, joined, trust, refused)
+        return Extended([*self.known.conditions, *covered], reference, joined, trust, refused)
 
     def _kind(self, name: str) -> str:
         return "combination" if len(self.cells.table.loc[name, "parts"]) > 1 else "transfer"
 
-    def _trust(self, guessed: list[str], kinds: dict[str, _Validation]) -> pd.DataFrame:
-        rows = [(self._kind(n), self.tables.method, *kinds[self._kind(n)].summary()) for n in guessed]
+    def _trust(self, covered: list[str], kinds: dict[str, _Validation]) -> pd.DataFrame:
+        rows = [(self._kind(n), self.tables.method, *kinds[self._kind(n)].summary()) for n in covered]
         return pd.DataFrame(
-            rows, index=pd.Index(guessed, dtype=object), columns=["kind", "method", "n_validated", "r2"]
+            rows, index=pd.Index(covered, dtype=object), columns=["kind", "method", "n_validated", "r2"]
         )
 
     def _tensors(self, table: ReferenceTable, *, n_known: int) -> Reference:
@@ -126,7 +120,7 @@ class _Extension:
         stand_ins = [self.tables.stand_ins(table, row, size=self.size, seed=self.seed) for row in rows]
         bank = np.concatenate([real, bank_of(stand_ins, ranked[n_known:], self.size)])
         material = Material(
-            self.cells, use, table, self.networks, bank_size=self.size, seed=self.seed, guesses=stand_ins
+            self.cells, use, table, self.networks, bank_size=self.size, seed=self.seed, stand_ins=stand_ins
         )
         return material.complete(table.to_tensors(bank, self.networks.pathways[0]), self.verifiers)
 

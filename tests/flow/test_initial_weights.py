@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from scperturbrl.flow.condition_encoder import ConditionEncoder
-from scperturbrl.flow.own_draws import OwnDraws
+from scperturbrl.flow.initial_weights import OwnDraws
 from scperturbrl.flow.velocity.mlp import VelocityMLP
 from scperturbrl.flow.velocity.transformer import VelocityTransformer
 

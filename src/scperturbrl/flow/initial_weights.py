@@ -33,7 +33,7 @@ class OwnDraws(TorchFunctionMode):
     Examples
     --------
     >>> import torch
-    >>> from scperturbrl.flow.own_draws import OwnDraws
+    >>> from scperturbrl.flow.initial_weights import OwnDraws
     >>> before = torch.get_rng_state()
     >>> with OwnDraws(torch.Generator().manual_seed(0)):
     ...     layer = torch.nn.Linear(3, 2)
