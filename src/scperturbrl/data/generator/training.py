@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scperturbrl._core import keys, log
-from scperturbrl.data.generator.denoised_means import denoising_shifts
 from scperturbrl.data.generator.identity import array_hash, cells_identity, weights_hash
 from scperturbrl.data.generator.task import build_task
 from scperturbrl.data.generator.vocabulary import default_embeddings
 from scperturbrl.data.latent.cells import Controls, latent_cells
+from scperturbrl.data.reference.denoised_means import denoising_shifts
 from scperturbrl.flow.rollout.yardstick import Yardstick
 from scperturbrl.flow.training.finite_steps import skipped_message
 from scperturbrl.flow.training.fit import FitResult, FitSettings, fit_flow
