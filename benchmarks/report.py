@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 import scperturbrl as spr
-from benchmarks import parts_seen, published, unseen
+from benchmarks import calibration, parts_seen, published, unseen
 from benchmarks.arms import BASE, LONGER, RL
 from benchmarks.suites import DATASETS
+from scperturbrl.data.evaluation.calibration import SHARE
 from scperturbrl.get._read.labels import model_label
 from scperturbrl.metrics import METRICS
 
@@ -62,16 +63,19 @@ def write(results: pd.DataFrame, out: Path, *, short: bool = False, provenance: 
 def summarise(results: pd.DataFrame, *, short: bool = False) -> str:
     """Markdown: a table a data set, mean over held-out conditions, then median over seeds with the range behind it.
 
-    The short form leaves out the range, some rows and columns, and the verdicts against every rival.
+    The last row is the share of the conditions in which a metric tells a replicate from the mean response. The short form
+    leaves out the range, some rows and columns, and the verdicts against every rival.
     """
     parts: list[str] = []
     for name, rows in results.groupby("suite", sort=False):
-        measured = rows[rows["kind"] != "skipped"]
-        parts += [_title(str(name), measured), _table(measured, short=short)]
+        measured = calibration.pooled(rows[rows["kind"] != "skipped"])
+        known = calibration.table(measured)
+        parts += [_title(str(name), measured), _table(measured, known, short=short)]
         if {RL, LONGER} <= set(measured["model"]):
             parts.append(_claim(measured))
         if not short:
             parts += [
+                calibration.lines(known, str(name)),
                 _verdicts(measured),
                 unseen.lines(measured),
                 parts_seen.lines(measured),
@@ -87,7 +91,7 @@ def _title(name: str, rows: pd.DataFrame) -> str:
     return f"**{name.replace('_', ' ').capitalize()}**{words}; {len(n)} seeds, {'/'.join(map(str, n))} held-out conditions\n"
 
 
-def _table(rows: pd.DataFrame, *, short: bool) -> str:
+def _table(rows: pd.DataFrame, known: pd.DataFrame, *, short: bool) -> str:
     wanted = SHORT_COLUMNS if short else list(COLUMNS)
     columns = [name for name in wanted if name in set(rows["metric"])]
     means = (
@@ -101,7 +105,15 @@ def _table(rows: pd.DataFrame, *, short: bool) -> str:
         own = means.loc[model]
         cells = [_cell(own[column], short=short) for column in means.columns]
         lines.append(f"| {LABELS.get(model, model)} | " + " | ".join(cells) + " |")
+    shares = known.set_index("metric")["told_apart"].reindex(columns)
+    lines.append("| *told apart* | " + " | ".join(_share(share) for share in shares) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _share(share: float) -> str:
+    if np.isnan(share):
+        return "-"
+    return f"*{share:.2f}*" if share >= SHARE else f"*{share:.2f}, no verdict*"
 
 
 def _position(model: str) -> int:

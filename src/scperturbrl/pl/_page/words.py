@@ -27,7 +27,7 @@ _NAMED = 6
 _FEW = 6
 _SUBJECTS = {keys.GENERATOR: "The generator", keys.GENERATOR_RL: "The post-trained generator"}
 # baselines are shifted control cells, so metrics of single cells do not compare them fairly with models
-_OF_CELLS = {
+OF_CELLS = {
     *("energy_distance", "mmd", "classifier_auroc", "neighbour_precision", "neighbour_recall", "neighbour_coverage"),
     *(
         "variance_ratio",
@@ -80,7 +80,7 @@ class Findings:
     @cached_property
     def effect_judges(self) -> list[str]:
         """Those of the judges that compare mean effects, for which baselines are a fair comparison."""
-        return [name for name in self.judges if name not in _OF_CELLS]
+        return [name for name in self.judges if name not in OF_CELLS]
 
     @cached_property
     def parents(self) -> list[str]:
