@@ -190,8 +190,8 @@ class Road:
             sc.pp.log1p(adata)
         names = ("perturbation_key", "control", "covariate_keys", "dose_key", "batch_key", "layer", "perturbation_sep")
         spr.pp.setup_anndata(adata, **{name: given[name] for name in names})
-        names = ("holdout", "values", "fraction", "validation_fraction", "seed")
-        spr.pp.split(adata, **{name: given[name] for name in names})
+        held_out = ("holdout", "values", "fraction", "validation_fraction", "seed")
+        spr.pp.split(adata, **{name: given[name] for name in held_out})
         network = given["network"]
         table = pd.read_csv(network) if network and os.path.exists(network) else network  # noqa: PTH110 - a name or a path
         spr.pp.reference(adata, network=table, seed=given["seed"])
