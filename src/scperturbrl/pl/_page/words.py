@@ -157,6 +157,8 @@ class Findings:
     def sentences(self) -> Iterator[str]:
         """Further findings, one sentence each."""
         yield self._asked()
+        if self.unchanged:
+            yield "Post-training changed nothing; the section on post-training says why."
         yield self._judged_by()
         if self.judges and len(self.conditions) > 1:
             for reference in self._others():
@@ -232,9 +234,7 @@ class Findings:
     def _guard(self) -> Iterator[str]:
         params = self._params(self.model)
         kept, asked = params.get("kept_iteration"), params.get("n_iterations")
-        if self.unchanged:
-            yield "Post-training changed nothing; the section on post-training says why."
-        elif kept is not None and asked is not None and int(kept) < int(asked):
+        if kept is not None and asked is not None and 0 < int(kept) < int(asked):
             yield f"The guard of post-training kept iteration {int(kept)} of {int(asked)} ({params.get('stopped', '')})."
 
 
