@@ -77,7 +77,7 @@ def lines(found: pd.DataFrame, suite: str) -> str:
     rows = found[found["suite"] == suite] if len(found) else found
     if rows.empty:
         return ""
-    named = lambda part: ", ".join(f"{metric_label(row.metric)} {_share(row.told_apart)}" for row in part.itertuples())
+    named = lambda part: "; ".join(f"{metric_label(row.metric)} {_share(row.told_apart)}" for row in part.itertuples())
     fit, unfit = rows[rows["calibrated"]], rows[~rows["calibrated"]]
     n = int(rows["n_conditions"].max())
     return (

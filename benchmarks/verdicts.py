@@ -84,7 +84,7 @@ def markdown(found: pd.DataFrame) -> str:
         cells = [
             *(words, model, str(first["n_folds"]), str(n), str(first["reference"]).replace("_", " ")),
             _word(named, n),
-            *(f"{len(names)}{': ' if names else ''}{', '.join(names)}" for names in (named["better"], named["worse"])),
+            *(f"{len(names)}{': ' if names else ''}{'; '.join(names)}" for names in (named["better"], named["worse"])),
             str(len(named["tie"])),
         ]
         text.append("| " + " | ".join(cells) + " |")
