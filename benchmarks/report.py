@@ -189,12 +189,12 @@ def _published(name: str) -> str:
 
 
 def pictures(rows: pd.DataFrame, out: Path) -> list[str]:
-    """Draw one picture a data set, the scaled scores of the held-out metrics, into `out`; returns their names."""
+    """Draw one picture a data set, the scaled scores of the metrics that can judge, into `out`; returns their names."""
     import matplotlib.pyplot as plt
 
     names = []
     for name, part in rows.groupby("suite", sort=False):
-        figure = _scaled(part)
+        figure = _scaled(calibration.pooled(part))
         if figure is None:
             continue
         figure.savefig(out / f"{name}.png", dpi=150)
@@ -210,14 +210,16 @@ _COLOURS = {
     "combination_ridge": "#CC79A7",
     "additive_ridge": "#009E73",
     "additive": "#666666",
+    "context_line": "#E69F00",
 }
 
 
 def _scaled(rows: pd.DataFrame) -> Figure | None:
-    """Median and interquartile range over conditions and seeds of the scaled score, held-out metrics only."""
+    """Median and interquartile range over conditions and seeds of the scaled score, calibrated held-out metrics only."""
     import matplotlib.pyplot as plt
 
-    part = rows[(rows["role"] == "held-out") & rows["model"].isin(_COLOURS) & rows["scaled"].notna()]
+    judging = rows["calibrated"] & (rows["role"] == "held-out")
+    part = rows[judging & rows["model"].isin(_COLOURS) & rows["scaled"].notna()]
     metrics = [name for name in METRICS if name in set(part["metric"])]
     if not metrics:
         return None
@@ -244,7 +246,7 @@ def _scaled(rows: pd.DataFrame) -> Figure | None:
     axes.set(
         xlim=(-1.05, 2.05),
         ylim=(len(metrics) - 0.5, -0.5),
-        xlabel="Scaled score (held-out metrics; beyond -1 and 2 drawn at the edge)",
+        xlabel="Scaled score of calibrated held-out metrics\n(beyond -1 and 2 drawn at the edge)",
     )
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
