@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import (
     backbones,
+    calibration,
     campaigns,
     denoising,
     equal_time,
@@ -23,6 +24,7 @@ from benchmarks import (
     screening_report,
     stations,
     trained,
+    verdicts,
 )
 from benchmarks.arms import ARMS, BASE, BASELINES, DEFAULT
 from benchmarks.kept import keep, read, table_file
@@ -33,12 +35,15 @@ from benchmarks.suites import CHECKED, DATASETS, SCREENED, SUITES, TRAINED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pandas as pd
+
 WHAT = {
     "main": "measure simulated, kang, norman and zhao",
     "run": "measure a suite: real, simulated, paper or main",
     "report": "only write the report of existing measurements again",
     "folds": "measure a suite and print every fold with every baseline",
-    "results": "write the page of results and the table of the README from what folds and trained measured",
+    "verdicts": "measure a suite, compare the generator with the best simple rule of each data set, and keep the verdicts",
+    "results": "write the page of results and the table of the README from what folds, verdicts and trained measured",
     "trained": "compare cells of trained conditions with held-out real cells",
     "evaluate": "time the evaluation itself",
     "backbones": "compare spaces and backbones of the generator, each fitted for as many minutes",
@@ -62,8 +67,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"only `trained` takes {', '.join(TRAINED)}, of which no condition is held out")
     if options.what != "screen" and set(_names(options)) & set(SCREENED):
         parser.error(f"only `screen` takes {', '.join(SCREENED)}, from which no generator can be fitted")
-    if options.again and options.what not in ("main", "run", "folds"):
-        parser.error("--again is for main, run and folds")
+    if options.again and options.what not in ("main", "run", "folds", "verdicts"):
+        parser.error("--again is for main, run, folds and verdicts")
     options.out.mkdir(parents=True, exist_ok=True)
     _COMMANDS[options.what](options)
 
@@ -93,11 +98,26 @@ def _names(options: argparse.Namespace) -> list[str]:
 
 
 def _folds(options: argparse.Namespace) -> None:
-    names, models = _names(options), options.models or [BASE]
-    where = {"data": options.data, "out": options.out}
+    models = options.models or [BASE]
+    results = _measured(options, models)
+    print(folds.write(results, models, options.out, _title(options)))
+    print(calibration.write(results, options.out))
+
+
+def _verdicts(options: argparse.Namespace) -> None:
+    results = _measured(options, options.models or [BASE])
+    print(verdicts.write(results, options.out, _title(options)))
+    print(calibration.write(results, options.out))
+
+
+def _measured(options: argparse.Namespace, models: list[str]) -> pd.DataFrame:
+    names, where = _names(options), {"data": options.data, "out": options.out}
     grid.run(names, [BASELINES, *models], range(options.seeds), **where, again=options.again)
-    title = "_".join(options.suites) if options.suites else options.suite
-    print(folds.write(grid.collect(options.out, names), models, options.out, title))
+    return grid.collect(options.out, names)
+
+
+def _title(options: argparse.Namespace) -> str:
+    return "_".join(options.suites) if options.suites else options.suite
 
 
 def _results(options: argparse.Namespace) -> None:
@@ -166,6 +186,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "run": _grid,
     "report": _grid,
     "folds": _folds,
+    "verdicts": _verdicts,
     "results": _results,
     "trained": _trained,
     "evaluate": _evaluate,
@@ -214,7 +235,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the real data sets")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--again", action="store_true", help="repeat existing measurements; main, run and folds")
+    parser.add_argument(
+        "--again", action="store_true", help="repeat existing measurements; main, run, folds and verdicts"
+    )
     parser.add_argument("--short", action="store_true", help="fewer rows and columns, no pictures")
     parser.add_argument(
         "--page", type=Path, help="results, pareto, equal-time: folder of the documentation to write into"

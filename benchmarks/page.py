@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from benchmarks import screening_report, trained
+from benchmarks import calibration, screening_report, trained, verdicts
 from benchmarks.arms import BASE
 from benchmarks.folds import METRICS
 from benchmarks.kept import read, table_file
@@ -14,6 +14,7 @@ from benchmarks.simulated import CONTEXTS, UNSEEN
 from benchmarks.suites import DATASETS, SUITES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 FILE, PICTURES = "results.md", "_static/results"
@@ -79,6 +80,15 @@ as many other real cells of the condition, which is the best that can be reached
 ROC curve of a classifier that discriminates generated from real cells (.5 is chance). The last column lists metrics beyond the limits in `benchmarks/trained.py`.
 
 """
+_JUDGED = """
+## Verdicts: {name}
+
+Is the generator better than the best simple rule of a data set? The rule has the best median score over all conditions of the data set, chosen with the held-out cells. A metric counts if it
+tells a replicate of real cells from the mean response there and was not rewarded. *Better* and *worse*: the 95 % interval of the difference over conditions excludes 0,
+not corrected for the number of metrics. The verdict is the larger of the two numbers. Metrics of effects agree with each other, and with fewer than six conditions the interval is too narrow, so such a verdict
+is weak evidence. Metrics of single cells are left out: baselines are shifted control cells.
+
+"""
 
 
 def write(out: Path, docs: Path) -> Path:
@@ -99,7 +109,9 @@ def write(out: Path, docs: Path) -> Path:
         raise FileNotFoundError(msg)
     file = docs / FILE
     checked = read(table_file(out, trained.NAME))
-    file.write_text(page(tables, checked) + screening_report.section(out), encoding="utf-8")
+    known = calibration.of(out, DATASETS)
+    text = page(tables, checked, judged=judged(out, known), known=known)
+    file.write_text(text + screening_report.section(out), encoding="utf-8")
     readme = docs.parent / "README.md"
     if readme.exists() and BEGIN in (text := readme.read_text(encoding="utf-8")):
         before, rest = text.split(BEGIN)
@@ -113,9 +125,28 @@ def found(out: Path) -> dict[str, pd.DataFrame]:
     return {file.name.removeprefix("folds_").removesuffix(".csv.gz"): read(file) for file in files}
 
 
-def page(tables: dict[str, pd.DataFrame], checked: pd.DataFrame) -> str:
-    """The page: one section for each table, grouped by question, and one for trained conditions."""
-    parts = [_HEAD]
+def judged(out: Path, known: pd.DataFrame) -> str:
+    """A section for each table of verdicts, with the calibration of every metric."""
+    parts = []
+    for file in sorted(out.glob(f"{verdicts.PREFIX}*.csv.gz")):
+        name, rows = file.name.removeprefix(verdicts.PREFIX).removesuffix(".csv.gz"), read(file)
+        which = f"--suite {name}" if name in SUITES else f"--suites {' '.join(rows['suite'].unique())}"
+        line = f"```bash\npython -m benchmarks verdicts {which} --seeds {rows['n_folds'].max()}\n```\n"
+        parts += [_JUDGED.format(name=name), verdicts.markdown(rows), "\n"]
+        parts += [_calibrated(known, rows["suite"].unique()), line]
+    return "".join(parts)
+
+
+def _calibrated(known: pd.DataFrame, suites: Iterable[str]) -> str:
+    found = [text for suite in suites if (text := calibration.lines(known, suite))]
+    return ":::{dropdown} Calibration of every metric\n" + "\n".join(found) + ":::\n\n" if found else ""
+
+
+def page(
+    tables: dict[str, pd.DataFrame], checked: pd.DataFrame, *, judged: str = "", known: pd.DataFrame | None = None
+) -> str:
+    """The page: verdicts, one section for each table of folds, grouped by question, and one for trained conditions."""
+    parts, known = [_HEAD, judged], pd.DataFrame() if known is None else known
     for question in QUESTIONS:
         for name, folds in tables.items():
             # a suite of several kinds has its rows under each of them
@@ -123,7 +154,8 @@ def page(tables: dict[str, pd.DataFrame], checked: pd.DataFrame) -> str:
             if len(rows):
                 words = "; ".join(_described(suite) for suite in rows["suite"].unique())
                 parts.append(f"\n## {question.title}: {name.replace('_', ' ')}\n\n{question.asks} Data: {words}.\n\n")
-                parts += [_verdict(rows), "\n\n", fold_lines(rows), "\n", command(name, folds)]
+                parts += [_verdict(rows), "\n\n", fold_lines(rows), "\n"]
+                parts += [_calibrated(known, rows["suite"].unique()), command(name, folds)]
     if len(checked):
         seeds = int(checked["seed"].max()) + 1
         names = " ".join(checked["suite"].unique())

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 import scperturbrl as spr
-from benchmarks import parts_seen, published, unseen
+from benchmarks import calibration, parts_seen, published, unseen
 from benchmarks.arms import BASE, LONGER, RL
 from benchmarks.suites import DATASETS
+from scperturbrl.data.evaluation.calibration import SHARE
 from scperturbrl.get._read.labels import model_label
 from scperturbrl.metrics import METRICS
 
@@ -62,16 +63,19 @@ def write(results: pd.DataFrame, out: Path, *, short: bool = False, provenance: 
 def summarise(results: pd.DataFrame, *, short: bool = False) -> str:
     """Markdown: a table a data set, mean over held-out conditions, then median over seeds with the range behind it.
 
-    The short form leaves out the range, some rows and columns, and the verdicts against every rival.
+    The last row is the share of the conditions in which a metric tells a replicate from the mean response. The short form
+    leaves out the range, some rows and columns, and the verdicts against every rival.
     """
     parts: list[str] = []
     for name, rows in results.groupby("suite", sort=False):
-        measured = rows[rows["kind"] != "skipped"]
-        parts += [_title(str(name), measured), _table(measured, short=short)]
+        measured = calibration.pooled(rows[rows["kind"] != "skipped"])
+        known = calibration.table(measured)
+        parts += [_title(str(name), measured), _table(measured, known, short=short)]
         if {RL, LONGER} <= set(measured["model"]):
             parts.append(_claim(measured))
         if not short:
             parts += [
+                calibration.lines(known, str(name)),
                 _verdicts(measured),
                 unseen.lines(measured),
                 parts_seen.lines(measured),
@@ -87,7 +91,7 @@ def _title(name: str, rows: pd.DataFrame) -> str:
     return f"**{name.replace('_', ' ').capitalize()}**{words}; {len(n)} seeds, {'/'.join(map(str, n))} held-out conditions\n"
 
 
-def _table(rows: pd.DataFrame, *, short: bool) -> str:
+def _table(rows: pd.DataFrame, known: pd.DataFrame, *, short: bool) -> str:
     wanted = SHORT_COLUMNS if short else list(COLUMNS)
     columns = [name for name in wanted if name in set(rows["metric"])]
     means = (
@@ -101,7 +105,15 @@ def _table(rows: pd.DataFrame, *, short: bool) -> str:
         own = means.loc[model]
         cells = [_cell(own[column], short=short) for column in means.columns]
         lines.append(f"| {LABELS.get(model, model)} | " + " | ".join(cells) + " |")
+    shares = known.set_index("metric")["told_apart"].reindex(columns)
+    lines.append("| *told apart* | " + " | ".join(_share(share) for share in shares) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _share(share: float) -> str:
+    if np.isnan(share):
+        return "-"
+    return f"*{share:.2f}*" if share >= SHARE else f"*{share:.2f}, no verdict*"
 
 
 def _position(model: str) -> int:
@@ -177,12 +189,12 @@ def _published(name: str) -> str:
 
 
 def pictures(rows: pd.DataFrame, out: Path) -> list[str]:
-    """Draw one picture a data set, the scaled scores of the held-out metrics, into `out`; returns their names."""
+    """Draw one picture a data set, the scaled scores of the metrics that can judge, into `out`; returns their names."""
     import matplotlib.pyplot as plt
 
     names = []
     for name, part in rows.groupby("suite", sort=False):
-        figure = _scaled(part)
+        figure = _scaled(calibration.pooled(part))
         if figure is None:
             continue
         figure.savefig(out / f"{name}.png", dpi=150)
@@ -198,14 +210,16 @@ _COLOURS = {
     "combination_ridge": "#CC79A7",
     "additive_ridge": "#009E73",
     "additive": "#666666",
+    "context_line": "#E69F00",
 }
 
 
 def _scaled(rows: pd.DataFrame) -> Figure | None:
-    """Median and interquartile range over conditions and seeds of the scaled score, held-out metrics only."""
+    """Median and interquartile range over conditions and seeds of the scaled score, calibrated held-out metrics only."""
     import matplotlib.pyplot as plt
 
-    part = rows[(rows["role"] == "held-out") & rows["model"].isin(_COLOURS) & rows["scaled"].notna()]
+    judging = rows["calibrated"] & (rows["role"] == "held-out")
+    part = rows[judging & rows["model"].isin(_COLOURS) & rows["scaled"].notna()]
     metrics = [name for name in METRICS if name in set(part["metric"])]
     if not metrics:
         return None
@@ -232,7 +246,7 @@ def _scaled(rows: pd.DataFrame) -> Figure | None:
     axes.set(
         xlim=(-1.05, 2.05),
         ylim=(len(metrics) - 0.5, -0.5),
-        xlabel="Scaled score (held-out metrics; beyond -1 and 2 drawn at the edge)",
+        xlabel="Scaled score of calibrated held-out metrics\n(beyond -1 and 2 drawn at the edge)",
     )
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)

@@ -118,7 +118,7 @@ SCREENED = {
 }
 SUITES = {
     "main": ["simulated", "kang", "norman", "zhao"],
-    "real": ["kang", "norman", "zhao"],
+    "real": ["kang", "norman", "zhao", "schraivogel", "vcc"],
     "simulated": ["simulated", *simulated.VARIATIONS],
     "unseen": [*simulated.UNSEEN, "norman_all"],
     "contexts": [*simulated.CONTEXTS, "kang_types", "kang_types_hvg", "zhao_patients"],

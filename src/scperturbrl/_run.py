@@ -60,6 +60,9 @@ def add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     split.add_argument("--values", nargs="+", help="values of that column to hold out")
     split.add_argument("--fraction", type=float, default=0.3, help="share that is held out (%(default)s)")
+    split.add_argument(
+        "--validation-fraction", type=float, help="largest share of the perturbed cells for validation; see pp.split"
+    )
     split.add_argument("--network", help="gene sets: hallmark, progeny, or a CSV file with source, target, weight")
     train = run.add_argument_group("training, as in tl.fit_generator, tl.rl_finetune and tl.evaluate")
     train.add_argument("--n-steps", type=int, default=2500, help="of fitting (%(default)s)")
@@ -187,7 +190,8 @@ class Road:
             sc.pp.log1p(adata)
         names = ("perturbation_key", "control", "covariate_keys", "dose_key", "batch_key", "layer", "perturbation_sep")
         spr.pp.setup_anndata(adata, **{name: given[name] for name in names})
-        spr.pp.split(adata, **{name: given[name] for name in ("holdout", "values", "fraction", "seed")})
+        held_out = ("holdout", "values", "fraction", "validation_fraction", "seed")
+        spr.pp.split(adata, **{name: given[name] for name in held_out})
         network = given["network"]
         table = pd.read_csv(network) if network and os.path.exists(network) else network  # noqa: PTH110 - a name or a path
         spr.pp.reference(adata, network=table, seed=given["seed"])
@@ -218,12 +222,16 @@ class Road:
         self._train(adata, spr.tl.fit_generator, LONGER, init_from=keys.GENERATOR, **limits)
 
     def _score(self, adata: AnnData) -> None:
+        import scanpy as sc
+
         import scperturbrl as spr
 
+        spr.tl.score(adata)
         for key in (keys.GENERATOR, keys.GENERATOR_RL):
             spr.tl.generate(adata, key=key, seed=self.settings["seed"], device=self.settings["device"])
-            spr.tl.score(adata, layer=key)
-        spr.tl.score(adata)
+            # what scoring has to say was said of the measured cells
+            with sc.settings.verbosity.override("error"):
+                spr.tl.score(adata, layer=key)
 
     def _evaluate(self, adata: AnnData) -> None:
         import scperturbrl as spr

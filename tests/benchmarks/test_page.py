@@ -11,7 +11,7 @@ if importlib.util.find_spec("benchmarks") is None:
 from benchmarks.__main__ import main
 from benchmarks.kept import keep, table_file
 
-from benchmarks import folds, page
+from benchmarks import calibration, folds, page, verdicts
 
 
 def results(suite, figures, *, covariates="all", condition="A+B", extra=()):
@@ -107,3 +107,19 @@ def test_a_readme_without_marks_stays_as_it_is(out, tmp_path):
 def test_nothing_measured_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match="has no folds_"):
         page.write(tmp_path, tmp_path)
+
+
+def test_verdicts_come_first_and_every_table_has_its_calibration(out, tmp_path, capsys):
+    extra = {"role": "held-out", "told_apart": 1.0, "dynamic_range": 0.5, "calibrated": True}
+    table = results("kang_types", [(1, 2, 5), (3, 4, 6)], condition="C").assign(**extra)
+    table["scaled"] = -table["value"]
+    verdicts.write(table, out, "real")
+    calibration.write(table, out)
+    main(["results", "--out", str(out), "--page", str(tmp_path)])
+    capsys.readouterr()
+    text = (tmp_path / "results.md").read_text()
+    assert text.index("## Verdicts: real") < text.index("## Held-out contexts: kang types")
+    assert "| generator | 2 | 2 | additive | better | 1: MSE | 0 | 0 |" in text
+    assert "python -m benchmarks verdicts --suite real --seeds 2\n" in text
+    # below the verdicts and below the folds of this data set; nothing is known of the others
+    assert text.count("**Calibration, kang_types** (2 held-out conditions). 2 of 2 metrics") == 2

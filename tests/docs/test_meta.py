@@ -50,10 +50,10 @@ RULES = {
         "tags": {"type": "array", "items": {"enum": TAGS}, "minItems": 1, "maxItems": 10, "uniqueItems": True},
         "publications": {**WORDS, "items": {"type": "string", "pattern": r"^10.\d{4,9}\/[-._;()\/:A-Za-z0-9]+$"}},
         "license": {"enum": ["Apache-2.0", "BSD-3-Clause", "MIT"]},
-        "language": {"enum": ["Python", "R", "Julia"]},
+        "language": {"enum": ["Python", "R", "Julia", "Rust", "C++"]},
         "contact": WORDS,
         "logo": {"type": "string", "pattern": r"logo\.(svg|png|webp)"},
-        "test_command": {"type": ["string", "null"]},
+        "test_command": TEXT,
         "category": {"enum": ["core-framework", "core-datastructure", "core-infrastructure", "ecosystem"]},
     },
     "required": [
@@ -97,8 +97,10 @@ def test_the_entry_follows_the_rules_of_the_listing(entry):
         {"version": "0.1.0"},
         {"tags": ["single-cell"]},
         {"tags": []},
+        {"tags": TAGS[:11]},
         {"category": "community"},
         {"tutorials_home": "https://scperturbrl.readthedocs.io/en/latest/tutorials.html"},
+        {"test_command": None},
     ],
     ids=lambda change: "-".join(change),
 )

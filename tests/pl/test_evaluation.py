@@ -36,7 +36,8 @@ def small(adata):
 
 
 def labels(ax):
-    return [label.get_text().replace("\n", " ") for label in ax.get_yticklabels()]
+    """Labels of the metrics, without the star of those that cannot discriminate."""
+    return [label.get_text().replace("\n", " ").removesuffix("\N{NO-BREAK SPACE}*") for label in ax.get_yticklabels()]
 
 
 MODELS = ["generator", "additive", "split_half"]
@@ -50,6 +51,16 @@ def test_one_panel_a_role_with_its_metrics(adata):
         wanted = summary.loc[summary["role"] == role, "metric"].unique()
         assert labels(ax) == [metric_label(name) for name in wanted]
         assert ax.get_xlabel() == "Scaled score: median, quartiles"
+
+
+def test_a_star_marks_metrics_that_cannot_discriminate(small):
+    small.uns["evaluation"]["calibrated"] = (small.uns["evaluation"]["metric"] == "mse").to_numpy()
+    figure = spr.pl.evaluation(small, return_fig=True)
+    shown = [label.get_text() for ax in figure.axes for label in ax.get_yticklabels()]
+    assert shown == ["MSE", "MMD\N{NO-BREAK SPACE}*"]
+    assert "cannot tell a replicate from the mean response" in [
+        text.get_text() for text in figure.legends[0].get_texts()
+    ]
 
 
 def test_a_selection_of_metrics_by_default(adata):

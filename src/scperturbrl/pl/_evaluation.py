@@ -33,6 +33,7 @@ _DRESS = 1.2
 
 _ROLE_TITLES = {"rewarded": "Rewarded", "related": "Related to the reward", "held-out": "Held out"}
 _ZERO, _ONE = "0: mean response of the training conditions", "1: half of the real cells predicts the other half"
+_MARK, _UNFIT = "\N{NO-BREAK SPACE}*", "cannot tell a replicate from the mean response"
 
 # shown in addition to all rewarded metrics; each measures something different
 _SHOWN = (
@@ -60,7 +61,8 @@ def evaluation(
 
     There is one panel for each role, because a good value of a rewarded metric is weak evidence: metrics that were
     rewarded, metrics related to the reward, and held-out metrics. Markers are medians over conditions, bars their
-    interquartile range. A median outside of `limits` is an arrow at the edge, with its value.
+    interquartile range. A median outside of `limits` is an arrow at the edge, with its value. A star marks metrics that
+    cannot discriminate on these data, see :func:`~scperturbrl.get.metric_calibration`.
 
     0 is as good as predicting the mean response of the training conditions for every condition. 1 is as good as
     predicting one half of the real cells by the other half, the :term:`replicate ceiling`.
@@ -160,11 +162,11 @@ def _new_axes(
     """One panel for each role, in columns of about the same height, with rows of the same height in all of them."""
     import matplotlib.pyplot as plt
 
-    rows = frame.groupby("role")["metric"].nunique()
+    rows, unfit = frame.groupby("role")["metric"].nunique(), _unfit(frame)
     columns = _columns(roles, rows)
     lane = style.inch(0.12 + 0.08 * max(len(looks), 3))
     heights = [sum(rows[role] + style.inch(_DRESS) / lane for role in column) for column in columns]
-    label = 0.085 * max(len(line) for name in frame["metric"].unique() for line in _row_label(name).split("\n"))
+    label = 0.085 * max(len(line) for name in frame["metric"].unique() for line in _row_label(name, unfit).split("\n"))
     texts = [str(handle.get_label()) for handle in _handles(frame, looks)]
     width = style.inch(max(0.2 + len(columns) * (2.1 + label), 0.8 + 0.08 * max(map(len, texts))))
     height = lane * max(heights) + style.legend_height(texts, width)
@@ -189,8 +191,13 @@ def _columns(roles: list[str], rows: pd.Series) -> list[list[str]]:
     return [[role for role in roles if role != longest], [longest]]
 
 
-def _row_label(metric: str) -> str:
-    return textwrap.fill(metric_label(metric), 19)
+def _unfit(frame: pd.DataFrame) -> set[str]:
+    """Metrics that cannot discriminate on these data; none if that was not computed."""
+    return set(frame.loc[~frame["calibrated"].astype(bool), "metric"]) if "calibrated" in frame else set()
+
+
+def _row_label(metric: str, unfit: set[str]) -> str:
+    return textwrap.fill(metric_label(metric) + _MARK * (metric in unfit), 19)
 
 
 def _draw_panel(ax: Axes, frame: pd.DataFrame, looks: Mapping[str, Look], limits: tuple[float, float]) -> None:
@@ -221,7 +228,7 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame, looks: Mapping[str, Look], limits
                 color=style.DARK,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
             )
-    ax.set_yticks(range(len(names)), [_row_label(name) for name in names])
+    ax.set_yticks(range(len(names)), [_row_label(name, _unfit(frame)) for name in names])
     ax.tick_params(axis="y", length=0)
     ax.locator_params(axis="x", nbins=4, steps=[1, 2, 5, 10])
     ax.set(xlim=limits, ylim=(len(names) - 0.5, -0.5))
@@ -239,6 +246,8 @@ def _handles(frame: pd.DataFrame, looks: Mapping[str, Look]) -> list[Line2D]:
         Line2D([], [], linestyle="", marker="|", markersize=10, color=style.MIDDLE, label=text)
         for text in (_ZERO, _ONE)
     ]
+    if _unfit(frame):
+        lines.append(Line2D([], [], linestyle="", marker="$*$", markersize=5, color=style.DARK, label=_UNFIT))
     return handles + lines
 
 

@@ -70,7 +70,8 @@ def reference(
         Network of transcription factors (``"collectri"``, or a table) for :func:`~scperturbrl.verifiers.tf_activity`. By
         default the one already in ``uns["tf_network"]``.
     method
-        Test per gene: ``"welch"`` (Welch's t) or ``"wilcoxon"`` (rank sum, by :func:`scanpy.tl.rank_genes_groups`).
+        Test per gene: ``"welch"`` (Welch's t) or ``"wilcoxon"`` (rank sum, the values of
+        :func:`scanpy.tl.rank_genes_groups` with ``tie_correct=True``).
     min_cells
         Conditions with fewer training cells get no reference; a warning lists them. At least 4, because calibration
         compares two halves of the cells of a condition.

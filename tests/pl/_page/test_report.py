@@ -119,6 +119,42 @@ def test_the_verdict_follows_the_numbers():
     assert "'mine' is no better than" in tied.headline()
 
 
+def test_post_training_that_changed_nothing_is_not_called_a_gain():
+    adata = evaluated(
+        {"generator_rl": {"mse": [0.1, 0.2]}, "generator": {"mse": [0.1, 0.2]}, "additive": {"mse": [0.9, 0.8]}}
+    )
+    adata.uns["generator_rl"] = {
+        "params": {"parent": "generator", "n_iterations": 15},
+        "fitted": {"kept_iteration": 0, "stopped": "end"},
+    }
+    findings = Findings(adata, "generator_rl")
+    assert findings.headline().startswith("The generator, which post-training left unchanged, beats")
+    assert findings.headline().endswith("count in the verdict, over only 2 conditions.")
+    said = " ".join(findings.sentences())
+    assert "Post-training changed nothing" in said
+    assert "Against the generator from which it was trained" not in said
+    adata.uns["generator_rl"]["fitted"]["kept_iteration"] = 5
+    said = " ".join(Findings(adata, "generator_rl").sentences())
+    assert "kept iteration 5 of 15" in said
+    assert "Against the generator from which it was trained" in said
+
+
+def test_tables_say_which_metrics_tell_a_replicate_apart(tmp_path):
+    adata = evaluated({"mine": {"mse": [0.1, 0.2]}, "additive": {"mse": [0.9, 0.8]}}, kinds={"mine": "prediction"})
+    row = "<tr class=told><td>Told apart</td><td>{}</td></tr>"
+    assert row.format("1.000") in spr.pl.report(adata, tmp_path / "page.html").read_text()
+    adata.uns["evaluation"] = adata.uns["evaluation"].assign(calibrated=False, told_apart=0.5)
+    page = spr.pl.report(adata, tmp_path / "page.html").read_text()
+    assert row.format("0.500") in page
+    assert "MSE (lower) *" in page
+
+
+def test_headings_stand_over_their_columns_and_percent_signs_at_their_numbers():
+    made = html.table(pd.DataFrame({"What": ["a", "b"], "Value": [1.0, "-"]}, index=["x", "y"]))
+    assert "<th class=text>What</th><th>Value</th>" in made
+    assert "5&nbsp;%" in html.paragraph("by 5 % or more")
+
+
 def test_what_cannot_or_must_not_judge_is_left_out_of_the_verdict():
     good, bad = {"mse": [0.1, 0.2, 0.1]}, {"mse": [0.9, 0.8, 0.7]}
     for options in ({"calibrated": False}, {"roles": "rewarded"}):

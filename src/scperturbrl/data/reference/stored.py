@@ -284,7 +284,7 @@ def _calibration_frame(calibration: Calibration, conditions: Sequence[str], veri
 
 
 def _with_wilcoxon(table: ReferenceTable, cells: Cells, use: np.ndarray) -> ReferenceTable:
-    """Replace the statistic by the rank-sum z score of scanpy, condition by condition against its control group."""
+    """Replace the statistic by the rank-sum z score of each condition against its control group."""
     from scperturbrl.data.reference.wilcoxon import wilcoxon_statistic
 
     statistic, padj = wilcoxon_statistic(cells, use, table.conditions)

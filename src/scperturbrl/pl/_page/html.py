@@ -27,9 +27,10 @@ p, li { max-width: 46rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .88rem; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #eee; }
 thead th { vertical-align: bottom; border-bottom: 1px solid #999; max-width: 8rem; }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
-td.text { text-align: left; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; min-width: 9rem; }
+th.text, td.text { text-align: left; }
 tr.own td { font-weight: 600; background: #f2f7f9; }
+tr.told td { color: #595959; font-style: italic; border-top: 1px solid #999; }
 figure { margin: 1.2rem 0; }
 figure img { max-width: 100%; height: auto; }
 figcaption { color: #595959; max-width: 46rem; font-size: .9rem; }
@@ -55,21 +56,30 @@ def section(title: str, *parts: str) -> str:
 
 def paragraph(text: str, *, role: str = "") -> str:
     """Return a paragraph; `role` is a class of the style sheet."""
-    return f"<p{f' class={role!r}' if role else ''}>{escape(text)}</p>"
+    return f"<p{f' class={role!r}' if role else ''}>{_words(text)}</p>"
 
 
 def items(sentences: Iterable[str]) -> str:
     """Return a list."""
-    return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in sentences)}</ul>"
+    return f"<ul>{''.join(f'<li>{_words(text)}</li>' for text in sentences)}</ul>"
 
 
-def table(frame: pd.DataFrame, *, own: Sequence[str] = ()) -> str:
-    """Return a table with the index as first column; rows named in `own` stand out."""
-    head = "".join(f"<th>{escape(str(name))}</th>" for name in [frame.index.name or "", *frame.columns])
+def _words(text: str) -> str:
+    """Escaped text in which no percent sign begins a line."""
+    return escape(text).replace(" %", "&nbsp;%")
+
+
+def table(frame: pd.DataFrame, *, own: Sequence[str] = (), told: str = "") -> str:
+    """Return a table with the index as first column; rows named in `own` stand out, and the row `told` is quieter."""
+    head = f"<th>{escape(str(frame.index.name or ''))}</th>"
+    for i, name in enumerate(frame.columns):
+        is_text = len(frame) > 0 and all(isinstance(value, str) for value in frame.iloc[:, i])
+        head += f"<th{' class=text' if is_text else ''}>{escape(str(name))}</th>"
     body = []
     for name, row in zip(frame.index, frame.itertuples(index=False, name=None), strict=True):
         cells = "".join(_cell(value) for value in row)
-        body.append(f"<tr{' class=own' if name in own else ''}><td>{escape(str(name))}</td>{cells}</tr>")
+        role = " class=own" if name in own else " class=told" if name == told else ""
+        body.append(f"<tr{role}><td>{escape(str(name))}</td>{cells}</tr>")
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
 
 
@@ -77,7 +87,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, (bool, np.bool_)):
         return f"<td>{'yes' if value else 'no'}</td>"
     if isinstance(value, str):
-        return f'<td class="text">{escape(value)}</td>'
+        return f'<td class="text">{_words(value)}</td>'
     return f"<td>{number(value)}</td>"
 
 
@@ -122,5 +132,5 @@ def picture(figure: Figure, *, alt: str, caption: str) -> str:
     data = base64.b64encode(stream.getvalue()).decode("ascii")
     return (
         f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt, quote=True)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f"<figcaption>{_words(caption)}</figcaption></figure>"
     )

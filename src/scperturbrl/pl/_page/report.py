@@ -41,6 +41,7 @@ _SHORT = (
 )
 _CONDITIONS, _ROWS = 4, 12
 _NOT_ABLE = " *"
+_TOLD = "Told apart"
 
 
 @documented
@@ -148,20 +149,22 @@ def _models(findings: Findings) -> list[str]:
     present = _short(findings)
     values = evaluation_frame(findings.adata, metrics=present, wide="median")
     values.index = pd.Index([model_label(name) for name in values.index], name="Model")
-    able = findings.summary.drop_duplicates("metric").set_index("metric")
-    mark = lambda name: "" if "calibrated" not in able or able.loc[name, "calibrated"] else _NOT_ABLE
+    mark = lambda name: "" if name in findings.able else _NOT_ABLE
     best = {
         name: {True: "higher", False: "lower", None: f"near {METRICS[name].best_value:g}"}[
             METRICS[name].higher_is_better
         ]
         for name in present
     }
+    if (shares := findings.told_apart) is not None:
+        values.loc[_TOLD] = shares.reindex(present).to_numpy()
     values.columns = [f"{metric_label(name)} ({best[name]}){mark(name)}" for name in present]
     note = (
-        "Medians over held-out conditions; brackets say which direction is better. "
-        "* cannot discriminate a replicate from the mean response here."
+        "Medians over held-out conditions; brackets say which direction is better. Told apart: share of the conditions in "
+        "which the metric prefers a replicate to the mean response. * tells them apart in fewer than three of four, so it "
+        "gets no verdict."
     )
-    return [html.table(values, own=[model_label(findings.model)]), html.paragraph(note, role="quiet")]
+    return [html.table(values, own=[model_label(findings.model)], told=_TOLD), html.paragraph(note, role="quiet")]
 
 
 def _post_training(findings: Findings) -> list[str]:
@@ -177,8 +180,10 @@ def _post_training(findings: Findings) -> list[str]:
         "What": found["kind"].map({"gap closed": "share of the gap closed", "ratio": "ratio of distances"}).to_numpy(),
         "Value": found["value"].to_numpy(),
         "95 % interval": interval,
-        "Conditions harmed": [f"{share:.0%}" if share == share else "-" for share in found["harm_rate"]],
+        "Conditions harmed": [f"{100 * share:.0f} %" if share == share else "-" for share in found["harm_rate"]],
     }
+    if (shares := findings.told_apart) is not None:
+        columns[_TOLD] = shares.reindex(found["metric"]).to_numpy()
     values = pd.DataFrame(columns, index=pd.Index([metric_label(name) for name in found["metric"]], name="Metric"))
     note = (
         f"Against {model_label(findings.parents[-1]).lower()}, on held-out conditions. Share of the gap closed: 0 is no change, 1 the score of "
@@ -224,10 +229,14 @@ def _conditions(findings: Findings) -> list[str]:
         )
         for name in shown:
             if name in wide:
-                parts[f"{metric_label(metric)}, {model_label(name).lower()}"] = wide[name]
+                mark = "" if metric in findings.able else _NOT_ABLE
+                parts[f"{metric_label(metric)}{mark}, {model_label(name).lower()}"] = wide[name]
     frame = pd.DataFrame(parts).reindex(findings.conditions)
     frame.index.name = "Condition"
-    note = "Lower is better. - : the effect is not larger than the sampling noise."
+    note = (
+        "Lower is better. - : the effect is not larger than the sampling noise. "
+        "* cannot tell a replicate from the mean response here."
+    )
     body = [html.paragraph(note, role="quiet"), html.table(frame)]
     return body if len(frame) <= 12 else [html.details(f"All {len(frame)} conditions", *body)]
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from scperturbrl._core import keys
 from scperturbrl.data.evaluation.roles import HELD_OUT
@@ -20,6 +18,7 @@ from scperturbrl.metrics.registry import METRICS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pandas as pd
     from anndata import AnnData
 
 _NAMED = 6
@@ -27,7 +26,7 @@ _NAMED = 6
 _FEW = 6
 _SUBJECTS = {keys.GENERATOR: "The generator", keys.GENERATOR_RL: "The post-trained generator"}
 # baselines are shifted control cells, so metrics of single cells do not compare them fairly with models
-_OF_CELLS = {
+OF_CELLS = {
     *("energy_distance", "mmd", "classifier_auroc", "neighbour_precision", "neighbour_recall", "neighbour_coverage"),
     *(
         "variance_ratio",
@@ -74,13 +73,25 @@ class Findings:
     def judges(self) -> list[str]:
         """Metrics that count in a verdict: not rewarded, not related to a reward, and calibrated."""
         first = self.summary.drop_duplicates("metric")
-        fit = first["calibrated"] if "calibrated" in first else pd.Series(data=True, index=first.index)
-        return first.loc[fit & (first["role"] == HELD_OUT), "metric"].tolist()
+        return first.loc[first["metric"].isin(self.able) & (first["role"] == HELD_OUT), "metric"].tolist()
+
+    @cached_property
+    def able(self) -> set[str]:
+        """Calibrated metrics; all of them if the evaluation did not calibrate."""
+        first = self.summary.drop_duplicates("metric")
+        return set(first.loc[first["calibrated"], "metric"] if "calibrated" in first else first["metric"])
+
+    @cached_property
+    def told_apart(self) -> pd.Series | None:
+        """Share of the conditions in which a metric tells a replicate from the mean response, by metric."""
+        if "told_apart" not in self.table:
+            return None
+        return self.table.drop_duplicates("metric").set_index("metric")["told_apart"]
 
     @cached_property
     def effect_judges(self) -> list[str]:
         """Those of the judges that compare mean effects, for which baselines are a fair comparison."""
-        return [name for name in self.judges if name not in _OF_CELLS]
+        return [name for name in self.judges if name not in OF_CELLS]
 
     @cached_property
     def parents(self) -> list[str]:
@@ -89,8 +100,21 @@ class Findings:
         return [name for name in (self._parent(self.model), f"{keys.GENERATOR}_longer") if name in known - {self.model}]
 
     def _parent(self, model: str) -> str:
+        return str(self._params(model).get("parent", ""))
+
+    def _params(self, model: str) -> dict[str, Any]:
+        return self._of(model, "params")
+
+    def _fitted(self, model: str) -> dict[str, Any]:
+        return self._of(model, "fitted")
+
+    def _of(self, model: str, slot: str) -> dict[str, Any]:
         found = self.adata.uns.get(model)
-        return str(found["params"].get("parent", "")) if isinstance(found, dict) and "params" in found else ""
+        return dict(found[slot]) if isinstance(found, dict) and slot in found else {}
+
+    def _others(self) -> list[str]:
+        """The parents that differ from the model."""
+        return [name for name in self.parents if not (self.unchanged and name == self._parent(self.model))]
 
     @cached_property
     def best_baseline(self) -> str:
@@ -118,18 +142,32 @@ class Findings:
         counts = self.compared(self.best_baseline, self.effect_judges)["verdict"].value_counts()
         better, worse = int(counts.get("better", 0)), int(counts.get("worse", 0))
         word = "beats" if better > worse else "is worse than" if worse > better else "is no better than"
+        few = f", over only {len(self.conditions)} conditions" if len(self.conditions) < _FEW else ""
         return (
-            f"{_SUBJECTS.get(self.model, repr(self.model))} {word} the best simple baseline ({_plain(self.best_baseline)}) "
+            f"{self._subject()} {word} the best simple baseline ({_plain(self.best_baseline)}) "
             f"in the effects of held-out conditions: better in {better}, worse in {worse} of {len(self.effect_judges)} "
-            "metrics that count in the verdict."
+            f"metrics that count in the verdict{few}."
         )
+
+    def _subject(self) -> str:
+        if self.unchanged:
+            return "The generator, which post-training left unchanged,"
+        return _SUBJECTS.get(self.model, repr(self.model))
+
+    @cached_property
+    def unchanged(self) -> bool:
+        """Whether post-training kept the generator from which it started."""
+        kept = self._fitted(self.model).get("kept_iteration")
+        return kept is not None and int(kept) == 0
 
     def sentences(self) -> Iterator[str]:
         """Further findings, one sentence each."""
         yield self._asked()
+        if self.unchanged:
+            yield "Post-training changed nothing; the section on post-training says why."
         yield self._judged_by()
         if self.judges and len(self.conditions) > 1:
-            for reference in self.parents:
+            for reference in self._others():
                 yield self._against(reference, self.judges)
             if self.best_baseline:
                 yield self._against(self.best_baseline, self.effect_judges) + (
@@ -156,9 +194,8 @@ class Findings:
 
     def _judged_by(self) -> str:
         first = self.summary.drop_duplicates("metric")
-        able = int(first["calibrated"].sum()) if "calibrated" in first else len(first)
         return (
-            f"Of {len(first)} metrics {able} can discriminate a replicate experiment from the mean response on these "
+            f"Of {len(first)} metrics {len(self.able)} can discriminate a replicate experiment from the mean response on these "
             f"data; {len(self.judges)} of those were not rewarded, and only they count in the verdict."
         )
 
@@ -177,11 +214,11 @@ class Findings:
         return (
             f"the best baseline ({_plain(reference)})"
             if reference == self.best_baseline
-            else "that generator with extra training"
+            else "the same generator with extra training"
         )
 
     def _harm(self) -> Iterator[str]:
-        for reference in self.parents[:1]:
+        for reference in self._others()[:1]:
             distances = [name for name in ("energy_distance", "mse") if name in set(self.table["metric"])]
             for row in harm(self.adata, self.model, reference=reference, metrics=distances).to_dict("records"):
                 worst = f", most in {row['worst_condition']} (+{100 * row['worst_rise']:.0f} %)"
@@ -195,16 +232,14 @@ class Findings:
         for reference in self.parents[-1:]:
             found = gap_closed(self.adata, self.model, reference=reference)
             scores = found[(found["kind"] == "gap closed") & found["value"].notna()]
-            named = [f"{metric_label(row.metric)} {100 * row.value:.0f} %" for row in scores.itertuples()]
+            label = lambda metric: metric_label(metric).removeprefix("Verifier: ")
+            named = [f"{label(row.metric)} {100 * row.value:.0f} %" for row in scores.itertuples()]
             if named:
-                yield f"Of the gap to real cells that {self._named(reference)} leaves, it closes: {', '.join(named)}."
+                yield f"Of the gap between {self._named(reference)} and real cells, it closes: {', '.join(named)}."
 
     def _guard(self) -> Iterator[str]:
-        found = self.adata.uns.get(self.model)
-        if not isinstance(found, dict) or "kept_iteration" not in found.get("fitted", {}):
-            return
-        fitted, asked = found["fitted"], int(found["params"]["n_iterations"])
-        if int(fitted["kept_iteration"]) < asked:
+        fitted, asked = self._fitted(self.model), self._params(self.model).get("n_iterations")
+        if "kept_iteration" in fitted and asked is not None and 0 < int(fitted["kept_iteration"]) < int(asked):
             yield f"The guard of post-training kept iteration {int(fitted['kept_iteration'])} of {asked} ({fitted['stopped']})."
 
 
