@@ -22,7 +22,7 @@ from scperturbrl.data.cells.cells import check_observed, rows_at_once
 from scperturbrl.data.cells.checks import check_not_doubled, filled_genes
 from scperturbrl.data.cells.conditions import parse_perturbation
 from scperturbrl.data.cells.doses import check_dose_column, check_no_tuples
-from scperturbrl.data.cells.labels import CONTROLS, check_labels
+from scperturbrl.data.cells.labels import CONTROLS, check_labels, check_spellings
 from scperturbrl.data.cells.row_blocks import row_matrix
 from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.cells.setup import Setup, expression
@@ -113,6 +113,7 @@ def setup_anndata(
     check_obs_column(adata, perturbation_key, role="perturbation")
     for key in [*covariate_keys, *([batch_key] if batch_key else [])]:
         check_obs_column(adata, key, role="covariate")
+        check_spellings(adata.obs[key].astype(str).unique(), key=key)
     control = _check_control(adata, perturbation_key, control, perturbation_sep)
     _check_contexts(adata, perturbation_key, control, covariate_keys, perturbation_sep)
     if dose_key is not None:
