@@ -32,7 +32,7 @@ from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.conditions import find_conditions
 from scperturbrl.data.cells.depth import at_depths
-from scperturbrl.data.cells.network import check_network, network_hash, network_matrix
+from scperturbrl.data.cells.network import check_network, network_hash, network_matrix, warn_other_case
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.evaluation.calibration import (
     CEILING,
@@ -63,6 +63,10 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from scperturbrl.verifiers.base import Verifier
+
+
+# as in `pp.pathway_network`
+_LEAST_TARGETS = 5
 
 
 @own_torch
@@ -191,6 +195,9 @@ def evaluate(
     cells = Cells.of(adata, setup)
     wanted = _conditions(cells, setup, conditions)
     check_reference(adata, cells)
+    if not cells.conditions(slots.TRAIN):
+        msg = "`adata` has no perturbed training cells, which baselines and scaled scores need. Evaluate with all training cells."
+        raise ValueError(msg)
     params = {**adata.uns[slots.SETUP]["reference"]["params"], "seed": resolve_seed(seed)}
     everything = np.ones(len(cells.codes), dtype=bool)
     names = generator_keys(adata) if keys is None else _with_controls(adata, keys)
@@ -277,7 +284,15 @@ def _networks(adata: AnnData, networks: Mapping[str, pd.DataFrame]) -> dict[str,
         if name in found:
             msg = f"`networks` names {name!r}, which is the stored pathway network. Choose another name."
             raise ValueError(msg)
-        found[name] = network_matrix(check_network(table), adata.var_names)[0]
+        checked = check_network(table)
+        warn_other_case(checked, adata.var_names)
+        found[name] = network_matrix(checked, adata.var_names)[0]
+        if (found[name] != 0).sum(0).max(initial=0) < _LEAST_TARGETS:
+            msg = (
+                f"No set of `networks[{name!r}]` has {_LEAST_TARGETS} targets among the {adata.n_vars} genes. Check that `var_names` are gene "
+                "symbols, or leave it out."
+            )
+            raise ValueError(msg)
     return found
 
 

@@ -192,3 +192,20 @@ def test_contexts_that_differ_in_spelling_are_told():
     repaired_by_line(adata, str(told[0].message))
     spr.pp.setup_anndata(adata, covariate_keys=["cell_type"])
     assert set(adata.obs["cell_type"]) == {"T cell"}
+
+
+SYMBOLS = ("CEBPA", "KLF1", "AHR")
+
+
+@pytest.mark.parametrize("names", ["in a column", "in another case", "with a version"])
+def test_genes_under_other_names_are_told_and_the_line_repairs_them(names):
+    adata = make(["control", *SYMBOLS], genes=SYMBOLS)
+    if names == "in a column":
+        adata.var["symbol"], adata.var_names = list(SYMBOLS), ["ENSG1", "ENSG2", "ENSG3"]
+    else:
+        adata.var_names = [name.title() if names == "in another case" else f"{name}.2" for name in SYMBOLS]
+    with pytest.warns(UserWarning, match="3 of 3 perturbations .* 'AHR', are measured genes under other names") as told:
+        spr.pp.setup_anndata(adata)
+    repaired_by_line(adata, str(told[0].message))
+    spr.pp.setup_anndata(adata)
+    assert tuple(adata.var_names) == SYMBOLS

@@ -12,6 +12,8 @@ from scperturbrl.data.cells.conditions import parse_perturbation
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    import pandas as pd
+
 CONTROLS = ("control", "ctrl", "non-targeting", "NT", "DMSO", "unstimulated", "untreated", "vehicle", "mock", "PBS")
 
 # names of controls and of cells without a perturbation, without signs, blanks and numbers of guides
@@ -31,7 +33,7 @@ _GUIDE = re.compile(r"^(.+?)[_.-](?:sg|g|guide)?\d+$")
 _GEARS = re.compile(r"^[^_]+_.+_1(\+1)?$")
 
 
-def check_labels(labels: Sequence[str], genes: Iterable[str], *, key: str, control: str, sep: str) -> None:
+def check_labels(labels: Sequence[str], var: pd.DataFrame, *, key: str, control: str, sep: str) -> None:
     """Warn about labels that are probably misinterpreted, with a line of code that corrects them.
 
     Raises
@@ -52,12 +54,13 @@ def check_labels(labels: Sequence[str], genes: Iterable[str], *, key: str, contr
     parsed = {label: parse_perturbation(label, control=control, sep=sep) for label in labels}
     parsed = {label: parts for label, parts in parsed.items() if parts}
     parts = sorted({part for found in parsed.values() for part in found})
-    measured = set(map(str, genes))
+    measured = set(map(str, var.index))
     _unassigned(sorted(parsed), measured, key)
     _other_controls(parsed, measured, key, control, sep)
     _numbers_as_parts(parsed, key, sep)
     _other_separator(parts, measured, control, key, sep)
     _guides(parts, measured, key)
+    _other_names(parts, var, key)
     _two_spellings(parsed, measured, key, sep)
 
 
@@ -146,6 +149,30 @@ def _other_separator(parts: Sequence[str], genes: set[str], control: str, key: s
             f"`obs[{key!r}]` has the perturbation {part!r}, which looks like the combination of {' and '.join(map(repr, pieces))} "
             f"({len(found[other])} perturbations are like this). As one perturbation it may be in training while its parts are held "
             f"out. If it is a combination, pass `perturbation_sep={other!r}`."
+        )
+
+
+def _other_names(parts: Sequence[str], var: pd.DataFrame, key: str) -> None:
+    """Warn if perturbations are genes that `var_names` has under other names."""
+    genes = set(map(str, var.index))
+    columns = {
+        f"adata.var[{name!r}].astype(str)": set(var[name].astype(str))
+        for name in var
+        if var[name].dtype.kind not in "fiub"
+    }
+    ways = {
+        **columns,
+        "adata.var_names.str.upper()": {gene.upper() for gene in genes},
+        'adata.var_names.str.split(".").str[0]': {gene.split(".")[0] for gene in genes},
+    }
+    here = len(genes.intersection(parts))
+    line = max(ways, key=lambda way: len(ways[way].intersection(parts)))
+    found = sorted(ways[line].intersection(parts) - genes)
+    if len(found) > max(1, here, len(parts) / 4):
+        log.warn(
+            f"{len(found)} of {len(parts)} perturbations in `obs[{key!r}]`, such as {found[0]!r}, are measured genes under other names, so "
+            "their own expression counts as a response, and they cannot be predicted unless they are trained on. Rename the genes:\n"
+            f"adata.var_names = {line}"
         )
 
 
