@@ -125,7 +125,8 @@ def setup_anndata(
     _check_contexts(adata, perturbation_key, control, covariate_keys, perturbation_sep)
     perturbed = ~_is_control(adata, perturbation_key, control, perturbation_sep)
     if dose_key is None:
-        warn_undeclared_dose(adata, perturbed, [perturbation_key, batch_key, *covariate_keys])
+        declared = [perturbation_key, batch_key, *covariate_keys]
+        warn_undeclared_dose(adata, perturbed, perturbation_key=perturbation_key, declared=declared)
     else:
         check_dose_column(adata, dose_key, perturbed, perturbation_key=perturbation_key, control=control)
     _warn_batches(adata, perturbation_key, control, batch_key, perturbation_sep)

@@ -57,9 +57,10 @@ def check_dose_column(adata: AnnData, key: str, perturbed: np.ndarray, *, pertur
         raise ValueError(msg)
 
 
-def warn_undeclared_dose(adata: AnnData, perturbed: np.ndarray, declared: Collection[str | None]) -> None:
-    """Warn if a column looks like a dose, and one perturbation has several values of it."""
-    perturbation_key = next(key for key in declared if key is not None)
+def warn_undeclared_dose(
+    adata: AnnData, perturbed: np.ndarray, *, perturbation_key: str, declared: Collection[str | None]
+) -> None:
+    """Warn if a column that is not `declared` looks like a dose, and one perturbation has several values of it."""
     for key in adata.obs.columns:
         values = adata.obs[key]
         if str(key).casefold() not in _USUAL or key in declared or not pd.api.types.is_numeric_dtype(values.dtype):

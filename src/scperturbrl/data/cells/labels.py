@@ -82,7 +82,8 @@ def _unassigned(labels: Sequence[str], genes: set[str], key: str) -> None:
 
 def _other_controls(parsed: dict[str, tuple[str, ...]], genes: set[str], key: str, control: str, sep: str) -> None:
     """Warn about perturbations named like a control, alone or in combinations, with a line that makes them one."""
-    stems, usual = defaultdict(set), _CONTROL_NAMES | {_plain(control)}
+    stems: dict[str, set[str]] = defaultdict(set)
+    usual = _CONTROL_NAMES | {_plain(control)}
     for part in {part for parts in parsed.values() for part in parts} - genes:
         stems[_stem(part, usual)].add(part)
     # NT-3 is a cytokine, NT-1 and NT-2 are guides
