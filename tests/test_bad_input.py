@@ -105,10 +105,10 @@ def mixed_column(adata):
 
 
 def with_strange_perturbation(adata):
-    adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace("GENE034", "UNKNOWN")
+    adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace("GENE034", "STRANGE")
     spr.pp.setup_anndata(adata)
     with pytest.warns(UserWarning, match="cannot be predicted"):
-        spr.pp.split(adata, holdout="perturbations", values=["UNKNOWN"])
+        spr.pp.split(adata, holdout="perturbations", values=["STRANGE"])
     return adata
 
 
@@ -202,7 +202,7 @@ TABLE = {
     "network with NaN": ("ready", None, lambda a: spr.pp.reference(a, network=NETWORK.assign(weight=np.nan)), ValueError, "not finite"),
     # what cannot be predicted
     "unknown perturbation": ("fitted", None, lambda a: spr.tl.predict(a, "GENE999"), KeyError, "The perturbation 'GENE999' is unknown.*random"),
-    "perturbation without embedding": ("plain", with_strange_perturbation, fit, KeyError, "'UNKNOWN'.*`embeddings`"),
+    "perturbation without embedding": ("plain", with_strange_perturbation, fit, KeyError, "'STRANGE'.*`embeddings`"),
     "embeddings are text": ("ready", None, lambda a: fit(a, embeddings=pd.DataFrame({"x": ["a"]}, index=["GENE034"])), TypeError, r"`embeddings`.*not numeric: \['x'\]"),
     "embeddings with NaN": ("ready", None, lambda a: fit(a, embeddings=pd.DataFrame({"x": np.nan}, index=list(a.var_names))), ValueError, "`embeddings`.*finite"),
     "embeddings twice": ("ready", None, lambda a: fit(a, embeddings=pd.DataFrame({"x": [1.0] * 2}, index=["GENE034"] * 2)), ValueError, "`embeddings`.*more than one row"),

@@ -286,3 +286,35 @@ def test_genes_that_a_join_filled_with_zeros_are_told(plain):
         spr.pp.setup_anndata(wide, batch_key="batch")
     # warnings are errors here
     spr.pp.setup_anndata(whole, batch_key="batch")
+
+
+def test_a_dose_that_was_not_declared_is_told():
+    adata = spr.datasets.toy()
+    adata.obs["Dose"] = np.where(np.arange(adata.n_obs) % 2, 1.0, 10.0)
+    with pytest.warns(
+        UserWarning, match=r"`obs\['Dose'\]` looks like a dose, and 7 perturbations have several .*dose_key='Dose'"
+    ):
+        spr.pp.setup_anndata(adata)
+    spr.pp.setup_anndata(adata, dose_key="Dose")
+    adata.obs["Dose"] = 1.0
+    spr.pp.setup_anndata(adata)
+
+
+def test_empty_cells_are_told():
+    adata = spr.datasets.toy()
+    x = adata.X.toarray()
+    x[np.flatnonzero(adata.obs["perturbation"] == "GENE014")[:6]] = 0
+    for form in (np.asarray, sparse.csr_matrix, sparse.csc_matrix):
+        adata.X = form(x)
+        with pytest.warns(
+            UserWarning, match=r"6 of 300 cells are zero in every gene \(20% of those labelled 'GENE014'\)"
+        ):
+            spr.pp.setup_anndata(adata)
+
+
+def test_contexts_whose_joined_names_are_equal_are_refused():
+    adata = spr.datasets.toy()
+    odd = np.arange(adata.n_obs) % 2 == 1
+    adata.obs["first"], adata.obs["second"] = np.where(odd, "a | b", "a"), np.where(odd, "c", "b | c")
+    with pytest.raises(ValueError, match=r"\['first', 'second'\] have the joined name 'a \| b \| c'. Replace ' \| '"):
+        spr.pp.setup_anndata(adata, covariate_keys=["first", "second"])

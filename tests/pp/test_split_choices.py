@@ -115,6 +115,19 @@ def test_a_condition_without_relatives_is_warned_about():
         spr.pp.split(adata, holdout="cell_type", values=["T"])
 
 
+def test_doses_on_both_sides_of_a_split_are_told(said):
+    adata = make({"control": 5, "A": 10, "B": 10})
+    adata.obs["dose"] = [1.0] * 10 + [5.0] * 5 + [1.0] * 10
+    spr.pp.setup_anndata(adata, dose_key="dose")
+    adata.obs["fold"] = np.where((adata.obs["perturbation"] == "A") & (adata.obs["dose"] == 5), "test", "train")
+    spr.pp.split(adata, holdout="column", column="fold")
+    assert any("1 test conditions are in training at another dose ('A | dose=5')" in line for line in said)
+    said.clear()
+    spr.pp.split(adata, holdout="perturbations", values=["A"])
+    assert parts(adata)["test"] == {"A | dose=1", "A | dose=5"}
+    assert not any("another dose" in line for line in said)
+
+
 def test_only_what_can_be_predicted_is_drawn(said):
     adata = make({"control": 5, **dict.fromkeys("ABCDEFPQRS", 5)}, genes="ABCDEF")
     for seed in range(8):

@@ -214,10 +214,11 @@ def test_weights_of_another_type_are_named(fitted, saved, dtype):
         spr.tl.load_generator(fitted, saved, key_added="loaded")
 
 
+@pytest.mark.parametrize("n", [60, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "history.csv"])
-def test_any_cut_and_any_flipped_bit_is_refused(fitted, saved, name):
+def test_any_cut_and_any_flipped_bit_is_refused(fitted, saved, name, n):
     content, rng = (saved / name).read_bytes(), np.random.default_rng(0)
-    for position in rng.integers(len(content), size=60).tolist():
+    for position in rng.integers(len(content), size=n).tolist():
         flipped = bytearray(content)
         flipped[position] ^= 1 << int(rng.integers(8))
         for bad in (bytes(flipped), content[:position]):

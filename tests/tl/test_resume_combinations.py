@@ -23,7 +23,7 @@ class Killed(BaseException):
 def bases(ready_toy):
     adata = ready_toy.copy()
     for source, space in KINDS:
-        spr.tl.fit_generator(adata, key_added=f"{source} {space}", source=source, space=space, **SMALL)
+        spr.tl.fit_generator(adata, key_added=f"{source} {space}", source=source, space=space, **SMALL | {"n_steps": 5})
     return adata
 
 

@@ -192,3 +192,34 @@ def test_batches_without_controls_are_told():
         spr.pp.setup_anndata(adata, batch_key="mine")
     adata.obs["mine"] = np.where(is_control | (np.arange(adata.n_obs) % 3 > 0), "a", "b")
     spr.pp.setup_anndata(adata, batch_key="mine")
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.3])
+def test_a_prediction_normalised_to_another_total_is_refused(fitted, factor):
+    made = spr.tl.predict(fitted, n_cells=20)
+    made.X = np.log1p(factor * np.expm1(made.X.toarray()))
+    with pytest.raises(ValueError, match=rf"its cells have {factor} times the total of control cells"):
+        spr.tl.evaluate(fitted, keys=[], predictions={"mine": made}, **BRIEF)
+
+
+def test_gene_sets_that_were_not_measured_are_no_metric(fitted):
+    network = fitted.uns["pathway_network"]
+    with pytest.raises(ValueError, match=r"No set of `networks\['mine'\]` has 5 targets among the 60 genes"):
+        spr.tl.evaluate(fitted, networks={"mine": network.assign(target="Z" + network["target"])}, **BRIEF)
+
+
+def test_an_evaluation_needs_training_cells(fitted):
+    part = fitted[(fitted.obs["split"] == "test") | (fitted.obs["perturbation"] == "control")].copy()
+    with pytest.raises(ValueError, match="no perturbed training cells, which baselines and scaled scores need"):
+        spr.tl.evaluate(part, **BRIEF)
+
+
+def test_a_measured_dose_with_fewer_digits_is_no_extrapolation(context):
+    context.obs["dose"] = (0.1 * context.obs["dose"]).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        spr.pp.setup_anndata(context, covariate_keys=["cell_type"], dose_key="dose")
+        spr.pp.split(context)
+    spr.tl.fit_generator(context, **SMALL)
+    label = context.obs["perturbation"].astype(str)[context.obs["dose"] > 0].iloc[0]
+    spr.tl.predict(context, label, dose=0.1, n_cells=2)

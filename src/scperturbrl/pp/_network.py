@@ -11,7 +11,7 @@ from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice
 from scperturbrl._core.write import write
-from scperturbrl.data.cells.network import check_network
+from scperturbrl.data.cells.network import check_network, warn_other_case
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -79,7 +79,8 @@ def fit_network(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows of a network to store and the table of its sets; see :func:`pathway_network`. Writes nothing."""
     table = check_network(_load(network, organism) if isinstance(network, str) else network)
-    inside = table[table["target"].isin(genes)]
+    inside = table[table["target"].isin(genes) & (table["weight"] != 0)]
+    warn_other_case(table, genes)
     sets = table.groupby("source").size().rename("n_targets").to_frame()
     sets["n_in_data"] = inside.groupby("source").size().reindex(sets.index, fill_value=0)
     sets["kept"] = sets["n_in_data"] >= min_targets

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from scperturbrl import __version__
 from scperturbrl._core import keys, log
@@ -21,8 +22,8 @@ from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import check_observed, rows_at_once
 from scperturbrl.data.cells.checks import check_not_doubled, filled_genes
 from scperturbrl.data.cells.conditions import parse_perturbation
-from scperturbrl.data.cells.doses import check_dose_column, check_no_tuples
-from scperturbrl.data.cells.labels import CONTROLS, check_labels
+from scperturbrl.data.cells.doses import check_dose_column, check_no_tuples, warn_undeclared_dose
+from scperturbrl.data.cells.labels import CONTROLS, check_labels, check_spellings
 from scperturbrl.data.cells.row_blocks import row_matrix
 from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.cells.setup import Setup, expression
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from mudata import MuData
+
+
+# share of cells without expression above which they are reported; of the cells of one label ten times as many
+_MOST_EMPTY = 0.01
 
 
 @documented
@@ -90,9 +95,11 @@ def setup_anndata(
     Warns
     -----
     UserWarning
-        If labels look like other spellings of the control, numbered guides of one gene, or combinations with a number; if most
-        perturbed cells are in batches without control cells; if genes are zero in every cell of a context, batch, data set or
-        condition but expressed elsewhere, as after an outer join.
+        If labels look like other controls, unassigned cells, numbered guides of one gene, combinations with a number or another
+        separator, or genes under other names; if labels or covariates differ only in blanks or in upper and lower case; if a
+        column looks like a dose but is not declared; if most perturbed cells are in batches without control cells; if many cells
+        are zero in every gene; if genes are zero in every cell of a context, batch, data set or condition but expressed
+        elsewhere, as after an outer join.
 
     Examples
     --------
@@ -113,15 +120,18 @@ def setup_anndata(
     check_obs_column(adata, perturbation_key, role="perturbation")
     for key in [*covariate_keys, *([batch_key] if batch_key else [])]:
         check_obs_column(adata, key, role="covariate")
+        check_spellings(adata.obs[key].astype(str).unique(), key=key)
     control = _check_control(adata, perturbation_key, control, perturbation_sep)
     _check_contexts(adata, perturbation_key, control, covariate_keys, perturbation_sep)
-    if dose_key is not None:
-        labels = adata.obs[perturbation_key].astype(str)
-        is_control = {x: not parse_perturbation(x, control=control, sep=perturbation_sep) for x in labels.unique()}
-        perturbed = ~labels.map(is_control).to_numpy(dtype=bool)
+    perturbed = ~_is_control(adata, perturbation_key, control, perturbation_sep)
+    if dose_key is None:
+        declared = [perturbation_key, batch_key, *covariate_keys]
+        warn_undeclared_dose(adata, perturbed, perturbation_key=perturbation_key, declared=declared)
+    else:
         check_dose_column(adata, dose_key, perturbed, perturbation_key=perturbation_key, control=control)
     _warn_batches(adata, perturbation_key, control, batch_key, perturbation_sep)
     values = _check_expression(adata, layer)
+    _warn_empty(adata, values, perturbation_key)
     filled = filled_genes(adata, values, [perturbation_key, *covariate_keys, *([batch_key] if batch_key else [])])
     if filled is not None:
         log.warn(filled.warning(adata.n_vars))
@@ -201,16 +211,34 @@ def _check_control(adata: AnnData, key: str, control: object, sep: str) -> str:
     if not any(parse_perturbation(label, control=control, sep=sep) for label in labels):
         msg = f"Every cell of `obs[{key!r}]` is a control ({control!r}); there is nothing to learn from."
         raise ValueError(msg)
-    check_labels(labels, adata.var_names, key=key, control=control, sep=sep)
+    check_labels(labels, adata.var, key=key, control=control, sep=sep)
     return control
+
+
+def _is_control(adata: AnnData, key: str, control: str, sep: str) -> np.ndarray:
+    labels = adata.obs[key].astype(str)
+    parsed = {x: not parse_perturbation(x, control=control, sep=sep) for x in labels.unique()}
+    return labels.map(parsed).to_numpy(dtype=bool)
+
+
+def _warn_empty(adata: AnnData, values: Any, key: str) -> None:
+    """Warn if many cells, in all or of one label, have no expression. Files are not read for this."""
+    if hasattr(values, "blocks"):
+        return
+    empty = pd.Series(np.asarray((values != 0).sum(axis=1)).ravel() == 0, index=adata.obs_names)
+    of_label = empty.groupby(adata.obs[key].astype(str).to_numpy()).mean()
+    if empty.mean() > _MOST_EMPTY or of_label.max() > 10 * _MOST_EMPTY:
+        log.warn(
+            f"{int(empty.sum())} of {len(empty)} cells are zero in every gene ({of_label.max():.0%} of those labelled {of_label.idxmax()!r}). They count "
+            "as cells in which nothing is expressed. Drop them:\nsc.pp.filter_cells(adata, min_genes=1)"
+        )
 
 
 def _warn_batches(adata: AnnData, key: str, control: str, batch_key: str | None, sep: str) -> None:
     """Warn if most perturbed cells are in batches without control cells."""
     if batch_key is None:
         return
-    labels, batch = adata.obs[key].astype(str), adata.obs[batch_key].astype(str)
-    is_control = labels.map({x: not parse_perturbation(x, control=control, sep=sep) for x in labels.unique()})
+    batch, is_control = adata.obs[batch_key].astype(str), _is_control(adata, key, control, sep)
     alone = ~is_control & ~batch.isin(batch[is_control].unique())
     if alone.sum() > 0.5 * (~is_control).sum():
         log.warn(
@@ -224,9 +252,13 @@ def _check_contexts(adata: AnnData, key: str, control: str, covariates: Sequence
     """Raise if perturbed cells have covariates that no control cell has, and list these."""
     if not covariates:
         return
-    parsed = {x: parse_perturbation(x, control=control, sep=sep) for x in adata.obs[key].astype(str).unique()}
-    is_control = (adata.obs[key].astype(str).map(parsed).str.len() == 0).to_numpy()
-    context = adata.obs[list(covariates)].astype(str).agg(" | ".join, axis=1)
+    is_control, values = _is_control(adata, key, control, sep), adata.obs[list(covariates)].astype(str)
+    context = values.agg(" | ".join, axis=1)
+    apart = values.drop_duplicates()
+    alike = context[apart.index][context[apart.index].duplicated()]
+    if len(alike):
+        msg = f"Different values of {list(covariates)} have the joined name {alike.iloc[0]!r}. Replace ' | ' in them by another sign."
+        raise ValueError(msg)
     cells = context[~is_control & ~context.isin(context[is_control])].value_counts()
     if len(cells):
         shown = ", ".join(f"{name!r} ({n} cells)" for name, n in cells.iloc[:20].items())

@@ -32,7 +32,7 @@ from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.conditions import find_conditions
 from scperturbrl.data.cells.depth import at_depths
-from scperturbrl.data.cells.network import check_network, network_hash, network_matrix
+from scperturbrl.data.cells.network import network_hash
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.evaluation.calibration import (
     CEILING,
@@ -43,14 +43,14 @@ from scperturbrl.data.evaluation.calibration import (
 )
 from scperturbrl.data.evaluation.compared_depth import compared_depths
 from scperturbrl.data.evaluation.evaluation import Evaluation
+from scperturbrl.data.evaluation.gene_sets import gene_sets
 from scperturbrl.data.evaluation.measured_predictions import warn_measured
 from scperturbrl.data.evaluation.models import Models, check_model_names, read_layer, read_prediction
 from scperturbrl.data.evaluation.roles import ancestry, chosen_by, metric_roles
 from scperturbrl.data.generator.stored import generator_keys, read_generator
-from scperturbrl.data.reference.stored import check_reference, cross_fit, pathway_matrix
+from scperturbrl.data.reference.stored import check_reference, cross_fit
 from scperturbrl.data.transfer.likeness import warn_unlike
 from scperturbrl.metrics.ceiling import scaled_score
-from scperturbrl.metrics.compute import PATHWAY
 from scperturbrl.metrics.metric import OWN_ENGINE
 from scperturbrl.metrics.registry import METRICS
 from scperturbrl.verifiers.registry import DEFAULT, resolve
@@ -167,8 +167,9 @@ def evaluate(
     KeyError
         If a generator, layer or condition does not exist, or a prediction lacks a condition.
     ValueError
-        If there is nothing to evaluate, a model was trained on a test condition, two models share a name, a model has the
-        name of a baseline or ceiling, or predicted cells have other genes or are not log-normalised.
+        If there is nothing to evaluate, there are no perturbed training cells, a model was trained on a test condition, two
+        models share a name, a model has the name of a baseline or ceiling, a network has no set of five measured genes, or
+        predicted cells have other genes, another total or are not log-normalised.
 
     Examples
     --------
@@ -191,6 +192,9 @@ def evaluate(
     cells = Cells.of(adata, setup)
     wanted = _conditions(cells, setup, conditions)
     check_reference(adata, cells)
+    if not cells.conditions(slots.TRAIN):
+        msg = "`adata` has no perturbed training cells, which baselines and scaled scores need. Evaluate with all training cells."
+        raise ValueError(msg)
     params = {**adata.uns[slots.SETUP]["reference"]["params"], "seed": resolve_seed(seed)}
     everything = np.ones(len(cells.codes), dtype=bool)
     names = generator_keys(adata) if keys is None else _with_controls(adata, keys)
@@ -206,13 +210,13 @@ def evaluate(
     compared = cells if depths is None else at_depths(cells, depths)
     fitted = cross_fit(adata, compared, everything, wanted, resolve(verifiers), params)
     models = Models(cells, generators, others, depths, n_cells, max_cells, params["seed"], resolve_device(device))
-    gene_sets = _networks(adata, networks or {})
-    evaluation = Evaluation(compared, wanted, fitted, max_cells, params["seed"], gene_sets)
+    sets = gene_sets(adata, networks or {})
+    evaluation = Evaluation(compared, wanted, fitted, max_cells, params["seed"], sets)
     table = _with_scaled(evaluation.run(models.predict))
     calibration = calibrate(table[table["model"] == CEILING], pd.DataFrame(evaluation.mean_response))
     table = with_calibration(table, calibration)
     trained = _trained_with(adata, generators, layers, predictions or {})
-    used = {name: network_hash(matrix) for name, matrix in gene_sets.items()}
+    used = {name: network_hash(matrix) for name, matrix in sets.items()}
     table = table.assign(
         role=table["metric"].map(metric_roles(table["metric"].unique(), trained, used)),
         seen=seen_rows(table, generators, cells.split_of()),
@@ -267,17 +271,6 @@ def _with_controls(adata: AnnData, wanted: Sequence[str]) -> list[str]:
                 f"`tl.fit_generator(adata, init_from={parent!r}, key_added=...)` makes it"
             )
         found += [name for name in [parent, *longer] if name in generators and name not in found]
-    return found
-
-
-def _networks(adata: AnnData, networks: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray]:
-    matrix, _ = pathway_matrix(adata)
-    found = {PATHWAY: matrix} if matrix.shape[1] else {}
-    for name, table in networks.items():
-        if name in found:
-            msg = f"`networks` names {name!r}, which is the stored pathway network. Choose another name."
-            raise ValueError(msg)
-        found[name] = network_matrix(check_network(table), adata.var_names)[0]
     return found
 
 

@@ -176,6 +176,7 @@ def test_conditions_that_are_not_looked_at_do_not_count_among_those_of_a_group()
 
 
 @pytest.mark.filterwarnings("ignore:Some cells have zero counts")
+@pytest.mark.filterwarnings("ignore:.*zero in every gene")
 def test_empty_cells_differ_from_nothing():
     depths = condition_depths(Cells.of(screen({"x": {"control": 1000, "A": 400, "empty": 0}}, n=40)))
     assert depths.readable

@@ -137,3 +137,75 @@ def test_embeddings_with_numbers_as_names_can_be_written(toy, tmp_path):
     back = ad.read_h5ad(tmp_path / "a.h5ad")
     assert back.uns["generator"]["space"]["embeddings"].columns.tolist() == ["0", "1", "2"]
     assert embeddings.columns.tolist() == [0, 1, 2]
+
+
+def repaired_by_line(adata, message):
+    """What is called `adata` after the last line of a message."""
+    space = {"adata": adata}
+    exec(message.splitlines()[-1], space)
+    return space["adata"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "sep", "control", "message", "expected"),
+    [
+        (["CEBPA", "cebpa", "KLF1+cebpa"], "+", "control", "'cebpa' and 'CEBPA' .* differ only in", {"CEBPA", "CEBPA+KLF1"}),
+        (["JQ 1", "JQ1"], "+", "control", "'JQ1' and 'JQ 1' .* differ only in blanks", {"JQ 1"}),
+        (["CEBPA", "unassigned", "nan"], "+", "control", "labelled 'nan', 'unassigned', which count as", {"CEBPA"}),
+        (["CEBPA", "non-targeting_0012"], "+", "control", "labelled 'non-targeting_0012' in addition", {"CEBPA"}),
+        (["CEBPA", "NT-1", "NTsg2"], "+", "control", "labelled 'NT-1', 'NTsg2' in addition", {"CEBPA"}),
+        (["CEBPA", *(f"Safe_{i}" for i in range(30))], "+", "control", "and 20 more in addition", {"CEBPA"}),
+        (["CEBPA+NT", "CEBPA+KLF1"], "+", "control", "combinations with 'NT', such as", {"CEBPA", "CEBPA+KLF1"}),
+        (["CEBPA_NegCtrl0", "KLF1_CEBPA"], "_", "NegCtrl0_NegCtrl0", "combinations with 'NegCtrl0'", {"CEBPA", "CEBPA_KLF1"}),
+    ],
+)  # fmt: skip
+def test_names_that_mean_something_else_are_told_and_the_line_repairs_them(labels, sep, control, message, expected):
+    adata = make([control, *labels])
+    with pytest.warns(UserWarning, match=message) as told:
+        spr.pp.setup_anndata(adata, perturbation_sep=sep, control=control)
+    adata = repaired_by_line(adata, str(told[0].message))
+    spr.pp.setup_anndata(adata, perturbation_sep=sep, control=control)
+    assert conditions(adata) == {control, *expected}
+
+
+@pytest.mark.parametrize("sep", ["_", ";", "-", " "])
+def test_another_separator_is_told(sep):
+    adata = make(["control", "CEBPA", "KLF1", f"CEBPA{sep}KLF1", f"AHR{sep}ctrl"])
+    with pytest.warns(UserWarning, match=rf"\(2 perturbations are like this\).*pass `perturbation_sep='{sep}'`"):
+        spr.pp.setup_anndata(adata)
+    spr.pp.setup_anndata(adata, perturbation_sep=sep)
+    assert conditions(adata) == {"control", "CEBPA", "KLF1", f"CEBPA{sep}KLF1", "AHR"}
+
+
+def test_names_that_are_what_they_seem_are_not_told():
+    # a neurotrophin, blanks around parts and control, and genes in spite of their names
+    adata = make(["control", "control ", " CEBPA", "CEBPA", "NT-3", "NEG", "NKX2-1"], genes=("CEBPA", "NEG", "NKX2-1"))
+    spr.pp.setup_anndata(adata)
+    assert conditions(adata) == {"control", "CEBPA", "NT-3", "NEG", "NKX2-1"}
+
+
+def test_contexts_that_differ_in_spelling_are_told():
+    labels = ["control", "CEBPA"]
+    adata = make(labels * 2, cell_type=["T cell", "T cell", "t cell ", "t cell "] * 2)
+    with pytest.warns(UserWarning, match=r"'t cell ' and 'T cell' in `obs\['cell_type'\]`.*different contexts") as told:
+        spr.pp.setup_anndata(adata, covariate_keys=["cell_type"])
+    repaired_by_line(adata, str(told[0].message))
+    spr.pp.setup_anndata(adata, covariate_keys=["cell_type"])
+    assert set(adata.obs["cell_type"]) == {"T cell"}
+
+
+SYMBOLS = ("CEBPA", "KLF1", "AHR")
+
+
+@pytest.mark.parametrize("names", ["in a column", "in another case", "with a version"])
+def test_genes_under_other_names_are_told_and_the_line_repairs_them(names):
+    adata = make(["control", *SYMBOLS], genes=SYMBOLS)
+    if names == "in a column":
+        adata.var["symbol"], adata.var_names = list(SYMBOLS), ["ENSG1", "ENSG2", "ENSG3"]
+    else:
+        adata.var_names = [name.title() if names == "in another case" else f"{name}.2" for name in SYMBOLS]
+    with pytest.warns(UserWarning, match="3 of 3 perturbations .* 'AHR', are measured genes under other names") as told:
+        spr.pp.setup_anndata(adata)
+    repaired_by_line(adata, str(told[0].message))
+    spr.pp.setup_anndata(adata)
+    assert tuple(adata.var_names) == SYMBOLS

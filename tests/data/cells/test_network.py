@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scperturbrl.data.cells.network import check_network, network_matrix
+from scperturbrl.data.cells.network import check_network, network_matrix, warn_other_case
 
 
 def table(**columns):
@@ -37,11 +37,31 @@ def test_repeated_edges_count_once():
     assert len(check_network(pd.concat([table(), table()]))) == 3
 
 
+def test_an_edge_of_two_weights_is_refused_and_the_line_repairs_it():
+    both = pd.concat([table(weight=[1.0, 2, 3]), table(weight=[1.0, 2, 5])])
+    with pytest.raises(ValueError, match="1 edges of the network, such as 'Q' to 'b', have more than one weight"):
+        check_network(both)
+    repaired = both.groupby(["source", "target"], as_index=False)["weight"].mean()
+    assert check_network(repaired)["weight"].tolist() == [1, 2, 4]
+
+
+def test_missing_names_are_refused():
+    with pytest.raises(ValueError, match="1 rows of the network have no `source` or no `target`"):
+        check_network(table().assign(target=["a", None, "b"]))
+
+
+def test_targets_that_are_lost_by_their_spelling_are_told():
+    with pytest.warns(UserWarning, match="1 of 2 targets of the network, such as 'b', are genes of the data but for"):
+        warn_other_case(check_network(table()), ["a", "B", "c"])
+    warn_other_case(check_network(table()), ["a", "c"])
+
+
 def test_the_matrix_agrees_with_a_pivot_table():
     rng = np.random.default_rng(0)
     genes = [f"g{i}" for i in range(30)]
     net = pd.DataFrame({"source": rng.choice(list("PQR"), 60), "target": rng.choice([*genes, "elsewhere"], 60)})
-    net["weight"] = rng.normal(size=60)
+    net = net.drop_duplicates()
+    net["weight"] = rng.normal(size=len(net))
     net = check_network(net)
     weights, sources = network_matrix(net, genes)
     wide = net.pivot_table(index="target", columns="source", values="weight").reindex(index=genes).fillna(0)

@@ -13,12 +13,14 @@ from scperturbrl._core.provenance import counted
 from scperturbrl._core.validate import check_number, check_obs_column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from anndata import AnnData
 
     from scperturbrl.data.cells.setup import Setup
 
+_USUAL = frozenset({"dose", "dose_value", "dose_um", "dose_nm", "dosage", "conc", "concentration"})
+_ROUNDING = 1e-6
 # a label such as [('Bortezomib', 0.05, 'uM')], as in Tahoe-100M
 _TUPLES = re.compile(r"^\[\(.+\)\]$")
 
@@ -53,6 +55,22 @@ def check_dose_column(adata: AnnData, key: str, perturbed: np.ndarray, *, pertur
             "If 0 means an unknown dose, leave `dose_key` out, or drop these cells."
         )
         raise ValueError(msg)
+
+
+def warn_undeclared_dose(
+    adata: AnnData, perturbed: np.ndarray, *, perturbation_key: str, declared: Collection[str | None]
+) -> None:
+    """Warn if a column that is not `declared` looks like a dose, and one perturbation has several values of it."""
+    for key in adata.obs.columns:
+        values = adata.obs[key]
+        if str(key).casefold() not in _USUAL or key in declared or not pd.api.types.is_numeric_dtype(values.dtype):
+            continue
+        n_doses = values[perturbed].groupby(adata.obs[perturbation_key][perturbed].astype(str)).nunique()
+        if n_doses.max() > 1:
+            log.warn(
+                f"`obs[{key!r}]` looks like a dose, and {int((n_doses > 1).sum())} perturbations have several ({n_doses.idxmax()!r} has {n_doses.max()}). "
+                f"They are treated as one condition. To keep them apart, pass `dose_key={key!r}`."
+            )
 
 
 def check_no_tuples(labels: Iterable[str], key: str) -> None:
@@ -120,7 +138,8 @@ def wanted_dose(
         example = table.index[~table["is_control"]][0]
         msg = f"{name!r} needs a `dose`. Measured doses: {listed}. Or name a condition, such as {example!r}."
         raise ValueError(msg)
-    if not measured[0] <= dose <= measured[-1]:
+    # a measured dose may have been stored with fewer digits
+    if not measured[0] * (1 - _ROUNDING) <= dose <= measured[-1] * (1 + _ROUNDING):
         outside[name] = float(dose), measured[0], measured[-1]
     return float(dose)
 

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from scperturbrl._core import log
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+# share of the targets above which those that are lost by their spelling are reported
+_LOST = 0.05
 
 
 def check_network(network: pd.DataFrame) -> pd.DataFrame:
@@ -20,7 +26,7 @@ def check_network(network: pd.DataFrame) -> pd.DataFrame:
     KeyError
         If ``source`` or ``target`` is missing.
     ValueError
-        If weights are not finite numbers.
+        If weights are not finite numbers, names are missing, or one edge has two weights.
     """
     missing = {"source", "target"} - set(network.columns)
     if missing:
@@ -31,7 +37,33 @@ def check_network(network: pd.DataFrame) -> pd.DataFrame:
     if not np.isfinite(table["weight"]).all():
         msg = "The column `weight` of the network holds values that are not finite numbers."
         raise ValueError(msg)
-    return table.drop_duplicates(["source", "target"]).reset_index(drop=True)
+    nameless = int(network[["source", "target"]].isna().any(axis=1).sum())
+    if nameless:
+        msg = f"{nameless} rows of the network have no `source` or no `target`. Drop them: `network.dropna(subset=['source', 'target'])`."
+        raise ValueError(msg)
+    edges = table.drop_duplicates()
+    twice = edges.duplicated(["source", "target"])
+    if twice.any():
+        source, target, _ = edges[twice].iloc[0]
+        msg = (
+            f"{int(twice.sum())} edges of the network, such as {source!r} to {target!r}, have more than one weight. Keep one, such as their mean: "
+            "`network.groupby(['source', 'target'], as_index=False)['weight'].mean()`."
+        )
+        raise ValueError(msg)
+    return edges.reset_index(drop=True)
+
+
+def warn_other_case(network: pd.DataFrame, genes: Iterable[str]) -> None:
+    """Warn if many targets of a checked network are genes but for upper and lower case or blanks."""
+    names = set(map(str, genes))
+    plain = {name.strip().casefold() for name in names}
+    targets = pd.Series(network["target"].unique())
+    lost = targets[~targets.isin(names) & targets.str.strip().str.casefold().isin(plain)]
+    if len(lost) > _LOST * len(targets):
+        log.warn(
+            f"{len(lost)} of {len(targets)} targets of the network, such as {lost.iloc[0]!r}, are genes of the data but for upper and lower case or "
+            "blanks, and are left out. Give both the same names."
+        )
 
 
 def network_matrix(network: pd.DataFrame, genes: Iterable[str]) -> tuple[np.ndarray, list[str]]:

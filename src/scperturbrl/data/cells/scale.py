@@ -21,6 +21,8 @@ N_CELLS = 200
 _CLEARLY = 4.0
 # and the mean profile is off by at least this share of its own size
 _OFF = 0.02
+# share by which the total of normalised cells may differ
+_OTHER_TOTAL = 0.1
 
 # possible transformations of counts, and their inverse to the right scale
 _UNDO: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -102,8 +104,12 @@ def unlike_controls(values: Any, cells: Cells, genes: np.ndarray | None) -> str:
     rows = _some(values)
     if not cells.table["is_control"].any() or not len(rows):
         return ""
-    mean = (rows if genes is None else rows[:, genes]).mean(0, dtype=np.float64)
-    controls = _some_controls(cells)
+    rows = rows if genes is None else rows[:, genes]
+    mean, controls = rows.mean(0, dtype=np.float64), _some_controls(cells)
+    # a smooth profile has a smaller total than the cells of which it is the mean
+    total, expected = _common_total(rows) if _is_read(rows) else 0.0, _common_total(controls)
+    if total and expected and abs(total / expected - 1) > _OTHER_TOTAL:
+        return f"its cells have {total / expected:.3g} times the total of control cells"
     own = _distance(mean, controls.mean(0))
     if own < _OFF:
         return ""
@@ -114,6 +120,14 @@ def unlike_controls(values: Any, cells: Cells, genes: np.ndarray | None) -> str:
         found[what] = _distance(mean, profile * max((mean @ profile) / (profile @ profile), 0.0))
     best = min(found, key=lambda what: found[what])
     return best if found[best] * _CLEARLY < own else ""
+
+
+def _common_total(rows: np.ndarray) -> float:
+    """Total of cells that were normalised over exactly these genes; 0 if it is not the same for all."""
+    with np.errstate(over="ignore"):
+        totals = np.expm1(rows.astype(np.float64)).sum(1)
+    totals = totals[totals > 0]
+    return float(totals.mean()) if len(totals) and np.ptp(totals) < 0.01 * totals.mean() else 0.0
 
 
 def _logarithms(controls: np.ndarray, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

@@ -17,7 +17,7 @@ from scperturbrl.data.cells.checks import check_not_doubled
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.split.copies import warn_copies
-from scperturbrl.data.split.predictable import shortened, without_relatives
+from scperturbrl.data.split.predictable import at_other_doses, shortened, without_relatives
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -135,7 +135,14 @@ def write_split(adata: AnnData, manifest: SplitManifest) -> None:
     labels = manifest.labels(table.index)
     warn_copies(adata, own.layer, labels[codes])
     log.note(described(labels, table))
-    alone = without_relatives(table, pd.Series(labels, index=table.index))
+    of_condition = pd.Series(labels, index=table.index)
+    doses = at_other_doses(table, of_condition)
+    if doses:
+        log.tell(
+            f"{len(doses)} test conditions are in training at another dose ({shortened(doses)}). Compare their predictions with the baselines "
+            "`nearest_dose` and `interpolated_dose`."
+        )
+    alone = without_relatives(table, of_condition)
     if alone:
         log.warn(
             f"{len(alone)} test conditions share neither perturbation nor context with training ({shortened(alone)}): "

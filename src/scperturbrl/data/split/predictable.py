@@ -93,5 +93,14 @@ def without_relatives(table: pd.DataFrame, labels: pd.Series) -> list[str]:
     return [str(name) for name, found in zip(test.index, related, strict=True) if not found]
 
 
+def at_other_doses(table: pd.DataFrame, labels: pd.Series) -> list[str]:
+    """Test conditions of which training has the same perturbation in the same context at another dose."""
+    same = list(zip(table["parts"], table["group"], strict=True))
+    known = {each for each, label in zip(same, labels, strict=True) if label == keys.TRAIN}
+    return [
+        str(name) for name, each in zip(table.index, same, strict=True) if labels[name] == keys.TEST and each in known
+    ]
+
+
 def _parts(rows: Iterable[tuple[str, ...]]) -> Counter[str]:
     return Counter(part for parts in rows for part in parts)
