@@ -107,10 +107,24 @@ def single_effects(
     ground: Ground, conditions: Conditions, scores: np.ndarray, directions: np.ndarray, inside: np.ndarray
 ) -> PartEffects:
     """Effects of the measured singles among the conditions `inside`, by least squares over doses and contexts."""
+    which, total, square = _over_singles(conditions, scores, inside, power=1)
+    return PartEffects.of(len(ground.names), which, total / square, directions)
+
+
+def single_noise(ground: Ground, conditions: Conditions, noise: np.ndarray, inside: np.ndarray) -> PartEffects:
+    """Sampling variance of these effects, given that ``(C,)`` of the measured ones, as effects on a single gene."""
+    which, total, square = _over_singles(conditions, noise[:, None], inside, power=2)
+    return PartEffects.of(len(ground.names), which, total / square**2, np.ones((1, 1)))
+
+
+def _over_singles(
+    conditions: Conditions, values: np.ndarray, inside: np.ndarray, *, power: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The measured singles, and for each the sums ``(P, R)`` of `values` times amounts and ``(P, 1)`` of squared amounts."""
     rows = np.flatnonzero(inside & (conditions.n_parts == 1))
     codes, amount = conditions.codes[rows, 0], conditions.amount[rows]
     which, place = np.unique(codes, return_inverse=True)
-    total, square = np.zeros((len(which), scores.shape[1])), np.zeros(len(which))
-    np.add.at(total, place, amount[:, None] * scores[rows])
-    np.add.at(square, place, amount**2)
-    return PartEffects.of(len(ground.names), which, total / np.maximum(square, 1e-12)[:, None], directions)
+    total, square = np.zeros((len(which), values.shape[1])), np.zeros((len(which), 1))
+    np.add.at(total, place, amount[:, None] ** power * values[rows])
+    np.add.at(square, place, amount[:, None] ** 2)
+    return which, total, np.maximum(square, 1e-12)
