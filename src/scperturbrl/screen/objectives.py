@@ -241,8 +241,7 @@ class Objective:
 
         The noise of the mean of `cells` is added to the noise in `effects`, which is that of everything else.
         """
-        # the noise of a single cell is unknown
-        noise = cells.var(0, ddof=1).mean() / len(cells) if len(cells) > 1 else np.nan
+        noise = _noise_of_mean(cells) if any(isinstance(term, Size | Synergy) for term in self.terms) else 0.0
         own = replace(
             effects,
             values=cells.mean(0, keepdims=True) - effects.control,
@@ -258,3 +257,8 @@ class Objective:
     def _joined(self, values: list[np.ndarray]) -> np.ndarray:
         own = np.column_stack(values)
         return np.column_stack([own @ (self.weights / self.scales), own])
+
+
+def _noise_of_mean(cells: np.ndarray) -> float:
+    # the noise of a single cell is unknown
+    return float(cells.var(0, ddof=1).mean()) / len(cells) if len(cells) > 1 else float("nan")
