@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from scperturbrl.screen.conditions import Conditions, Ground
+
+
+# values of the effects of all parts that are kept in memory; with more, effects are computed for each condition
+_MOST_VALUES = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,25 @@ class PartEffects:
             known = known | self.unseen.covered
         return (known[codes] | (codes < 0)).all(1) & (codes >= 0).any(1)
 
+    @cached_property
+    def _padded(self) -> np.ndarray:
+        """Scores ``(P + 1, R)``, the last ones 0."""
+        return np.vstack([self.scores, np.zeros((1, self.scores.shape[1]))]).astype(np.float32)
+
+    @cached_property
+    def _whole(self) -> np.ndarray | None:
+        """Effects ``(P + 1, G)``, the last ones 0; None if they are too many."""
+        few = len(self._padded) * self.directions.shape[1] <= _MOST_VALUES
+        return self._padded @ self.directions.astype(np.float32) if few else None
+
     def effects(self, conditions: Conditions) -> np.ndarray:
         """Effects ``(n, G)`` of conditions whose parts are all covered, float32."""
         codes = conditions.codes
         rows = np.where(codes >= 0, self.place[codes], -1)
-        padded = np.vstack([self.scores, np.zeros((1, self.scores.shape[1]))]).astype(np.float32)
-        total = padded[rows].sum(1) @ self.directions.astype(np.float32)
+        if self._whole is not None:
+            total = self._whole[rows].sum(1)
+        else:
+            total = self._padded[rows].sum(1) @ self.directions.astype(np.float32)
         if self.unseen is not None:
             for slot in range(codes.shape[1]):
                 new = np.flatnonzero((codes[:, slot] >= 0) & (rows[:, slot] < 0))
