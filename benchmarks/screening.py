@@ -61,7 +61,7 @@ def measure(name: str, seed: int, data: Path, objectives: Sequence[str] | None =
         predicted = predict_all(line, conditions, wanted)
         residuals = trust.residuals(wanted, line, real)
         frame = pd.DataFrame({"line": predicted.values[:, 0], **predicted.baselines}, index=test.index)
-        frame["truth"] = _truth(known, wanted, test)
+        frame["truth"] = _truth(known, line, wanted, conditions, test)
         frame["width"] = trust.widths(residuals, LEVEL)
         frame["mean_width"] = _mean_widths(known, line, wanted, line_of_mean, real, trust.kind)
         frame["support"] = [support(kind, trust.errors.get(kind)) for kind in trust.kind]
@@ -78,12 +78,12 @@ def _test_block(known: Known, row: int) -> np.ndarray:
     return known.cells.block(rows)
 
 
-def _truth(known: Known, wanted: object, test: pd.DataFrame) -> list[float]:
-    found = []
-    for name, row in zip(test.index, known.cells.rows(list(test.index)), strict=True):
-        group = known.ground.groups.index(test.loc[name, "group"])
-        block = _test_block(known, row)
-        own = Effects(block[:1], group, known.ground.controls[group])
+def _truth(known: Known, line: Line, wanted: object, conditions: object, test: pd.DataFrame) -> list[float]:
+    sums, departure, found = line.measured_sums(conditions), line.noise_of_sums(conditions), []
+    for i, row in enumerate(known.cells.rows(list(test.index))):
+        group, block = int(conditions.group[i]), _test_block(known, row)
+        control, noise = known.ground.controls[group], known.ground.control_noise[group]
+        own = Effects(block[:1], group, control, sums[i : i + 1], noise, departure[i])
         found.append(float(wanted.of_population(block, own)[0]))
     return found
 

@@ -18,17 +18,20 @@ def conditions(parts, amount=None, group=None):
     )
 
 
-def world(known, effects, *, n_names, n_groups=1, features=None, genes=None, controls=None, noise=0.0):
+def world(
+    known, effects, *, n_names, n_groups=1, features=None, genes=None, controls=None, noise=0.0, control_noise=0.0
+):
     effects = np.asarray(effects, dtype=float)
     ground = Ground(
         tuple(f"P{i}" for i in range(n_names)),
         tuple(f"context{i}" for i in range(n_groups)),
         np.ones((n_groups, effects.shape[1])) if controls is None else np.asarray(controls, dtype=float),
+        np.full(n_groups, control_noise),
         np.full(n_names, -1) if genes is None else np.asarray(genes),
         features,
     )
     names = np.array([f"condition{i}" for i in range(len(effects))])
-    return ground, Measured.of(ground, known, names, effects, np.full(len(effects), noise))
+    return ground, Measured.of(ground, known, names, effects, np.full(effects.shape, noise))
 
 
 @pytest.fixture

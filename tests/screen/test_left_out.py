@@ -22,7 +22,7 @@ def test_what_is_left_out_cannot_change_its_prediction(doubles, make_world):
     before = leave_out(ground, measured, "combination")
     effects = measured.effects
     effects[8] += 100
-    _, changed = make_world(measured.conditions, effects, n_names=7)
+    _, changed = make_world(measured.conditions, effects, n_names=7, noise=0.01)
     after = leave_out(ground, changed, "combination")
     np.testing.assert_allclose(before.effects[before.index == 8], after.effects[after.index == 8], atol=1e-4)
     assert not np.allclose(before.effects[before.index == 9], after.effects[after.index == 9], atol=1e-2)

@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from scperturbrl.metrics import additive_effect, combination_ridge_effect, fit_context_line, ridge_effect
+from scperturbrl.metrics import (
+    additive_effect,
+    combination_ridge_effect,
+    denoised_effects,
+    fit_context_line,
+    ridge_effect,
+)
 from scperturbrl.screen.line import Line
 
 
@@ -12,13 +20,44 @@ def query(make_conditions):
     return make_conditions([(3, 5), (4, 5), (2,)])
 
 
-def test_pairs_are_those_of_the_combination_ridge(doubles, query):
+def test_pairs_are_halfway_between_combination_ridge_and_sums_of_denoised_effects(doubles, query):
     ground, measured, _ = doubles
-    found, known = Line(ground, measured).predict(query)
+    line = Line(ground, measured)
+    found, known = line.predict(query)
     design, wanted = (x.design(len(ground.names))[:, :6] for x in (measured.conditions, query))
-    expected = combination_ridge_effect(design, measured.effects, design_query=wanted).effect
+    clean = denoised_effects(measured.effects, np.full(measured.effects.shape, 0.01))
+    ridge = combination_ridge_effect(design, clean, design_query=wanted)
+    share = np.array([ridge.additivity, ridge.additivity, 1.0])
+    expected = (ridge.effect + share[:, None] * (wanted @ clean[:6])) / 2
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert known.all()
+    sums = line.sums(query)
+    np.testing.assert_allclose(sums[:2], wanted[:2] @ clean[:6], atol=1e-5)
+    assert np.isnan(sums[2]).all()
+
+
+def test_a_part_that_was_not_measured_alone_comes_from_the_ridge(make_conditions, make_world):
+    known = make_conditions([(0,), (1,), (0, 2), (1, 2)])
+    effects = np.array([[4.0, 0, 0], [0, 4.0, 0], [4.0, 0, 4.0], [0, 4.0, 4.0]])
+    ground, measured = make_world(known, effects, n_names=3)
+    found, told = Line(ground, measured).predict(make_conditions([(2,)]))
+    expected = combination_ridge_effect(known.design(3), effects, design_query=[[0, 0, 1]]).effect
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert told.all()
+
+
+def test_the_noise_of_a_departure_is_that_of_all_its_cells(make_conditions, make_world):
+    rng = np.random.default_rng(0)
+    known = make_conditions([(0,), (1,), (2,), (0, 1), (0, 1, 2)])
+    own, control = np.array([0.1, 0.2, 0.3, 0.2, 0.4]), 0.5
+    n_genes = 200_000
+    noise = rng.normal(size=(5, n_genes)) * np.sqrt(own)[:, None] - rng.normal(size=n_genes) * np.sqrt(control)
+    ground, measured = make_world(known, noise[:, :2], n_names=3, control_noise=control)
+    measured = replace(measured, noise=own + control)
+    asked = known.select(np.array([3, 4]))
+    found = Line(ground, measured).noise_of_sums(asked) + own[3:]
+    expected = [np.square(noise[3] - noise[:2].sum(0)).mean(), np.square(noise[4] - noise[:3].sum(0)).mean()]
+    np.testing.assert_allclose(found, expected, rtol=0.02)
 
 
 def test_baselines_are_those_of_metrics(doubles, query):

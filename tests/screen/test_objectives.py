@@ -40,6 +40,17 @@ def test_size_and_synergy(effects):
     assert np.isnan(Synergy().of_effects(Effects(effects.values, 1, effects.control))).all()
 
 
+def test_sizes_are_as_large_as_without_the_noise_of_measuring():
+    rng = np.random.default_rng(0)
+    true, n = np.full((4000, 50), 0.1), 4000
+    measured = true + rng.normal(scale=0.5, size=true.shape)
+    effects = Effects(measured, 0, np.ones(50), np.zeros_like(true), np.full(n, 0.25), np.full(n, 0.25))
+    for term in (Size(), Synergy()):
+        found = term.of_effects(effects)
+        assert (found < 0).any()
+        assert (np.sign(found) * found**2).mean() == pytest.approx(0.01, abs=0.003)
+
+
 def test_a_function_sees_moved_control_cells_and_then_real_ones(effects):
     controls = [np.zeros((3, 20)), np.random.default_rng(3).gamma(2, size=(4, 20))]
     term = OfCells("first gene", lambda cells: cells[:, 0], controls)
@@ -67,7 +78,8 @@ def test_a_population_has_the_value_of_its_mean_effect(effects):
     effects = Effects(effects.values[:1], 1, effects.control, effects.additive[:1])
     found = objective.of_population(cells, effects)
     np.testing.assert_allclose(found[2], cells[:, 0].mean() - effects.control[0])
-    np.testing.assert_allclose(found[1], np.linalg.norm(cells.mean(0) - effects.control) / np.sqrt(20))
+    square = np.square(cells.mean(0) - effects.control).mean() - cells.var(0, ddof=1).mean() / 50
+    np.testing.assert_allclose(found[1], np.sqrt(square))
     each = objective.of_cells(cells, effects)
     np.testing.assert_allclose(each[:, 2], cells[:, 0] - effects.control[0])
 

@@ -41,6 +41,13 @@ def means(adata):
     return {name: np.asarray(adata.X[cells.codes == row].mean(0)).ravel() for row, name in enumerate(cells.table.index)}
 
 
+def activities(adata, names, pathway):
+    network, found = adata.uns["pathway_network"], means(adata)
+    own = network[network["source"] == pathway].set_index("target")["weight"]
+    weights = own.reindex(adata.var_names).fillna(0).to_numpy()
+    return [stats.linregress(weights, found[name] - found["control"]).slope for name in names]
+
+
 def trained(adata):
     own = adata.obs.loc[adata.obs["split"] == "train", "perturbation"].astype(str).unique()
     return sorted(name for name in own if name != "control" and "+" not in name)
@@ -62,22 +69,22 @@ def test_all_pairs_of_trained_perturbations(pairs, digest):
 
 def test_values_are_activities_of_the_predicted_effect(pairs):
     spr.tl.screen(pairs, "singles", objective={"PATHWAY01": -1})
-    table, network = pairs.uns["screen"]["table"], pairs.uns["pathway_network"]
-    own = network[network["source"] == "PATHWAY01"].set_index("target")["weight"]
-    weights = own.reindex(pairs.var_names).fillna(0).to_numpy()
-    found, control = means(pairs), means(pairs)["control"]
+    table = pairs.uns["screen"]["table"]
     measured = table[table["kind"] == "measured"]
-    expected = [-stats.linregress(weights, found[name] - control).slope for name in measured.index]
-    np.testing.assert_allclose(measured["value"], expected, atol=1e-5)
+    expected = activities(pairs, measured.index, "PATHWAY01")
+    np.testing.assert_allclose(-measured["value"], expected, atol=1e-5)
 
 
 def test_held_out_pairs_are_ranked(pairs):
-    spr.tl.screen(pairs, "pairs", objective="size")
-    table, found = pairs.uns["screen"]["table"], means(pairs)
     held_out = pairs.obs.loc[pairs.obs["split"] == "test", "perturbation"].astype(str).unique()
-    truth = [np.linalg.norm(found[name] - found["control"]) for name in held_out]
-    assert stats.spearmanr(table.loc[held_out, "value"], truth)[0] > 0.7
-    assert (table.loc[held_out, "support"] == "supported").all()
+    found, truth = [], []
+    for pathway in sorted(pairs.uns["pathway_network"]["source"].unique()):
+        spr.tl.screen(pairs, "pairs", objective=pathway)
+        table = pairs.uns["screen"]["table"]
+        found += table.loc[held_out, "value"].tolist()
+        truth += activities(pairs, held_out, pathway)
+        assert (table.loc[held_out, "support"] == "supported").all()
+    assert stats.spearmanr(found, truth)[0] > 0.7
 
 
 def test_held_out_cells_change_nothing(pairs):
@@ -163,8 +170,12 @@ def test_the_generator_makes_cells_of_the_best(fitted):
     assert table["rank"].is_monotonic_increasing
     # the line puts them first, too
     assert made["line"].min() >= unrefined["line"].max()
+    intervals = ["line", "low", "high", "top_probability"]
+    before = table[intervals]
     spr.tl.screen(fitted, "pairs", objective="size", n_refine=0)
     assert not spr.get.screen(fitted)["made_cells"].any()
+    # intervals are those of the line, with and without cells
+    pd.testing.assert_frame_equal(spr.get.screen(fitted)[intervals].loc[before.index], before)
 
 
 def test_cells_that_are_worth_less_than_the_line_said_lose_their_rank(fitted, monkeypatch):

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from scperturbrl.metrics.baselines.denoised import denoised_effects
+
 
 @dataclass(frozen=True)
 class Ground:
@@ -19,6 +21,8 @@ class Ground:
         K contexts.
     controls
         ``(K, G)`` mean control profile of each context, log-normalised.
+    control_noise
+        ``(K,)`` sampling variance of these, mean over genes.
     genes
         ``(V,)`` index of each perturbation among the genes, -1 if it is not a gene.
     features
@@ -28,6 +32,7 @@ class Ground:
     names: tuple[str, ...]
     groups: tuple[str, ...]
     controls: np.ndarray
+    control_noise: np.ndarray
     genes: np.ndarray
     features: np.ndarray | None = None
 
@@ -94,6 +99,8 @@ class Measured:
         The same for effects in which changes of targeted genes are replaced by their changes in other conditions.
     noise
         ``(C,)`` sampling variance of an effect, mean over genes.
+    gene_noise
+        ``(G,)`` sampling variance of a gene relative to that mean.
     """
 
     conditions: Conditions
@@ -103,19 +110,22 @@ class Measured:
     masked: np.ndarray
     masked_directions: np.ndarray
     noise: np.ndarray
+    gene_noise: np.ndarray
 
     @classmethod
     def of(
         cls, ground: Ground, conditions: Conditions, names: np.ndarray, effects: np.ndarray, noise: np.ndarray
     ) -> Measured:
-        """From effects ``(C, G)``."""
+        """From effects and their sampling variances, both ``(C, G)``."""
         targeted = np.zeros(effects.shape, dtype=bool)
         for row, label in enumerate(conditions.labels()):
             places = ground.genes[list(label)]
             targeted[row, places[places >= 0]] = True
         others = np.ma.masked_array(effects, targeted).mean(0).filled(0.0) if len(effects) else 0.0
         whole, masked = _compressed(effects), _compressed(np.where(targeted, others, effects))
-        return cls(conditions, np.asarray(names), *whole, *masked, noise)
+        mean = noise.mean() if noise.any() else 1.0
+        of_genes = noise.mean(0) / mean if len(noise) else np.ones(noise.shape[1])
+        return cls(conditions, np.asarray(names), *whole, *masked, noise.mean(1), of_genes)
 
     def __len__(self) -> int:
         """Number of conditions."""
@@ -125,6 +135,11 @@ class Measured:
     def effects(self) -> np.ndarray:
         """``(C, G)`` effects."""
         return self.scores @ self.directions
+
+    def denoised(self, ground: Ground) -> Measured:
+        """The same with less sampling noise, see :func:`~scperturbrl.metrics.denoised_effects`."""
+        noise = np.outer(self.noise, self.gene_noise)
+        return self.of(ground, self.conditions, self.names, denoised_effects(self.effects, noise), noise)
 
     def select(self, index: np.ndarray) -> Measured:
         """Some of them."""
@@ -140,7 +155,7 @@ class Measured:
 
 # With more conditions, effects are reduced to their strongest directions, because the cost of fits is proportional to
 # these.
-_MOST_DIRECTIONS = 128
+_MOST_DIRECTIONS = 512
 
 
 def _compressed(effects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
@@ -24,13 +24,18 @@ class Effects:
     control
         ``(G,)`` mean control profile.
     additive
-        ``(n, G)`` sums of the measured effects of the parts, NaN if one was not measured alone.
+        ``(n, G)`` sums of the effects of the parts, NaN if one was not measured alone.
+    noise, departure_noise
+        ``(n,)`` sampling variance of an effect, and of its difference from that sum, means over genes; 0 for
+        predictions.
     """
 
     values: np.ndarray
     group: int
     control: np.ndarray
     additive: np.ndarray | None = None
+    noise: np.ndarray | float = 0.0
+    departure_noise: np.ndarray | float = 0.0
 
 
 class Term(Protocol):
@@ -125,28 +130,33 @@ class Alike(_OfEffects):
 
 @dataclass(frozen=True)
 class Size(_OfEffects):
-    """Size of the effect, a root mean square over genes."""
+    """Size of the effect: root mean square over genes, without the noise of measuring."""
 
     name: str = "size"
     bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
 
     def of_effects(self, effects: Effects) -> np.ndarray:
-        """Size ``(n,)`` of each effect."""
-        return np.asarray(np.sqrt(np.square(effects.values).mean(1)))
+        """Size ``(n,)`` of each effect, negative if it is less than noise alone would be."""
+        return _root(np.square(effects.values).mean(1) - effects.noise)
 
 
 @dataclass(frozen=True)
 class Synergy(_OfEffects):
-    """Departure from the sum of the measured effects of the parts, a root mean square over genes; NaN for singles."""
+    """Departure from the sum of the effects of the parts: root mean square over genes without noise; NaN for singles."""
 
     name: str = "synergy"
     bounds: ClassVar[tuple[float, float]] = (0.0, np.inf)
 
     def of_effects(self, effects: Effects) -> np.ndarray:
-        """Departure ``(n,)`` of each effect."""
+        """Departure ``(n,)`` of each effect, negative if it is less than noise alone would be."""
         if effects.additive is None:
             return np.full(len(effects.values), np.nan)
-        return np.asarray(np.sqrt(np.square(effects.values - effects.additive).mean(1)))
+        return _root(np.square(effects.values - effects.additive).mean(1) - effects.departure_noise)
+
+
+def _root(square: np.ndarray) -> np.ndarray:
+    """Square root that keeps the sign, so that a size of nothing is as often below 0 as above."""
+    return np.asarray(np.sign(square) * np.sqrt(np.abs(square)))
 
 
 @dataclass(frozen=True)
@@ -227,8 +237,17 @@ class Objective:
         return self._joined([term.of_cells(cells, effects) for term in self.terms])
 
     def of_population(self, cells: np.ndarray, effects: Effects) -> np.ndarray:
-        """Value ``(1 + T,)`` of a condition with `cells`: that of their mean effect, or the mean over cells."""
-        own = Effects(cells.mean(0, keepdims=True) - effects.control, effects.group, effects.control, effects.additive)
+        """Value ``(1 + T,)`` of a condition with `cells`: that of their mean effect, or the mean over cells.
+
+        The noise of the mean of `cells` is added to the noise in `effects`, which is that of everything else.
+        """
+        noise = _noise_of_mean(cells) if any(isinstance(term, Size | Synergy) for term in self.terms) else 0.0
+        own = replace(
+            effects,
+            values=cells.mean(0, keepdims=True) - effects.control,
+            noise=effects.noise + noise,
+            departure_noise=effects.departure_noise + noise,
+        )
         values = [
             term.of_cells(cells, own).mean(keepdims=True) if isinstance(term, OfCells) else term.of_effects(own)
             for term in self.terms
@@ -238,3 +257,8 @@ class Objective:
     def _joined(self, values: list[np.ndarray]) -> np.ndarray:
         own = np.column_stack(values)
         return np.column_stack([own @ (self.weights / self.scales), own])
+
+
+def _noise_of_mean(cells: np.ndarray) -> float:
+    # the noise of a single cell is unknown
+    return float(cells.var(0, ddof=1).mean()) / len(cells) if len(cells) > 1 else float("nan")

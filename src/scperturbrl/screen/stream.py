@@ -53,9 +53,9 @@ def predict_all(line: Line, conditions: Conditions, objective: Objective) -> Pre
         own = conditions.select(rows)
         effects, known = line.predict(own)
         every[rows] = known
-        additive = _additive(line, own)
         nearest[rows] = nearest_measured(own, effects, measured)
-        values[rows] = _valued(objective, line.ground, own, effects, known, additive)
+        values[rows] = _valued(objective, line.ground, own, effects, known, line.sums(own))
+        additive = line.measured_sums(own)
         for name in BASELINES:
             found, told = line.baseline(name, own)
             baselines[name][rows] = _valued(objective, line.ground, own, found, told, additive)[:, 0]
@@ -65,12 +65,27 @@ def predict_all(line: Line, conditions: Conditions, objective: Objective) -> Pre
 def values_of(
     objective: Objective, line: Line, conditions: Conditions, effects: np.ndarray, known: np.ndarray | None = None
 ) -> np.ndarray:
-    """Value ``(n, 1 + T)`` of `effects` ``(n, G)`` of `conditions`, NaN where they are not `known`."""
+    """Value ``(n, 1 + T)`` of predicted `effects` ``(n, G)`` of `conditions`, NaN where they are not `known`."""
     found = np.full((len(conditions), 1 + len(objective.terms)), np.nan)
     told = np.ones(len(conditions), dtype=bool) if known is None else known
     for rows in blocks(conditions, line.ground):
         own = conditions.select(rows)
-        found[rows] = _valued(objective, line.ground, own, effects[rows], told[rows], _additive(line, own))
+        found[rows] = _valued(objective, line.ground, own, effects[rows], told[rows], line.sums(own))
+    return found
+
+
+def measured_values(objective: Objective, line: Line) -> np.ndarray:
+    """Value ``(C, 1 + T)`` of the measured effects of the training conditions."""
+    measured, ground = line.measured, line.ground
+    found = np.full((len(measured), 1 + len(objective.terms)), np.nan)
+    for rows in blocks(measured.conditions, ground):
+        own, noise = measured.conditions.select(rows), measured.noise[rows]
+        group = int(own.group[0])
+        departure = noise - ground.control_noise[group] + line.noise_of_sums(own)
+        effects = measured.effects[rows]
+        found[rows] = objective.of_effects(
+            Effects(effects, group, ground.controls[group], line.measured_sums(own), noise, departure)
+        )
     return found
 
 
@@ -81,13 +96,6 @@ def blocks(conditions: Conditions, ground: Ground) -> Iterator[np.ndarray]:
         rows = np.flatnonzero(conditions.group == group)
         for start in range(0, len(rows), size):
             yield rows[start : start + size]
-
-
-def _additive(line: Line, conditions: Conditions) -> np.ndarray:
-    """Sums ``(n, G)`` of the measured effects of the parts; NaN for singles and if a part was not measured alone."""
-    found, told = line.baseline("additive", conditions)
-    found[~told | (conditions.n_parts < 2)] = np.nan
-    return found
 
 
 def _valued(

@@ -101,15 +101,17 @@ class Screen:
         frame = self.candidates[["perturbation", "group", "dose"]].copy()
         frame["rank"] = ranks(values[:, 0])
         frame["value"] = values[:, 0]
+        # errors are those of the line, so what they say holds for its value, not for that of generated cells
+        calibrated = np.where(self._measured(), values[:, 0], self.predicted.values[:, 0])
         least, most = self.objective.bounds
         # what cannot be lies in no interval
-        frame["low"] = np.maximum(values[:, 0] - width, least)
-        frame["high"] = np.minimum(values[:, 0] + width, most)
+        frame["low"] = np.clip(calibrated - width, least, most)
+        frame["high"] = np.clip(calibrated + width, least, most)
         rng = numpy_rng(seed, "top probability")
         kind, known = self.trust.kind, residuals | self._of_measured()
         # an unsupported prediction has no probability, but its value is used in the draws
         errors = np.where(trust["support"] == UNSUPPORTED, "", kind)
-        frame["top_probability"] = top_probability(values[:, 0], errors, known, top, rng)
+        frame["top_probability"] = top_probability(calibrated, errors, known, top, rng)
         frame["support"], frame["kind"] = trust["support"].to_numpy(), kind
         frame["reliability"] = trust["reliability"].to_numpy()
         for name in ("expected_error", "error_low", "error_high"):

@@ -85,8 +85,9 @@ def propose(
     cells = Cells.of(adata, setup)
     candidates, measured = design_of(cells, screened_table(frame, cells, setup))
     value = frame["value"].to_numpy(float)
-    # the side that no bound of the objective cuts
-    width = np.fmax(frame["high"].to_numpy(float) - value, value - frame["low"].to_numpy(float))
+    # the side that no bound of the objective cuts; intervals are those of the line
+    line = frame["line"].to_numpy(float)
+    width = np.fmax(frame["high"].to_numpy(float) - line, line - frame["low"].to_numpy(float))
     chosen = choose_batch(candidates, measured, value, width, n=n, strategy=strategy)
     if len(chosen) < n:
         log.note(f"only {len(chosen)} of the {n} requested perturbations are left")

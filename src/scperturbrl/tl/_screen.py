@@ -130,11 +130,16 @@ def screen(
     Notes
     -----
     Intervals are cross-conformal: half their width is a quantile of the absolute errors of left-out training conditions
-    of the same kind as the candidate. They are valid for new conditions similar to the training conditions. They come
-    from the linear model, also for candidates with generated cells.
+    of the same kind as the candidate. They are valid for new conditions similar to the training conditions. Left-out
+    conditions have no generated cells, so intervals and ``top_probability`` belong to the linear prediction
+    (``line``), also for candidates with generated cells, whose ``value`` may be outside.
 
-    ``"size"`` and ``"synergy"`` of measured conditions contain the noise of measuring: without any effect they are as large
-    as ``expected_error``. Predicted sizes contain less of it.
+    The linear model is fitted to denoised effects, see :func:`~scperturbrl.metrics.denoised_effects`; without the
+    left-out conditions, they are denoised again.
+
+    The sampling noise of cells is subtracted from ``"size"`` and ``"synergy"``, so that conditions with few cells do not
+    seem to have large effects. The value of a measured condition is negative if its effect is smaller than noise alone
+    would be.
 
     Examples
     --------

@@ -67,6 +67,7 @@ class Known:
             names=names,
             groups=tuple(controls),
             controls=mean[list(controls.values())].reshape(len(controls), len(cells.genes)),
+            control_noise=np.array([variance[row].mean() / count[row] for row in controls.values()]),
             genes=cells.genes.get_indexer(list(names)),
             features=None if embeddings is None else embeddings.reindex(list(names)).to_numpy(float),
         )
@@ -76,7 +77,7 @@ class Known:
         conditions = encode(table.iloc[rows], ground, full)
         effects = mean[rows] - mean[own]
         names_of = table.index.to_numpy(dtype=object)[rows]
-        return cls(level, ground, Measured.of(ground, conditions, names_of, effects, noise.mean(1)), full)
+        return cls(level, ground, Measured.of(ground, conditions, names_of, effects, noise), full)
 
     def encode(self, table: pd.DataFrame) -> Conditions:
         """Conditions of a condition table as arrays."""
@@ -89,7 +90,7 @@ def design_of(cells: Cells, table: pd.DataFrame) -> tuple[Conditions, Conditions
     trained = cells.table.loc[names]
     every = sorted({part for own in (table["parts"], trained["parts"]) for parts in own for part in parts})
     groups = tuple(dict.fromkeys(cells.table.loc[cells.table["is_control"], "group"]))
-    ground = Ground(tuple(every), groups, np.zeros((len(groups), 0)), np.full(len(every), -1))
+    ground = Ground(tuple(every), groups, np.zeros((len(groups), 0)), np.zeros(len(groups)), np.full(len(every), -1))
     full = float(trained["dose"].max()) if len(trained) else 0.0
     return encode(table, ground, full), encode(trained, ground, full)
 

@@ -14,7 +14,7 @@ from scperturbrl.data.reference.networks import Networks
 from scperturbrl.data.screen.known import training_rows
 from scperturbrl.data.screen.population import wanted_effects
 from scperturbrl.screen.objectives import Alike, Along, Objective, OfCells, Size, Synergy
-from scperturbrl.screen.stream import values_of
+from scperturbrl.screen.stream import measured_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ def build_objective(
     found = Objective(terms, weights, np.ones(len(terms)))
     if len(terms) == 1:
         return found
-    spread = np.nanstd(values_of(found, line, known.measured.conditions, known.measured.effects)[:, 1:], axis=0)
+    spread = np.nanstd(measured_values(found, line)[:, 1:], axis=0)
     return Objective(terms, weights, np.where(spread > 0, spread, 1.0))
 
 

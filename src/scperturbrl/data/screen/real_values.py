@@ -26,12 +26,12 @@ def real_values(known: Known, line: Line, objective: Objective, fall: EnergyFall
     n = len(measured)
     values, spread, error = np.full((n, 1 + len(objective.terms)), np.nan), np.full(n, np.nan), np.full(n, np.nan)
     falls = np.full(n, np.nan)
-    additive, told = line.baseline("additive", measured.conditions)
-    additive[~told | (measured.conditions.n_parts < 2)] = np.nan
+    additive, departure = line.measured_sums(measured.conditions), line.noise_of_sums(measured.conditions)
     for i, rows in enumerate(training_rows(known.cells, measured.names.tolist())):
         group = int(measured.conditions.group[i])
         block = known.cells.block(rows[:MOST_CELLS])
-        own = Effects(block[:1], group, ground.controls[group], additive[i : i + 1])
+        noise = ground.control_noise[group]
+        own = Effects(block[:1], group, ground.controls[group], additive[i : i + 1], noise, departure[i])
         values[i] = objective.of_population(block, own)
         spread[i] = spread_of(objective.of_cells(block, own)[:, 0])
         error[i] = _jackknife(objective, block, own)

@@ -57,8 +57,7 @@ def refine(
     rows = rows[usable]
     warn_leaked(name, stored, cells.split_of(), table.index[rows])
     conditions = known.encode(table.iloc[rows])
-    additive, told = line.baseline("additive", conditions)
-    additive[~told | (conditions.n_parts < 2)] = np.nan
+    additive = line.sums(conditions)
     values, spread = np.full((len(rows), 1 + len(objective.terms)), np.nan), np.full(len(rows), np.nan)
     falls = np.full(len(rows), np.nan)
     for i, row in enumerate(rows):
@@ -75,7 +74,9 @@ def refine(
             device=resolve_device(device),
         )
         block, source = dense(made), cells.block(controls)
-        own = Effects(block[:1], int(conditions.group[i]), source.mean(0), additive[i : i + 1])
+        # a generated cell shares the noise of the control cell that it started from
+        paired = ((block - source).var(0, ddof=1) - block.var(0, ddof=1)).mean() / n_cells if n_cells > 1 else 0.0
+        own = Effects(block[:1], int(conditions.group[i]), source.mean(0), additive[i : i + 1], paired, paired)
         values[i] = objective.of_population(block, own)
         spread[i] = spread_of(objective.of_cells(block, own)[:, 0])
         if fall is not None:

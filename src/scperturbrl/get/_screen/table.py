@@ -41,10 +41,11 @@ def screen(
     ``rank``, ``value``, ``low``, ``high``
         Rank (1 is best), predicted objective, and its interval at the chosen level; NaN if too few training conditions
         could be left out. The value of measured candidates, and of those with generated cells (``made_cells``), is that of
-        their cells; that of all others comes from the linear model (``line``).
+        their cells; that of all others comes from the linear model (``line``). Of unmeasured candidates the interval is
+        always around ``line``, whose errors are known.
     ``top_probability``
-        Probability to be among the best, given the errors of all candidates; NaN for candidates that are not calibrated
-        or not supported.
+        Probability to be among the best, given the errors of all candidates and, if they are unmeasured, ``line``; NaN
+        for candidates that are not calibrated or not supported.
     ``support``, ``kind``, ``reliability``
         ``"supported"``, ``"extrapolating"`` or ``"unsupported"``; the kind of prediction (``"measured"``, ``"dose"``,
         ``"transfer"``, ``"combination"``, ``"perturbation"``, ``"unseen part"``, ``"context"``, ``"several"``); and the
