@@ -29,7 +29,7 @@ _HEAD = """
 Does {func}`~scperturbrl.tl.screen` rank held-out conditions in the order of their real cells? Objectives are all pathways and the size of the effect. *Precision* is the
 share of the true best third (at most ten) among the predicted best. *Regret* is the best true value minus that of the candidate ranked first, in standard deviations; small is good.
 The best simple rule is chosen for each suite and score using the held-out cells. The difference is the linear model minus that rule, with a 95 % bootstrap interval
-over seeds and objectives, or over the held-out conditions if all folds are of one data set. Bold: the linear model is better, and the interval excludes 0. In a new context, the linear model of a screen is the context line itself.
+over seeds and objectives, or over the held-out conditions if all folds are of one data set. Bold: the linear model is better, and the interval excludes 0.
 A rule that does not apply to a condition gets the mean of its other predictions there: on `norman_all` the ridge does not predict nine of the 15 doubles.
 Sampling noise is subtracted from measured sizes.
 

@@ -12,6 +12,7 @@ from scperturbrl.metrics import (
     fit_context_line,
     ridge_effect,
 )
+from scperturbrl.metrics.baselines.context_transfer import transferred_effect
 from scperturbrl.screen.line import Line
 
 
@@ -102,17 +103,20 @@ def test_nothing_is_predicted_that_features_do_not_tell(make_conditions, make_wo
     np.testing.assert_allclose(found, 0, atol=1e-6)
 
 
-def test_new_contexts_get_the_context_line(make_conditions, make_world):
+def test_new_contexts_get_the_transferred_effects_and_the_context_line_is_the_baseline(make_conditions, make_world):
     rng = np.random.default_rng(1)
     controls = rng.normal(size=(4, 12)) + 3
     table = rng.normal(size=(3, 2, 12))
     known = make_conditions([(p,) for _ in range(3) for p in range(2)], group=[0, 0, 1, 1, 2, 2])
     ground, measured = make_world(known, table.reshape(6, 12), n_names=2, n_groups=4, controls=controls)
-    found, told = Line(ground, measured).predict(make_conditions([(0,), (1,)], group=[3, 3]))
-    line = fit_context_line(controls[:3], table)
-    expected = [line.predict(controls[:3], table[:, p], control_query=controls[3]) for p in range(2)]
+    asked, line = make_conditions([(0,), (1,)], group=[3, 3]), fit_context_line(controls[:3], table)
+    found, told = Line(ground, measured).predict(asked)
+    # in this world measuring adds no noise
+    expected = [transferred_effect(line, controls[:3], table[:, p], controls[3]) for p in range(2)]
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert told.all()
+    along = [line.predict(controls[:3], table[:, p], control_query=controls[3]) for p in range(2)]
+    np.testing.assert_allclose(Line(ground, measured).baseline("context_line", asked)[0], along, atol=1e-5)
 
 
 def test_a_dose_is_a_share_of_the_effect(make_conditions, make_world):

@@ -10,6 +10,7 @@ import numpy as np
 
 from scperturbrl.metrics.baselines.combination_ridge import combination_ridge_effect
 from scperturbrl.metrics.baselines.context_line import fit_context_line
+from scperturbrl.metrics.baselines.context_transfer import transferred_effect
 from scperturbrl.metrics.baselines.feature_map import MIN_TRAINED
 from scperturbrl.metrics.baselines.ridge import ridge_effect
 from scperturbrl.screen.part_effects import PartEffects, single_effects, single_noise, summed
@@ -34,8 +35,8 @@ BASELINES = ("additive", "ridge", "context_line", "mean_response")
 class Line:
     """The linear part of a generator, fitted to effects only, so that it can be refitted without some of them.
 
-    In measured contexts it is fitted to denoised effects. They are denoised here, so that a line that is fitted without
-    some conditions knows nothing of them. The context line and the simple rules take effects as they are measured.
+    It is fitted to denoised effects. They are denoised here, so that a line that is fitted without some conditions knows
+    nothing of them. The simple rules take effects as they are measured.
 
     Attributes
     ----------
@@ -196,41 +197,61 @@ class Line:
 
     def _context(self, group: int) -> PartEffects | None:
         """Effects in a context without perturbed training cells, if several other contexts have them."""
-        return None if self._inside(group).any() else self._carried(group)
+        if self._inside(group).any():
+            return None
+        return self._carry("transferred", group, self._clean_singles, transferred_effect)
 
     def _carried(self, group: int) -> PartEffects | None:
-        if ("carried", group) not in self._kept:
-            self._kept["carried", group] = self._carry(group)
-        return self._kept["carried", group]
+        """What the context line alone makes of effects as they are measured, a baseline."""
+        along = lambda line, controls, effects, query: line.predict(controls, effects, control_query=query)
+        return self._carry("carried", group, self._singles, along)
 
-    def _carry(self, group: int) -> PartEffects | None:
-        line, contexts, which, table = self._contexts
-        if line is None:
-            return None
-        controls, others = self.ground.controls, contexts != group
-        known = np.isfinite(table).all(2) & others[:, None]
+    def _carry(
+        self, what: str, group: int, singles: Callable[[int], PartEffects | None], transfer: Callable[..., np.ndarray]
+    ) -> PartEffects | None:
+        if (what, group) not in self._kept:
+            line = self._context_line
+            found = None if line is None else self._transfer(group, partial(transfer, line), self._by_context(singles))
+            self._kept[what, group] = found
+        return self._kept[what, group]
+
+    def _transfer(self, group: int, transfer: Callable[..., np.ndarray], table: np.ndarray) -> PartEffects | None:
+        """Effects in context `group`, made of those in the others ``(K, P, G)``."""
+        controls, contexts, which = self.ground.controls, self._contexts, self._single_parts
+        known = np.isfinite(table).all(2) & (contexts != group)[:, None]
         told = np.flatnonzero(known.any(0))
-        carry = lambda p: line.predict(
-            controls[contexts[known[:, p]]], table[known[:, p], p], control_query=controls[group]
-        )
         if not len(told):
             return None
         additivity = self._pooled.additivity if self._pooled is not None else 1.0
-        found = np.stack([carry(p) for p in told])
+        found = np.stack(
+            [transfer(controls[contexts[known[:, p]]], table[known[:, p], p], controls[group]) for p in told]
+        )
         return PartEffects.of(len(self.ground.names), which[told], found, np.eye(found.shape[1]), additivity)
 
     @cached_property
-    def _contexts(self) -> tuple[ContextLine | None, np.ndarray, np.ndarray, np.ndarray]:
-        """The context line (None with one context), K contexts, P perturbations and effects ``(K, P, G)``."""
-        contexts = np.unique(self.measured.conditions.group)
-        which = np.unique(self.measured.conditions.codes[self.measured.conditions.n_parts == 1, :1])
-        size = len(contexts) * len(which) * self.ground.controls.shape[1]
-        if len(contexts) < 2 or not 0 < size <= MOST_VALUES:
-            return None, contexts, which, np.zeros((0, 0, 0))
-        table = np.full((len(contexts), len(which), self.ground.controls.shape[1]), np.nan)
-        for k, context in enumerate(contexts):
-            singles = self._singles(int(context))
-            if singles is not None:
-                own = singles.place[which]
-                table[k, own >= 0] = singles.scores[own[own >= 0]] @ singles.directions
-        return fit_context_line(self.ground.controls[contexts], table), contexts, which, table
+    def _contexts(self) -> np.ndarray:
+        """The K contexts with training conditions."""
+        return np.unique(self.measured.conditions.group)
+
+    @cached_property
+    def _single_parts(self) -> np.ndarray:
+        """The P perturbations that were measured alone."""
+        return np.unique(self.measured.conditions.codes[self.measured.conditions.n_parts == 1, :1])
+
+    @cached_property
+    def _context_line(self) -> ContextLine | None:
+        """Fitted to effects as they are measured; None with one context."""
+        size = len(self._contexts) * len(self._single_parts) * self.ground.controls.shape[1]
+        if len(self._contexts) < 2 or not 0 < size <= MOST_VALUES:
+            return None
+        return fit_context_line(self.ground.controls[self._contexts], self._by_context(self._singles))
+
+    def _by_context(self, singles: Callable[[int], PartEffects | None]) -> np.ndarray:
+        """Effects ``(K, P, G)`` of single perturbations, NaN where not measured; `singles` gives those in a context."""
+        table = np.full((len(self._contexts), len(self._single_parts), self.ground.controls.shape[1]), np.nan)
+        for k, context in enumerate(self._contexts):
+            measured = singles(int(context))
+            if measured is not None:
+                own = measured.place[self._single_parts]
+                table[k, own >= 0] = measured.scores[own[own >= 0]] @ measured.directions
+        return table

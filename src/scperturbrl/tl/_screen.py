@@ -63,8 +63,8 @@ def screen(
 ) -> None:
     """Rank measured and unmeasured perturbations by their predicted effects, with calibrated intervals.
 
-    A linear model predicts all candidates: a combination ridge, a context line, and a map for unseen perturbations,
-    fitted to the training cells. No generator is needed. If there is one, it generates cells of the `n_refine` most
+    A linear model predicts all candidates: a combination ridge, a context line with a context ridge, and a map for unseen
+    perturbations, fitted to the training cells. No generator is needed. If there is one, it generates cells of the `n_refine` most
     promising candidates. The intervals come from training conditions that were left out and predicted from the others.
 
     Parameters
