@@ -81,13 +81,12 @@ ROC curve of a classifier that discriminates generated from real cells (.5 is ch
 
 """
 _JUDGED = """
-## Verdicts: {name}
+## Verdicts
 
 Is the generator better than the best simple rule of a data set? The rule has the best median score over all conditions of the data set, chosen with the held-out cells. A metric counts if it
 tells a replicate of real cells from the mean response there and was not rewarded. *Better* and *worse*: the 95 % interval of the difference over conditions excludes 0,
 not corrected for the number of metrics. The verdict is the larger of the two numbers. Metrics of effects agree with each other, and with fewer than six conditions the interval is too narrow, so such a verdict
 is weak evidence. Metrics of single cells are left out: baselines are shifted control cells.
-
 """
 
 
@@ -132,9 +131,9 @@ def judged(out: Path, known: pd.DataFrame) -> str:
         name, rows = file.name.removeprefix(verdicts.PREFIX).removesuffix(".csv.gz"), read(file)
         which = f"--suite {name}" if name in SUITES else f"--suites {' '.join(rows['suite'].unique())}"
         line = f"```bash\npython -m benchmarks verdicts {which} --seeds {rows['n_folds'].max()}\n```\n"
-        parts += [_JUDGED.format(name=name), verdicts.markdown(rows), "\n"]
+        parts += [f"\n### Verdicts: {name}\n\n", verdicts.markdown(rows), "\n"]
         parts += [_calibrated(known, rows["suite"].unique()), line]
-    return "".join(parts)
+    return "".join([_JUDGED, *parts]) if parts else ""
 
 
 def _calibrated(known: pd.DataFrame, suites: Iterable[str]) -> str:
