@@ -288,10 +288,9 @@ def _write_page(arguments: argparse.Namespace) -> None:
         warnings.simplefilter("ignore")
         adata = ad.read_h5ad(arguments.file)
         out = arguments.out or arguments.file.with_name(f"{arguments.file.stem}-report.html")
+        title = f"Predicted perturbation responses: {arguments.file.name}"
         try:
-            spr.pl.report(
-                adata, out, model=arguments.model, title=f"Predicted perturbation responses: {arguments.file.name}"
-            )
+            spr.pl.report(adata, out, model=arguments.model, title=title)
         except (KeyError, ValueError) as error:
             raise SystemExit(str(error.args[0])) from None
     _tell(f"Wrote {out}")
