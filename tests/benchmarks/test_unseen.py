@@ -86,7 +86,7 @@ def table(gap, suite="unseen_singles"):
                 values = {"generator": base + gap, "perturbed_mean": base, "nearest_embedding": base + rng.normal()}
                 rows += [(m, seed, condition, metric, v) for m, v in values.items()]
     found = pd.DataFrame(rows, columns=["model", "seed", "condition", "metric", "value"])
-    known = {"told_apart": 1.0, "dynamic_range": 0.5}
+    known = {"told_apart": 1.0, "dynamic_range": 0.5, "calibrated": True}
     return found.assign(
         suite=suite, role="held-out", kind="prediction", scaled=np.nan, stopped="", parts_seen=0, **known
     )
