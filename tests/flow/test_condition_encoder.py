@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -97,3 +99,13 @@ def test_select_and_to(make_batch):
     assert picked.tokens.tolist() == [[2, 3], [2, 3], [1, 0]]
     assert picked.dose.tolist() == [2, 2, 1]
     assert picked.covariates.tolist() == [[2, 3], [2, 3], [1, 0]]
+
+
+def test_cells_of_translated_conditions_can_come_from_the_flow(make_batch):
+    batch = make_batch([(1,), (2,)], features=FEATURES)
+    assert batch.of_flow() is batch
+    shift = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    moved = replace(batch, shift=shift, translated=torch.tensor([True, False]), gene_shift=torch.ones(2, 5)).of_flow()
+    assert moved.translated is None
+    assert moved.gene_shift is None
+    torch.testing.assert_close(moved.shift, torch.tensor([[0.0, 0.0], [3.0, 4.0]]))

@@ -66,6 +66,12 @@ class ConditionBatch:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return replace(self, **{name: change(value) for name, value in values.items() if value is not None})
 
+    def of_flow(self) -> ConditionBatch:
+        """The same, but cells of translated conditions come from the flow too."""
+        if self.translated is None:
+            return self
+        return replace(self, shift=self.shift * ~self.translated[:, None], translated=None, gene_shift=None)
+
     def forgetting(self, keep_tokens: Tensor, keep_covariates: Tensor) -> ConditionBatch:
         """Replace learned embeddings of parts ``(C, L)`` and covariate values ``(C, K)`` by "unknown" where `keep` is false."""
         return replace(self, tokens=self.tokens * keep_tokens, covariates=self.covariates * keep_covariates)

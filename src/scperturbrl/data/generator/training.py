@@ -94,12 +94,14 @@ def _distance(
 ) -> Callable[[Generator], float] | None:
     """Energy distance to the real cells of validation and of training conditions, both as a share of their effects'.
 
-    With validation conditions alone, often a single one, an almost untrained generator can be the closest.
+    With validation conditions alone, often a single one, an almost untrained generator can be the closest. Cells of new contexts and of
+    unseen perturbations come from the flow here, because shifted control cells would not tell how far it has learnt.
     """
     sides = [(label, cells.conditions(label, min_cells=10)) for label in (keys.VALIDATION, keys.TRAIN)]
     if not all(conditions for _, conditions in sides):
         return None
     stored.generator.cpu()
-    yardsticks = [Yardstick(build_task(stored, cells, names, label, seed=seed).to(device)) for label, names in sides]
+    tasks = [build_task(stored, cells, names, label, seed=seed) for label, names in sides]
+    yardsticks = [Yardstick(replace(task, conditions=task.conditions.of_flow()).to(device)) for task in tasks]
     stored.generator.to(device)
     return lambda model: sum(yardstick.measure(model, seed=seed) for yardstick in yardsticks) / 2
