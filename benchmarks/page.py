@@ -119,9 +119,11 @@ def write(out: Path, docs: Path) -> Path:
 
 
 def found(out: Path) -> dict[str, pd.DataFrame]:
-    """Tables of folds by name."""
+    """Tables of folds by name; a fold in which only baselines were measured so far is left out."""
     files = sorted(out.glob("folds_*.csv.gz"))
-    return {file.name.removeprefix("folds_").removesuffix(".csv.gz"): read(file) for file in files}
+    tables = {file.name.removeprefix("folds_").removesuffix(".csv.gz"): read(file) for file in files}
+    measured = lambda fold: (fold["model"] == BASE).any()
+    return {name: rows.groupby(["suite", "seed"]).filter(measured) for name, rows in tables.items()}
 
 
 def judged(out: Path, known: pd.DataFrame) -> str:

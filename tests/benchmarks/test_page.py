@@ -75,6 +75,14 @@ def test_the_page_has_every_fold_with_its_own_best_rule_and_the_command(out, tmp
     assert max(row.count("|") for row in text.splitlines()) == 8
 
 
+def test_a_fold_without_the_generator_is_left_out(out):
+    whole = page.found(out)["kang_types"]
+    rows = results("kang_types", [(1, 2, 5), (6, 4, 3)], covariates="B")
+    folds.write(rows[(rows["seed"] == 0) | (rows["kind"] == "baseline")], ["generator"], out, "kang_types")
+    left = page.found(out)["kang_types"]
+    assert (set(whole["seed"]), set(left["seed"])) == ({0, 1}, {0})
+
+
 def test_distances_below_0_have_no_ratio_and_many_conditions_are_counted(out):
     text = page.page(page.found(out), pd.DataFrame())
     assert "| norman 0: A+B, A+C, A+D and 2 more | 0.02 | -0.01 (additive) | 1.5 |" in text
