@@ -74,6 +74,21 @@ def test_only_conditions_in_new_contexts_are_shifted_by_the_weight_of_the_linear
     assert not found.gene_shift[~held_out].any()
 
 
+def test_an_effect_that_no_context_tells_moves_no_gene(world):
+    stored, cells = world
+    table = cells.table.loc[cells.conditions("test")]
+    # as if the first perturbation had been measured in combinations only
+    effects = stored.generator.linear.context_effect
+    place = 1 + stored.vocabulary.tokens.index(table["parts"].iloc[0][0])
+    kept = effects[:, place].clone()
+    effects[:, place] = -1e30
+    found = recentred(stored, cells, table, seed=0)
+    effects[:, place] = kept
+    assert not found.gene_shift[0].any()
+    assert (found.gene_shift[1:].abs().sum(1) > 0).all()
+    assert found.shift.isfinite().all()
+
+
 def test_without_new_contexts_nothing_is_shifted(world):
     stored, cells = world
     names = cells.conditions("train") + cells.conditions("validation")

@@ -177,7 +177,7 @@ def recentred(
         parts = [torch.as_tensor(x[moved, None], dtype=torch.float32) for x in (weight, magnitude)]
         own = torch.as_tensor(translated[moved])[:, None]
         shift[moved] = torch.where(own, means.effect(*parts), means.shift(*parts))
-        carried = np.flatnonzero((translated & transferred)[moved])
+        carried = np.flatnonzero((translated & transferred)[moved] & means.transferred.isfinite().all(1).numpy())
         if len(carried):
             rows, some = moved[carried], means.select(torch.as_tensor(carried))
             of_genes = torch.zeros(len(table), len(stored.genes)) if of_genes is None else of_genes

@@ -33,7 +33,7 @@ PREDICTED = "predicted means"
 class Means(NamedTuple):
     """Latent means ``(C, d)`` of control cells, by the flow and by the linear part, and whether the linear one is known ``(C,)``.
 
-    Also the effects in new contexts in expression, ``(C, G)``; ``(C, 0)`` if no condition is in one.
+    Also the effects in new contexts in expression, ``(C, G)``, NaN where none was transferred; ``(C, 0)`` if no condition is in one.
     """
 
     control: Tensor
@@ -98,6 +98,7 @@ def _predicted_means(
         together = torch.where(batch.present.sum(1) > 1, linear.additivity[0], 1.0)
         transferred *= (linear.amount(batch.dose) * together)[:, None]
         effect = torch.where(told[:, None], stored.generator.space.project(transferred), effect)
+        transferred[~told] = torch.nan
         known |= told
     known &= torch.as_tensor(use)
     flow = torch.zeros_like(effect)
