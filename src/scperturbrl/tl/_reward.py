@@ -13,7 +13,6 @@ from scperturbrl.data.reference.stored import cross_fit, read_calibration, read_
 from scperturbrl.rl.reward import Reward
 from scperturbrl.tl._score import importance
 from scperturbrl.verifiers.calibration import calibrate as on_one_scale
-from scperturbrl.verifiers.calibration import combine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +48,7 @@ def build_reward(
 def validation_reward(
     adata: AnnData, cells: Cells, reward: Reward, names: Sequence[str]
 ) -> tuple[Reward, torch.Tensor]:
-    """`reward` with references from the measured cells of the validation conditions `names`, and the mean reward ``(C,)`` of these cells.
+    """`reward` with references from the measured cells of the validation conditions `names`, and the mean calibrated scores ``(C, V)`` of these cells.
 
     Generated and measured cells are scored against references from two thirds of the measured ones, which never include the scored cell.
     """
@@ -57,12 +56,11 @@ def validation_reward(
     params = adata.uns[keys.SETUP]["reference"]["params"]
     fitted = cross_fit(adata, cells, use, names, reward.verifiers, params)
     found = Reward(reward.verifiers, fitted.references[0], fitted.calibration(), reward.weights)
-    real = torch.full((len(names),), torch.nan)
+    real = torch.full((len(names), len(reward.verifiers)), torch.nan)
     for number, row in enumerate(cells.rows(names)):
         own = np.flatnonzero((cells.codes == row) & use)
         raw = fitted.score_cells(shuffled(cells, own, 0, "validation cells to score")[:N_SCORED], number)
-        calibration = found.calibration.select(torch.tensor([number]))
-        real[number] = combine(on_one_scale(raw[None], calibration), calibration, reward.weights).nanmean()
+        real[number] = on_one_scale(raw[None], found.calibration.select(torch.tensor([number])))[0].nanmean(0)
     return found, real
 
 

@@ -122,9 +122,9 @@ def rl_finetune(
     guard
         Whether the guard may stop the run, return to an earlier state, change the anchor, and choose the kept state. A state replaces the one
         kept before if its reward on conditions that are not rewarded is higher by more than the error of the gain, and their
-        energy distance did not rise by more than its error. They are validation conditions, whose reward counts only up to
-        that of their real cells; if there are fewer than three, some training conditions are left out of the rewards. Without
-        the guard the last state is kept. Switch it off only to see what it prevents.
+        energy distance did not rise by more than its error. They are validation conditions, scored against their measured
+        cells; each score counts only up to that of these cells. If there are fewer than three, some training conditions are
+        left out of the rewards. Without the guard the last state is kept. Switch it off only to see what it prevents.
     checkpoint_dir
         Directory for the state of the run, written at intervals (``rl_finetune.safetensors``: weights, optimisers,
         averages, old policy, random numbers, guard, history). Use it if the run may be interrupted.
