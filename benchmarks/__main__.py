@@ -19,6 +19,7 @@ from benchmarks import (
     page,
     pareto,
     pareto_report,
+    post_training,
     report,
     screening,
     screening_report,
@@ -48,6 +49,7 @@ WHAT = {
     "evaluate": "time the evaluation itself",
     "backbones": "compare spaces and backbones of the generator, each fitted for as many minutes",
     "equal-time": "as many CPU minutes for the generator, CellFlow and scGen",
+    "post-training": "what post-training does to held-out conditions, compared with equally long extra training",
     "pareto": "reward gain against energy distance for all update rules and anchors",
     "screen": "rank held-out conditions by an objective, with baselines; coverage and width of intervals",
     "campaigns": "number of measurements needed to find the best simulated pairs, for every strategy",
@@ -67,8 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"only `trained` takes {', '.join(TRAINED)}, of which no condition is held out")
     if options.what != "screen" and set(_names(options)) & set(SCREENED):
         parser.error(f"only `screen` takes {', '.join(SCREENED)}, from which no generator can be fitted")
-    if options.again and options.what not in ("main", "run", "folds", "verdicts"):
-        parser.error("--again is for main, run, folds and verdicts")
+    if options.again and options.what not in ("main", "run", "folds", "verdicts", "post-training"):
+        parser.error("--again is for main, run, folds, verdicts and post-training")
     options.out.mkdir(parents=True, exist_ok=True)
     _COMMANDS[options.what](options)
 
@@ -128,6 +130,12 @@ def _trained(options: argparse.Namespace) -> None:
     names = options.suites or CHECKED
     results = trained.run(names, range(options.seeds), data=options.data, out=options.out)
     print(trained.markdown(results[results["suite"].isin(names)]))
+
+
+def _post_training(options: argparse.Namespace) -> None:
+    where = {"data": options.data, "out": options.out}
+    results = post_training.run(_names(options), range(options.seeds), **where, again=options.again)
+    print(post_training.markdown(results[results["suite"].isin(_names(options))]))
 
 
 def _pareto(options: argparse.Namespace) -> None:
@@ -190,6 +198,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "results": _results,
     "trained": _trained,
     "evaluate": _evaluate,
+    "post-training": _post_training,
     "pareto": _pareto,
     "backbones": _backbones,
     "equal-time": _equal_time,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from benchmarks import calibration, screening_report, trained, verdicts
+from benchmarks import calibration, post_training, screening_report, trained, verdicts
 from benchmarks.arms import BASE
 from benchmarks.folds import METRICS
 from benchmarks.kept import read, table_file
@@ -80,6 +80,15 @@ as many other real cells of the condition, which is the best that can be reached
 ROC curve of a classifier that discriminates generated from real cells (.5 is chance). The last column lists metrics beyond the limits in `benchmarks/trained.py`.
 
 """
+_FINETUNED = """
+## Post-training
+
+What does {func}`~scperturbrl.tl.rl_finetune` do to the cells of held-out conditions? Each row is a run, compared with the same generator after extra training for as many CPU seconds. Scores: the rise,
+and in brackets the share of the gap between that generator and real cells (*no gap*: it is not below them). Distances: the ratio; below 1, post-training is closer to the real cells. If one of the two is as close as
+real cells are to each other, both distances are given instead. The last three metrics were not rewarded. Seconds are those of post-training and of fitting. A run is *harmed* if its energy distance
+is larger by more than 3 %.
+
+"""
 _JUDGED = """
 ## Verdicts
 
@@ -110,6 +119,7 @@ def write(out: Path, docs: Path) -> Path:
     checked = read(table_file(out, trained.NAME))
     known = calibration.of(out, DATASETS)
     text = page(tables, checked, judged=judged(out, known), known=known)
+    text += finetuned(read(table_file(out, post_training.NAME)))
     file.write_text(text + screening_report.section(out), encoding="utf-8")
     readme = docs.parent / "README.md"
     if readme.exists() and BEGIN in (text := readme.read_text(encoding="utf-8")):
@@ -163,6 +173,14 @@ def page(
         line = f"```bash\npython -m benchmarks trained --suites {names} --seeds {seeds}\n```\n"
         parts += [_TRAINED, trained.markdown(checked).split("\n\n", 1)[1], "\n", line]
     return "".join(parts)
+
+
+def finetuned(rows: pd.DataFrame) -> str:
+    """The section on post-training; empty if it was not measured."""
+    if rows.empty:
+        return ""
+    line = f"python -m benchmarks post-training --suites {' '.join(rows['suite'].unique())} --seeds {rows['seed'].max() + 1}"
+    return f"{_FINETUNED}{post_training.markdown(rows)}\n```bash\n{line}\n```\n"
 
 
 def _described(suite: str) -> str:

@@ -56,13 +56,17 @@ def test_generated_cells_have_the_library_sizes_of_the_held_out_ones(monkeypatch
     halves = trained.without_a_third(adata, 0)
     spr.tl.fit_generator(halves.kept, n_steps=10, width=16, n_latent=6)
     monkeypatch.setattr(trained, "generate_cells", lambda *a, **o: given.append(o["unit"]) or generate(*a, **o))
-    condition, rows = next(iter(halves.held_out.items()))
     kept = Cells.of(halves.kept)
-    control = np.flatnonzero(kept.table["is_control"].to_numpy()[kept.codes])[: len(rows)]
-    made = trained._generated(halves, kept, condition, rows, control, 0)
-    assert made.shape == (20, adata.n_vars)
-    totals = np.asarray(adata.layers["counts"][rows].sum(axis=1)).ravel()
-    np.testing.assert_allclose(np.sort(given[0]), np.sort(1e4 / totals), rtol=1e-3)
+    some = np.flatnonzero(kept.table["is_control"].to_numpy()[kept.codes])
+    made = trained._generated(halves, kept, {name: some[: len(rows)] for name, rows in halves.held_out.items()}, 0)
+    assert list(made) == list(halves.held_out)
+    # together, so that conditions do not share random numbers
+    assert len(given) == 1
+    of_each = np.split(given[0], np.cumsum([len(rows) for rows in halves.held_out.values()])[:-1])
+    for (condition, rows), unit in zip(halves.held_out.items(), of_each, strict=True):
+        assert made[condition].shape == (len(rows), adata.n_vars)
+        totals = np.asarray(adata.layers["counts"][rows].sum(axis=1)).ravel()
+        np.testing.assert_allclose(np.sort(unit), np.sort(1e4 / totals), rtol=1e-3)
 
 
 def test_every_condition_has_generated_cells_controls_and_real_cells(results):
