@@ -114,12 +114,20 @@ def _flow_means(
 ) -> Tensor:
     """Mean of 512 latent cells ``(n, d)`` of each of the conditions at `wanted` ``(n,)``, on the CPU."""
     device = generator.device
+    # the caches of a processor hold the cells of one condition; its random numbers are the same one by one
+    at_once = 1 if device.type == "cpu" else N_AT_ONCE
 
     def mean(some: Tensor) -> Tensor:
-        start = torch.cat([controls[int(i)] for i in some]).to(device)
-        index = some.repeat_interleave(N_CELLS).to(device)
-        latent = generator.sample_latent(start, batch, index, torch_rng(seed, "latent means", device=device))
-        return latent.view(len(some), N_CELLS, -1).mean(1).cpu()
+        # the others need no code; always eight, because libraries round products of few rows differently
+        own, place = batch, some
+        if len(batch) > N_AT_ONCE:
+            own, place = batch.select(some.repeat(N_AT_ONCE)[:N_AT_ONCE].to(device)), torch.arange(len(some))
+        rng, latent = torch_rng(seed, "latent means", device=device), []
+        for few in torch.arange(len(some)).split(at_once):
+            start = torch.cat([controls[int(some[i])] for i in few]).to(device)
+            index = place[few].repeat_interleave(N_CELLS).to(device)
+            latent.append(generator.sample_latent(start, own, index, rng))
+        return torch.cat(latent).view(len(some), N_CELLS, -1).mean(1).cpu()
 
     parts = wanted.split(N_AT_ONCE) if len(wanted) else ()
     # on another device they would run one after the other anyway

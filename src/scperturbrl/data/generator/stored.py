@@ -290,6 +290,6 @@ def condition_frame(table: pd.DataFrame, split: dict[str, str], vocabulary: Voca
     """The condition table for storage: plain columns, one row per condition."""
     frame = table[["perturbation", "group", "dose", "n_cells"]].copy()
     frame["n_parts"] = table["parts"].str.len()
-    frame["parts_seen"] = [sum(part in vocabulary.tokens for part in parts) for parts in table["parts"]]
+    frame["parts_seen"] = [sum(part in vocabulary.numbers for part in parts) for parts in table["parts"]]
     frame[keys.SPLIT] = [split.get(name, "") for name in table.index]
     return frame

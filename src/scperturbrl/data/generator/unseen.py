@@ -130,7 +130,7 @@ def own_genes(stored: StoredGenerator, table: pd.DataFrame, batch: ConditionBatc
     found = torch.zeros_like(batch.tokens)
     for row, parts in enumerate(table["parts"]):
         for slot, part in enumerate(parts):
-            if part not in stored.vocabulary.tokens:
+            if part not in stored.vocabulary.numbers:
                 found[row, slot] = position.get(part, 0)
     return found if found.any() else None
 

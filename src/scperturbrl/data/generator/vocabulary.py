@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,9 +43,14 @@ class Vocabulary:
     groups: tuple[str, ...] = ()
     contexts: tuple[str, ...] = ()
 
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Token of each perturbation of the training conditions."""
+        return {name: i + 1 for i, name in enumerate(self.tokens)}
+
     def known(self, part: str) -> bool:
         """Whether the perturbation can be encoded."""
-        return part in self.tokens or part in self.embeddings.index
+        return part in self.numbers or part in self.embeddings.index
 
     def batch(self, table: pd.DataFrame) -> ConditionBatch:
         """Conditions of a condition table as tensors.
@@ -58,12 +64,16 @@ class Vocabulary:
         n, length = len(table), max(1, max((len(parts) for parts in table["parts"]), default=1))
         tokens, present = torch.zeros(n, length, dtype=torch.long), torch.zeros(n, length)
         features = torch.zeros(n, length, self.embeddings.shape[1])
-        position = {name: i for i, name in enumerate(self.tokens)}
-        for row, parts in enumerate(table["parts"]):
-            for slot, part in enumerate(parts):
-                tokens[row, slot], present[row, slot] = position.get(part, -1) + 1, 1
-                if part in self.embeddings.index:
-                    features[row, slot] = torch.tensor(self.embeddings.loc[part].to_numpy(np.float32))
+        places = [(row, slot, part) for row, parts in enumerate(table["parts"]) for slot, part in enumerate(parts)]
+        if places:
+            row, slot, names = (np.array(each) for each in zip(*places, strict=True))
+            tokens[row, slot] = torch.tensor([self.numbers.get(name, 0) for name in names])
+            present[row, slot] = 1
+            # all at once, because pandas takes as long for one name as for hundreds
+            found = self.embeddings.index.get_indexer(names)
+            told = found >= 0
+            values = self.embeddings.iloc[found[told]].to_numpy(np.float32)
+            features[row[told], slot[told]] = torch.as_tensor(values)
         return ConditionBatch(
             tokens=tokens,
             features=features,
