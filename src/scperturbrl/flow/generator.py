@@ -203,11 +203,12 @@ class Generator(nn.Module):
         )
 
     @torch.no_grad()
-    def measured(self, control: ControlCells) -> ControlCounts | None:
-        """The counts of control cells that the observation layer carries over; None if it does not."""
+    def measured(self, control: ControlCells, first: int = 0) -> ControlCounts | None:
+        """The counts of control cells, the `first` ones of a block or later ones, that the layer carries over; None if it does not."""
         if not self.observation.carries:
             return None
-        return ControlCounts(control.counts, self.observation.log_rate(control.denoised) - control.unit.log()[:, None])
+        expected = self.observation.log_rate(control.denoised) - control.unit.log()[:, None]
+        return ControlCounts(control.counts, expected, first)
 
     def read_controls(self, cells: Tensor, unit: Tensor, centre: Tensor | None = None) -> ControlCells:
         """Convert log-normalised control cells to the input of the generator.
@@ -223,7 +224,8 @@ class Generator(nn.Module):
         """
         latent = self.space.encode(cells)
         denoised = latent if centre is None else centre + self.denoise * (latent - centre)
-        return ControlCells(latent, denoised, torch.round(torch.expm1(cells) / unit[:, None]), unit)
+        # in place, because these arrays are the largest
+        return ControlCells(latent, denoised, torch.expm1(cells).div_(unit[:, None]).round_(), unit)
 
     def generate(
         self,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from scperturbrl._core.machine.freed import give_back_freed
 from scperturbrl._core.machine.threads import one_thread
 from scperturbrl.data.cells.growing_rows import GrowingRows
 from scperturbrl.data.generator.controls import control_cells
@@ -82,6 +83,8 @@ def generated_rows(
             torch.as_tensor(codes),
             seed=seed,
         )
+        # what the means needed; it would stay beside the cells that are added now
+        give_back_freed()
         for block in blocks:
             yield block[output == "counts"].numpy()
             # or it would stay while the next one is made

@@ -56,7 +56,7 @@ class Observation(nn.Module, ABC):
         """
         if self.total:
             unit = self.total / counts.sum(1).clamp_min(1)
-        return torch.log1p(unit[:, None] * counts), unit
+        return (unit[:, None] * counts).log1p_(), unit
 
     @abstractmethod
     def unbounded_log_rate(self, latent: Tensor) -> Tensor:

@@ -20,10 +20,13 @@ class ControlCounts(NamedTuple):
         ``(n, G)`` measured counts.
     log_mean
         ``(n, G)`` log of the counts that the layer expects at their latent cells.
+    first
+        Number of the first of these cells in its block; the random numbers of :func:`carried_alone` depend on it.
     """
 
     counts: Tensor
     log_mean: Tensor
+    first: int = 0
 
 
 class Carried(NamedTuple):
@@ -68,6 +71,11 @@ def carry_counts(control: ControlCounts, mean: Tensor, theta: Tensor, rng: torch
     return Carried(kept + added, factor)
 
 
+def is_hashed(values: Tensor) -> bool:
+    """Whether :func:`carried_alone` hashes its random numbers for cells like these, so that each count has its own place among them."""
+    return values.device.type == "cpu" and values.dtype == torch.float32
+
+
 def carried_alone(control: ControlCounts, mean: Tensor, theta: Tensor, rng: torch.Generator) -> Tensor:
     r"""The counts ``(n, G)`` of :func:`carry_counts`, without the factor, which only gradients need.
 
@@ -75,12 +83,13 @@ def carried_alone(control: ControlCounts, mean: Tensor, theta: Tensor, rng: torc
     :math:`\theta + x` and the mean :math:`(\theta + x) (m - m_0) / (\theta + m_0)`. Each cell and gene has one uniform number, hashed from its position
     and a key drawn from `rng`, so that its count depends on no other cell or gene.
     """
-    if mean.device.type != "cpu" or mean.dtype != torch.float32:
+    if not is_hashed(mean):
         return carry_counts(control, mean, theta, rng).counts
     # imported late, because only this path needs compiled code
-    from scperturbrl.flow.observation.hashed import carry
+    from scperturbrl.flow.observation.hashed import STEP, carry
 
-    key = np.uint64(torch.empty(1, dtype=torch.int64).random_(0, 2**62, generator=rng).item())
+    drawn = int(torch.empty(1, dtype=torch.int64).random_(0, 2**62, generator=rng).item())
+    key = np.uint64((drawn + control.first * int(STEP)) % 2**64)
     found = torch.empty_like(mean, memory_format=torch.contiguous_format)
     given = (control.counts, control.log_mean.exp(), mean, theta.double())
     carry(*(part.detach().contiguous().numpy() for part in given), key, found.numpy())  # type: ignore[call-arg]

@@ -13,7 +13,7 @@ _LARGE = 40.0
 _SMALL_RATE = 10.0
 # Binomial trials per inversion by counting up: the probability of no success, at least 2 ** -512, does not underflow.
 _MOST_TRIALS = 512.0
-_STEP = np.uint64(0x9E3779B97F4A7C15)
+STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -44,9 +44,9 @@ def carry(counts, expected, mean, theta, key, found):  # type: ignore[no-untyped
             added = (theta[j] + count) * rise / (theta[j] + before)
             lost = -count * rise / max(before, 1e-300)
             change[j] = added if rise > 0 else lost
-        state = mixed(key + np.uint64(i) * _STEP)
+        state = mixed(key + np.uint64(i) * STEP)
         for j in range(n_genes):
-            state += _STEP
+            state += STEP
             count, bits = counts[i, j], mixed(state)
             if uniform(bits) < 1 - change[j]:
                 found[i, j] = count
@@ -171,7 +171,7 @@ def uniform(bits):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def further(bits, number):  # type: ignore[no-untyped-def]
     """One of many random numbers of the same position."""
-    return mixed(bits + np.uint64(number) * _STEP)
+    return mixed(bits + np.uint64(number) * STEP)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")

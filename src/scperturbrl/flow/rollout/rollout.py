@@ -168,7 +168,7 @@ def _with_counts(
     for number, seed in enumerate(seeds):
         group = slice(number * group_size, (number + 1) * group_size)
         own = torch.Generator(device=rows.device).manual_seed(seed)
-        counts = None if measured is None else ControlCounts(*(part[group] for part in measured))
+        counts = None if measured is None else ControlCounts(measured.counts[group], measured.log_mean[group])
         sample = partial(generator.observation.sample, log_rate[group], unit[group], own, control=counts)
         drawn.append(torch.stack([sample(differentiable=differentiable)[0] for _ in range(draws)]))
     return torch.stack(drawn, dim=1)
