@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scperturbrl._core import keys, log
-from scperturbrl.data.generator.identity import array_hash, cells_identity, weights_hash
+from scperturbrl._core.provenance import array_hash, weights_hash
+from scperturbrl.data.generator.identity import cells_identity
 from scperturbrl.data.generator.task import build_task
 from scperturbrl.data.generator.vocabulary import default_embeddings
 from scperturbrl.data.latent.cells import Controls, latent_cells
