@@ -21,10 +21,9 @@ from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_choice, check_log_normalised, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.generator.finish import finish_generator
 from scperturbrl.data.generator.initial import Sizes, new_generator
 from scperturbrl.data.generator.stored import read_generator, write_generator
-from scperturbrl.data.generator.training import train_generator
+from scperturbrl.data.generator.training import finish_generator, train_generator
 from scperturbrl.data.generator.vocabulary import check_embeddings
 from scperturbrl.flow.architecture import Architecture
 from scperturbrl.flow.source import SOURCES

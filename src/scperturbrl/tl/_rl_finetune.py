@@ -21,8 +21,8 @@ from scperturbrl._core.validate import check_choice, check_number, check_positiv
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.network import network_hash
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.generator.finish import finish_generator
 from scperturbrl.data.generator.stored import read_generator, write_generator
+from scperturbrl.data.generator.training import finish_generator
 from scperturbrl.data.reference.stored import at_reference_depth, pathway_matrix
 from scperturbrl.data.transfer.likeness import warn_unlike
 from scperturbrl.rl.finetuner import FinetuneSettings
