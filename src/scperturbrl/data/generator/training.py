@@ -16,7 +16,7 @@ from scperturbrl.data.generator.task import build_task
 from scperturbrl.data.generator.trained_means import set_trained_means
 from scperturbrl.data.generator.vocabulary import default_embeddings
 from scperturbrl.data.latent.cells import Controls, latent_cells
-from scperturbrl.data.reference.denoised_means import denoising_shifts
+from scperturbrl.data.reference.moments import denoising_shifts
 from scperturbrl.flow.rollout.yardstick import Yardstick
 from scperturbrl.flow.training.finite_steps import skipped_message
 from scperturbrl.flow.training.fit import FitResult, FitSettings, fit_flow
