@@ -15,7 +15,7 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.screen.known import design_of
 from scperturbrl.data.screen.screened import screened_table
-from scperturbrl.get._screen.table import screen as screen_frame
+from scperturbrl.get._screen import screen as screen_frame
 from scperturbrl.screen.batch import STRATEGIES, choose_batch
 from scperturbrl.screen.conformal import UNSUPPORTED
 
