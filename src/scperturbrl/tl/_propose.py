@@ -13,8 +13,8 @@ from scperturbrl._core.provenance import counted, same_split, split_hash
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.screen.candidates import screened_table
 from scperturbrl.data.screen.known import design_of
-from scperturbrl.data.screen.screened import screened_table
 from scperturbrl.get._screen import screen as screen_frame
 from scperturbrl.screen.batch import STRATEGIES, choose_batch
 from scperturbrl.screen.conformal import UNSUPPORTED
