@@ -1,4 +1,4 @@
-"""The candidates of a screen as a condition table."""
+"""The candidates of a screen as a condition table, and the features of their perturbations."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from scperturbrl._core import keys
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.validate import check_choice
 from scperturbrl.data.cells.conditions import condition_record, parse_perturbation
 from scperturbrl.data.cells.doses import check_dose, measured_doses, wanted_dose, warn_outside
+from scperturbrl.data.generator.stored import is_generator, read_generator
+from scperturbrl.data.generator.vocabulary import check_embeddings
 from scperturbrl.data.generator.wanted import covariate_combinations, wanted_conditions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from anndata import AnnData
 
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.cells.setup import Setup
@@ -92,6 +98,27 @@ def screened_table(frame: pd.DataFrame, cells: Cells, setup: Setup) -> pd.DataFr
     ]
     dose = frame["dose"].to_numpy(float) if "dose" in frame else np.zeros(len(frame))
     return pd.DataFrame({"parts": parts, "dose": dose, "group": frame["group"].astype(str)}, index=frame.index)
+
+
+def perturbation_features(adata: AnnData, key: str | None, embeddings: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Features of perturbations: those given, or those that the generator was fitted with, or None for responses of genes."""
+    if embeddings is not None:
+        return check_embeddings(embeddings)
+    if key is None and not is_generator(adata, default_key(adata)):
+        return None
+    stored = read_generator(adata, default_key(adata, key))
+    return None if stored.generator.linear.n_responses else stored.vocabulary.embeddings
+
+
+def trained_perturbations(cells: Cells) -> list[str]:
+    """Perturbations of the training conditions."""
+    names = cells.conditions(keys.TRAIN, min_cells=2)
+    return sorted({part for parts in cells.table.loc[names, "parts"] for part in parts})
+
+
+def described_perturbations(cells: Cells, features: pd.DataFrame | None) -> list[str]:
+    """Perturbations with features, which can be predicted without any of their cells."""
+    return [str(name) for name in (cells.genes if features is None else features.index)]
 
 
 def _checked(table: pd.DataFrame) -> pd.DataFrame:
