@@ -23,13 +23,13 @@ from scperturbrl.data.cells.network import network_hash
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.stored import read_generator, write_generator
 from scperturbrl.data.generator.training import finish_generator
+from scperturbrl.data.post_training.reward import build_reward
+from scperturbrl.data.post_training.run import chosen_settings, ended, post_train, warn_about
 from scperturbrl.data.reference.stored import at_reference_depth, pathway_matrix
 from scperturbrl.data.transfer.likeness import warn_unlike
 from scperturbrl.rl.finetuner import FinetuneSettings
 from scperturbrl.rl.rules.checks import check_anchor, check_gradients, check_source
 from scperturbrl.rl.rules.registry import UPDATE_RULES
-from scperturbrl.tl._post_training import chosen_settings, ended, run, warn_about
-from scperturbrl.tl._reward import build_reward
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def rl_finetune(
         reward = build_reward(adata, shown, chosen, weights, calibrate=calibrate)
         warn_unlike({key: stored}, cells)
         check_gradients(update_rule, reward)
-        result = run(adata, stored, (cells, shown), reward, settings, torch_device, file)
+        result = post_train(adata, stored, (cells, shown), reward, settings, torch_device, file)
         finish_generator(stored, cells, seed=settings.seed, device=torch_device, means=False)
     stored.params |= {
         "parent": key,

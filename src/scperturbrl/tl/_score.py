@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import anndata as ad
 import numpy as np
 import pandas as pd
-import torch
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.docs import documented
@@ -26,7 +25,7 @@ from scperturbrl.data.reference.stored import reference_depths
 from scperturbrl.data.scoring.origin import record_scored
 from scperturbrl.data.scoring.scorer import Scorer
 from scperturbrl.data.scoring.targets import ScoredCells
-from scperturbrl.verifiers.registry import DEFAULT, resolve
+from scperturbrl.verifiers.registry import DEFAULT, resolve, resolve_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,7 +162,7 @@ def score(
     target, thinned = _at_depths(target, depths)
     note = {} if foreign else layer_note(adata, layer)
     warn_old_layers(adata, [layer] if layer is not None and not foreign else [])
-    values = importance(chosen, weights)
+    values = resolve_weights(chosen, weights)
     if kind == "observed":
         scorer = Scorer.observed(home, cells, chosen, values, percentile=percentile)
     else:
@@ -195,29 +194,6 @@ def score(
     )
     slots = [f"obsm[{keys.score(key)!r}]", f"obs[{keys.reward(key)!r}]", f"uns[{keys.score(key)!r}]"]
     log.finish(started, slots + ([f"obs[{keys.percentile(key)!r}]"] if percentile else []))
-
-
-def importance(verifiers: Sequence[Verifier], weights: Mapping[str, float] | None) -> torch.Tensor:
-    """Return the weight ``(V,)`` of each verifier, 1 if `weights` does not name it.
-
-    Raises
-    ------
-    KeyError
-        If `weights` names an unknown verifier.
-    ValueError
-        If one is negative.
-    """
-    given = dict(weights or {})
-    names = [verifier.name for verifier in verifiers]
-    unknown = sorted(set(given) - set(names))
-    if unknown:
-        msg = f"`weights` names {unknown}, which are not among the verifiers {names}."
-        raise KeyError(msg)
-    for name, value in given.items():
-        if not value >= 0:
-            msg = f"`weights[{name!r}]` is {value!r}; it must not be negative. Use 0 to leave a verifier out."
-            raise ValueError(msg)
-    return torch.tensor([float(given.get(name, 1)) for name in names])
 
 
 def _columns(setup: Setup) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from scperturbrl._core import log
 from scperturbrl.data.reference.pseudo_references import extend_reference
 from scperturbrl.data.reference.stored import read_calibration, read_reference
 from scperturbrl.rl.reward import Reward
-from scperturbrl.tl._score import importance
+from scperturbrl.verifiers.registry import resolve_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +37,9 @@ def build_reward(
         weights = {name: value for name, value in WEIGHTS.items() if name in {verifier.name for verifier in verifiers}}
     table, reference = read_reference(adata, cells, verifiers)
     calibration = read_calibration(adata, cells, table.conditions, verifiers)
-    return _checked(Reward(verifiers, reference, calibration, importance(verifiers, weights), calibrated=calibrate))
+    return _checked(
+        Reward(verifiers, reference, calibration, resolve_weights(verifiers, weights), calibrated=calibrate)
+    )
 
 
 def pseudo_reward(

@@ -13,10 +13,10 @@ from scperturbrl._core.provenance import array_hash, weights_hash
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.generator.identity import cells_identity
 from scperturbrl.data.generator.task import reference_task
+from scperturbrl.data.post_training.reward import pseudo_reward
 from scperturbrl.flow.training.finite_steps import skipped_message
 from scperturbrl.rl.evidence import Judge
 from scperturbrl.rl.finetune import finetune
-from scperturbrl.tl._reward import pseudo_reward
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 N_SCORED = 128
 
 
-def run(
+def post_train(
     adata: AnnData,
     stored: StoredGenerator,
     both: tuple[Cells, Cells],
