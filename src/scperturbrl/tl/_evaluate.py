@@ -34,23 +34,21 @@ from scperturbrl.data.cells.conditions import find_conditions
 from scperturbrl.data.cells.depth import at_depths
 from scperturbrl.data.cells.network import network_hash
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.evaluation.calibration import (
-    CEILING,
-    MEAN_RESPONSE,
-    ZERO_FOR_THE_MEAN,
-    calibrate,
-    with_calibration,
-)
 from scperturbrl.data.evaluation.compared_depth import compared_depths
 from scperturbrl.data.evaluation.evaluation import Evaluation
 from scperturbrl.data.evaluation.gene_sets import gene_sets
 from scperturbrl.data.evaluation.measured_predictions import warn_measured
+from scperturbrl.data.evaluation.metric_calibration import (
+    CEILING,
+    calibrate_metrics,
+    with_calibration,
+    with_scaled,
+)
 from scperturbrl.data.evaluation.models import Models, check_model_names, read_layer, read_prediction
 from scperturbrl.data.evaluation.roles import ancestry, chosen_by, metric_roles
 from scperturbrl.data.generator.stored import generator_keys, read_generator
 from scperturbrl.data.reference.stored import check_reference, cross_fit
 from scperturbrl.data.transfer.likeness import warn_unlike
-from scperturbrl.metrics.ceiling import scaled_score
 from scperturbrl.metrics.metric import OWN_ENGINE
 from scperturbrl.metrics.registry import METRICS
 from scperturbrl.verifiers.registry import DEFAULT, resolve
@@ -212,8 +210,8 @@ def evaluate(
     models = Models(cells, generators, others, depths, n_cells, max_cells, params["seed"], resolve_device(device))
     sets = gene_sets(adata, networks or {})
     evaluation = Evaluation(compared, wanted, fitted, max_cells, params["seed"], sets)
-    table = _with_scaled(evaluation.run(models.predict))
-    calibration = calibrate(table[table["model"] == CEILING], pd.DataFrame(evaluation.mean_response))
+    table = with_scaled(evaluation.run(models.predict))
+    calibration = calibrate_metrics(table[table["model"] == CEILING], pd.DataFrame(evaluation.mean_response))
     table = with_calibration(table, calibration)
     trained = _trained_with(adata, generators, layers, predictions or {})
     used = {name: network_hash(matrix) for name, matrix in sets.items()}
@@ -272,18 +270,6 @@ def _with_controls(adata: AnnData, wanted: Sequence[str]) -> list[str]:
             )
         found += [name for name in [parent, *longer] if name in generators and name not in found]
     return found
-
-
-def _with_scaled(table: pd.DataFrame) -> pd.DataFrame:
-    """Add the scaled score of every value, relative to the baseline and the ceiling of its condition."""
-    wide = table.pivot_table(index=["condition", "metric"], columns="model", values="value", dropna=False)
-    anchors = wide.loc[pd.MultiIndex.from_frame(table[["condition", "metric"]]), [MEAN_RESPONSE, CEILING]].to_numpy()
-    scaled = []
-    for metric, value, (baseline, ceiling) in zip(table["metric"], table["value"], anchors, strict=True):
-        baseline = 0.0 if metric in ZERO_FOR_THE_MEAN else baseline
-        error = METRICS[metric].error if metric in METRICS else lambda score: -score
-        scaled.append(scaled_score(error(value), baseline=error(baseline), ceiling=error(ceiling)))
-    return table.assign(scaled=np.asarray(scaled, dtype=float))
 
 
 def _engines(metrics: pd.Series) -> dict[str, list[str]]:
