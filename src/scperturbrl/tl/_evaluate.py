@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,6 @@ from scperturbrl._core.provenance import (
     generator_hash,
     hashes_of,
     held_out_generators,
-    layer_note,
     seen_rows,
     split_hash,
     warn_old_layers,
@@ -45,7 +44,7 @@ from scperturbrl.data.evaluation.metric_calibration import (
     with_scaled,
 )
 from scperturbrl.data.evaluation.models import Models, check_model_names, read_layer, read_prediction
-from scperturbrl.data.evaluation.roles import ancestry, chosen_by, metric_roles
+from scperturbrl.data.evaluation.roles import metric_roles, trained_with
 from scperturbrl.data.generator.stored import generator_keys, read_generator
 from scperturbrl.data.reference.stored import check_reference, cross_fit
 from scperturbrl.data.transfer.likeness import warn_unlike
@@ -54,7 +53,7 @@ from scperturbrl.metrics.registry import METRICS
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
     from anndata import AnnData
@@ -213,7 +212,7 @@ def evaluate(
     table = with_scaled(evaluation.run(models.predict))
     calibration = calibrate_metrics(table[table["model"] == CEILING], pd.DataFrame(evaluation.mean_response))
     table = with_calibration(table, calibration)
-    trained = _trained_with(adata, generators, layers, predictions or {})
+    trained = trained_with(adata, generators, layers, predictions or {})
     used = {name: network_hash(matrix) for name, matrix in sets.items()}
     table = table.assign(
         role=table["metric"].map(metric_roles(table["metric"].unique(), trained, used)),
@@ -226,15 +225,6 @@ def evaluate(
     write(adata, uns={key_added: table})
     log.finish(started, [f"uns[{key_added!r}]"])
     return table
-
-
-def _trained_with(
-    adata: AnnData, generators: Iterable[str], layers: Sequence[str], predictions: Mapping[str, AnnData]
-) -> list[dict[str, Any]]:
-    """Return the settings with which generators, layers and predictions were trained or selected."""
-    makers = [*generators, *(layer_note(adata, layer).get("made_by", "") for layer in layers)]
-    trained = [one for key in makers for one in ancestry(adata.uns, key)]
-    return [*trained, *(one for other in predictions.values() for one in chosen_by(other))]
 
 
 def _conditions(cells: Cells, setup: Setup, conditions: Sequence[str] | str | None, *, min_cells: int = 6) -> list[str]:
