@@ -18,7 +18,6 @@ from scperturbrl._core.machine.threads import pinned
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import (
     check_predictions_held_out,
-    generator_hash,
     hashes_of,
     held_out_generators,
     seen_rows,
@@ -43,7 +42,7 @@ from scperturbrl.data.evaluation.metric_calibration import (
     with_calibration,
     with_scaled,
 )
-from scperturbrl.data.evaluation.models import Models, check_model_names, read_layer, read_prediction
+from scperturbrl.data.evaluation.models import Models, check_model_names, read_layer, read_prediction, with_controls
 from scperturbrl.data.evaluation.roles import metric_roles, trained_with
 from scperturbrl.data.generator.stored import generator_keys, read_generator
 from scperturbrl.data.reference.stored import check_reference, cross_fit
@@ -194,7 +193,7 @@ def evaluate(
         raise ValueError(msg)
     params = {**adata.uns[slots.SETUP]["reference"]["params"], "seed": resolve_seed(seed)}
     everything = np.ones(len(cells.codes), dtype=bool)
-    names = generator_keys(adata) if keys is None else _with_controls(adata, keys)
+    names = generator_keys(adata) if keys is None else with_controls(adata, keys)
     check_model_names(names, layers, list(predictions or {}))
     generators = held_out_generators({key: read_generator(adata, key) for key in names}, cells.split_of(), wanted, keys)
     check_predictions_held_out(adata, predictions or {}, layers, cells.split_of(), wanted)
@@ -234,31 +233,6 @@ def _conditions(cells: Cells, setup: Setup, conditions: Sequence[str] | str | No
     if not found:
         msg = f"No test condition has {min_cells} cells. Hold some out with `pp.split`, or name `conditions`."
         raise ValueError(msg)
-    return found
-
-
-def _with_controls(adata: AnnData, wanted: Sequence[str]) -> list[str]:
-    """Add the parent of each post-trained generator, and the parent with extra training, for comparison."""
-    found, generators = list(wanted), generator_keys(adata)
-    params = {key: adata.uns[key]["params"] for key in generators}
-    for key in wanted:
-        own = params.get(key, {})
-        if own.get("method") != "rl_finetune":
-            continue
-        parent = str(own.get("parent", ""))
-        if parent in generators and own.get("parent_hash", "") not in {"", generator_hash(adata, parent)}:
-            log.warn(
-                f"{parent!r} was fitted again since {key!r} was post-trained from it, so the two differ by more than "
-                "post-training. Post-train it again."
-            )
-        longer = [name for name in generators if params[name].get("parent") == parent and name != key]
-        longer = [name for name in longer if params[name].get("method") == "fit_generator"]
-        if not longer:
-            log.note(
-                f"{key!r} cannot be compared with extra training of {parent!r}; "
-                f"`tl.fit_generator(adata, init_from={parent!r}, key_added=...)` makes it"
-            )
-        found += [name for name in [parent, *longer] if name in generators and name not in found]
     return found
 
 

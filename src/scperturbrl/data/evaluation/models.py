@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scperturbrl._core import log
+from scperturbrl._core.provenance import generator_hash
 from scperturbrl._core.random import numpy_rng
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cell_keys import distinct_keys
@@ -25,7 +27,7 @@ from scperturbrl.data.evaluation.evaluation import CEILING, DUPLICATE
 from scperturbrl.data.evaluation.population import Population, draw_population, mean_of, population_order
 from scperturbrl.data.generator.depth import in_order_of
 from scperturbrl.data.generator.generation import generate_cells
-from scperturbrl.data.generator.stored import check_genes
+from scperturbrl.data.generator.stored import check_genes, generator_keys
 from scperturbrl.data.latent.cells import control_units
 from scperturbrl.data.reference.baselines import BASELINES, CONTEXT_BASELINES, DOSE_BASELINES
 from scperturbrl.metrics.baselines.registry import ADDED
@@ -102,6 +104,31 @@ def check_model_names(generators: Sequence[str], layers: Sequence[str], predicti
                 raise ValueError(msg)
             taken[name] = f"another {kind}" if kind == "layer" else f"a {kind}"
         taken |= dict.fromkeys(names, f"a {kind}")
+
+
+def with_controls(adata: AnnData, wanted: Sequence[str]) -> list[str]:
+    """Add the parent of each post-trained generator, and the parent with extra training, for comparison."""
+    found, generators = list(wanted), generator_keys(adata)
+    params = {key: adata.uns[key]["params"] for key in generators}
+    for key in wanted:
+        own = params.get(key, {})
+        if own.get("method") != "rl_finetune":
+            continue
+        parent = str(own.get("parent", ""))
+        if parent in generators and own.get("parent_hash", "") not in {"", generator_hash(adata, parent)}:
+            log.warn(
+                f"{parent!r} was fitted again since {key!r} was post-trained from it, so the two differ by more than "
+                "post-training. Post-train it again."
+            )
+        longer = [name for name in generators if params[name].get("parent") == parent and name != key]
+        longer = [name for name in longer if params[name].get("method") == "fit_generator"]
+        if not longer:
+            log.note(
+                f"{key!r} cannot be compared with extra training of {parent!r}; "
+                f"`tl.fit_generator(adata, init_from={parent!r}, key_added=...)` makes it"
+            )
+        found += [name for name in [parent, *longer] if name in generators and name not in found]
+    return found
 
 
 @dataclass
