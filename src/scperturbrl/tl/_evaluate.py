@@ -150,7 +150,8 @@ def evaluate(
     - ``n_parts``, ``parts_seen``: number of parts of the condition, and of those that were measured alone in training,
     - ``n_cells``, ``n_observed``: predicted and observed cells,
     - ``seed``, ``engine``, ``version``: seed, package and version that computed the value,
-    - ``seen``: whether a generator was trained or selected on the condition; for others, whether it is no test condition,
+    - ``seen``: whether the generator was trained or selected on the condition; for other models, whether the condition
+      is not in the test set,
     - ``split_hash``: hash of the split of the evaluation,
     - ``generator_hash``: hash of the weights of the generator, empty for other models.
 

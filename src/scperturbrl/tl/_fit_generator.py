@@ -127,12 +127,13 @@ def fit_generator(
         share is chosen on validation conditions.
 
         - An unseen combination is shifted towards the combination ridge
-          (:func:`~scperturbrl.metrics.combination_ridge_effect`), at most half of the way unless effects add up to less
-          than the sum of their parts. The flow keeps the spread and shape of the cells. The effect is then multiplied by
-          a magnitude of at most 1: the ratio of observed to predicted effects of validation combinations.
-        - In a new context, control cells are shifted by the effects in other contexts, whose control cells are compared with
-          those of the new one (:term:`context line` and :term:`context ridge`). The flow has the larger a share, the closer it
-          is to this prediction. Contexts of the validation set are used like those of training.
+          (:func:`~scperturbrl.metrics.combination_ridge_effect`), at most half of the way, or further if combinations
+          have less than the sum of the effects of their parts. The flow keeps the spread and shape of the cells. The
+          effect is then multiplied by a magnitude of at most 1: the ratio of observed to predicted effects of
+          validation combinations.
+        - In a new context, control cells are shifted by an effect predicted from those in other contexts, by the
+          similarity of their control cells (:term:`context line` and :term:`context ridge`). The closer the flow is to
+          this prediction, the larger is its share. Effects in validation contexts are used as well.
         - For an unseen perturbation, control cells are shifted by the effect predicted from `embeddings`, or from the
           responses of its gene to the training conditions. The share is chosen on left-out perturbations. The gene itself
           changes by the median change of targeted genes.

@@ -106,7 +106,8 @@ def rl_finetune(
     n_iterations
         Rounds. Use more if the gain still rises at the last check.
     n_conditions, group_size
-        Conditions per round, and cells for each. Use fewer if memory is short, and larger groups if rewards are noisy.
+        Conditions per round, and cells for each. Use smaller numbers if memory is short, and larger groups if rewards
+        are noisy.
     learning_rate
         Of the reward updates, decaying linearly. Use a smaller one if the guard raises an alarm at the first check.
     anchor
@@ -120,11 +121,11 @@ def rl_finetune(
     energy_steps
         Steps down the energy distance in each round, all with the cells of the round; 0 for none. Use 2 if the distance rises.
     guard
-        Whether the guard may stop the run, return to an earlier state, change the anchor, and choose the kept state. A state replaces the one
-        kept before if its reward on conditions that are not rewarded is higher by more than the error of the gain, and their
-        energy distance did not rise by more than its error. They are validation conditions, whose reward counts only up to
-        that of their real cells; if there are fewer than three, some training conditions are left out of the rewards. Without
-        the guard the last state is kept. Switch it off only to see what it prevents.
+        Whether the guard may stop the run, return to an earlier state, change the anchor, and choose the kept state. It
+        chooses by conditions that are not rewarded: validation conditions, and if there are fewer than three of them,
+        also some training conditions, which are left out of the rewards. A later state is kept if their reward rises
+        and their energy distance does not, both judged by the standard error. A reward counts only up to that of their
+        real cells. Without the guard the last state is kept. Switch it off only to see what it prevents.
     checkpoint_dir
         Directory for the state of the run, written at intervals (``rl_finetune.safetensors``: weights, optimisers,
         averages, old policy, random numbers, guard, history). Use it if the run may be interrupted.
