@@ -25,7 +25,8 @@ from scperturbrl.data.generator.stored import read_generator, write_generator
 from scperturbrl.data.generator.training import finish_generator
 from scperturbrl.data.post_training.reward import build_reward
 from scperturbrl.data.post_training.run import chosen_settings, ended, post_train, warn_about
-from scperturbrl.data.reference.stored import at_reference_depth, pathway_matrix
+from scperturbrl.data.reference.networks import Networks
+from scperturbrl.data.reference.stored import at_reference_depth
 from scperturbrl.data.transfer.likeness import warn_unlike
 from scperturbrl.rl.finetuner import FinetuneSettings
 from scperturbrl.rl.rules.checks import check_anchor, check_gradients, check_source
@@ -225,7 +226,7 @@ def rl_finetune(
         "parent": key,
         "method": "rl_finetune",
         "calibrate": calibrate,
-        "network": network_hash(pathway_matrix(adata)[0]),
+        "network": network_hash(Networks.of(adata).pathways[0]),
         **chosen_settings(reward, settings),
     }
     stored.fitted |= ended(reward, result)
