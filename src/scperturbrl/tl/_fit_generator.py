@@ -21,7 +21,7 @@ from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_choice, check_log_normalised, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.generator.initial import Sizes, new_generator
+from scperturbrl.data.generator.initial import GeneratorSettings, new_generator
 from scperturbrl.data.generator.stored import read_generator, write_generator
 from scperturbrl.data.generator.training import finish_generator, train_generator
 from scperturbrl.data.generator.vocabulary import check_embeddings
@@ -230,7 +230,7 @@ def fit_generator(
     _check_cells(cells, setup, init_from, parent)
     own_space = space if parent else _space(backbone, space)
     n_components = None if n_latent == "auto" else n_latent
-    sizes = Sizes(n_components, width, n_blocks, space=own_space, backbone=network, precision=precision)
+    new = GeneratorSettings(n_components, width, n_blocks, own_space, network, precision, prior, source)
     settings = FitSettings(
         n_steps=n_steps,
         batch_size=batch_size,
@@ -247,7 +247,7 @@ def fit_generator(
     with one_thread(torch_device):
         # accelerators other than CUDA lack some operations
         where: dict[str, Any] = {"device": torch_device if torch_device.type == "cuda" else "cpu", "progress": progress}
-        stored = parent or new_generator(cells, setup, sizes, embeddings, prior, source, seed, **where)
+        stored = parent or new_generator(cells, setup, new, embeddings, seed=seed, **where)
         result = train_generator(stored, cells, settings, torch_device, file=file)
         finish_generator(stored, cells, seed=seed, device=torch_device)
     stored.params |= {"parent": init_from or "", "method": "fit_generator", **_plain(settings)}
