@@ -156,7 +156,7 @@ def predict(
     seed = resolve_seed(seed)
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
-    # cells and uncertainty need the same means
+    # means are computed once, because both cells and uncertainties need them
     cells.once[PREDICTED] = {}
     stored = read_generator(adata, key)
     table = wanted_conditions(conditions, cells, setup, dict(covariates) if covariates else None, dose)

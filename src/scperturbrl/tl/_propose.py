@@ -85,7 +85,7 @@ def propose(
     cells = Cells.of(adata, setup)
     candidates, measured = design_of(cells, screened_table(frame, cells, setup))
     value = frame["value"].to_numpy(float)
-    # the side that no bound of the objective cuts; intervals are those of the line
+    # half the interval around the line; a bound of the objective may have cut one side, so the longer one is taken
     line = frame["line"].to_numpy(float)
     width = np.fmax(frame["high"].to_numpy(float) - line, line - frame["low"].to_numpy(float))
     chosen = choose_batch(candidates, measured, value, width, n=n, strategy=strategy)
