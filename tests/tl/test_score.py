@@ -288,8 +288,8 @@ def test_conditions_nobody_measured_get_a_pseudo_reference_or_are_refused(fitted
 
 def test_who_has_no_say_is_told(toy):
     spr.tl.score(toy, verifiers=["identity_retention", "rmse_topk"])
-    silent = toy.uns["score_observed"]["silent"]
-    assert set(silent.loc[silent["verifier"] == "identity_retention", "condition"]) == set(
+    skipped = toy.uns["score_observed"]["skipped"]
+    assert set(skipped.loc[skipped["verifier"] == "identity_retention", "condition"]) == set(
         toy.varm["perturbation_effect"].columns
     )
 

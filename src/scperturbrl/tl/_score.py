@@ -107,7 +107,7 @@ def score(
       score no higher, before clipping. It is a conformal p-value, uniform over new real cells: only 5 % of them are below
       0.05. NaN for pseudo-references,
     - ``uns["score_<key>"]``: verifiers, reference, conditions with thinned cells (``thinned``), conditions that could
-      not be scored and why, and conditions in which a verifier is skipped (``silent``). ``pseudo_references`` lists the
+      not be scored and why, and conditions in which a verifier is skipped (``skipped``). ``pseudo_references`` lists the
       pseudo-references with their reliability r2, the cross-validated share of the effect that they explain.
 
     Control cells are not scored (NaN).
@@ -225,14 +225,16 @@ def _tell_not_scored(record: dict[str, Any]) -> None:
 def _record(target: ScoredCells, scorer: Scorer, scores: np.ndarray, reference: str) -> dict[str, Any]:
     perturbed = np.unique(target.conditions[~target.is_control].astype(str))
     scored = np.unique(target.conditions[np.isfinite(scores).any(1)].astype(str))
-    silent = [(name, verifier) for verifier, found in scorer.silent().items() for name in found]
+    skipped = [(name, verifier) for verifier, found in scorer.skipped().items() for name in found]
     record: dict[str, Any] = {
         "reference": reference,
         "uses_held_out_cells": reference == "observed",
         "verifiers": [verifier.name for verifier in scorer.verifiers],
         "not_scored": np.setdiff1d(perturbed, scored),
         "reason": "held out or too few cells: these conditions have no reference",
-        "silent": pd.DataFrame(silent, columns=["condition", "verifier"], index=[str(i) for i in range(len(silent))]),
+        "skipped": pd.DataFrame(
+            skipped, columns=["condition", "verifier"], index=[str(i) for i in range(len(skipped))]
+        ),
     }
     if scorer.trust is not None:
         record["pseudo_references"] = scorer.trust

@@ -70,9 +70,9 @@ def _checked(reward: Reward) -> Reward:
         )
         raise ValueError(msg)
     names = reward.reference.conditions
-    silent = [name for name, ok in zip(names, reward.informative().tolist(), strict=True) if not ok]
-    if silent:
-        log.note(f"no verifier can score {len(silent)} conditions, which are left out: {silent[:10]}")
+    left_out = [name for name, ok in zip(names, reward.informative().tolist(), strict=True) if not ok]
+    if left_out:
+        log.note(f"no verifier can score {len(left_out)} conditions, which are left out: {left_out[:10]}")
     count = (reward.calibration.weight == 0).sum(0).tolist()
     for verifier, n in zip(reward.verifiers, count, strict=True):
         if n:
