@@ -35,14 +35,14 @@ from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.evaluation.compared_depth import compared_depths
 from scperturbrl.data.evaluation.evaluation import Evaluation
 from scperturbrl.data.evaluation.gene_sets import gene_sets
-from scperturbrl.data.evaluation.measured_predictions import warn_measured
 from scperturbrl.data.evaluation.metric_calibration import (
     CEILING,
     calibrate_metrics,
     with_calibration,
     with_scaled,
 )
-from scperturbrl.data.evaluation.models import Models, check_model_names, read_layer, read_prediction, with_controls
+from scperturbrl.data.evaluation.models import Models, check_model_names, with_controls
+from scperturbrl.data.evaluation.predictions import read_layer, read_prediction, warn_measured
 from scperturbrl.data.evaluation.roles import metric_roles, trained_with
 from scperturbrl.data.generator.stored import generator_keys, read_generator
 from scperturbrl.data.reference.stored import check_reference, cross_fit
