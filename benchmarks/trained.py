@@ -85,16 +85,19 @@ def measured(prepared: Prepared, seed: int) -> pd.DataFrame:
     spr.tl.fit_generator(halves.kept, embeddings=prepared.embeddings, seed=seed)
     kept, rng = Cells.of(halves.kept), np.random.default_rng([seed, 1])
     projection = training_components(kept, n_components=_N_COMPONENTS).loadings
-    rows = []
+    chosen = {
+        condition: np.resize(
+            rng.permutation(np.flatnonzero(kept.codes == kept.control_row(kept.rows([condition])[0]))), len(held_out)
+        )
+        for condition, held_out in halves.held_out.items()
+    }
+    generated, rows = _generated(halves, kept, chosen, seed), []
     for condition, held_out in halves.held_out.items():
-        observed = halves.cells.block(held_out)
-        code = int(kept.table.index.get_loc(condition))
-        own, control = (np.flatnonzero(kept.codes == c) for c in (code, kept.control_row(code)))
-        # the same control cells for both models, so that their choice makes no difference
-        control = np.resize(rng.permutation(control), len(held_out))
+        observed, own = halves.cells.block(held_out), np.flatnonzero(kept.codes == kept.rows([condition])[0])
         made = {
-            "generated": _generated(halves, kept, condition, held_out, control, seed),
-            "controls": kept.block(control),
+            "generated": generated[condition],
+            # the same control cells for both models, so that their choice makes no difference
+            "controls": kept.block(chosen[condition]),
             "halves": kept.block(rng.permutation(own)[: len(held_out)]),
         }
         for model in MODELS:
@@ -118,14 +121,20 @@ def without_a_third(adata: AnnData, seed: int) -> Halves:
     return Halves(adata[kept].copy(), cells, held_out)
 
 
-def _generated(
-    halves: Halves, kept: Cells, condition: str, held_out: np.ndarray, controls: np.ndarray, seed: int
-) -> np.ndarray:
-    table = kept.table.loc[[condition]]
-    stored = read_generator(halves.kept, "generator")
-    unit = in_order_of(control_units(kept, controls), control_units(halves.cells, held_out))
-    codes = np.zeros(len(held_out), dtype=int)
-    return dense(generate_cells(stored, kept, table, codes, controls, unit=unit, seed=seed, device=torch.device("cpu")))
+def _generated(halves: Halves, kept: Cells, controls: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """Cells of all conditions at the depths of the held-out ones.
+
+    They are generated together: separately, all conditions would have the same random numbers, and means over conditions the noise of one.
+    """
+    stored, table = read_generator(halves.kept, "generator"), kept.table.loc[list(controls)]
+    unit = [
+        in_order_of(control_units(kept, own), control_units(halves.cells, halves.held_out[condition]))
+        for condition, own in controls.items()
+    ]
+    codes = np.repeat(np.arange(len(table)), [len(own) for own in controls.values()])
+    started, how = np.concatenate(list(controls.values())), {"seed": seed, "device": torch.device("cpu")}
+    made = dense(generate_cells(stored, kept, table, codes, started, unit=np.concatenate(unit), **how))
+    return {condition: made[codes == row] for row, condition in enumerate(table.index)}
 
 
 def compared(predicted: np.ndarray, observed: np.ndarray, projection: np.ndarray, seed: int) -> dict[str, float]:

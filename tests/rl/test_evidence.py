@@ -9,6 +9,7 @@ from scipy import stats
 
 from scperturbrl.flow.rollout.yardstick import Yardstick
 from scperturbrl.rl.evidence import Evidence, Judge, left_out, standard_error, wide_error
+from scperturbrl.verifiers.calibration import calibrate
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 40])
@@ -86,6 +87,16 @@ def test_a_rise_beyond_real_cells_is_no_gain(world):
     rollout = yardstick.roll_out(world.generator, seed=0)
     rewards = free.rewards(rollout)
     real = rewards + torch.tensor([-0.1, 0.1, torch.nan])
-    capped = Evidence.of(yardstick, Judge(world.reward, torch.arange(3), real))
+    capped = Evidence.of(yardstick, Judge(world.reward, torch.arange(3), real[:, None]))
     expected = rewards + torch.tensor([-0.1, 0.0, 0.0])
     torch.testing.assert_close(capped.rewards(rollout), expected)
+
+
+def test_one_verifier_beyond_real_cells_does_not_make_up_for_another(world, make_reward, make_verifier):
+    yardstick = Yardstick(world.task)
+    rollout = yardstick.roll_out(world.generator, seed=0)
+    reward = make_reward(make_verifier(), make_verifier(), weight=[[1.0, 1.0]] * 3)
+    own = calibrate(reward(rollout.cells[0], yardstick.index).raw, reward.calibration).nanmean(1)
+    real = own + torch.tensor([-0.2, 0.3])
+    found = Evidence.of(yardstick, Judge(reward, torch.arange(3), real)).rewards(rollout)
+    torch.testing.assert_close(found, own.mean(1) - 0.1)

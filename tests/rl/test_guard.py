@@ -165,14 +165,15 @@ def test_more_reward_does_not_pay_for_a_distance_that_rose_beyond_its_error(guar
     assert guard.good_iteration == 3
 
 
-def test_where_nothing_can_tell_the_pretrained_generator_stays(parameter):
-    guard = Guard(LIMITS)
+@pytest.mark.parametrize(("from_flow", "reason"), [(True, "`guard=False`"), (False, "shifted control cells")])
+def test_where_nothing_can_tell_the_pretrained_generator_stays(parameter, from_flow, reason):
+    guard = Guard(LIMITS, from_flow=from_flow)
     blind = dict.fromkeys(NOTHING, float("nan"))
     for iteration in range(2):
         assert guard.check(iteration, replace(START, reward=0.5 + iteration, **blind), [parameter])
     assert guard.good_iteration == 0
     assert "cannot be assessed" in guard.outcome()
-    assert "`guard=False`" in guard.outcome()
+    assert reason in guard.outcome()
 
 
 def test_without_rewards_the_smallest_distance_is_kept(parameter):

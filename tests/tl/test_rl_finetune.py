@@ -13,8 +13,10 @@ from sklearn.decomposition import PCA
 import scperturbrl as spr
 from scperturbrl import verifiers
 from scperturbrl._core import log
+from scperturbrl.data.cells.cells import Cells
 from scperturbrl.metrics import energy_distance
 from scperturbrl.rl.finetuner import Finetuner
+from scperturbrl.tl import _post_training
 
 TINY = {"n_iterations": 2, "n_conditions": 2, "group_size": 4, "progress": False}
 
@@ -314,18 +316,38 @@ def test_says_when_no_validation_condition_can_tell(monkeypatch):
     assert sum("left out of the rewards show" in text for text in said) == 1
 
 
-def test_no_validation_condition_can_be_judged():
-    # training has no combination, so nothing tells how reliable an estimated reference of one is
+def combinations_are(part):
     adata = spr.datasets.toy()
     spr.pp.setup_anndata(adata)
-    adata.obs["side"] = np.where(
-        adata.obs["perturbation"].astype(str).str.contains("+", regex=False), "validation", "train"
-    )
+    adata.obs["side"] = np.where(adata.obs["perturbation"].astype(str).str.contains("+", regex=False), part, "train")
     spr.pp.split(adata, holdout="column", column="side")
     spr.pp.reference(adata)
     spr.tl.fit_generator(adata, n_steps=10, width=16, n_latent=6, progress=False)
     spr.tl.rl_finetune(adata, **TINY)
-    found = adata.uns["generator_rl"]["fitted"]
-    # and the few training conditions cannot be spared either
+    return adata
+
+
+def test_without_validation_conditions_the_few_training_conditions_are_not_spared():
+    found = combinations_are("test").uns["generator_rl"]["fitted"]
     assert (found["left_out"], found["kept_iteration"]) == ([], 0)
     assert "its gain cannot be assessed" in found["outcome"]
+
+
+def test_validation_conditions_are_judged_by_their_own_cells(monkeypatch):
+    # training has no combination, so the effect of one cannot be predicted
+    asked = []
+    score = _post_training.validation_reward
+    monkeypatch.setattr(
+        _post_training, "validation_reward", lambda *args: asked.append((args[3], *score(*args))) or asked[-1][1:]
+    )
+    adata = combinations_are("validation")
+    ((names, reward, real),) = asked
+    cells = Cells.of(adata)
+    assert names == cells.conditions("validation", min_cells=10)
+    assert list(reward.reference.conditions) == names
+    own = cells.block(np.flatnonzero(cells.codes == cells.rows(names)[0])).mean(0)
+    control = cells.block(np.flatnonzero(cells.table["is_control"].to_numpy()[cells.codes])).mean(0)
+    # two thirds of the cells
+    assert np.corrcoef(reward.reference.effect[0], own - control)[0, 1] > 0.8
+    assert real.shape == (len(names), len(reward.verifiers))
+    assert "validation conditions that were not rewarded" in adata.uns["generator_rl"]["fitted"]["outcome"]

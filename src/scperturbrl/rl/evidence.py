@@ -10,6 +10,7 @@ import torch
 from scipy.special import stdtrit
 
 from scperturbrl._core.random import torch_rng
+from scperturbrl.verifiers.calibration import calibrate, combine
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +40,7 @@ class Judge(NamedTuple):
     rows
         ``(J,)`` their positions in a task.
     real
-        ``(J,)`` mean reward of their real cells, NaN where unknown. None: unknown everywhere.
+        ``(J, V)`` mean calibrated scores of their real cells, NaN where unknown. None: unknown everywhere.
     """
 
     reward: Reward
@@ -60,7 +61,7 @@ class Evidence:
     place, rows
         ``(k,)`` positions among the conditions of the yardstick, and among those of the reward.
     real
-        ``(k,)`` mean reward of their real cells; infinite where unknown.
+        ``(k, V)`` mean calibrated scores of their real cells; infinite where unknown.
     """
 
     yardstick: Yardstick
@@ -81,7 +82,7 @@ class Evidence:
             if row in known and bool(counts[known[row]]) and not (translated is not None and bool(translated[row]))
         ]
         place, rows = torch.tensor(pairs, device=yardstick.index.device, dtype=torch.long).view(-1, 2).T
-        real = torch.full((len(rows),), torch.inf, device=rows.device)
+        real = torch.full((len(rows), len(judge.reward.verifiers)), torch.inf, device=rows.device)
         if judge.real is not None:
             own = judge.real.to(rows.device)[rows]
             real = torch.where(torch.isnan(own), real, own)
@@ -91,11 +92,13 @@ class Evidence:
         return len(self.place)
 
     def rewards(self, rollout: Rollout) -> Tensor:
-        """Mean calibrated reward ``(k,)`` of the cells of each condition, at most that of its real cells.
+        """Mean calibrated reward ``(k,)`` of the cells of each condition, each verifier at most that of its real cells.
 
-        A score above that of real cells is no better than theirs, so that a rise beyond it is no gain.
+        A score above that of real cells is no better than theirs, so a rise beyond it is no gain.
         """
-        return torch.minimum(self.reward(rollout.cells[0][self.place], self.rows).reward.nanmean(1), self.real)
+        raw, own = self.reward(rollout.cells[0][self.place], self.rows).raw, self.reward.calibration.select(self.rows)
+        scores = torch.minimum(calibrate(raw, own).nanmean(1), self.real)
+        return combine(scores[:, None], own, self.reward.weights)[:, 0]
 
 
 def left_out(task: Task, reward: Reward, n_judged: int, *, seed: int) -> Tensor:

@@ -64,8 +64,14 @@ def finetune(
     apart = _left_out(task, reward, settings, validation, judge)
     tuner = Finetuner(generator, task, reward, settings, apart)
     signs = VitalSigns(tuner.pretrained, task, validation, reward, seed=settings.seed, judge=judge, left_out=apart)
-    by_reward = settings.reward_steps > 0
-    guard = Guard(settings.limits, active=settings.guard, by_reward=by_reward, judged=signs.judged)
+    moved = None if validation is None else validation.conditions.translated
+    guard = Guard(
+        settings.limits,
+        active=settings.guard,
+        by_reward=settings.reward_steps > 0,
+        judged=signs.judged,
+        from_flow=moved is None or not bool(moved.all()),
+    )
     result = FinetuneResult(left_out=apart.tolist())
     run = FinetuneRun(tuner.weights(), tuner.rng, guard, result, tuner.finite, file).resumed(state)
     start = time.perf_counter() - result.seconds

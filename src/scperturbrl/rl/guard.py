@@ -95,6 +95,8 @@ class Guard:
         Whether the best state is chosen by its reward.
     judged
         Description of the conditions that the gain is measured on; empty if there are too few.
+    from_flow
+        Whether the cells of some validation condition come from the flow, or there are no validation conditions.
     """
 
     limits: GuardLimits = field(default_factory=GuardLimits)
@@ -102,6 +104,7 @@ class Guard:
     patience: int = 3
     by_reward: bool = True
     judged: str = ""
+    from_flow: bool = True
     in_a_row: int = 0
     start: Vitals | None = None
     kept: Vitals | None = None
@@ -168,6 +171,11 @@ class Guard:
             return f"Post-training was undone, because {self.alarms[-1]}."
         if not self.by_reward:
             return "Post-training changed nothing: no state was better than the pretrained generator."
+        if not self.judged and not self.from_flow:
+            return (
+                "Post-training changed nothing, because its gain cannot be assessed: the cells of all validation conditions are "
+                "shifted control cells, which post-training hardly changes."
+            )
         if not self.judged:
             return (
                 "Post-training changed nothing, because its gain cannot be assessed: fewer than two conditions are not rewarded. "

@@ -123,10 +123,11 @@ def rl_finetune(
         Steps down the energy distance in each round, all with the cells of the round; 0 for none. Use 2 if the distance rises.
     guard
         Whether the guard may stop the run, return to an earlier state, change the anchor, and choose the kept state. It
-        chooses by conditions that are not rewarded: validation conditions, and if there are fewer than three of them,
-        also some training conditions, which are left out of the rewards. A later state is kept if their reward rises
-        and their energy distance does not, both judged by the standard error. A reward counts only up to that of their
-        real cells. Without the guard the last state is kept. Switch it off only to see what it prevents.
+        chooses by conditions that are not rewarded: validation conditions, scored against their measured cells, and if
+        there are fewer than three of them, also some training conditions, which are left out of the rewards. A later
+        state is kept if their reward rises and their energy distance does not, both judged by the standard error. Each
+        score counts only up to that of their real cells. Without the guard the last state is kept. Switch it off only
+        to see what it prevents.
     checkpoint_dir
         Directory for the state of the run, written at intervals (``rl_finetune.safetensors``: weights, optimisers,
         averages, old policy, random numbers, guard, history). Use it if the run may be interrupted.

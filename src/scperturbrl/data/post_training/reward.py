@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from scperturbrl._core import log
-from scperturbrl.data.reference.pseudo_references import extend_reference
-from scperturbrl.data.reference.stored import read_calibration, read_reference
+from scperturbrl._core import keys, log
+from scperturbrl.data.cells.draw import shuffled
+from scperturbrl.data.reference.stored import cross_fit, read_calibration, read_reference
 from scperturbrl.rl.reward import Reward
+from scperturbrl.verifiers.calibration import calibrate as on_one_scale
 from scperturbrl.verifiers.registry import resolve_weights
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 # chosen from 1, 3, 8 and 30 on two simulated data sets, by the RMSE at equal energy distance
 WEIGHTS = {"rmse_topk": 8.0}
+
+N_SCORED = 256
+"""Most validation cells of a condition that are scored for the reward of real cells."""
 
 
 def build_reward(
@@ -42,22 +47,23 @@ def build_reward(
     )
 
 
-def pseudo_reward(
+def validation_reward(
     adata: AnnData, cells: Cells, reward: Reward, names: Sequence[str]
-) -> tuple[Reward, list[int]] | None:
-    """`reward` for those of `names` whose effect can be estimated from training cells, and their places; None for none.
+) -> tuple[Reward, torch.Tensor]:
+    """`reward` with references from the measured cells of the validation conditions `names`, and the mean calibrated scores ``(C, V)`` of these cells.
 
-    The conditions have no training cells, and their own cells are not used.
+    Generated and measured cells are scored against references from two thirds of the measured ones, which never include the scored cell.
     """
-    extended = extend_reference(adata, cells, reward.verifiers, method="ridge", wanted=names)
-    pseudo = {str(name): number for number, name in enumerate(extended.conditions) if name in extended.trust.index}
-    places = [place for place, name in enumerate(names) if name in pseudo]
-    if not places:
-        return None
-    rows = torch.tensor([pseudo[names[place]] for place in places])
-    return Reward(
-        reward.verifiers, extended.reference.select(rows), extended.calibration.select(rows), reward.weights
-    ), places
+    use = cells.is_training() | (cells.split == keys.VALIDATION)
+    params = adata.uns[keys.SETUP]["reference"]["params"]
+    fitted = cross_fit(adata, cells, use, names, reward.verifiers, params)
+    found = Reward(reward.verifiers, fitted.references[0], fitted.calibration(), reward.weights)
+    real = torch.full((len(names), len(reward.verifiers)), torch.nan)
+    for number, row in enumerate(cells.rows(names)):
+        own = np.flatnonzero((cells.codes == row) & use)
+        raw = fitted.score_cells(shuffled(cells, own, 0, "validation cells to score")[:N_SCORED], number)
+        real[number] = on_one_scale(raw[None], found.calibration.select(torch.tensor([number])))[0].nanmean(0)
+    return found, real
 
 
 def _checked(reward: Reward) -> Reward:

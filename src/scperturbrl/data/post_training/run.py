@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.provenance import array_hash, weights_hash
-from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.generator.identity import cells_identity
 from scperturbrl.data.generator.task import reference_task
-from scperturbrl.data.post_training.reward import pseudo_reward
+from scperturbrl.data.post_training.reward import validation_reward
 from scperturbrl.flow.training.finite_steps import skipped_message
 from scperturbrl.rl.evidence import Judge
 from scperturbrl.rl.finetune import finetune
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-    from torch import Tensor
 
     from scperturbrl._core.files.run_file import RunFile
     from scperturbrl.data.cells.cells import Cells
@@ -31,9 +28,6 @@ if TYPE_CHECKING:
     from scperturbrl.rl.finetuner import FinetuneSettings
     from scperturbrl.rl.result import FinetuneResult
     from scperturbrl.rl.reward import Reward
-
-# validation cells of a condition that are scored for the reward of real cells
-N_SCORED = 128
 
 
 def post_train(
@@ -66,32 +60,19 @@ def post_train(
 def _judge(
     adata: AnnData, shown: Cells, rewarded: Reward, validation: Task | None, names: Sequence[str], device: torch.device
 ) -> Judge | None:
-    """Reward of the validation conditions whose cells come from the flow, with pseudo-references.
+    """Reward of the validation conditions whose cells come from the flow, by their measured cells.
 
-    `shown` are the cells at the depth of the reference; those of validation conditions are scored as well.
+    References from predicted effects would not do: generated cells follow the prediction more closely than real cells do.
+    `shown` are the cells at the depth of the reference.
     """
     if validation is None:
         return None
     translated = validation.conditions.translated
     own = [i for i in range(len(names)) if translated is None or not bool(translated[i])]
-    found = pseudo_reward(adata, shown, rewarded, [names[i] for i in own]) if own else None
-    if found is None:
+    if not own:
         return None
-    reward, places = found
-    real = _real_rewards(shown, [names[own[i]] for i in places], reward)
-    return Judge(reward.to(device), torch.tensor([own[i] for i in places], device=device), real.to(device))
-
-
-@torch.no_grad()
-def _real_rewards(cells: Cells, names: Sequence[str], reward: Reward) -> Tensor:
-    """Mean reward ``(C,)`` of the validation cells of each condition, of which `reward` has the references in this order."""
-    found = torch.full((len(names),), torch.nan)
-    for number, row in enumerate(cells.rows(names)):
-        own = np.flatnonzero((cells.codes == row) & (cells.split == keys.VALIDATION))
-        chosen = shuffled(cells, own, 0, "validation cells to score")[:N_SCORED]
-        block = torch.as_tensor(cells.block(chosen))[None]
-        found[number] = reward(block, torch.tensor([number])).reward.nanmean()
-    return found
+    reward, real = validation_reward(adata, shown, rewarded, [names[i] for i in own])
+    return Judge(reward.to(device), torch.tensor(own, device=device), real.to(device))
 
 
 def _say_what_cannot_change(validation: Task | None) -> None:
