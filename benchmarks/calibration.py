@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.kept import add, read, table_file
-from scperturbrl.data.evaluation.calibration import SHARE
+from scperturbrl.data.evaluation.metric_calibration import SHARE
 from scperturbrl.get._read.labels import metric_label
 
 if TYPE_CHECKING:

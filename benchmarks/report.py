@@ -11,7 +11,7 @@ import scperturbrl as spr
 from benchmarks import calibration, parts_seen, published, unseen
 from benchmarks.arms import BASE, LONGER, RL
 from benchmarks.suites import DATASETS
-from scperturbrl.data.evaluation.calibration import SHARE
+from scperturbrl.data.evaluation.metric_calibration import SHARE
 from scperturbrl.get._read.labels import model_label
 from scperturbrl.metrics import METRICS
 

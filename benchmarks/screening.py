@@ -15,7 +15,7 @@ from benchmarks.kept import add, has, read, table_file
 from benchmarks.suites import DATASETS, SCREENED
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.screen.features import perturbation_features
+from scperturbrl.data.screen.candidates import perturbation_features
 from scperturbrl.data.screen.known import Known
 from scperturbrl.data.screen.objective import build_objective
 from scperturbrl.data.screen.real_values import real_values

@@ -10,7 +10,7 @@ import pytest
 import scperturbrl as spr
 from scperturbrl import _run
 from scperturbrl.__main__ import INTERRUPTED, main
-from scperturbrl.data.generator.identity import weights_hash
+from scperturbrl._core.provenance import weights_hash
 
 SMALL = ["--n-steps", "20", "--n-iterations", "2", "--n-cells", "40", "--seed", "3"]
 

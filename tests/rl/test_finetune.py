@@ -17,7 +17,7 @@ from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.rollout.rollout import roll_out
 from scperturbrl.flow.rollout.task import Task
 from scperturbrl.flow.rollout.yardstick import Yardstick
-from scperturbrl.flow.training.average import snapshot
+from scperturbrl.flow.training.weight_state import snapshot
 from scperturbrl.rl.adaptive_anchor import SETBACK
 from scperturbrl.rl.evidence import left_out
 from scperturbrl.rl.finetune import finetune

@@ -286,10 +286,10 @@ def test_conditions_nobody_measured_get_a_pseudo_reference_or_are_refused(fitted
     assert other.uns["score_generated"]["not_scored"].tolist() == [gene]
 
 
-def test_who_has_no_say_is_told(toy):
+def test_skipped_verifiers_are_listed(toy):
     spr.tl.score(toy, verifiers=["identity_retention", "rmse_topk"])
-    silent = toy.uns["score_observed"]["silent"]
-    assert set(silent.loc[silent["verifier"] == "identity_retention", "condition"]) == set(
+    skipped = toy.uns["score_observed"]["skipped"]
+    assert set(skipped.loc[skipped["verifier"] == "identity_retention", "condition"]) == set(
         toy.varm["perturbation_effect"].columns
     )
 

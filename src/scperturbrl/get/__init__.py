@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scperturbrl.get._metric_calibration import metric_calibration
     from scperturbrl.get._pathway_activity import pathway_activity
     from scperturbrl.get._reward_shift import reward_shift
-    from scperturbrl.get._screen.table import screen
+    from scperturbrl.get._screen import screen
     from scperturbrl.get._split import split_manifest
     from scperturbrl.get._training_history import training_history
     from scperturbrl.get._verifier_agreement import verifier_agreement
@@ -49,7 +49,7 @@ __getattr__, __dir__, __all__ = _lazy_exports(
         "metric_calibration": "scperturbrl.get._metric_calibration",
         "pathway_activity": "scperturbrl.get._pathway_activity",
         "reward_shift": "scperturbrl.get._reward_shift",
-        "screen": "scperturbrl.get._screen.table",
+        "screen": "scperturbrl.get._screen",
         "split_manifest": "scperturbrl.get._split",
         "training_history": "scperturbrl.get._training_history",
         "verifier_agreement": "scperturbrl.get._verifier_agreement",

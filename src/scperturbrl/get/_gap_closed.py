@@ -9,7 +9,7 @@ import pandas as pd
 
 from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
-from scperturbrl.data.evaluation.calibration import CEILING
+from scperturbrl.data.evaluation.metric_calibration import CEILING
 from scperturbrl.get._harm import harm, parent_of
 from scperturbrl.get._read.labels import SCORE_PREFIX
 from scperturbrl.get._read.slots import chosen, read_evaluation

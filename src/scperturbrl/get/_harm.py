@@ -9,7 +9,7 @@ import pandas as pd
 
 from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
-from scperturbrl.data.evaluation.calibration import CEILING
+from scperturbrl.data.evaluation.metric_calibration import CEILING
 from scperturbrl.get._read.slots import chosen, read_evaluation
 from scperturbrl.metrics.registry import METRICS
 

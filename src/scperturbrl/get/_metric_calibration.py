@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from scperturbrl._core import keys
 from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
-from scperturbrl.data.evaluation.calibration import COLUMNS
+from scperturbrl.data.evaluation.metric_calibration import COLUMNS
 from scperturbrl.get._evaluation import metric_order
 from scperturbrl.get._read.slots import read_evaluation
 

@@ -78,7 +78,7 @@ def pathway_activity(
     """
     adata = pick(adata, modality)
     # this import loads torch
-    from scperturbrl.data.reference.pathways import pathway_activities
+    from scperturbrl.data.reference.networks import pathway_activities
 
     populations = Populations.of(adata, keys, conditions)
     labels, rows = [], []

@@ -40,9 +40,9 @@ def direction_fidelity(
 
     Returns
     -------
-    Genes called by the prediction in the observed direction, divided by the larger of the numbers of genes that the
-    prediction and the observation call: the smaller of precision and recall of directions, in [0, 1], 1 is best. NaN if
-    neither calls a gene.
+    Number of genes that are significant in the prediction and change in the observed direction, divided by the number
+    of significant genes in the prediction or in the observation, whichever is larger. This is the smaller of precision
+    and recall of directions, in [0, 1], 1 is best. NaN if no gene is significant in either.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def direction_fidelity(
 
     Notes
     -----
-    The member ``direction_fidelity_yield_raw`` of the Virtual Cell Challenge 2026 in cell-eval2. Genes without an
+    The metric ``direction_fidelity_yield_raw`` of the Virtual Cell Challenge 2026 in cell-eval2. Genes without an
     observed direction are left out. Test both sides at the same number and depth of cells, as
     :func:`scperturbrl.metrics.match_cells` brings them.
 
@@ -111,9 +111,9 @@ def direction_reach(
 
     Notes
     -----
-    The member ``direction_reach_raw`` of the Virtual Cell Challenge 2026 in cell-eval2. Ranks by significance, adjusted
-    p-value, p-value, size of the effect and order of genes. Chance level is about one gene, which is a large share if
-    few genes respond.
+    The metric ``direction_reach_raw`` of the Virtual Cell Challenge 2026 in cell-eval2. Genes are ranked by
+    significance, then adjusted p-value, p-value, size of the effect and order of genes. By chance the reach is about
+    one gene, which is a large share if few genes respond.
 
     Examples
     --------

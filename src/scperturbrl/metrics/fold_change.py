@@ -42,7 +42,7 @@ def lfc_nmae(
 
     Notes
     -----
-    The member ``lfc_nmae`` of the Virtual Cell Challenge 2026 in cell-eval2. A predicted value that is not finite
+    The metric ``lfc_nmae`` of the Virtual Cell Challenge 2026 in cell-eval2. A predicted value that is not finite
     counts as no change: leaving the gene out would reward it.
 
     Examples

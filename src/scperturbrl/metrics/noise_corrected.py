@@ -80,7 +80,7 @@ def normalised_mse(
 
     Notes
     -----
-    The member ``expr_mse_unbiased_capped_norm`` of the Virtual Cell Challenge 2026 in cell-eval2, for one condition:
+    The metric ``expr_mse_unbiased_capped_norm`` of the Virtual Cell Challenge 2026 in cell-eval2, for one condition:
     the challenge divides sums over conditions, and also bounds the total variance subtracted for predictions.
 
     Examples

@@ -63,8 +63,8 @@ def effects(
     key
         Layer of generated cells; by default the newest post-trained generator, else ``"generator"``.
     conditions
-        Conditions, or perturbation labels for all their conditions; by default the six test conditions (without any,
-        conditions) with the most cells.
+        Conditions, or perturbation labels for all their conditions; by default the six test conditions with the most
+        cells, or any six conditions if there are no test conditions.
     n_top
         How many of the most differentially expressed genes are marked, see :func:`scperturbrl.get.effects`.
     n_labels

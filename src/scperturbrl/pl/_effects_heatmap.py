@@ -51,8 +51,8 @@ def effects_heatmap(
     keys
         Layers of generated cells; those of all generators by default.
     conditions
-        Conditions, or perturbation labels for all their conditions; by default the four test conditions (without any,
-        conditions) with the most cells.
+        Conditions, or perturbation labels for all their conditions; by default the four test conditions with the most
+        cells, or any four conditions if there are no test conditions.
     n_top
         Number of genes per condition: those with the largest absolute Welch t, without the targets of the condition.
     cmap

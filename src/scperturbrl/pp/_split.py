@@ -73,7 +73,7 @@ def split(
         condition. ``parts_seen`` in the table of :func:`~scperturbrl.tl.evaluate` distinguishes them. There may be
         fewer such combinations than requested.
     fraction
-        Share to hold out if `values` is not given, at least one.
+        Share of the conditions or contexts to hold out if `values` is not given; at least one is held out.
     validation_fraction
         Largest share of the perturbed cells for validation (early stopping, and the guard of post-training); a tenth by
         default. Whole conditions are drawn, if possible of the kind that is held out (combinations, contexts). There
@@ -83,8 +83,8 @@ def split(
     column
         Column of ``obs`` for ``holdout="column"``.
     embeddings
-        Features of perturbations that :func:`~scperturbrl.tl.fit_generator` will use, if any. Then perturbations with a
-        row can be removed from training, otherwise measured genes.
+        Features of perturbations that :func:`~scperturbrl.tl.fit_generator` will use, if any. Only perturbations with a
+        row can then be removed from training. Without `embeddings`, only measured genes can.
     seed
         Seed or NumPy generator of the draw.
     {modality}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from scperturbrl.flow.training.average import restore
+from scperturbrl.flow.training.weight_state import restore
 from scperturbrl.rl.guard import Vitals
 
 if TYPE_CHECKING:

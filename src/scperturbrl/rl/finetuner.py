@@ -16,9 +16,8 @@ from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.path import sample_path
 from scperturbrl.flow.rollout.energy import energy_distance
 from scperturbrl.flow.rollout.rollout import Rollout, finish, roll_out
-from scperturbrl.flow.training.average import WeightAverage
 from scperturbrl.flow.training.finite_steps import FiniteSteps
-from scperturbrl.flow.training.weight_state import WeightState
+from scperturbrl.flow.training.weight_state import WeightAverage, WeightState
 from scperturbrl.rl.adaptive_anchor import AdaptiveAnchor
 from scperturbrl.rl.advantage import group_advantage
 from scperturbrl.rl.guard import GuardLimits

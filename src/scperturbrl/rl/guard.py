@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scperturbrl.flow.training.average import snapshot
+from scperturbrl.flow.training.weight_state import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -101,10 +101,10 @@ class Screen:
         frame = self.candidates[["perturbation", "group", "dose"]].copy()
         frame["rank"] = ranks(values[:, 0])
         frame["value"] = values[:, 0]
-        # errors are those of the line, so what they say holds for its value, not for that of generated cells
+        # only errors of the line are known, so intervals are around its value, not around that of generated cells
         calibrated = np.where(self._measured(), values[:, 0], self.predicted.values[:, 0])
         least, most = self.objective.bounds
-        # what cannot be lies in no interval
+        # an interval ends where the objective has no further values
         frame["low"] = np.clip(calibrated - width, least, most)
         frame["high"] = np.clip(calibrated + width, least, most)
         rng = numpy_rng(seed, "top probability")

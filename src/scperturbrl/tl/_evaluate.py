@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,8 @@ from scperturbrl._core.machine.threads import pinned
 from scperturbrl._core.modality import pick
 from scperturbrl._core.provenance import (
     check_predictions_held_out,
-    generator_hash,
     hashes_of,
     held_out_generators,
-    layer_note,
     seen_rows,
     split_hash,
     warn_old_layers,
@@ -34,29 +32,27 @@ from scperturbrl.data.cells.conditions import find_conditions
 from scperturbrl.data.cells.depth import at_depths
 from scperturbrl.data.cells.network import network_hash
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.evaluation.calibration import (
-    CEILING,
-    MEAN_RESPONSE,
-    ZERO_FOR_THE_MEAN,
-    calibrate,
-    with_calibration,
-)
 from scperturbrl.data.evaluation.compared_depth import compared_depths
 from scperturbrl.data.evaluation.evaluation import Evaluation
 from scperturbrl.data.evaluation.gene_sets import gene_sets
-from scperturbrl.data.evaluation.measured_predictions import warn_measured
-from scperturbrl.data.evaluation.models import Models, check_model_names, read_layer, read_prediction
-from scperturbrl.data.evaluation.roles import ancestry, chosen_by, metric_roles
+from scperturbrl.data.evaluation.metric_calibration import (
+    CEILING,
+    calibrate_metrics,
+    with_calibration,
+    with_scaled,
+)
+from scperturbrl.data.evaluation.models import Models, check_model_names, with_controls
+from scperturbrl.data.evaluation.predictions import read_layer, read_prediction, warn_measured
+from scperturbrl.data.evaluation.roles import metric_roles, trained_with
 from scperturbrl.data.generator.stored import generator_keys, read_generator
 from scperturbrl.data.reference.stored import check_reference, cross_fit
 from scperturbrl.data.transfer.likeness import warn_unlike
-from scperturbrl.metrics.ceiling import scaled_score
 from scperturbrl.metrics.metric import OWN_ENGINE
 from scperturbrl.metrics.registry import METRICS
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
     from anndata import AnnData
@@ -154,7 +150,8 @@ def evaluate(
     - ``n_parts``, ``parts_seen``: number of parts of the condition, and of those that were measured alone in training,
     - ``n_cells``, ``n_observed``: predicted and observed cells,
     - ``seed``, ``engine``, ``version``: seed, package and version that computed the value,
-    - ``seen``: whether a generator was trained or selected on the condition; for others, whether it is no test condition,
+    - ``seen``: whether the generator was trained or selected on the condition; for other models, whether the condition
+      is not in the test set,
     - ``split_hash``: hash of the split of the evaluation,
     - ``generator_hash``: hash of the weights of the generator, empty for other models.
 
@@ -197,7 +194,7 @@ def evaluate(
         raise ValueError(msg)
     params = {**adata.uns[slots.SETUP]["reference"]["params"], "seed": resolve_seed(seed)}
     everything = np.ones(len(cells.codes), dtype=bool)
-    names = generator_keys(adata) if keys is None else _with_controls(adata, keys)
+    names = generator_keys(adata) if keys is None else with_controls(adata, keys)
     check_model_names(names, layers, list(predictions or {}))
     generators = held_out_generators({key: read_generator(adata, key) for key in names}, cells.split_of(), wanted, keys)
     check_predictions_held_out(adata, predictions or {}, layers, cells.split_of(), wanted)
@@ -212,10 +209,10 @@ def evaluate(
     models = Models(cells, generators, others, depths, n_cells, max_cells, params["seed"], resolve_device(device))
     sets = gene_sets(adata, networks or {})
     evaluation = Evaluation(compared, wanted, fitted, max_cells, params["seed"], sets)
-    table = _with_scaled(evaluation.run(models.predict))
-    calibration = calibrate(table[table["model"] == CEILING], pd.DataFrame(evaluation.mean_response))
+    table = with_scaled(evaluation.run(models.predict))
+    calibration = calibrate_metrics(table[table["model"] == CEILING], pd.DataFrame(evaluation.mean_response))
     table = with_calibration(table, calibration)
-    trained = _trained_with(adata, generators, layers, predictions or {})
+    trained = trained_with(adata, generators, layers, predictions or {})
     used = {name: network_hash(matrix) for name, matrix in sets.items()}
     table = table.assign(
         role=table["metric"].map(metric_roles(table["metric"].unique(), trained, used)),
@@ -230,15 +227,6 @@ def evaluate(
     return table
 
 
-def _trained_with(
-    adata: AnnData, generators: Iterable[str], layers: Sequence[str], predictions: Mapping[str, AnnData]
-) -> list[dict[str, Any]]:
-    """Return the settings with which generators, layers and predictions were trained or selected."""
-    makers = [*generators, *(layer_note(adata, layer).get("made_by", "") for layer in layers)]
-    trained = [one for key in makers for one in ancestry(adata.uns, key)]
-    return [*trained, *(one for other in predictions.values() for one in chosen_by(other))]
-
-
 def _conditions(cells: Cells, setup: Setup, conditions: Sequence[str] | str | None, *, min_cells: int = 6) -> list[str]:
     if conditions is not None:
         return find_conditions(conditions, cells.table, setup)
@@ -247,43 +235,6 @@ def _conditions(cells: Cells, setup: Setup, conditions: Sequence[str] | str | No
         msg = f"No test condition has {min_cells} cells. Hold some out with `pp.split`, or name `conditions`."
         raise ValueError(msg)
     return found
-
-
-def _with_controls(adata: AnnData, wanted: Sequence[str]) -> list[str]:
-    """Add the parent of each post-trained generator, and the parent with extra training, for comparison."""
-    found, generators = list(wanted), generator_keys(adata)
-    params = {key: adata.uns[key]["params"] for key in generators}
-    for key in wanted:
-        own = params.get(key, {})
-        if own.get("method") != "rl_finetune":
-            continue
-        parent = str(own.get("parent", ""))
-        if parent in generators and own.get("parent_hash", "") not in {"", generator_hash(adata, parent)}:
-            log.warn(
-                f"{parent!r} was fitted again since {key!r} was post-trained from it, so the two differ by more than "
-                "post-training. Post-train it again."
-            )
-        longer = [name for name in generators if params[name].get("parent") == parent and name != key]
-        longer = [name for name in longer if params[name].get("method") == "fit_generator"]
-        if not longer:
-            log.note(
-                f"{key!r} cannot be compared with extra training of {parent!r}; "
-                f"`tl.fit_generator(adata, init_from={parent!r}, key_added=...)` makes it"
-            )
-        found += [name for name in [parent, *longer] if name in generators and name not in found]
-    return found
-
-
-def _with_scaled(table: pd.DataFrame) -> pd.DataFrame:
-    """Add the scaled score of every value, relative to the baseline and the ceiling of its condition."""
-    wide = table.pivot_table(index=["condition", "metric"], columns="model", values="value", dropna=False)
-    anchors = wide.loc[pd.MultiIndex.from_frame(table[["condition", "metric"]]), [MEAN_RESPONSE, CEILING]].to_numpy()
-    scaled = []
-    for metric, value, (baseline, ceiling) in zip(table["metric"], table["value"], anchors, strict=True):
-        baseline = 0.0 if metric in ZERO_FOR_THE_MEAN else baseline
-        error = METRICS[metric].error if metric in METRICS else lambda score: -score
-        scaled.append(scaled_score(error(value), baseline=error(baseline), ceiling=error(ceiling)))
-    return table.assign(scaled=np.asarray(scaled, dtype=float))
 
 
 def _engines(metrics: pd.Series) -> dict[str, list[str]]:

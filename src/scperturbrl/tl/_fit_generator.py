@@ -21,10 +21,9 @@ from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_choice, check_log_normalised, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.generator.finish import finish_generator
-from scperturbrl.data.generator.initial import Sizes, new_generator
+from scperturbrl.data.generator.initial import GeneratorSettings, new_generator
 from scperturbrl.data.generator.stored import read_generator, write_generator
-from scperturbrl.data.generator.training import train_generator
+from scperturbrl.data.generator.training import finish_generator, train_generator
 from scperturbrl.data.generator.vocabulary import check_embeddings
 from scperturbrl.flow.architecture import Architecture
 from scperturbrl.flow.source import SOURCES
@@ -128,12 +127,13 @@ def fit_generator(
         share is chosen on validation conditions.
 
         - An unseen combination is shifted towards the combination ridge
-          (:func:`~scperturbrl.metrics.combination_ridge_effect`), at most half of the way unless effects add up to less
-          than the sum of their parts. The flow keeps the spread and shape of the cells. The effect is then multiplied by
-          a magnitude of at most 1: the ratio of observed to predicted effects of validation combinations.
-        - In a new context, control cells are shifted by the effects in other contexts, whose control cells are compared with
-          those of the new one (:term:`context line` and :term:`context ridge`). The flow has the larger a share, the closer it
-          is to this prediction. Contexts of the validation set are used like those of training.
+          (:func:`~scperturbrl.metrics.combination_ridge_effect`), at most half of the way, or further if combinations
+          have less than the sum of the effects of their parts. The flow keeps the spread and shape of the cells. The
+          effect is then multiplied by a magnitude of at most 1: the ratio of observed to predicted effects of
+          validation combinations.
+        - In a new context, control cells are shifted by an effect predicted from those in other contexts, by the
+          similarity of their control cells (:term:`context line` and :term:`context ridge`). The closer the flow is to
+          this prediction, the larger is its share. Effects in validation contexts are used as well.
         - For an unseen perturbation, control cells are shifted by the effect predicted from `embeddings`, or from the
           responses of its gene to the training conditions. The share is chosen on left-out perturbations. The gene itself
           changes by the median change of targeted genes.
@@ -230,7 +230,7 @@ def fit_generator(
     _check_cells(cells, setup, init_from, parent)
     own_space = space if parent else _space(backbone, space)
     n_components = None if n_latent == "auto" else n_latent
-    sizes = Sizes(n_components, width, n_blocks, space=own_space, backbone=network, precision=precision)
+    new = GeneratorSettings(n_components, width, n_blocks, own_space, network, precision, prior, source)
     settings = FitSettings(
         n_steps=n_steps,
         batch_size=batch_size,
@@ -247,7 +247,7 @@ def fit_generator(
     with one_thread(torch_device):
         # accelerators other than CUDA lack some operations
         where: dict[str, Any] = {"device": torch_device if torch_device.type == "cuda" else "cpu", "progress": progress}
-        stored = parent or new_generator(cells, setup, sizes, embeddings, prior, source, seed, **where)
+        stored = parent or new_generator(cells, setup, new, embeddings, seed=seed, **where)
         result = train_generator(stored, cells, settings, torch_device, file=file)
         finish_generator(stored, cells, seed=seed, device=torch_device)
     stored.params |= {"parent": init_from or "", "method": "fit_generator", **_plain(settings)}

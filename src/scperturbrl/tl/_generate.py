@@ -163,7 +163,7 @@ def _in_place_of(observed: Any, rows: np.ndarray, blocks: Iterable[np.ndarray]) 
             block = sparse.vstack([sparse.csr_matrix(observed[others]), sparse_rows(block)], format="csr")[order]
         found.add(block)
         done, first = done + len(own), last
-        # or it would stay while the next one is made
+        # frees its memory before the next block is made
         del block
     found.add(sparse.csr_matrix(observed[first:]))
     return found.matrix()

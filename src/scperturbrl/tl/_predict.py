@@ -108,8 +108,9 @@ def predict(
       u is the number of unseen perturbations, and :math:`e^2` the squared error of the linear part for a left-out
       perturbation. It ranks conditions; it is not an interval,
     - ``reliability``: share of the effects of left-out perturbations, or contexts, that the linear part explained. It
-      is 0, with a warning, if the effect cannot be predicted, and NaN for other conditions. For contexts it is relative to the
-      mean shift, and below 0 if that is closer,
+      is 0, with a warning, if the effect cannot be predicted, and NaN for other conditions. For contexts the error is
+      compared with that of the plain mean of the effects in the other contexts; a value below 0 means that this mean is
+      closer,
     - ``expected_error``: median root mean square error over genes of training conditions that were left out and predicted
       in the same way; for a measured condition, the sampling error of its mean. ``error_low`` to ``error_high`` contain
       80 % of the errors. All are NaN if fewer than eight conditions (or three contexts) could be left out,
@@ -155,7 +156,7 @@ def predict(
     seed = resolve_seed(seed)
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
-    # cells and uncertainty need the same means
+    # means are computed once, because both cells and uncertainties need them
     cells.once[PREDICTED] = {}
     stored = read_generator(adata, key)
     table = wanted_conditions(conditions, cells, setup, dict(covariates) if covariates else None, dose)

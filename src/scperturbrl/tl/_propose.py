@@ -13,9 +13,9 @@ from scperturbrl._core.provenance import counted, same_split, split_hash
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.screen.candidates import screened_table
 from scperturbrl.data.screen.known import design_of
-from scperturbrl.data.screen.screened import screened_table
-from scperturbrl.get._screen.table import screen as screen_frame
+from scperturbrl.get._screen import screen as screen_frame
 from scperturbrl.screen.batch import STRATEGIES, choose_batch
 from scperturbrl.screen.conformal import UNSUPPORTED
 
@@ -85,7 +85,7 @@ def propose(
     cells = Cells.of(adata, setup)
     candidates, measured = design_of(cells, screened_table(frame, cells, setup))
     value = frame["value"].to_numpy(float)
-    # the side that no bound of the objective cuts; intervals are those of the line
+    # half the interval around the line; a bound of the objective may have cut one side, so the longer one is taken
     line = frame["line"].to_numpy(float)
     width = np.fmax(frame["high"].to_numpy(float) - line, line - frame["low"].to_numpy(float))
     chosen = choose_batch(candidates, measured, value, width, n=n, strategy=strategy)

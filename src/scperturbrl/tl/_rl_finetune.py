@@ -21,15 +21,16 @@ from scperturbrl._core.validate import check_choice, check_number, check_positiv
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.network import network_hash
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.generator.finish import finish_generator
 from scperturbrl.data.generator.stored import read_generator, write_generator
-from scperturbrl.data.reference.stored import at_reference_depth, pathway_matrix
+from scperturbrl.data.generator.training import finish_generator
+from scperturbrl.data.post_training.reward import build_reward
+from scperturbrl.data.post_training.run import chosen_settings, ended, post_train, warn_about
+from scperturbrl.data.reference.networks import Networks
+from scperturbrl.data.reference.stored import at_reference_depth
 from scperturbrl.data.transfer.likeness import warn_unlike
 from scperturbrl.rl.finetuner import FinetuneSettings
 from scperturbrl.rl.rules.checks import check_anchor, check_gradients, check_source
 from scperturbrl.rl.rules.registry import UPDATE_RULES
-from scperturbrl.tl._post_training import chosen_settings, ended, run, warn_about
-from scperturbrl.tl._reward import build_reward
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ def rl_finetune(
     n_iterations
         Rounds. Use more if the gain still rises at the last check.
     n_conditions, group_size
-        Conditions per round, and cells for each. Use fewer if memory is short, and larger groups if rewards are noisy.
+        Conditions per round, and cells for each. Use smaller numbers if memory is short, and larger groups if rewards
+        are noisy.
     learning_rate
         Of the reward updates, decaying linearly. Use a smaller one if the guard raises an alarm at the first check.
     anchor
@@ -120,11 +122,12 @@ def rl_finetune(
     energy_steps
         Steps down the energy distance in each round, all with the cells of the round; 0 for none. Use 2 if the distance rises.
     guard
-        Whether the guard may stop the run, return to an earlier state, change the anchor, and choose the kept state. A state replaces the one
-        kept before if its reward on conditions that are not rewarded is higher by more than the error of the gain, and their
-        energy distance did not rise by more than its error. They are validation conditions, scored against their measured
-        cells; each score counts only up to that of these cells. If there are fewer than three, some training conditions are
-        left out of the rewards. Without the guard the last state is kept. Switch it off only to see what it prevents.
+        Whether the guard may stop the run, return to an earlier state, change the anchor, and choose the kept state. It
+        chooses by conditions that are not rewarded: validation conditions, scored against their measured cells, and if
+        there are fewer than three of them, also some training conditions, which are left out of the rewards. A later
+        state is kept if their reward rises and their energy distance does not, both judged by the standard error. Each
+        score counts only up to that of their real cells. Without the guard the last state is kept. Switch it off only
+        to see what it prevents.
     checkpoint_dir
         Directory for the state of the run, written at intervals (``rl_finetune.safetensors``: weights, optimisers,
         averages, old policy, random numbers, guard, history). Use it if the run may be interrupted.
@@ -218,13 +221,13 @@ def rl_finetune(
         reward = build_reward(adata, shown, chosen, weights, calibrate=calibrate)
         warn_unlike({key: stored}, cells)
         check_gradients(update_rule, reward)
-        result = run(adata, stored, (cells, shown), reward, settings, torch_device, file)
+        result = post_train(adata, stored, (cells, shown), reward, settings, torch_device, file)
         finish_generator(stored, cells, seed=settings.seed, device=torch_device, means=False)
     stored.params |= {
         "parent": key,
         "method": "rl_finetune",
         "calibrate": calibrate,
-        "network": network_hash(pathway_matrix(adata)[0]),
+        "network": network_hash(Networks.of(adata).pathways[0]),
         **chosen_settings(reward, settings),
     }
     stored.fitted |= ended(reward, result)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import anndata as ad
 import numpy as np
 import pandas as pd
-import torch
 
 from scperturbrl._core import keys, log
 from scperturbrl._core.docs import documented
@@ -26,7 +25,7 @@ from scperturbrl.data.reference.stored import reference_depths
 from scperturbrl.data.scoring.origin import record_scored
 from scperturbrl.data.scoring.scorer import Scorer
 from scperturbrl.data.scoring.targets import ScoredCells
-from scperturbrl.verifiers.registry import DEFAULT, resolve
+from scperturbrl.verifiers.registry import DEFAULT, resolve, resolve_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,7 +107,7 @@ def score(
       score no higher, before clipping. It is a conformal p-value, uniform over new real cells: only 5 % of them are below
       0.05. NaN for pseudo-references,
     - ``uns["score_<key>"]``: verifiers, reference, conditions with thinned cells (``thinned``), conditions that could
-      not be scored and why, and conditions in which a verifier is skipped (``silent``). ``pseudo_references`` lists the
+      not be scored and why, and conditions in which a verifier is skipped (``skipped``). ``pseudo_references`` lists the
       pseudo-references with their reliability r2, the cross-validated share of the effect that they explain.
 
     Control cells are not scored (NaN).
@@ -163,7 +162,7 @@ def score(
     target, thinned = _at_depths(target, depths)
     note = {} if foreign else layer_note(adata, layer)
     warn_old_layers(adata, [layer] if layer is not None and not foreign else [])
-    values = importance(chosen, weights)
+    values = resolve_weights(chosen, weights)
     if kind == "observed":
         scorer = Scorer.observed(home, cells, chosen, values, percentile=percentile)
     else:
@@ -197,29 +196,6 @@ def score(
     log.finish(started, slots + ([f"obs[{keys.percentile(key)!r}]"] if percentile else []))
 
 
-def importance(verifiers: Sequence[Verifier], weights: Mapping[str, float] | None) -> torch.Tensor:
-    """Return the weight ``(V,)`` of each verifier, 1 if `weights` does not name it.
-
-    Raises
-    ------
-    KeyError
-        If `weights` names an unknown verifier.
-    ValueError
-        If one is negative.
-    """
-    given = dict(weights or {})
-    names = [verifier.name for verifier in verifiers]
-    unknown = sorted(set(given) - set(names))
-    if unknown:
-        msg = f"`weights` names {unknown}, which are not among the verifiers {names}."
-        raise KeyError(msg)
-    for name, value in given.items():
-        if not value >= 0:
-            msg = f"`weights[{name!r}]` is {value!r}; it must not be negative. Use 0 to leave a verifier out."
-            raise ValueError(msg)
-    return torch.tensor([float(given.get(name, 1)) for name in names])
-
-
 def _columns(setup: Setup) -> dict[str, Any]:
     """Return the columns that define conditions, taken from the AnnData with the reference."""
     dose = [setup.dose_key] if setup.dose_key else []
@@ -249,14 +225,16 @@ def _tell_not_scored(record: dict[str, Any]) -> None:
 def _record(target: ScoredCells, scorer: Scorer, scores: np.ndarray, reference: str) -> dict[str, Any]:
     perturbed = np.unique(target.conditions[~target.is_control].astype(str))
     scored = np.unique(target.conditions[np.isfinite(scores).any(1)].astype(str))
-    silent = [(name, verifier) for verifier, found in scorer.silent().items() for name in found]
+    skipped = [(name, verifier) for verifier, found in scorer.skipped().items() for name in found]
     record: dict[str, Any] = {
         "reference": reference,
         "uses_held_out_cells": reference == "observed",
         "verifiers": [verifier.name for verifier in scorer.verifiers],
         "not_scored": np.setdiff1d(perturbed, scored),
         "reason": "held out or too few cells: these conditions have no reference",
-        "silent": pd.DataFrame(silent, columns=["condition", "verifier"], index=[str(i) for i in range(len(silent))]),
+        "skipped": pd.DataFrame(
+            skipped, columns=["condition", "verifier"], index=[str(i) for i in range(len(skipped))]
+        ),
     }
     if scorer.trust is not None:
         record["pseudo_references"] = scorer.trust

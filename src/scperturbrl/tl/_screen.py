@@ -14,11 +14,15 @@ from scperturbrl._core.validate import check_fraction, check_positive
 from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.data.screen.candidates import candidate_table
-from scperturbrl.data.screen.energy_fall import EnergyFall
-from scperturbrl.data.screen.features import described_perturbations, perturbation_features, trained_perturbations
+from scperturbrl.data.screen.candidates import (
+    candidate_table,
+    described_perturbations,
+    perturbation_features,
+    trained_perturbations,
+)
 from scperturbrl.data.screen.known import Known
 from scperturbrl.data.screen.objective import build_objective
+from scperturbrl.data.screen.population import EnergyFall
 from scperturbrl.data.screen.real_values import real_values
 from scperturbrl.data.screen.refine import refine
 from scperturbrl.screen.conformal import too_few

@@ -37,7 +37,7 @@ def select(
     seed: Seed = 0,
     modality: str | None = None,
 ) -> pd.DataFrame:
-    """Mark one of `n` generated cells of every condition, chosen by reward.
+    """Mark one of every `n` generated cells of a condition, preferring those with a high reward.
 
     Selection needs no training. The cost is that n times as many cells must be generated, and that the selected cells
     are less diverse. The loss of diversity is measured, printed and stored.

@@ -70,8 +70,8 @@ def plausibility(*, n_neighbours: int = N_NEIGHBOURS) -> Verifier:
 
     Three numbers of a cell are compared with those of all real cells of the same covariates, perturbed or not: the
     logarithm of its total normalised expression, the share of genes it detects, and its mean distance to the nearest
-    real cells on the components of the training cells. With z the deviation in standard deviations (of the distance
-    only upwards), the score is ``1 / (1 + mean(max(0, |z| - 1)))``.
+    real cells on the components of the training cells. With z the deviation in standard deviations (for the distance,
+    only if it is larger), the score is ``1 / (1 + mean(max(0, |z| - 1)))``.
 
     Parameters
     ----------

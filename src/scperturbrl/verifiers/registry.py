@@ -6,12 +6,14 @@ import difflib
 import importlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
+
 from scperturbrl._core.lazy import files_of
 from scperturbrl._core.register import add
 from scperturbrl.verifiers.base import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     Item = TypeVar("Item", bound=Verifier | Callable[..., Verifier])
 
@@ -124,6 +126,29 @@ def resolve(verifiers: str | Verifier | Iterable[str | Verifier] = DEFAULT) -> l
         msg = f"Verifiers share the name {', '.join(twice)}; rename one with dataclasses.replace(verifier, name=...)."
         raise ValueError(msg)
     return resolved
+
+
+def resolve_weights(verifiers: Sequence[Verifier], weights: Mapping[str, float] | None) -> torch.Tensor:
+    """Return the weight ``(V,)`` of each verifier, 1 if `weights` does not name it.
+
+    Raises
+    ------
+    KeyError
+        If `weights` names an unknown verifier.
+    ValueError
+        If one is negative.
+    """
+    given = dict(weights or {})
+    names = [verifier.name for verifier in verifiers]
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        msg = f"`weights` names {unknown}, which are not among the verifiers {names}."
+        raise KeyError(msg)
+    for name, value in given.items():
+        if not value >= 0:
+            msg = f"`weights[{name!r}]` is {value!r}; it must not be negative. Use 0 to leave a verifier out."
+            raise ValueError(msg)
+    return torch.tensor([float(given.get(name, 1)) for name in names])
 
 
 def names() -> list[str]:

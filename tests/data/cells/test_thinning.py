@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from scperturbrl.data.cells.cell_keys import cell_keys
 from scperturbrl.data.cells.counts import counts_of
 from scperturbrl.data.cells.row_blocks import RowBlocks
-from scperturbrl.data.cells.thinning import Thinning, cell_keys
+from scperturbrl.data.cells.thinning import Thinning
 
 N, G = 400, 6
 

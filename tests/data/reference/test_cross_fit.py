@@ -10,7 +10,7 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.reference.cross_fit import CrossFit
 from scperturbrl.data.reference.networks import Networks
 from scperturbrl.data.reference.statistics import draw_bank, fit_reference
-from scperturbrl.data.reference.stored import cross_fit, pathway_matrix
+from scperturbrl.data.reference.stored import cross_fit
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 
@@ -32,7 +32,7 @@ def test_folds_are_balanced_within_every_condition(fitted):
 
 
 def test_every_cell_is_judged_by_the_other_two_folds(ready_toy, fitted):
-    cells, verifiers, network = fitted.cells, resolve(DEFAULT), pathway_matrix(ready_toy)[0]
+    cells, verifiers, network = fitted.cells, resolve(DEFAULT), Networks.of(ready_toy).pathways[0]
     number, condition = 1, fitted.conditions[1]
     index = np.flatnonzero(cells.codes == fitted.rows[number])
     scores = fitted.score_cells(index, number)

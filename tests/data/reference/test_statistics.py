@@ -11,8 +11,8 @@ from scipy import sparse, stats
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.reference.moments import measured_effects
+from scperturbrl.data.reference.networks import Networks
 from scperturbrl.data.reference.statistics import draw_bank, fit_reference, target_mask
-from scperturbrl.data.reference.stored import pathway_matrix
 from scperturbrl.data.reference.wilcoxon import wilcoxon_statistic
 
 
@@ -39,7 +39,7 @@ def names(cells):
 
 @pytest.fixture(scope="module")
 def table(screen, cells, names):
-    return fit_reference(cells, cells.is_training(), conditions=names, network=pathway_matrix(screen)[0])
+    return fit_reference(cells, cells.is_training(), conditions=names, network=Networks.of(screen).pathways[0])
 
 
 def groups(screen, name):
@@ -80,7 +80,7 @@ def test_shrinking_only_brings_effects_nearer_to_zero(table):
 
 
 def test_sparse_equals_dense(screen, cells, names, table):
-    network = pathway_matrix(screen)[0]
+    network = Networks.of(screen).pathways[0]
     for form in (np.asarray, sparse.csc_matrix, sparse.csr_array):
         other = screen.copy()
         other.X = form(screen.X.toarray())
@@ -96,13 +96,13 @@ def test_pathway_responses_are_correlations_of_decoupler_ulm(screen, table, name
     effects = pd.DataFrame(table.effect, index=names, columns=screen.var_names)
     t = dc.mt.ulm(effects, screen.uns["pathway_network"], tmin=0)[0]
     degrees = screen.n_vars - 2
-    pathways = pathway_matrix(screen)[1]
+    pathways = Networks.of(screen).pathways[1]
     r = (t / np.sqrt(t**2 + degrees))[pathways]
     np.testing.assert_allclose(table.pathway_response, r.to_numpy(), atol=2e-5)
 
 
 def test_pathway_significance_is_welch_of_the_projections(screen, table, names):
-    network = pathway_matrix(screen)[0].astype(float)
+    network = Networks.of(screen).pathways[0].astype(float)
     network -= network.mean(0)
     network /= np.linalg.norm(network, axis=0)
     for i, name in enumerate(names):
@@ -112,7 +112,7 @@ def test_pathway_significance_is_welch_of_the_projections(screen, table, names):
 
 
 def test_pathway_scale_is_the_spread_over_control_cells(screen, table, names):
-    network = pathway_matrix(screen)[0]
+    network = Networks.of(screen).pathways[0]
     control = groups(screen, names[0])[1]
     effects = control - control.mean(0)
     r = np.array([[np.corrcoef(cell, column)[0, 1] for column in network.T] for cell in effects])
@@ -135,7 +135,7 @@ def test_unused_cells_do_not_matter(screen, cells, names, table):
     dense[~cells.is_training()] = 7.5
     changed.X = dense
     again = Cells.of(changed)
-    found = fit_reference(again, again.is_training(), conditions=names, network=pathway_matrix(screen)[0])
+    found = fit_reference(again, again.is_training(), conditions=names, network=Networks.of(screen).pathways[0])
     np.testing.assert_allclose(found.effect, table.effect, atol=1e-6)
 
 

@@ -11,9 +11,9 @@ import torch
 
 from scperturbrl._core.random import torch_rng
 from scperturbrl.flow.training import fit
-from scperturbrl.flow.training.average import snapshot
 from scperturbrl.flow.training.fit import FitSettings, fit_flow, validation_loss
 from scperturbrl.flow.training.latent_cells import LatentCells
+from scperturbrl.flow.training.weight_state import snapshot
 
 QUICK = FitSettings(n_steps=40, batch_size=64, validate_every=10, progress=False)
 

@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scperturbrl.data.cells.thinning import cell_keys
+
+def cell_keys(names: Any) -> np.ndarray:
+    """Key ``(n,)`` of each name; the same name always has the same key."""
+    return np.asarray(pd.util.hash_array(np.asarray(names, dtype=object), categorize=False), dtype=np.uint64)
 
 
 def distinct_keys(names: pd.Index, matrix: Any, genes: pd.Index, *, chunk: int) -> np.ndarray:

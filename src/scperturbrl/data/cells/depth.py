@@ -13,9 +13,10 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import norm
 
+from scperturbrl.data.cells.cell_keys import cell_keys
 from scperturbrl.data.cells.counts import count_unit
 from scperturbrl.data.cells.grouping import rows_of
-from scperturbrl.data.cells.thinning import Thinning, cell_keys
+from scperturbrl.data.cells.thinning import Thinning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scperturbrl.data.cells.cell_keys import cell_keys
 from scperturbrl.data.cells.depth import MEDIAN_ERROR, SAME, is_common, read_units, some_rows
-from scperturbrl.data.cells.thinning import Thinning, cell_keys
+from scperturbrl.data.cells.thinning import Thinning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

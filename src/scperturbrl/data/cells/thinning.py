@@ -13,11 +13,6 @@ from scperturbrl.data.cells.counts import count_unit, counts_of
 from scperturbrl.data.cells.row_blocks import RowBlocks
 
 
-def cell_keys(names: Any) -> np.ndarray:
-    """Key ``(n,)`` of each name; the same name always has the same key."""
-    return np.asarray(pd.util.hash_array(np.asarray(names, dtype=object), categorize=False), dtype=np.uint64)
-
-
 @dataclass(frozen=True)
 class Thinning:
     """Keeps each count of a cell with a probability, and normalises the cell as before.
@@ -31,7 +26,7 @@ class Thinning:
     unit
         ``(n,)`` normalised value of one count, used if it cannot be inferred from the cell.
     keys
-        ``(n,)`` of :func:`cell_keys`.
+        ``(n,)`` of :func:`~scperturbrl.data.cells.cell_keys.cell_keys`.
     common_total
         Whether the values of every cell add up to one total, which is then restored.
     """

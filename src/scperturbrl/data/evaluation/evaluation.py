@@ -13,7 +13,7 @@ from scperturbrl._core import keys
 from scperturbrl._core.machine.threads import in_threads
 from scperturbrl.data.cells.components import training_components
 from scperturbrl.data.cells.draw import shuffled
-from scperturbrl.data.evaluation.calibration import CEILING, MEAN_RESPONSE
+from scperturbrl.data.evaluation.metric_calibration import CEILING, MEAN_RESPONSE
 from scperturbrl.data.evaluation.observed import Observed
 from scperturbrl.data.evaluation.population import Population, draw_population, population_order
 from scperturbrl.data.reference.baselines import BASELINES, CONTEXT_BASELINES, DOSE_BASELINES, TrainingEffects

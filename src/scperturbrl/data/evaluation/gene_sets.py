@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scperturbrl.data.cells.network import check_network, network_matrix, warn_other_case
-from scperturbrl.data.reference.stored import pathway_matrix
+from scperturbrl.data.reference.networks import Networks
 from scperturbrl.metrics.compute import PATHWAY
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def gene_sets(adata: AnnData, networks: Mapping[str, pd.DataFrame]) -> dict[str,
     ValueError
         If one of `networks` has the name of the stored one, or has no set with five measured targets.
     """
-    matrix, _ = pathway_matrix(adata)
+    matrix, _ = Networks.of(adata).pathways
     found = {PATHWAY: matrix} if matrix.shape[1] else {}
     for name, network in networks.items():
         if name in found:

@@ -11,21 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scperturbrl._core import log
+from scperturbrl._core.provenance import generator_hash
 from scperturbrl._core.random import numpy_rng
-from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cell_keys import distinct_keys
-from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.depth import at_depths, read_units
 from scperturbrl.data.cells.draw import order_by, shuffled
-from scperturbrl.data.cells.other_depth import OtherCells
-from scperturbrl.data.cells.row_blocks import row_matrix
-from scperturbrl.data.cells.scale import check_expression
-from scperturbrl.data.cells.setup import expression
 from scperturbrl.data.evaluation.evaluation import CEILING, DUPLICATE
 from scperturbrl.data.evaluation.population import Population, draw_population, mean_of, population_order
 from scperturbrl.data.generator.depth import in_order_of
 from scperturbrl.data.generator.generation import generate_cells
-from scperturbrl.data.generator.stored import check_genes
+from scperturbrl.data.generator.stored import generator_keys
 from scperturbrl.data.latent.cells import control_units
 from scperturbrl.data.reference.baselines import BASELINES, CONTEXT_BASELINES, DOSE_BASELINES
 from scperturbrl.metrics.baselines.registry import ADDED
@@ -38,46 +34,8 @@ if TYPE_CHECKING:
 
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.cells.depth import Depths
-    from scperturbrl.data.cells.setup import Setup
+    from scperturbrl.data.cells.other_depth import OtherCells
     from scperturbrl.data.generator.stored import StoredGenerator
-
-
-def read_prediction(name: str, other: AnnData, cells: Cells, setup: Setup, conditions: Sequence[str]) -> OtherCells:
-    """An AnnData of predicted cells.
-
-    Raises
-    ------
-    KeyError
-        If it lacks a declared column, or cells of one of `conditions`.
-    ValueError
-        If it has other genes, or is not log-normalised.
-    """
-    check_genes(list(cells.genes), other.var_names, whose="`adata` has", other=f"`predictions[{name!r}]`")
-    matrix = row_matrix(other, expression(other, None), longest=cells.chunk)
-    check_expression(matrix, where=f"`predictions[{name!r}].X`", cells=cells)
-    table, codes = condition_table(other, setup)
-    for condition in conditions:
-        if condition not in table.index:
-            msg = f"`predictions[{name!r}]` has no cells of condition {condition!r}.{near_matches(condition, table.index)}"
-            raise KeyError(msg)
-    labels = table.index.to_numpy()[codes]
-    return OtherCells.read(matrix, other.obs_names, labels, conditions=set(conditions), chunk=cells.chunk)
-
-
-def read_layer(adata: AnnData, layer: str, cells: Cells, conditions: Sequence[str]) -> OtherCells:
-    """A layer of predicted cells.
-
-    Raises
-    ------
-    KeyError
-        If there is no such layer.
-    ValueError
-        If it is not log-normalised.
-    """
-    matrix = row_matrix(adata, expression(adata, layer), longest=cells.chunk)
-    check_expression(matrix, where=f"`layers[{layer!r}]`", cells=cells)
-    labels = cells.table.index.to_numpy()[cells.codes]
-    return OtherCells.read(matrix, cells.names, labels, conditions=set(conditions), chunk=cells.chunk)
 
 
 def check_model_names(generators: Sequence[str], layers: Sequence[str], predictions: Sequence[str]) -> None:
@@ -102,6 +60,31 @@ def check_model_names(generators: Sequence[str], layers: Sequence[str], predicti
                 raise ValueError(msg)
             taken[name] = f"another {kind}" if kind == "layer" else f"a {kind}"
         taken |= dict.fromkeys(names, f"a {kind}")
+
+
+def with_controls(adata: AnnData, wanted: Sequence[str]) -> list[str]:
+    """Add the parent of each post-trained generator, and the parent with extra training, for comparison."""
+    found, generators = list(wanted), generator_keys(adata)
+    params = {key: adata.uns[key]["params"] for key in generators}
+    for key in wanted:
+        own = params.get(key, {})
+        if own.get("method") != "rl_finetune":
+            continue
+        parent = str(own.get("parent", ""))
+        if parent in generators and own.get("parent_hash", "") not in {"", generator_hash(adata, parent)}:
+            log.warn(
+                f"{parent!r} was fitted again since {key!r} was post-trained from it, so the two differ by more than "
+                "post-training. Post-train it again."
+            )
+        longer = [name for name in generators if params[name].get("parent") == parent and name != key]
+        longer = [name for name in longer if params[name].get("method") == "fit_generator"]
+        if not longer:
+            log.note(
+                f"{key!r} cannot be compared with extra training of {parent!r}; "
+                f"`tl.fit_generator(adata, init_from={parent!r}, key_added=...)` makes it"
+            )
+        found += [name for name in [parent, *longer] if name in generators and name not in found]
+    return found
 
 
 @dataclass

@@ -12,7 +12,7 @@ from scipy import sparse
 from scperturbrl._core import keys
 from scperturbrl._core.modality import without_pulling
 from scperturbrl._core.validate import check_unique_names
-from scperturbrl.data.reference.pathways import pathway_activities
+from scperturbrl.data.reference.networks import pathway_activities
 
 if TYPE_CHECKING:
     from anndata import AnnData

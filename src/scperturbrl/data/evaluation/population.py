@@ -67,7 +67,7 @@ def draw_population(
 def mean_of(cells: Cells, index: np.ndarray, *, matrix: Any = None) -> np.ndarray:
     """Mean ``(G,)`` of the rows at `index`, which may repeat, of the expression or of another matrix over the same genes."""
     total = np.zeros(len(cells.genes))
-    # in the order of a file
+    # sorted, because a file is read fastest in its own order
     rows = np.sort(index)
     for start in range(0, len(rows), _ROWS):
         total += cells.block(rows[start : start + _ROWS], matrix).sum(axis=0, dtype=np.float64)

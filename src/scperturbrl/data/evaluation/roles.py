@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scperturbrl._core import keys
+from scperturbrl._core.provenance import layer_note
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from anndata import AnnData
 
@@ -34,6 +35,15 @@ _PULLED = {
 _PATHWAY = "pathway_activity"
 
 
+def trained_with(
+    adata: AnnData, generators: Iterable[str], layers: Sequence[str], predictions: Mapping[str, AnnData]
+) -> list[dict[str, Any]]:
+    """Return the settings with which generators, layers and predictions were trained or selected."""
+    makers = [*generators, *(layer_note(adata, layer).get("made_by", "") for layer in layers)]
+    trained = [one for key in makers for one in ancestry(adata.uns, key)]
+    return [*trained, *(one for other in predictions.values() for one in _chosen_by(other))]
+
+
 def ancestry(uns: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     """Settings of a generator and of its ancestors, whose rewards are recorded."""
     record = uns.get(key)
@@ -47,7 +57,7 @@ def ancestry(uns: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     return [*found, *(dict(each) for each in kept.values())]
 
 
-def chosen_by(prediction: AnnData) -> list[dict[str, Any]]:
+def _chosen_by(prediction: AnnData) -> list[dict[str, Any]]:
     """Settings of generation and selection of predicted cells: rewards of the generator, and selecting verifiers."""
     found = [dict(each) for each in prediction.uns.get("prediction", {}).get("rewarded", {}).values()]
     for slot in prediction.uns:

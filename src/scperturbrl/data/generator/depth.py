@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from scperturbrl.data.generator.stored import StoredGenerator
 
 RATIO = "depth_ratio"
-LIBRARY_SIZES = ("condition", "control")
 
 
 def measured_ratios(cells: Cells) -> np.ndarray:

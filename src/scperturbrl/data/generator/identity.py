@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from scperturbrl._core.provenance import array_hash, weights_hash
+from scperturbrl._core.provenance import array_hash
 from scperturbrl._core.validate import name_hash
 from scperturbrl.data.cells.cells import dense
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from scperturbrl.data.cells.cells import Cells
-    from scperturbrl.rl.reward import Reward
-
-__all__ = ["array_hash", "cells_identity", "reward_identity", "weights_hash"]
 
 
 def cells_identity(cells: Cells) -> dict[str, str]:
@@ -42,16 +39,3 @@ def _matrix_hash(cells: Cells) -> str:
     matrix = cells.expression
     parts: Iterable[Any] = (matrix.data, matrix.indices, matrix.indptr) if sparse.issparse(matrix) else (matrix,)
     return array_hash(*parts)
-
-
-def reward_identity(reward: Reward) -> dict[str, Any]:
-    """Identity of a reward: verifiers with their settings and weights, and hashes of their references."""
-    reference, calibration = reward.reference, reward.calibration
-    judged = [reference.effect, reference.control_mean, reference.bank, reference.pathway_response]
-    return {
-        "verifiers": [[verifier.name, dict(verifier.params)] for verifier in reward.verifiers],
-        "weights": reward.weights.tolist(),
-        "calibrate": reward.calibrated,
-        "reference": array_hash(*(value.cpu().numpy() for value in judged)),
-        "calibration": array_hash(*(getattr(calibration, name).cpu().numpy() for name in vars(calibration))),
-    }

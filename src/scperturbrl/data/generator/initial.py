@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 N_COEXPRESSION = 5000
 
 
-class Sizes(NamedTuple):
-    """User settings of the architecture; see :func:`scperturbrl.tl.fit_generator`."""
+class GeneratorSettings(NamedTuple):
+    """What a user sets of a new generator; see :func:`scperturbrl.tl.fit_generator`."""
 
     n_latent: int | None
     width: int
@@ -43,23 +43,23 @@ class Sizes(NamedTuple):
     space: str = "pca"
     backbone: str = "mlp"
     precision: str = "float32"
+    prior: str = "linear"
+    source: str = "control"
 
 
 def new_generator(
     cells: Cells,
     setup: Setup,
-    sizes: Sizes,
+    settings: GeneratorSettings,
     embeddings: pd.DataFrame | None,
-    prior: str,
-    source: str,
-    seed: int,
     *,
+    seed: int,
     device: torch.device | str = "cpu",
     progress: bool | None = None,
 ) -> StoredGenerator:
     """Space and observation layer fitted on training cells, on `device`; encoder and velocity at random."""
     rows = np.flatnonzero(cells.is_training())
-    space = fit_space(sizes.space, sizes.n_latent, cells, rows, seed=seed, device=device, progress=progress)
+    space = fit_space(settings.space, settings.n_latent, cells, rows, seed=seed, device=device, progress=progress)
     training = np.isin(np.arange(len(cells.table)), cells.codes[rows])
     validation = np.isin(np.arange(len(cells.table)), cells.codes[cells.split == keys.VALIDATION])
     features = gene_embeddings(space.components.numpy(), cells.genes) if embeddings is None else embeddings
@@ -74,16 +74,16 @@ def new_generator(
             n_groups=len(vocabulary.groups),
             n_contexts=len(vocabulary.contexts),
             n_conditions=int((training & ~cells.table["is_control"].to_numpy(dtype=bool)).sum()),
-            width=sizes.width,
-            n_blocks=sizes.n_blocks,
-            source=source,
+            width=settings.width,
+            n_blocks=settings.n_blocks,
+            source=settings.source,
             total=common_total(cells, rows),
             n_responses=N_RESPONSES if embeddings is None else 0,
-            space=sizes.space,
-            n_components=0 if sizes.space == "pca" else space.components.shape[1],
-            n_hidden=N_HIDDEN if sizes.space == "scvi" else 0,
-            backbone=sizes.backbone,
-            precision=sizes.precision,
+            space=settings.space,
+            n_components=0 if settings.space == "pca" else space.components.shape[1],
+            n_hidden=N_HIDDEN if settings.space == "scvi" else 0,
+            backbone=settings.backbone,
+            precision=settings.precision,
         ),
         seed=seed,
     )
@@ -98,8 +98,8 @@ def new_generator(
         vocabulary=vocabulary,
         params={
             "embeddings": "loadings" if embeddings is None else "user",
-            "prior": prior,
-            "source": source,
+            "prior": settings.prior,
+            "source": settings.source,
         },
         fitted={},
         history=pd.DataFrame(),

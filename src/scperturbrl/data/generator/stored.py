@@ -12,11 +12,10 @@ from scperturbrl._core import keys, log
 from scperturbrl._core.default_key import next_number
 from scperturbrl._core.files.checkpoint import CONFIG, WEIGHTS, read_directory
 from scperturbrl._core.files.damage import DamagedFileError
-from scperturbrl._core.provenance import counted, leaked, rewards, split_hash
+from scperturbrl._core.provenance import counted, leaked, rewards, split_hash, weights_hash
 from scperturbrl._core.serialize import to_uns, versions
 from scperturbrl._core.validate import name_hash, near_matches
 from scperturbrl._core.write import write
-from scperturbrl.data.generator.identity import weights_hash
 from scperturbrl.data.generator.vocabulary import Vocabulary, default_embeddings
 from scperturbrl.flow.generator import Generator
 

@@ -13,7 +13,7 @@ from scperturbrl.data.generator.controls import control_pool
 from scperturbrl.data.generator.linear import recentred
 from scperturbrl.data.generator.trained_shift import positions
 from scperturbrl.data.latent.cells import encode_rows
-from scperturbrl.data.reference.denoised_means import denoising_shifts
+from scperturbrl.data.reference.moments import denoising_shifts
 
 if TYPE_CHECKING:
     from scperturbrl.data.cells.cells import Cells

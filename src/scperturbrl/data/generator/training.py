@@ -1,4 +1,4 @@
-"""Training a stored generator on the cells of an AnnData."""
+"""Training a stored generator on the cells of an AnnData, and the final steps after any training."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scperturbrl._core import keys, log
-from scperturbrl.data.generator.identity import array_hash, cells_identity, weights_hash
+from scperturbrl._core.provenance import array_hash, weights_hash
+from scperturbrl.data.generator.identity import cells_identity
+from scperturbrl.data.generator.linear import fit_recentring
+from scperturbrl.data.generator.self_check import self_check, self_check_problems
 from scperturbrl.data.generator.task import build_task
+from scperturbrl.data.generator.trained_means import set_trained_means
 from scperturbrl.data.generator.vocabulary import default_embeddings
 from scperturbrl.data.latent.cells import Controls, latent_cells
-from scperturbrl.data.reference.denoised_means import denoising_shifts
+from scperturbrl.data.reference.moments import denoising_shifts
 from scperturbrl.flow.rollout.yardstick import Yardstick
 from scperturbrl.flow.training.finite_steps import skipped_message
 from scperturbrl.flow.training.fit import FitResult, FitSettings, fit_flow
@@ -58,6 +62,34 @@ def train_generator(
     if result.skipped:
         log.warn(skipped_message(result.skipped, result.first_skipped, "training steps"))
     return result
+
+
+def finish_generator(
+    stored: StoredGenerator, cells: Cells, *, seed: int, device: torch.device, means: bool = True
+) -> None:
+    """Correct means, choose the share of the linear part, and compare generated with training cells.
+
+    Parameters
+    ----------
+    stored
+        Trained generator, changed in place; ``fitted`` then holds only the shares and the self-check.
+    cells
+        Training cells.
+    seed, device
+        Seed, and device of the flow.
+    means
+        Whether to set the means of trained conditions again. Post-training keeps the means of its parent, because its
+        guard monitored cells with these means.
+    """
+    # nothing of a generator from which it continued
+    stored.fitted = {}
+    if means:
+        set_trained_means(stored, cells, seed=seed)
+    if stored.params["prior"] == "linear":
+        fit_recentring(stored, cells, seed=seed, device=device)
+    stored.fitted["self_check"] = measured = self_check(stored, cells, seed=seed)
+    for problem in self_check_problems(measured):
+        log.tell(f"Generated cells of training conditions differ from the real ones: {problem}.")
 
 
 def _read_state(file: RunFile, stored: StoredGenerator, cells: Cells, settings: FitSettings) -> dict[str, Any] | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 from scipy import sparse
 
+from scperturbrl._core import keys
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.metrics.baselines.denoised import denoised_effects
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.flow.space.base import Space
+
+_DENOISING = "denoising effects"
 
 
 class MeasuredEffects(NamedTuple):
@@ -52,6 +57,22 @@ def measured_effects(cells: Cells, use: np.ndarray, conditions: Sequence[str]) -
     check_cells(cells, count, [*rows, *controls], 2)
     noise = noise_of(count[rows], variance[rows], count[controls], variance[controls])
     return MeasuredEffects(mean[controls], mean[rows] - mean[controls], noise)
+
+
+def denoising_shifts(cells: Cells, space: Space) -> torch.Tensor:
+    """Shift ``(C, d)`` from the mean of the training cells of each condition of the table to its denoised mean.
+
+    It is 0 for control cells and for conditions that are not trained on. See :func:`scperturbrl.metrics.denoised_effects`.
+    """
+    names = cells.conditions(keys.TRAIN, min_cells=2)
+    found = torch.zeros(len(cells.table), space.dim)
+    if not names:
+        return found
+    if _DENOISING not in cells.once:
+        measured = measured_effects(cells, cells.is_training(), names)
+        cells.once[_DENOISING] = (measured.denoised() - measured.effect).astype(np.float32)
+    found[cells.rows(names)] = space.project(torch.as_tensor(cells.once[_DENOISING]))
+    return found
 
 
 def noise_of(n: np.ndarray, variance: np.ndarray, n_control: np.ndarray, variance_control: np.ndarray) -> np.ndarray:

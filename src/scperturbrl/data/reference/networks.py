@@ -1,4 +1,4 @@
-"""The networks of a reference, and a check that the stored networks have not changed."""
+"""The networks of a reference, a check that they have not changed, and the pathway activities of effects."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from scperturbrl._core import keys
 from scperturbrl.data.cells.network import check_network, network_matrix, table_hash
+from scperturbrl.verifiers._pathway_activity import standardise_network, ulm_t
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,3 +88,19 @@ def check_networks(adata: AnnData, made_with: Mapping[str, Any]) -> None:
                 "made. Call `scperturbrl.pp.reference(adata)` again."
             )
             raise ValueError(msg)
+
+
+def pathway_activities(adata: AnnData, effects: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """ULM t ``(n, P)`` of effects ``(n, G)``, and the names of the pathways.
+
+    Raises
+    ------
+    KeyError
+        If there is no network.
+    """
+    if keys.PATHWAY_NETWORK not in adata.uns:
+        msg = f"`uns` has no {keys.PATHWAY_NETWORK!r}. Call `scperturbrl.pp.pathway_network(adata, network)` first."
+        raise KeyError(msg)
+    weights, names = Networks.of(adata).pathways
+    network = standardise_network(torch.as_tensor(weights, dtype=torch.float64))
+    return ulm_t(torch.tensor(effects, dtype=torch.float64), network).numpy(), names

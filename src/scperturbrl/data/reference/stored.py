@@ -32,11 +32,6 @@ if TYPE_CHECKING:
 _CALIBRATION_FIELDS = ("control_median", "real_median", "auroc", "weight")
 
 
-def pathway_matrix(adata: AnnData) -> tuple[np.ndarray, list[str]]:
-    """Weights ``(n_genes, P)`` and names of the stored pathway network; P is 0 without one."""
-    return Networks.of(adata).pathways
-
-
 def write_reference(
     adata: AnnData,
     cells: Cells,

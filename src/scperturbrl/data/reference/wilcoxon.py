@@ -34,7 +34,7 @@ def wilcoxon_statistic(cells: Cells, use: np.ndarray, conditions: Sequence[str])
     scores = np.zeros((len(rows), len(cells.genes)))
     for control in np.unique(controls):
         members = np.flatnonzero(controls == control)
-        # 0 is the control group; members follow in their order
+        # codes of one test: 0 for the control group, then its conditions
         group = np.full(len(cells.table), -1)
         group[[control, *(rows[i] for i in members)]] = np.arange(len(members) + 1)
         chosen = np.flatnonzero(use & (group[cells.codes] >= 0))
@@ -56,11 +56,11 @@ def _scores(values: np.ndarray, codes: np.ndarray, sizes: np.ndarray) -> np.ndar
     zeros = sizes - np.bincount(codes, minlength=len(sizes))
     control = np.bincount(place[codes == 0], minlength=len(known)).astype(float)
     control[zero] += zeros[0]
-    # how many controls are below a value, those that equal it counted half
+    # number of controls below each value; equal ones count half
     below = np.cumsum(control) - control / 2
     above = np.bincount(codes, weights=below[place], minlength=len(sizes)) + zeros * below[zero]
     n, n_control = sizes[1:].astype(float), float(sizes[0])
-    # numbers of equal values in a condition, each added to those of the controls
+    # tied values of a condition change only the ties that the controls already have
     pair, count = np.unique(codes * len(known) + place, return_counts=True)
     group, value = np.divmod(pair, len(known))
     count, group, value = (

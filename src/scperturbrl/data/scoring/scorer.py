@@ -186,7 +186,7 @@ class Scorer:
         own = self.calibration.select(torch.as_tensor(numbers))
         return combine(calibrate(raw[:, None], own), own, self.weights)[:, 0].numpy()
 
-    def silent(self) -> dict[str, list[str]]:
+    def skipped(self) -> dict[str, list[str]]:
         """Conditions in which a verifier cannot discriminate, for each verifier with any."""
         weight = self.calibration.weight.numpy()
         names = np.asarray(self.conditions)

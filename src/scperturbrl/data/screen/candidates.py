@@ -1,19 +1,26 @@
-"""The candidates of a screen."""
+"""The candidates of a screen as a condition table, and the features of their perturbations."""
 
 from __future__ import annotations
 
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
+from scperturbrl._core import keys
+from scperturbrl._core.default_key import default_key
 from scperturbrl._core.validate import check_choice
 from scperturbrl.data.cells.conditions import condition_record, parse_perturbation
 from scperturbrl.data.cells.doses import check_dose, measured_doses, wanted_dose, warn_outside
+from scperturbrl.data.generator.stored import is_generator, read_generator
+from scperturbrl.data.generator.vocabulary import check_embeddings
 from scperturbrl.data.generator.wanted import covariate_combinations, wanted_conditions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from anndata import AnnData
 
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.cells.setup import Setup
@@ -70,6 +77,48 @@ def candidate_table(
         for own, amount in zip(parts, doses, strict=True)
     ]
     return _checked(pd.DataFrame(records).set_index("condition") if records else pd.DataFrame())
+
+
+def screened_table(frame: pd.DataFrame, cells: Cells, setup: Setup) -> pd.DataFrame:
+    """``parts``, ``dose`` and ``group`` of the candidates in `frame`, rows of :func:`scperturbrl.get.screen`.
+
+    Raises
+    ------
+    ValueError
+        If a context no longer has control cells.
+    """
+    contexts = set(cells.table.loc[cells.table["is_control"], "group"])
+    lost = sorted(set(frame["group"].astype(str)) - contexts)
+    if lost:
+        msg = f"The screen has candidates of {lost[0]!r}, which has no control cells here. Call `scperturbrl.tl.screen` again."
+        raise ValueError(msg)
+    parts = [
+        parse_perturbation(str(label), control=setup.control, sep=setup.perturbation_sep)
+        for label in frame["perturbation"]
+    ]
+    dose = frame["dose"].to_numpy(float) if "dose" in frame else np.zeros(len(frame))
+    return pd.DataFrame({"parts": parts, "dose": dose, "group": frame["group"].astype(str)}, index=frame.index)
+
+
+def perturbation_features(adata: AnnData, key: str | None, embeddings: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Features of perturbations: those given, or those that the generator was fitted with, or None for responses of genes."""
+    if embeddings is not None:
+        return check_embeddings(embeddings)
+    if key is None and not is_generator(adata, default_key(adata)):
+        return None
+    stored = read_generator(adata, default_key(adata, key))
+    return None if stored.generator.linear.n_responses else stored.vocabulary.embeddings
+
+
+def trained_perturbations(cells: Cells) -> list[str]:
+    """Perturbations of the training conditions."""
+    names = cells.conditions(keys.TRAIN, min_cells=2)
+    return sorted({part for parts in cells.table.loc[names, "parts"] for part in parts})
+
+
+def described_perturbations(cells: Cells, features: pd.DataFrame | None) -> list[str]:
+    """Perturbations with features, which can be predicted without any of their cells."""
+    return [str(name) for name in (cells.genes if features is None else features.index)]
 
 
 def _checked(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,8 +12,8 @@ from scperturbrl.screen.ranking import spread_of
 from scperturbrl.screen.table import RealValues
 
 if TYPE_CHECKING:
-    from scperturbrl.data.screen.energy_fall import EnergyFall
     from scperturbrl.data.screen.known import Known
+    from scperturbrl.data.screen.population import EnergyFall
     from scperturbrl.screen.line import Line
     from scperturbrl.screen.objectives import Objective
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scperturbrl.data.cells.cells import Cells
-    from scperturbrl.data.screen.energy_fall import EnergyFall
     from scperturbrl.data.screen.known import Known
+    from scperturbrl.data.screen.population import EnergyFall
     from scperturbrl.screen.line import Line
     from scperturbrl.screen.objectives import Objective
 

@@ -16,12 +16,11 @@ from scperturbrl._core.interrupt import step_boundary_interrupt
 from scperturbrl._core.machine.memory import BatchSize
 from scperturbrl._core.progress import progress_bar
 from scperturbrl._core.random import on_device, torch_rng
-from scperturbrl.flow.training.average import WeightAverage, restore, snapshot
 from scperturbrl.flow.training.finite_steps import FiniteSteps
 from scperturbrl.flow.training.latent_cells import LatentCells, Pairing
 from scperturbrl.flow.training.loss import flow_matching_loss
 from scperturbrl.flow.training.run import FitRun
-from scperturbrl.flow.training.weight_state import WeightState
+from scperturbrl.flow.training.weight_state import WeightAverage, WeightState, restore, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -96,8 +96,7 @@ def genetic_interactions(
         - *additive*: otherwise.
 
         If the similarity is at least 0.7, the data determine only the sum of the coefficients; magnitude then uses half
-        of the sum for each. The names are those of Norman et al.; the thresholds are ours. They recovered the type of
-        98 % of 96 simulated pairs of 120 cells.
+        of the sum for each. The names are those of Norman et al.; the thresholds are ours.
     ``n_cells``
         Cells of the pair.
 

@@ -54,9 +54,9 @@ def combination_ridge_effect(
 
     .. math:: y_i = a \sum_j x_{ij} \beta_j + \varepsilon_i, \qquad a = 1 \text{ for conditions of one perturbation}.
 
-    Perturbations buffer and mask each other, so that the additivity :math:`a` of combinations is often below 1. It also
-    differs between pairs, so that a combination is less informative about its parts than single perturbations are.
-    Otherwise the result equals that of :func:`ridge_effect`.
+    Perturbations often buffer or mask each other, so the additivity :math:`a` of combinations is often below 1. It
+    differs between pairs, so a combination says less about its parts than single perturbations do. Without combinations
+    in training, the coefficients are those of :func:`ridge_effect`.
 
     Parameters
     ----------

@@ -25,8 +25,8 @@ def context_ridge_effect(
 
     where :math:`s` is the mean eigenvalue of :math:`X X^\top`. The log ratios are applied to the rates of the new context.
 
-    A kernel on distances (:func:`~scperturbrl.metrics.fit_context_line`) gives a context between two kinds the mean of both or the
-    effect of the nearest. The ridge can place it along the line between them.
+    For a context between two groups of contexts, a kernel on distances (:func:`~scperturbrl.metrics.fit_context_line`)
+    predicts the mean of both or the effect of the nearest. The ridge can predict any effect between the two.
 
     Parameters
     ----------

@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 def transferred_effect(line: ContextLine, controls: np.ndarray, effects: np.ndarray, query: np.ndarray) -> np.ndarray:
     """Effect ``(G,)`` in a new context, halfway between the context line and the context ridge.
 
-    They use the similarity of contexts differently, and the mean of both is closer than either on most data sets; there are too few
-    contexts to choose between them.
+    The two use the similarity of contexts in different ways. On most data sets their mean is closer than either, and
+    there are too few contexts to choose one of them.
 
     Parameters
     ----------
     line
         Context line, fitted to measured effects.
     controls, effects
-        ``(K, G)`` mean control profile of each context in which the perturbation was measured, and its effect there, best denoised.
+        ``(K, G)`` mean control profile of each context in which the perturbation was measured, and its effect there,
+        preferably denoised.
     query
         ``(G,)`` mean control profile of the new context.
     """

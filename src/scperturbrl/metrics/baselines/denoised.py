@@ -19,11 +19,11 @@ _MOST, _MOST_EXACT = 100, 500
 
 
 def denoised_effects(effects: ArrayLike, variances: ArrayLike) -> np.ndarray:
-    r"""Shrink measured effects by what their sampling noise hides, sharing evidence between conditions and genes.
+    r"""Remove sampling noise from measured effects by shrinkage, using all conditions and genes together.
 
-    Effects of a screen lie close to a few common directions. Their part along these is kept by optimal shrinkage of the
-    singular values. What is left is shrunk value by value, by empirical Bayes with the prior variance
-    :math:`\tau_c \gamma_g` of condition c and gene g.
+    Effects of a screen lie close to a few common directions. The part along these directions is shrunk by its singular
+    values. The remainder is shrunk value by value, by empirical Bayes with the prior variance :math:`\tau_c \gamma_g`
+    of condition c and gene g.
 
     Parameters
     ----------

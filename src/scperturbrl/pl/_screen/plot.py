@@ -10,7 +10,7 @@ from scperturbrl._core.modality import pick
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl.data.cells.conditions import parse_perturbation
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.get._screen.table import screen as screen_frame
+from scperturbrl.get._screen import screen as screen_frame
 from scperturbrl.pl._draw.style import figure_of, finish, given_axes, house_style, inch, new_axes, outside_legend
 from scperturbrl.pl._screen.pairs import draw_pairs, pair_matrix
 from scperturbrl.pl._screen.ranked import draw_ranked, legend_of

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.training.transport import CHUNK, transport_partners
+from scperturbrl.flow.training.latent_cells import CHUNK, transport_partners
 
 
 def cost(cells, control, partner):

@@ -39,13 +39,13 @@ def screen(
     ``perturbation``, ``group``, ``dose``
         What it is; doses where they are declared.
     ``rank``, ``value``, ``low``, ``high``
-        Rank (1 is best), predicted objective, and its interval at the chosen level; NaN if too few training conditions
-        could be left out. The value of measured candidates, and of those with generated cells (``made_cells``), is that of
-        their cells; that of all others comes from the linear model (``line``). Of unmeasured candidates the interval is
-        always around ``line``, whose errors are known.
+        Rank (1 is best), objective, and its interval at the chosen level. ``value`` is computed from cells if there are
+        any, measured or generated (``made_cells``), else by the linear model (``line``). The interval of an unmeasured
+        candidate is always around ``line``, because only the errors of the linear model are known. It is NaN if too few
+        training conditions could be left out.
     ``top_probability``
-        Probability to be among the best, given the errors of all candidates and, if they are unmeasured, ``line``; NaN
-        for candidates that are not calibrated or not supported.
+        Probability of being among the best, computed from the predictions of the linear model (for measured candidates,
+        from their values) and their errors. NaN for candidates that are not calibrated or not supported.
     ``support``, ``kind``, ``reliability``
         ``"supported"``, ``"extrapolating"`` or ``"unsupported"``; the kind of prediction (``"measured"``, ``"dose"``,
         ``"transfer"``, ``"combination"``, ``"perturbation"``, ``"unseen part"``, ``"context"``, ``"several"``); and the

@@ -11,8 +11,8 @@ from scperturbrl._core import keys, log
 from scperturbrl.data.cells.draw import shuffled
 from scperturbrl.data.reference.stored import cross_fit, read_calibration, read_reference
 from scperturbrl.rl.reward import Reward
-from scperturbrl.tl._score import importance
 from scperturbrl.verifiers.calibration import calibrate as on_one_scale
+from scperturbrl.verifiers.registry import resolve_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +42,9 @@ def build_reward(
         weights = {name: value for name, value in WEIGHTS.items() if name in {verifier.name for verifier in verifiers}}
     table, reference = read_reference(adata, cells, verifiers)
     calibration = read_calibration(adata, cells, table.conditions, verifiers)
-    return _checked(Reward(verifiers, reference, calibration, importance(verifiers, weights), calibrated=calibrate))
+    return _checked(
+        Reward(verifiers, reference, calibration, resolve_weights(verifiers, weights), calibrated=calibrate)
+    )
 
 
 def validation_reward(
@@ -74,9 +76,9 @@ def _checked(reward: Reward) -> Reward:
         )
         raise ValueError(msg)
     names = reward.reference.conditions
-    silent = [name for name, ok in zip(names, reward.informative().tolist(), strict=True) if not ok]
-    if silent:
-        log.note(f"no verifier can score {len(silent)} conditions, which are left out: {silent[:10]}")
+    left_out = [name for name, ok in zip(names, reward.informative().tolist(), strict=True) if not ok]
+    if left_out:
+        log.note(f"no verifier can score {len(left_out)} conditions, which are left out: {left_out[:10]}")
     count = (reward.calibration.weight == 0).sum(0).tolist()
     for verifier, n in zip(reward.verifiers, count, strict=True):
         if n:

@@ -9,7 +9,7 @@ import torch
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.latent.cells import encode_rows
-from scperturbrl.data.reference.denoised_means import denoising_shifts
+from scperturbrl.data.reference.moments import denoising_shifts
 from scperturbrl.flow.space.base import PCASpace
 from scperturbrl.metrics import denoised_effects
 

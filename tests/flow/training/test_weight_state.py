@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from scperturbrl.flow.training.average import WeightAverage, restore, snapshot
+from scperturbrl.flow.training.weight_state import WeightAverage, restore, snapshot
 
 
 def test_the_average_is_the_recursion_with_a_growing_decay():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scperturbrl.data.evaluation.calibration import calibrate, with_calibration
+from scperturbrl.data.evaluation.metric_calibration import calibrate_metrics, with_calibration
 
 
 def frame(**values):
@@ -15,7 +15,7 @@ def frame(**values):
 
 
 def found(replicate, mean):
-    return calibrate(frame(**replicate), frame(**mean))
+    return calibrate_metrics(frame(**replicate), frame(**mean))
 
 
 def test_by_hand_in_both_directions():

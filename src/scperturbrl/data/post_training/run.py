@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from scperturbrl._core import keys, log
-from scperturbrl.data.generator.identity import cells_identity, reward_identity, weights_hash
+from scperturbrl._core.provenance import array_hash, weights_hash
+from scperturbrl.data.generator.identity import cells_identity
 from scperturbrl.data.generator.task import reference_task
+from scperturbrl.data.post_training.reward import validation_reward
 from scperturbrl.flow.training.finite_steps import skipped_message
 from scperturbrl.rl.evidence import Judge
 from scperturbrl.rl.finetune import finetune
-from scperturbrl.tl._reward import validation_reward
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from scperturbrl.rl.reward import Reward
 
 
-def run(
+def post_train(
     adata: AnnData,
     stored: StoredGenerator,
     both: tuple[Cells, Cells],
@@ -125,10 +126,23 @@ def _read_state(
     identity = {
         **{name: value for name, value in asdict(settings).items() if name != "progress"},
         **cells_identity(cells),
-        **reward_identity(reward),
+        **_reward_identity(reward),
         "pretrained generator": weights_hash(stored.generator.to_arrays()),
     }
     state = file.read(identity)
     if state is not None:
         log.note(f"continuing from iteration {state['progress']['iteration']} of {file.path}")
     return state
+
+
+def _reward_identity(reward: Reward) -> dict[str, Any]:
+    """Identity of a reward: verifiers with their settings and weights, and hashes of their references."""
+    reference, calibration = reward.reference, reward.calibration
+    judged = [reference.effect, reference.control_mean, reference.bank, reference.pathway_response]
+    return {
+        "verifiers": [[verifier.name, dict(verifier.params)] for verifier in reward.verifiers],
+        "weights": reward.weights.tolist(),
+        "calibrate": reward.calibrated,
+        "reference": array_hash(*(value.cpu().numpy() for value in judged)),
+        "calibration": array_hash(*(getattr(calibration, name).cpu().numpy() for name in vars(calibration))),
+    }

@@ -1,10 +1,11 @@
-"""Which metrics can discriminate a replicate experiment from the mean response on these data."""
+"""Values relative to the mean response and a replicate experiment, and which metrics can discriminate these two."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
+from scperturbrl.metrics.ceiling import scaled_score
 from scperturbrl.metrics.registry import METRICS
 
 # models used for calibration: a replicate experiment, and a prediction that is the same for all conditions
@@ -16,7 +17,7 @@ ZERO_FOR_THE_MEAN = frozenset({"pearson_delta_systema", "spearman_delta_systema"
 COLUMNS = ("calibrated", "told_apart", "dynamic_range")
 
 
-def calibrate(replicate: pd.DataFrame, mean_response: pd.DataFrame) -> pd.DataFrame:
+def calibrate_metrics(replicate: pd.DataFrame, mean_response: pd.DataFrame) -> pd.DataFrame:
     """Compare one half of the real cells with the mean response, both as predictions of the other half.
 
     Parameters
@@ -41,14 +42,14 @@ def calibrate(replicate: pd.DataFrame, mean_response: pd.DataFrame) -> pd.DataFr
 
 
 def with_calibration(table: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns of :func:`calibrate` to a table with a column ``metric``.
+    """Add the columns of :func:`calibrate_metrics` to a table with a column ``metric``.
 
     Parameters
     ----------
     table
         One row for each model, condition and metric.
     found
-        Result of :func:`calibrate`. Metrics that are missing in it are not calibrated.
+        Result of :func:`calibrate_metrics`. Metrics that are missing in it are not calibrated.
 
     Returns
     -------
@@ -57,6 +58,18 @@ def with_calibration(table: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     values = found.reindex(table["metric"].to_numpy()).reset_index(drop=True)
     values["calibrated"] = values["calibrated"].eq(True)  # noqa: FBT003 - absent counts as false
     return table.assign(**{name: values[name].to_numpy() for name in COLUMNS})
+
+
+def with_scaled(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the scaled score of every value, relative to the baseline and the ceiling of its condition."""
+    wide = table.pivot_table(index=["condition", "metric"], columns="model", values="value", dropna=False)
+    anchors = wide.loc[pd.MultiIndex.from_frame(table[["condition", "metric"]]), [MEAN_RESPONSE, CEILING]].to_numpy()
+    scaled = []
+    for metric, value, (baseline, ceiling) in zip(table["metric"], table["value"], anchors, strict=True):
+        baseline = 0.0 if metric in ZERO_FOR_THE_MEAN else baseline
+        error = METRICS[metric].error if metric in METRICS else lambda score: -score
+        scaled.append(scaled_score(error(value), baseline=error(baseline), ceiling=error(ceiling)))
+    return table.assign(scaled=np.asarray(scaled, dtype=float))
 
 
 def _row(metric: str, part: pd.DataFrame) -> tuple[bool, float, float]:

@@ -1,0 +1,1 @@
+"""Post-train the generator of an AnnData: its reward, and the run."""
