@@ -9,7 +9,7 @@ import pandas as pd
 from benchmarks import grid
 from benchmarks.arms import BASE, BASELINES, LONGER, RL
 from benchmarks.kept import keep, read, table_file
-from scperturbrl.data.evaluation.calibration import CEILING
+from scperturbrl.data.evaluation.metric_calibration import CEILING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
