@@ -83,7 +83,8 @@ ROC curve of a classifier that discriminates generated from real cells (.5 is ch
 _FINETUNED = """
 ## Post-training
 
-What does {func}`~scperturbrl.tl.rl_finetune` do to the cells of held-out conditions? Each row is a run, compared with the same generator after extra training for as many CPU seconds. Scores: the rise,
+What does {func}`~scperturbrl.tl.rl_finetune` do to the cells of held-out conditions? Each row is a run, compared with the same generator after extra training for as many CPU seconds.
+*Unchanged*: the guard kept the pretrained generator. Scores: the rise,
 and in brackets the share of the gap between that generator and real cells (*no gap*: it is not below them). Distances: the ratio; below 1, post-training is closer to the real cells. If one of the two is as close as
 real cells are to each other, both distances are given instead. The last three metrics were not rewarded. Seconds are those of post-training and of fitting. A run is *harmed* if its energy distance
 is larger by more than 3 %.

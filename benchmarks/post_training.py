@@ -59,11 +59,11 @@ def markdown(found: pd.DataFrame) -> str:
     """One row per run, then a sentence per data set."""
     labels = [*SCORES.values(), *DISTANCES.values(), *HELD_OUT.values()]
     lines = [f"| run | {' | '.join(labels)} | seconds |", "|---" * (len(labels) + 2) + "|"]
-    for _, row in found.iterrows():
+    for (_, row), other in zip(found.iterrows(), changed(found), strict=True):
         cells = [_share(row, name) for name in SCORES] + [_ratio(row, name) for name in DISTANCES]
         cells += [f"{row[f'{name}:{RL}'] - row[f'{name}:{LONGER}']:+.3f}" for name in HELD_OUT]
         lines.append(
-            f"| {row['suite']} {row['seed']} | {' | '.join(cells)} | {row['seconds']:.0f} of {row['fit_seconds']:.0f} |"
+            f"| {row['suite']} {row['seed']}{'' if other else ', unchanged'} | {' | '.join(cells)} | {row['seconds']:.0f} of {row['fit_seconds']:.0f} |"
         )
     said = [_sentence(str(name), rows) for name, rows in found.groupby("suite", sort=False)]
     return "\n".join(lines) + "\n\n" + "\n".join(said) + "\n"
