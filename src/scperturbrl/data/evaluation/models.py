@@ -21,6 +21,7 @@ from scperturbrl.data.cells.other_depth import OtherCells
 from scperturbrl.data.cells.row_blocks import row_matrix
 from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.cells.setup import expression
+from scperturbrl.data.evaluation.compared_depth import thinned
 from scperturbrl.data.evaluation.evaluation import CEILING, DUPLICATE
 from scperturbrl.data.evaluation.population import Population, draw_population, mean_of, population_order
 from scperturbrl.data.generator.depth import in_order_of
@@ -213,8 +214,5 @@ class Models:
         """Predicted cells, thinned if they are deeper than the cells with which they are compared."""
         if self.depths is None:
             return {name: other.matrix for name, other in self.others.items()}
-        groups, depths = self.cells.table["group"], self.depths
-        return {
-            name: other.at_most({one: depths.target_of(one, str(groups[one])) for one in other.depth.index})[0]
-            for name, other in self.others.items()
-        }
+        groups = self.cells.table["group"].astype(str).to_dict()
+        return thinned(self.others, self.depths, groups)

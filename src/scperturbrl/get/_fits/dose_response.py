@@ -40,7 +40,8 @@ def dose_response(
     r"""Fit a Hill curve to the response of every perturbation to its doses.
 
     The mean response relative to control cells, which is 0 at dose 0, is fitted by :math:`T d^h / (E^h + d^h)` with
-    :func:`scipy.optimize.least_squares`, each dose weighted by its standard error. The slope has a log-normal prior
+    :func:`scipy.optimize.least_squares`, each dose weighted by its standard error. Cells of all doses are compared at
+    :term:`equal depth`, because treated cells often have fewer counts, which would look like a response. The slope has a log-normal prior
     around 1.5 (90 % from 0.7 to 3.4), which matters with three or four doses.
 
     Parameters
@@ -194,7 +195,7 @@ def _series(
         raise ValueError(msg)
     cells = Cells.of(adata, setup)
     values = None if objective is None else cell_values(adata, objective)
-    sources = read_sources(adata, cells, layers, predictions)
+    cells, sources = read_sources(adata, cells, layers, predictions)
     wanted = [perturbations] if isinstance(perturbations, str) else perturbations
     _check_known(wanted, sources)
     found = [

@@ -125,7 +125,8 @@ def genetic_interactions(
         raise ValueError(msg)
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
-    sources, split = read_sources(adata, cells, layers, predictions), cells.split_of()
+    cells, sources = read_sources(adata, cells, layers, predictions)
+    split = cells.split_of()
     names = None if pairs is None else _wanted(pairs, sources, setup)
     rows = [
         _row(source, cells, name, singles) | {keys.SPLIT: split.get(name, keys.TEST)}
