@@ -30,7 +30,6 @@ from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.cells.conditions import find_conditions
 from scperturbrl.data.cells.depth import at_depths
 from scperturbrl.data.cells.network import network_hash
 from scperturbrl.data.cells.setup import Setup
@@ -42,10 +41,17 @@ from scperturbrl.data.evaluation.calibration import (
     with_calibration,
 )
 from scperturbrl.data.evaluation.compared_depth import compared_depths
+from scperturbrl.data.evaluation.evaluated import evaluated_conditions
 from scperturbrl.data.evaluation.evaluation import Evaluation
 from scperturbrl.data.evaluation.gene_sets import gene_sets
 from scperturbrl.data.evaluation.measured_predictions import warn_measured
-from scperturbrl.data.evaluation.models import Models, check_model_names, read_layer, read_prediction
+from scperturbrl.data.evaluation.models import (
+    Models,
+    check_model_names,
+    check_predictions,
+    read_layer,
+    read_prediction,
+)
 from scperturbrl.data.evaluation.roles import ancestry, chosen_by, metric_roles
 from scperturbrl.data.generator.stored import generator_keys, read_generator
 from scperturbrl.data.reference.stored import check_reference, cross_fit
@@ -187,10 +193,11 @@ def evaluate(
     check_positive(n_cells=n_cells, max_cells=max_cells)
     check_choice("depth", depth, ["equal", "raw"])
     check_key(adata, key_added, slots.EVALUATION)
+    check_predictions({} if predictions is None else predictions)
     started = log.start("evaluating held-out conditions")
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
-    wanted = _conditions(cells, setup, conditions)
+    wanted = evaluated_conditions(cells, setup, conditions)
     check_reference(adata, cells)
     if not cells.conditions(slots.TRAIN):
         msg = "`adata` has no perturbed training cells, which baselines and scaled scores need. Evaluate with all training cells."
@@ -237,16 +244,6 @@ def _trained_with(
     makers = [*generators, *(layer_note(adata, layer).get("made_by", "") for layer in layers)]
     trained = [one for key in makers for one in ancestry(adata.uns, key)]
     return [*trained, *(one for other in predictions.values() for one in chosen_by(other))]
-
-
-def _conditions(cells: Cells, setup: Setup, conditions: Sequence[str] | str | None, *, min_cells: int = 6) -> list[str]:
-    if conditions is not None:
-        return find_conditions(conditions, cells.table, setup)
-    found = cells.conditions(slots.TEST, min_cells=min_cells)
-    if not found:
-        msg = f"No test condition has {min_cells} cells. Hold some out with `pp.split`, or name `conditions`."
-        raise ValueError(msg)
-    return found
 
 
 def _with_controls(adata: AnnData, wanted: Sequence[str]) -> list[str]:

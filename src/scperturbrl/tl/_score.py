@@ -215,7 +215,9 @@ def importance(verifiers: Sequence[Verifier], weights: Mapping[str, float] | Non
         raise KeyError(msg)
     for name, value in given.items():
         if not 0 <= value < float("inf"):
-            msg = f"`weights[{name!r}]` is {value!r}; it must be finite and not negative. Use 0 to leave a verifier out."
+            msg = (
+                f"`weights[{name!r}]` is {value!r}; it must be finite and not negative. Use 0 to leave a verifier out."
+            )
             raise ValueError(msg)
     found = torch.tensor([float(given.get(name, 1)) for name in names])
     if not found.any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
 from scperturbrl._core.random import numpy_rng
 from scperturbrl._core.validate import near_matches
@@ -32,10 +34,9 @@ from scperturbrl.data.reference.baselines import BASELINES, CONTEXT_BASELINES, D
 from scperturbrl.metrics.baselines.registry import ADDED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
-    from anndata import AnnData
 
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.cells.depth import Depths
@@ -56,13 +57,24 @@ def read_prediction(name: str, other: AnnData, cells: Cells, setup: Setup, condi
     check_genes(list(cells.genes), other.var_names, whose="`adata` has", other=f"`predictions[{name!r}]`")
     matrix = row_matrix(other, expression(other, None), longest=cells.chunk)
     check_expression(matrix, where=f"`predictions[{name!r}].X`", cells=cells)
-    table, codes = condition_table(other, setup)
+    table, codes = condition_table(other, setup, where=f"`predictions[{name!r}]`")
     for condition in conditions:
         if condition not in table.index:
             msg = f"`predictions[{name!r}]` has no cells of condition {condition!r}.{near_matches(condition, table.index)}"
             raise KeyError(msg)
     labels = table.index.to_numpy()[codes]
     return OtherCells.read(matrix, other.obs_names, labels, conditions=set(conditions), chunk=cells.chunk)
+
+
+def check_predictions(predictions: Any) -> None:
+    """Raise ``TypeError`` unless `predictions` is a mapping of names to AnnData."""
+    if not isinstance(predictions, Mapping):
+        msg = f"`predictions` is a {type(predictions).__name__}; give a dictionary of names and AnnData, such as `{{'mine': cells}}`."
+        raise TypeError(msg)
+    for name, other in predictions.items():
+        if not isinstance(other, AnnData):
+            msg = f"`predictions[{name!r}]` is a {type(other).__name__}; an AnnData with the columns of `obs` that define conditions is needed."
+            raise TypeError(msg)
 
 
 def read_layer(adata: AnnData, layer: str, cells: Cells, conditions: Sequence[str]) -> OtherCells:

@@ -113,7 +113,9 @@ def _check_values(frame: pd.DataFrame, setup: Setup) -> None:
     """Raise if a candidate has no label, or a dose that is missing, not a number or not above 0."""
     key = setup.perturbation_key
     if frame[key].isna().any():
-        msg = f"The column {key!r} of the candidates has {int(frame[key].isna().sum())} missing values. Drop these rows."
+        msg = (
+            f"The column {key!r} of the candidates has {int(frame[key].isna().sum())} missing values. Drop these rows."
+        )
         raise ValueError(msg)
     if setup.dose_key is None or setup.dose_key not in frame:
         return
@@ -121,5 +123,7 @@ def _check_values(frame: pd.DataFrame, setup: Setup) -> None:
     dose = pd.to_numeric(treated[setup.dose_key], errors="coerce")
     wrong = treated.loc[~((dose > 0) & np.isfinite(dose)), setup.dose_key]
     if len(wrong):
-        msg = f"The column {setup.dose_key!r} of the candidates holds {wrong.iloc[0]!r}; a dose must be a number above 0."
+        msg = (
+            f"The column {setup.dose_key!r} of the candidates holds {wrong.iloc[0]!r}; a dose must be a number above 0."
+        )
         raise ValueError(msg)

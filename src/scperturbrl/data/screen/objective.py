@@ -113,7 +113,7 @@ def _term(word: Any, adata: AnnData, cells: Cells, known: Known, given: Mapping[
         return Alike(LIKE, np.repeat(known.measured.effects[place][None], len(known.ground.groups), 0))
     if word == REWARD:
         _measured_place(known, str(given[REWARD]), REWARD)
-        return OfCells(REWARD, _reward(adata, cells, str(given[REWARD])), _stand_ins(known, seed))
+        return OfCells(REWARD, _reward(adata, cells, str(given[REWARD])), _stand_ins(known, seed), gaps=True)
     return _activity(str(word), adata)
 
 

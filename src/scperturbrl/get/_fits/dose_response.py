@@ -13,7 +13,7 @@ from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.get._fits.objective import Objective, cell_values
-from scperturbrl.get._fits.sources import Source, control_cells, read_sources
+from scperturbrl.get._fits.sources import Source, control_cells, read_sources, warn_without_rows
 from scperturbrl.screen.dose_response import MIN_DOSES, Response, fit_hill, own_directions, own_response
 
 if TYPE_CHECKING:
@@ -209,6 +209,8 @@ def _series(
         msg = f"{absent[0]!r} does not have" if absent else "No perturbation has"
         msg += f" {MIN_DOSES} doses with {MIN_CELLS} cells each in one context, which a curve needs."
         raise ValueError(msg)
+    needs = f"{MIN_DOSES} doses with {MIN_CELLS} cells each in one context"
+    warn_without_rows(sources, {each.name["model"] for each in found}, needs)
     return found
 
 

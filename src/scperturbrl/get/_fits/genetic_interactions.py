@@ -14,7 +14,7 @@ from scperturbrl._core.validate import check_number
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.conditions import find_conditions
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.get._fits.sources import Source, control_cells, read_sources
+from scperturbrl.get._fits.sources import Source, control_cells, read_sources, warn_without_rows
 from scperturbrl.screen.interactions import N_FOLDS, fit_interaction
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def genetic_interactions(
     The mean effect of the pair AB is fitted by :math:`c_A \delta_A + c_B \delta_B` over genes, as in the
     genetic-interaction map of :cite:t:`norman2019`, without the genes that the pair targets. Norman et al. use the
     Theil-Sen estimator, and distance correlation as similarity. Here it is least squares and the cosine, because both
-    can be corrected for sampling noise. Without this correction, additive pairs with a hundred cells per condition look
+    can be corrected for sampling noise. All cells are compared at :term:`equal depth`. Without the correction, additive pairs with a hundred cells per condition look
     buffered.
 
     Parameters
@@ -134,7 +134,9 @@ def genetic_interactions(
         for name, singles in _pairs(source, min_cells).items()
         if names is None or name in names
     ]
-    _check_complete(rows, names, min_cells)
+    needs = f"{min_cells} cells of the pair and of each of its two parts, in the same context and at the same dose"
+    _check_complete(rows, names, needs)
+    warn_without_rows(sources, {row["model"] for row in rows}, needs)
     order = ["condition", keys.SPLIT, "model", "first", "second", *_COLUMNS, *_MEASURES, "interaction", "n_cells"]
     return pd.DataFrame(rows)[order]
 
@@ -157,9 +159,8 @@ def _pairs(source: Source, min_cells: int) -> dict[str, list[str]]:
     return found
 
 
-def _check_complete(rows: Sequence[dict[str, Any]], wanted: Sequence[str] | None, min_cells: int) -> None:
+def _check_complete(rows: Sequence[dict[str, Any]], wanted: Sequence[str] | None, needs: str) -> None:
     absent = [name for name in wanted or [] if name not in {row["condition"] for row in rows}]
-    needs = f"{min_cells} cells of the pair and of each of its two parts, in the same context and at the same dose"
     if absent:
         msg = f"{absent[0]!r} in `pairs` does not have {needs}. Leave it out, or predict all three in `predictions`."
         raise ValueError(msg)

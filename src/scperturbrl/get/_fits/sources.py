@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scperturbrl._core import keys
+from scperturbrl._core import keys, log
 from scperturbrl._core.provenance import warn_old_layers
-from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import Cells, dense
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.other_depth import OtherCells
@@ -102,16 +101,18 @@ def _at_one_depth(cells: Cells, made: Sequence[tuple[Source, pd.Index]]) -> tupl
     return level, [measured, *(replace(source, matrix=matrices[source.name]) for source, _ in made)]
 
 
+def warn_without_rows(sources: Sequence[Source], found: set[str], needs: str) -> None:
+    """Warn about models that are not among the `found` ones, because they lack cells; `needs` says which."""
+    for source in sources:
+        if source.generated and source.name not in found:
+            log.warn(f"{source.name!r} has no rows in the table, because it does not have {needs}.")
+
+
 def _predicted(new: AnnData, cells: Cells, setup: Setup) -> Source:
     if list(new.var_names) != list(cells.genes):
         msg = f"`predictions` has {new.n_vars} genes, `adata` {len(cells.genes)}; expected the same in the same order."
         raise ValueError(msg)
-    wanted = [setup.perturbation_key, *setup.covariate_keys, *([setup.dose_key] if setup.dose_key else [])]
-    for column in wanted:
-        if column not in new.obs:
-            msg = f"`predictions.obs` has no column {column!r}.{near_matches(column, new.obs.columns)}"
-            raise KeyError(msg)
     check_expression(new.X, where="`predictions.X`", cells=cells)
-    table, codes = condition_table(new, setup)
+    table, codes = condition_table(new, setup, where="`predictions`")
     name = str(new.uns.get("prediction", {}).get("params", {}).get("key", "prediction"))
     return Source(name, row_matrix(new, new.X, longest=cells.chunk), table, codes, generated=True)
