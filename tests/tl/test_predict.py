@@ -275,5 +275,5 @@ def test_names_of_conditions_are_found_in_any_order_of_their_parts(context):
     made = spr.tl.predict(context, [turned], n_cells=2)
     assert made.obs["condition"].unique().tolist() == [pair.perturbation + rest]
     wrong = f"{pair.perturbation} | dose={float(pair.dose):g} | cell_type=none"
-    with pytest.raises(KeyError, match="no measured condition .*cell_type=none.*pass .* and `covariates` and `dose`"):
+    with pytest.raises(KeyError, match="no condition .*cell_type=none.*pass .* and `covariates` and `dose`"):
         spr.tl.predict(context, [wrong], n_cells=2)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scperturbrl._core import keys
-from scperturbrl._core.validate import near_matches
-from scperturbrl.data.cells.conditions import condition_record, parse_perturbation
+from scperturbrl.data.cells.conditions import condition_record, find_conditions, parse_perturbation
 from scperturbrl.data.cells.doses import check_dose, wanted_dose, warn_outside
 
 if TYPE_CHECKING:
@@ -77,13 +76,12 @@ def _measured(name: str, cells: Cells, setup: Setup) -> str:
     label, *rest = name.split(" | ")
     if not any(each.split("=")[0] in (*setup.covariate_keys, setup.dose_key) for each in rest):
         return ""
-    parts = parse_perturbation(label, control=setup.control, sep=setup.perturbation_sep)
-    found = " | ".join([setup.perturbation_sep.join(parts) or setup.control, *rest])
-    if found not in cells.table.index:
+    try:
+        return find_conditions(name, cells.table, setup)[0]
+    except KeyError as error:
         given = "`covariates`" + (" and `dose`" if setup.dose_key else "")
-        msg = f"There is no measured condition {name!r}.{near_matches(name, cells.table.index)} For others, pass {label!r} and {given}."
-        raise KeyError(msg)
-    return found
+        msg = f"{error.args[0]} For one that was not measured, pass {label!r} and {given}."
+        raise KeyError(msg) from None
 
 
 def covariate_combinations(cells: Cells, setup: Setup, given: Mapping[str, object] | None) -> list[tuple[str, ...]]:

@@ -88,7 +88,8 @@ def read_sources(
 
 def _at_one_depth(cells: Cells, made: Sequence[tuple[Source, pd.Index]]) -> tuple[Cells, list[Source]]:
     """Thin cells, because a difference in depth looks like an effect; `made` are sources with the names of their cells."""
-    others, groups = {}, {}
+    others: dict[str, OtherCells] = {}
+    groups: dict[str, str] = {}
     for source, names in made:
         perturbed = source.table[~source.table["is_control"].astype(bool)]
         groups |= perturbed["group"].astype(str).to_dict()
