@@ -118,7 +118,7 @@ def _tell_nothing(ax: Axes, frame: pd.DataFrame) -> None:
     ax.set_axis_off()
     n = int(frame["n"].max())
     why = f"at least {MIN_PAIRS} are needed" if n < MIN_PAIRS else "their scores or values do not differ"
-    text = f"No correlations: {n} pairs of model and condition, and {why}."
+    text = f"No correlations: {n} pairs of model and condition,\nand {why}."
     ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
 
 
