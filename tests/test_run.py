@@ -122,6 +122,18 @@ def test_a_file_that_is_not_there(tmp_path):
             main(command)
 
 
+def test_files_that_are_no_data_and_no_folder(screen, tmp_path):
+    text = tmp_path / "text.h5ad"
+    text.write_text("no data")
+    for options in (["run", str(text), "--out", str(tmp_path / "new")], ["report", str(text)]):
+        with pytest.raises(SystemExit, match=r"text\.h5ad cannot be read as an h5ad file"):
+            main(options)
+    with pytest.raises(SystemExit, match=r"text\.h5ad is a file. Name a folder"):
+        main(["run", str(screen), "--out", str(text)])
+    with pytest.raises(SystemExit, match="`target_sum` is -5.0; it must be above 0"):
+        main(["run", str(screen), "--target-sum=-5", "--out", str(tmp_path / "negative")])
+
+
 def test_report_of_a_file(finished_run, screen, tmp_path, capsys):
     page = tmp_path / "page.html"
     assert main(["report", str(finished_run[0] / "run.h5ad"), "--out", str(page), "--model", "generator"]) == 0

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scperturbrl._core import keys
+from scperturbrl._core.files.given import make_folder, read_given
 from scperturbrl._core.log import is_first_process
+from scperturbrl._core.validate import check_positive
 
 if TYPE_CHECKING:
     import argparse
@@ -133,13 +135,11 @@ class Road:
 
     def walk(self) -> None:
         """Run the remaining stages, and write after each of them."""
-        import anndata as ad
-
-        self.out.mkdir(parents=True, exist_ok=True)
+        make_folder(self.out)
         with warnings.catch_warnings():
             # these warnings concern the dependencies; warnings of this package are logged
             warnings.simplefilter("ignore")
-            adata = ad.read_h5ad(self.out / RESULT if self.done else self.file)
+            adata = read_given(self.out / RESULT if self.done else self.file)
             for name, stage in self._stages().items():
                 if name in self.done:
                     _tell(f"{name}: done before")
@@ -185,7 +185,8 @@ class Road:
         import scperturbrl as spr
 
         given = self.settings
-        if given["target_sum"]:
+        if given["target_sum"] is not None:
+            check_positive(target_sum=given["target_sum"])
             sc.pp.normalize_total(adata, target_sum=given["target_sum"])
             sc.pp.log1p(adata)
         names = ("perturbation_key", "control", "covariate_keys", "dose_key", "batch_key", "layer", "perturbation_sep")
@@ -275,18 +276,14 @@ def add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _write_page(arguments: argparse.Namespace) -> None:
-    import anndata as ad
     import matplotlib as mpl
 
     import scperturbrl as spr
 
-    if not arguments.file.is_file():
-        msg = f"There is no file {arguments.file}."
-        raise SystemExit(msg)
     mpl.use("Agg")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        adata = ad.read_h5ad(arguments.file)
+        adata = read_given(arguments.file)
         out = arguments.out or arguments.file.with_name(f"{arguments.file.stem}-report.html")
         title = f"Predicted perturbation responses: {arguments.file.name}"
         try:

@@ -318,3 +318,14 @@ def test_contexts_whose_joined_names_are_equal_are_refused():
     adata.obs["first"], adata.obs["second"] = np.where(odd, "a | b", "a"), np.where(odd, "c", "b | c")
     with pytest.raises(ValueError, match=r"\['first', 'second'\] have the joined name 'a \| b \| c'. Replace ' \| '"):
         spr.pp.setup_anndata(adata, covariate_keys=["first", "second"])
+
+
+def test_contexts_with_few_control_cells_are_told(toy, monkeypatch):
+    told = []
+    monkeypatch.setattr("scperturbrl.pp._setup_anndata.log.tell", told.append)
+    kind = np.where(np.arange(toy.n_obs) % 2, "one", "other")
+    kind[np.flatnonzero(toy.obs["perturbation"] == "control")] = "one"
+    kind[np.flatnonzero(toy.obs["perturbation"] == "control")[:2]] = "other"
+    toy.obs["kind"] = kind
+    spr.pp.setup_anndata(toy, covariate_keys=["kind"])
+    assert any("1 of 2 contexts (kind) have fewer than 10 control cells ('other' has 2)" in message for message in told)

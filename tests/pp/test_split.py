@@ -246,3 +246,15 @@ def test_a_covariate_of_one_value_cannot_be_held_out(toy):
     spr.pp.setup_anndata(toy, covariate_keys=["donor"])
     with pytest.raises(ValueError, match=r"all perturbed cells have the same donor"):
         spr.pp.split(toy, holdout="donor")
+
+
+def test_a_column_of_the_user_is_not_replaced_without_a_word(toy, monkeypatch):
+    told = []
+    monkeypatch.setattr("scperturbrl.data.split.manifest.log.tell", told.append)
+    toy.obs["split"] = "fold 1"
+    toy.uns["scperturbrl"].pop("split", None)
+    spr.pp.split(toy)
+    assert any("`obs['split']` existed and is replaced" in message for message in told)
+    told.clear()
+    spr.pp.split(toy, seed=1)
+    assert not any("existed" in message for message in told)

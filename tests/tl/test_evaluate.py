@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -259,6 +260,11 @@ def another_condition(adata):
     return {"predictions": {"theirs": adata[adata.obs["split"] == "train"].copy()}}
 
 
+def further_genes(adata):
+    more = ad.AnnData(np.zeros((adata.n_obs, 2)), obs=adata.obs[[]], var=pd.DataFrame(index=["other1", "other2"]))
+    return {"predictions": {"theirs": ad.concat([adata, more], axis=1, merge="first")}}
+
+
 def without_columns(adata):
     theirs = adata.copy()
     del theirs.obs["perturbation"]
@@ -286,7 +292,14 @@ def without_columns(adata):
         (other_genes, ValueError, r"genes are in another order"),
         (raw_counts, ValueError, r"predictions\['theirs'\]\.X.*raw counts"),
         (another_condition, KeyError, r"predictions\['theirs'\].*no cells of condition"),
-        (without_columns, KeyError, r"perturbation"),
+        (without_columns, KeyError, r"`obs` of `predictions\['theirs'\]` has no column 'perturbation'"),
+        (
+            lambda adata: {"predictions": {"theirs": adata.to_df()}},
+            TypeError,
+            r"predictions\['theirs'\]` is a DataFrame",
+        ),
+        (lambda adata: {"predictions": [adata]}, TypeError, r"`predictions` is a list; give a dictionary"),
+        (further_genes, ValueError, r"has 62: \['other1', 'other2'\] are not among them"),
     ],
 )
 def test_errors_name_value_and_remedy(fitted, prepare, error, message):
@@ -343,3 +356,22 @@ def test_a_smaller_cap_moves_distances_and_no_mean(screen):
     for metric, model in (("mse", "p"), ("pearson_delta", "p"), ("mse", "additive"), ("discrimination", "split_half")):
         np.testing.assert_allclose(values(full, model, metric), values(capped, model, metric), rtol=1e-3, atol=1e-6)
     assert not np.allclose(values(full, "additive", "energy_distance"), values(capped, "additive", "energy_distance"))
+
+
+def test_small_test_conditions_are_told(fitted, monkeypatch):
+    told = []
+    monkeypatch.setattr("scperturbrl.data.evaluation.evaluated.log.tell", told.append)
+    held = np.flatnonzero(fitted.obs["split"] == "test")
+    few = fitted.obs["perturbation"].iloc[held[0]]
+    gone = np.flatnonzero(fitted.obs["perturbation"] == few)[4:]
+    part = fitted[np.setdiff1d(np.arange(fitted.n_obs), gone)].copy()
+    with pytest.raises(ValueError, match="No test condition has 6 cells"):
+        spr.tl.evaluate(part)
+    labels = {
+        str(name): "test" if name in (few, "GENE016") else "train" for name in fitted.obs["perturbation"].unique()
+    }
+    part.obs["own"] = part.obs["perturbation"].astype(str).map(labels)
+    spr.pp.split(part, holdout="column", column="own")
+    spr.pp.reference(part)
+    spr.tl.evaluate(part, keys=[], verifiers=["rmse_topk"], max_cells=20)
+    assert any(f"1 test conditions with fewer than 6 cells are not evaluated ({few!r})" in message for message in told)

@@ -265,3 +265,15 @@ def test_with_too_few_conditions_there_is_no_interval(context):
     table = spr.tl.predict(context, n_cells=3).uns["prediction"]["conditions"]
     assert table[["expected_error", "error_low", "error_high"]].isna().all().all()
     assert set(table["support"]) <= {"extrapolating", "unsupported"}
+
+
+def test_names_of_conditions_are_found_in_any_order_of_their_parts(context):
+    table = context.obs[["perturbation", "dose", "cell_type"]].astype(str).drop_duplicates()
+    pair = next(row for row in table.itertuples() if "+" in row.perturbation)
+    rest = f" | dose={float(pair.dose):g} | cell_type={pair.cell_type}"
+    turned = "+".join(reversed(pair.perturbation.split("+"))) + rest
+    made = spr.tl.predict(context, [turned], n_cells=2)
+    assert made.obs["condition"].unique().tolist() == [pair.perturbation + rest]
+    wrong = f"{pair.perturbation} | dose={float(pair.dose):g} | cell_type=none"
+    with pytest.raises(KeyError, match="no condition .*cell_type=none.*pass .* and `covariates` and `dose`"):
+        spr.tl.predict(context, [wrong], n_cells=2)

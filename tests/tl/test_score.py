@@ -151,6 +151,12 @@ def no_reference(adata):
         (lambda adata: {"reference": "test"}, ValueError, r"`reference` is 'test'.*'training', 'observed'"),
         (lambda adata: {"weights": {"pearson": 2.0}}, KeyError, r"`weights` names \['pearson'\].*'pearson_topk'"),
         (lambda adata: {"weights": {"pearson_topk": -1.0}}, ValueError, r"weights\['pearson_topk'\].*-1\.0.*negative"),
+        (lambda adata: {"weights": {"pearson_topk": np.inf}}, ValueError, r"weights\['pearson_topk'\].*inf.*finite"),
+        (
+            lambda adata: {"verifiers": ["rmse_topk"], "weights": {"rmse_topk": 0}},
+            ValueError,
+            r"`weights` are 0 for all verifiers \(rmse_topk\)",
+        ),
     ],
 )
 def test_errors_name_value_and_remedy(toy, prepare, error, message):

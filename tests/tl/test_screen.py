@@ -242,6 +242,18 @@ def test_contexts_and_doses(context):
         ({"objective": "size", "candidates": []}, ValueError, "no candidates"),
         ({"objective": "size", "candidates": pd.DataFrame({"gene": ["A"]})}, KeyError, "no column 'perturbation'"),
         ({"objective": "size", "dose": 1.0}, ValueError, "no dose was declared"),
+        ({"objective": {"size": 0}}, ValueError, "gives 'size' the weight 0; it must be finite"),
+        ({"objective": {"size": np.nan}}, ValueError, "gives 'size' the weight nan"),
+        (
+            {"objective": lambda cells: np.full(len(cells), np.nan)},
+            ValueError,
+            "gave nan for a cell; one finite number",
+        ),
+        (
+            {"objective": "size", "candidates": pd.DataFrame({"perturbation": ["A", None]})},
+            ValueError,
+            "column 'perturbation' of the candidates has 1 missing",
+        ),
     ],
 )
 def test_errors_say_what_to_do(pairs, options, error, words):
@@ -253,3 +265,39 @@ def test_errors_say_what_to_do(pairs, options, error, words):
 def test_another_data_set_needs_the_genes(pairs):
     with pytest.raises(ValueError, match="at least half are needed"):
         spr.tl.screen(pairs, "singles", towards=pairs[:, :10].copy())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda cells: cells / np.log(2), "base 2"),
+        (np.log1p, "taken twice"),
+        (lambda cells: np.log1p(100 * np.expm1(cells)), "times the total"),
+    ],
+)
+@pytest.mark.parametrize("n_genes", [120, 100])
+def test_a_population_on_another_scale_is_refused(pairs, change, words, n_genes):
+    other = pairs[pairs.obs["perturbation"] == trained(pairs)[0], :n_genes].copy()
+    other.X = change(other.X.toarray())
+    with pytest.raises(ValueError, match=f"`towards.X`.*{words}"):
+        spr.tl.screen(pairs, "singles", towards=other)
+
+
+def test_genes_of_a_signature_that_were_not_measured_are_told(pairs):
+    gene, second = pairs.var_names[:2]
+    with pytest.warns(UserWarning, match=r"1 of 2 genes of `signature` are not in `var_names` \('nothing'\)"):
+        spr.tl.screen(pairs, "singles", signature={"up": [gene, "nothing"]})
+    told = spr.get.screen(pairs)["value"]
+    # one gene needs no list
+    spr.tl.screen(pairs, "singles", signature={"up": gene})
+    assert spr.get.screen(pairs)["value"].equals(told)
+    with pytest.raises(ValueError, match="in 'up' and in 'down'"):
+        spr.tl.screen(pairs, "singles", signature={"up": [gene, second], "down": [gene]})
+
+
+@pytest.mark.parametrize("dose", [0.0, np.nan, -1.0, "much"])
+def test_a_table_of_candidates_needs_doses_above_0(context, dose):
+    name = trained(context)[0]
+    table = pd.DataFrame({"perturbation": [name, name], "dose": [10.0, dose]})
+    with pytest.raises(ValueError, match="column 'dose' of the candidates holds"):
+        spr.tl.screen(context, table, objective="size", n_refine=0)

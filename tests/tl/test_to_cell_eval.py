@@ -72,7 +72,8 @@ def test_a_generator_and_a_layer_can_be_named(screen, tmp_path):
 def test_one_pair_of_files_a_context(context, tmp_path):
     spr.pp.split(context, holdout="cell_type", values=["B"])
     with pytest.raises(KeyError, match="no cells of condition"):
-        spr.tl.to_cell_eval(context, tmp_path, prediction=context[context.obs["cell_type"] == "T"].copy())
+        spr.tl.to_cell_eval(context, tmp_path / "none", prediction=context[context.obs["cell_type"] == "T"].copy())
+    assert not (tmp_path / "none").exists()
     files = spr.tl.to_cell_eval(context, tmp_path, prediction=context)
     assert files["context"].tolist() == ["B"]
     labels = set(read_h5ad(files["real"].iloc[0]).obs["target"])
@@ -83,7 +84,7 @@ def test_one_pair_of_files_a_context(context, tmp_path):
     ("options", "error", "match"),
     [
         ({"conditions": ["nobody"]}, KeyError, "no condition 'nobody'"),
-        ({"conditions": ["control"]}, ValueError, "no perturbed condition"),
+        ({"conditions": ["control"]}, ValueError, "names control cells"),
         ({"prediction": "nothing"}, KeyError, "no 'nothing'"),
         ({"output": "raw"}, ValueError, "`output` is 'raw'"),
     ],
@@ -158,3 +159,10 @@ def test_names_that_would_collide_stay_apart(two_likely_names, tmp_path):
         assert row.control == "control"
         for label in ("control", "non-targeting"):
             assert (real.obs["target"] == label).sum() == (own.obs["perturbation"] == label).sum()
+
+
+def test_conditions_are_named_as_everywhere(screen, tmp_path):
+    pair = next(name for name in screen.uns["scperturbrl"]["split"]["test"] if "+" in name)
+    for name in (pair, "+".join(reversed(pair.split("+"))), [pair, pair]):
+        row = spr.tl.to_cell_eval(screen, tmp_path, prediction=screen, conditions=name).iloc[0]
+        assert set(read_h5ad(row["pred"]).obs["target"]) == {pair, row["control"]}

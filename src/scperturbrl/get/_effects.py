@@ -56,7 +56,8 @@ def effects(
     ``gene``
         Its name.
     ``observed``, ``predicted``
-        Mean of the cells minus mean of the control cells with the same covariates, log-normalised.
+        Mean of the cells minus mean of the control cells with the same covariates, log-normalised, at
+        :term:`equal depth`.
     ``statistic``
         Welch t of the observed cells against those control cells.
     ``top``, ``target``

@@ -44,7 +44,8 @@ def effects_heatmap(
     Returns
     -------
     One row per condition, gene and model: ``condition``, ``split``, ``gene``, ``rank`` (1 = largest absolute Welch t),
-    ``model`` (``"observed"`` or the key of a layer) and ``effect``, log-normalised expression minus control expression.
+    ``model`` (``"observed"`` or the key of a layer) and ``effect``, log-normalised expression minus control expression, at
+    :term:`equal depth`.
 
     Raises
     ------

@@ -56,7 +56,7 @@ def pathway_activity(
         Its name.
     ``activity``
         t of the univariate linear model of the mean effect on the pathway's weights, as ``decoupler.mt.ulm`` computes it.
-        Above 0 the pathway is more active than in control cells.
+        Above 0 the pathway is more active than in control cells. Cells are compared at :term:`equal depth`.
 
     Raises
     ------

@@ -69,7 +69,7 @@ def verifier_correlation(
     Returns
     -------
     The axes, the figure if `return_fig`, or None if the plot was shown. The numbers are those of
-    :func:`scperturbrl.get.verifier_correlation`.
+    :func:`scperturbrl.get.verifier_correlation`. Without any number, a sentence says why.
 
     Raises
     ------
@@ -98,6 +98,10 @@ def verifier_correlation(
     values = frame.pivot(index="metric", columns="verifier", values="correlation").loc[rows, columns].to_numpy()
     own = ax is None
     with house_style():
+        if not np.isfinite(values).any():
+            axes = given_axes(ax, 1) or new_axes(1, figsize=figsize or (inch(5.0), inch(1.0)))
+            _tell_nothing(axes[0], frame)
+            return finish(axes, own=own, show=show, return_fig=return_fig)
         labels, title = _counted(frame, rows)
         names = [verifier_label(name) for name in columns]
         axes = given_axes(ax, 1) or new_axes(1, figsize=figsize or _figsize(labels, names))
@@ -107,6 +111,15 @@ def verifier_correlation(
         _mark_roles(axes[0], frame)
         shared_colorbar(axes, mesh, values, 1, "Spearman correlation\nover models and conditions")
     return finish(axes, own=own, show=show, return_fig=return_fig)
+
+
+def _tell_nothing(ax: Axes, frame: pd.DataFrame) -> None:
+    """A sentence instead of a page of empty fields."""
+    ax.set_axis_off()
+    n = int(frame["n"].max())
+    why = f"at least {MIN_PAIRS} are needed" if n < MIN_PAIRS else "their scores or values do not differ"
+    text = f"No correlations: {n} pairs of model and condition,\nand {why}."
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
 
 
 def _counted(frame: pd.DataFrame, metrics: list[str]) -> tuple[list[str], str]:

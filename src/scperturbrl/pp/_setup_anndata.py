@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 # share of cells without expression above which they are reported; of the cells of one label ten times as many
 _MOST_EMPTY = 0.01
+_FEW_CONTROLS = 10
 
 
 @documented
@@ -271,3 +272,13 @@ def _check_contexts(adata: AnnData, key: str, control: str, covariates: Sequence
             f"adata = adata[context.isin(context[adata.obs[{key!r}].astype(str) == {control!r}])].copy()"
         )
         raise ValueError(msg)
+    n = context[is_control].value_counts()
+    few = n[(n < _FEW_CONTROLS) & n.index.isin(context[~is_control])]
+    if len(few):
+        shown = ", ".join(f"{name!r} has {count}" for name, count in few.iloc[:3].items())
+        more = f", and {len(few) - 3} more are like this" if len(few) > 3 else ""
+        log.tell(
+            f"{len(few)} of {context.nunique()} contexts ({', '.join(covariates)}) have fewer than {_FEW_CONTROLS} control cells ({shown}{more}). "
+            "Effects there are mostly noise of these cells, and with fewer than 3 the context cannot be evaluated. Merge it with a similar one, "
+            "or leave it out."
+        )

@@ -171,11 +171,14 @@ class OfCells:
         Function of cells ``(m, G)`` that returns values ``(m,)``.
     controls
         A few control cells ``(m, G)`` of each context.
+    gaps
+        Whether the function may have no value for a cell.
     """
 
     name: str
     function: Callable[[np.ndarray], np.ndarray]
     controls: Sequence[np.ndarray]
+    gaps: bool = False
     bounds: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
 
     def of_effects(self, effects: Effects) -> np.ndarray:
@@ -195,6 +198,9 @@ class OfCells:
                 f"The objective {self.name!r} gave values of shape {found.shape} for {len(cells)} cells; one number "
                 "per cell is needed."
             )
+            raise ValueError(msg)
+        if not self.gaps and not np.isfinite(found).all():
+            msg = f"The objective {self.name!r} gave {found[~np.isfinite(found)][0]} for a cell; one finite number per cell is needed."
             raise ValueError(msg)
         return found
 

@@ -28,11 +28,11 @@ from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_choice, check_positive
 from scperturbrl._core.write import write
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.cells.conditions import find_conditions
 from scperturbrl.data.cells.depth import at_depths
 from scperturbrl.data.cells.network import network_hash
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.evaluation.compared_depth import compared_depths
+from scperturbrl.data.evaluation.evaluated import evaluated_conditions
 from scperturbrl.data.evaluation.evaluation import Evaluation
 from scperturbrl.data.evaluation.gene_sets import gene_sets
 from scperturbrl.data.evaluation.metric_calibration import (
@@ -42,7 +42,7 @@ from scperturbrl.data.evaluation.metric_calibration import (
     with_scaled,
 )
 from scperturbrl.data.evaluation.models import Models, check_model_names, with_controls
-from scperturbrl.data.evaluation.predictions import read_layer, read_prediction, warn_measured
+from scperturbrl.data.evaluation.predictions import check_predictions, read_layer, read_prediction, warn_measured
 from scperturbrl.data.evaluation.roles import metric_roles, trained_with
 from scperturbrl.data.generator.stored import generator_keys, read_generator
 from scperturbrl.data.reference.stored import check_reference, cross_fit
@@ -184,10 +184,11 @@ def evaluate(
     check_positive(n_cells=n_cells, max_cells=max_cells)
     check_choice("depth", depth, ["equal", "raw"])
     check_key(adata, key_added, slots.EVALUATION)
+    check_predictions({} if predictions is None else predictions)
     started = log.start("evaluating held-out conditions")
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
-    wanted = _conditions(cells, setup, conditions)
+    wanted = evaluated_conditions(cells, setup, conditions)
     check_reference(adata, cells)
     if not cells.conditions(slots.TRAIN):
         msg = "`adata` has no perturbed training cells, which baselines and scaled scores need. Evaluate with all training cells."
@@ -225,16 +226,6 @@ def evaluate(
     write(adata, uns={key_added: table})
     log.finish(started, [f"uns[{key_added!r}]"])
     return table
-
-
-def _conditions(cells: Cells, setup: Setup, conditions: Sequence[str] | str | None, *, min_cells: int = 6) -> list[str]:
-    if conditions is not None:
-        return find_conditions(conditions, cells.table, setup)
-    found = cells.conditions(slots.TEST, min_cells=min_cells)
-    if not found:
-        msg = f"No test condition has {min_cells} cells. Hold some out with `pp.split`, or name `conditions`."
-        raise ValueError(msg)
-    return found
 
 
 def _engines(metrics: pd.Series) -> dict[str, list[str]]:

@@ -17,6 +17,7 @@ from scperturbrl._core.modality import pick
 from scperturbrl._core.random import Seed, resolve_seed
 from scperturbrl._core.validate import check_choice, near_matches
 from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.conditions import find_conditions
 from scperturbrl.data.cells.counts import count_unit, counts_of
 from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.cells.setup import Setup, expression
@@ -41,7 +42,7 @@ def to_cell_eval(
     path: str | PathLike[str],
     *,
     prediction: str | AnnData,
-    conditions: Sequence[str] | None = None,
+    conditions: Sequence[str] | str | None = None,
     output: str = "log",
     n_cells: int = 500,
     seed: Seed = 0,
@@ -59,7 +60,7 @@ def to_cell_eval(
         Name of a layer or of a generator of `adata`, or an AnnData of predicted cells with the genes and declared
         columns of `adata`.
     conditions
-        Names of conditions; the test conditions by default.
+        Names of conditions, or perturbation labels for all their conditions; the test conditions by default.
     output
         ``"log"`` writes log-normalised values. ``"counts"`` writes the recovered counts, which the competition metrics
         of cell-eval2 need.
@@ -100,11 +101,15 @@ def to_cell_eval(
     check_choice("output", output, ["log", "counts"])
     setup, seed = Setup.of(adata), resolve_seed(seed)
     cells = Cells.of(adata, setup)
-    table = _wanted(cells, conditions)
+    table = _wanted(cells, setup, conditions)
     other = _predicted(adata, prediction, list(table.index), n_cells, seed)
     check_genes(list(adata.var_names), other.var_names, whose="`adata` has", other="`prediction`")
     source = Cells.of(_with_split(other), setup)
     check_expression(source.expression, where="`prediction`", cells=cells)
+    absent = [name for name in table.index if name not in source.table.index]
+    if absent:
+        msg = f"The prediction has no cells of condition {absent[0]!r}.{near_matches(absent[0], source.table.index)}"
+        raise KeyError(msg)
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     rows, names = [], _file_names(sorted(table["group"].unique()))
@@ -134,14 +139,10 @@ def _file_names(groups: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _wanted(cells: Cells, conditions: Sequence[str] | None) -> pd.DataFrame:
-    names = cells.conditions(keys.TEST, min_cells=2) if conditions is None else list(conditions)
-    for name in names:
-        if name not in cells.table.index:
-            msg = f"There is no condition {name!r}.{near_matches(name, cells.table.index)}"
-            raise KeyError(msg)
-    table = cells.table.loc[names]
-    table = table[~table["is_control"]]
+def _wanted(cells: Cells, setup: Setup, conditions: Sequence[str] | str | None) -> pd.DataFrame:
+    if conditions is not None:
+        return cells.table.loc[find_conditions(conditions, cells.table, setup)]
+    table = cells.table.loc[cells.conditions(keys.TEST, min_cells=2)]
     if table.empty:
         msg = "There is no perturbed condition to write. Hold some out with `pp.split`, or name `conditions`."
         raise ValueError(msg)
@@ -166,11 +167,7 @@ def _with_split(other: AnnData) -> AnnData:
 
 def _cells(who: Cells, condition: str, table: pd.DataFrame, output: str) -> AnnData:
     row = table.loc[condition]
-    known = condition in who.table.index
-    found = np.flatnonzero(who.codes == who.table.index.get_loc(condition)) if known else np.empty(0, dtype=int)
-    if not len(found):
-        msg = f"The prediction has no cells of condition {condition!r}.{near_matches(condition, who.table.index)}"
-        raise KeyError(msg)
+    found = np.flatnonzero(who.codes == who.table.index.get_loc(condition))
     same = (table["perturbation"] == row["perturbation"]).sum() > 1
     label = f"{row['perturbation']} {row['dose']:g}" if same else str(row["perturbation"])
     return _labelled(who, found, label, output)

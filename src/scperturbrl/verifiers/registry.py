@@ -136,7 +136,7 @@ def resolve_weights(verifiers: Sequence[Verifier], weights: Mapping[str, float] 
     KeyError
         If `weights` names an unknown verifier.
     ValueError
-        If one is negative.
+        If one is negative or not finite, or all are 0.
     """
     given = dict(weights or {})
     names = [verifier.name for verifier in verifiers]
@@ -145,10 +145,16 @@ def resolve_weights(verifiers: Sequence[Verifier], weights: Mapping[str, float] 
         msg = f"`weights` names {unknown}, which are not among the verifiers {names}."
         raise KeyError(msg)
     for name, value in given.items():
-        if not value >= 0:
-            msg = f"`weights[{name!r}]` is {value!r}; it must not be negative. Use 0 to leave a verifier out."
+        if not 0 <= value < float("inf"):
+            msg = (
+                f"`weights[{name!r}]` is {value!r}; it must be finite and not negative. Use 0 to leave a verifier out."
+            )
             raise ValueError(msg)
-    return torch.tensor([float(given.get(name, 1)) for name in names])
+    found = torch.tensor([float(given.get(name, 1)) for name in names])
+    if not found.any():
+        msg = f"`weights` are 0 for all verifiers ({', '.join(names)}). Give at least one a weight above 0."
+        raise ValueError(msg)
+    return found
 
 
 def names() -> list[str]:

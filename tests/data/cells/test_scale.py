@@ -101,6 +101,15 @@ def test_no_perturbation_is_taken_for_another_scale(ready_toy, seed, strength, s
     assert unlike_controls(predicted, Cells.of(ready_toy), None) == ""
 
 
+def test_another_logarithm_behind_a_strong_effect_is_reported(toy):
+    theirs = ad.AnnData(toy.X.toarray(), obs=toy.obs[["perturbation"]].copy(), var=toy.var[[]])
+    # so strong that the logarithm cannot be told by the mean profile
+    order = np.argsort(theirs.X.mean(0))
+    theirs.X[:, order] = theirs.X[:, order[::-1]] / np.log(2)
+    with pytest.warns(UserWarning, match=r"`predictions\['p'\].X` adds up to .* times the total of the control cells"):
+        spr.tl.evaluate(toy, keys=[], predictions={"p": theirs}, verifiers=["rmse_topk"], max_cells=20)
+
+
 def test_genes_in_another_order_are_compared_by_name(toy):
     turned = toy[:, ::-1].copy()
     del turned.uns["scperturbrl"]

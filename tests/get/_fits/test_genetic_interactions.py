@@ -96,3 +96,10 @@ def test_nothing_is_claimed_of_weak_real_pairs(norman):
     # 126 genes that vary, and a hundred control cells
     assert (frame["interaction"] == "unclear").all()
     assert (frame["signal"] < 0.5).all()
+
+
+def test_a_model_without_its_parts_is_reported(screen):
+    pairs = screen[screen.obs["perturbation"].str.contains("+", regex=False)].copy()
+    with pytest.warns(UserWarning, match="'prediction' has no rows in the table, because it does not have 20 cells"):
+        frame = spr.get.genetic_interactions(screen, predictions=pairs)
+    assert frame["model"].unique().tolist() == ["observed"]

@@ -203,3 +203,10 @@ def test_names_of_others_cannot_break_the_page():
     assert "a&amp;b" in made
     assert "<td>yes</td>" in made
     assert "&lt;script&gt;" in html.settings({"x": "<script>"})
+
+
+def test_folders_are_made_and_not_taken_for_files(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr("scperturbrl.pl._page.report._pictures", lambda *_: [])
+    assert spr.pl.report(finished.copy(), tmp_path / "new" / "report.html").is_file()
+    with pytest.raises(ValueError, match="a folder. Name a file in it, such as .*report.html"):
+        spr.pl.report(finished.copy(), tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +162,14 @@ class Cells:
     def is_training(self) -> np.ndarray:
         """``(n_cells,)`` whether the cell is a training cell."""
         return self.split == keys.TRAIN
+
+    def at_genes(self, chosen: np.ndarray) -> Cells:
+        """The same cells with the genes that are marked in `chosen` ``(n_genes,)``."""
+        if chosen.all():
+            return self
+        matrix, place = self.expression, np.flatnonzero(chosen)
+        matrix = matrix.take(place) if isinstance(matrix, RowBlocks) else matrix[:, place]
+        return replace(self, expression=matrix, genes=self.genes[place])
 
     def block(self, index: np.ndarray, matrix: Any = None) -> np.ndarray:
         """Dense float32 rows at `index` of the expression, or of another matrix over the same cells."""

@@ -122,8 +122,8 @@ class Filled(NamedTuple):
         """What is wrong, and the remedy."""
         return (
             f"{len(self.genes)} of {n_genes} genes are zero in every cell of {self.group!r} in `obs[{self.column!r}]` and expressed in other "
-            f"cells ({counted(self.genes)}). An outer join of data sets with different genes fills missing genes with zeros, which then look "
-            "like an effect. Join with `anndata.concat(..., join='inner')`, or leave these genes out."
+            f"cells ({counted(self.genes)}). If data sets with different genes were joined, the zeros are not measurements and look like an effect: "
+            "join with `anndata.concat(..., join='inner')`, or leave these genes out. Marker genes of other cell types are truly zero."
         )
 
 

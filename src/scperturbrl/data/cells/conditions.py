@@ -110,8 +110,8 @@ def find_conditions(wanted: Sequence[str] | str, table: pd.DataFrame, setup: Set
     return list(dict.fromkeys(found))
 
 
-def condition_table(adata: AnnData, setup: Setup) -> tuple[pd.DataFrame, np.ndarray]:
-    """Tabulate the conditions of `adata`.
+def condition_table(adata: AnnData, setup: Setup, *, where: str = "`adata`") -> tuple[pd.DataFrame, np.ndarray]:
+    """Tabulate the conditions of `adata`, which messages call `where`.
 
     Returns
     -------
@@ -121,18 +121,27 @@ def condition_table(adata: AnnData, setup: Setup) -> tuple[pd.DataFrame, np.ndar
         values), ``group`` (name of the covariates, shared with the control condition), ``n_cells``.
     codes
         ``(n_obs,)`` the row of `table` of each cell.
+
+    Raises
+    ------
+    KeyError
+        If a declared column is absent.
     """
-    frame = _cell_frame(adata, setup)
+    declared = [setup.perturbation_key, *setup.covariate_keys, *([setup.dose_key] if setup.dose_key else [])]
+    for column in declared:
+        if column not in adata.obs:
+            msg = f"`obs` of {where} has no column {column!r}, which defines conditions.{near_matches(column, adata.obs.columns)}"
+            raise KeyError(msg)
+    frame = _cell_frame(adata, setup, declared)
     codes, _ = pd.factorize(frame["condition"], sort=True)
     first = frame.drop_duplicates("condition").set_index("condition").sort_index()
     first["n_cells"] = np.bincount(codes, minlength=len(first))
     return first, codes
 
 
-def _cell_frame(adata: AnnData, setup: Setup) -> pd.DataFrame:
+def _cell_frame(adata: AnnData, setup: Setup, columns: Sequence[str]) -> pd.DataFrame:
     labels = adata.obs[setup.perturbation_key].astype(str)
     parsed = {x: parse_perturbation(x, control=setup.control, sep=setup.perturbation_sep) for x in labels.unique()}
-    columns = [setup.perturbation_key, *setup.covariate_keys, *([setup.dose_key] if setup.dose_key else [])]
     rows = pd.Series(["\x1f".join(map(str, row)) for row in zip(*(adata.obs[key] for key in columns), strict=True)])
     codes, unique = pd.factorize(rows)
     first = np.unique(codes, return_index=True)[1]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from scperturbrl._core import log
 from scperturbrl._core.validate import check_log_normalised
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.cells.counts import count_unit
@@ -23,6 +24,8 @@ _CLEARLY = 4.0
 _OFF = 0.02
 # share by which the total of normalised cells may differ
 _OTHER_TOTAL = 0.1
+# a total so many times as large is no effect, because effects of normalised cells leave the total as it is
+_FAR_LARGER = 3.0
 
 # possible transformations of counts, and their inverse to the right scale
 _UNDO: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -65,6 +68,8 @@ def check_expression(values: Any, *, where: str, cells: Cells | None = None, gen
         )
         msg = f"{where} does not have the scale of log1p-normalised counts: {wrong}. {remedy}"
         raise ValueError(msg)
+    if cells is not None:
+        _warn_total(values, cells, genes, where)
 
 
 def check_like_controls(values: Any, *, where: str, cells: Cells) -> None:
@@ -73,6 +78,7 @@ def check_like_controls(values: Any, *, where: str, cells: Cells) -> None:
     if wrong:
         msg = f"{where} does not have the scale of the control cells: {wrong}. Transform it to their scale."
         raise ValueError(msg)
+    _warn_total(values, cells, None, where)
 
 
 def other_scale(values: Any) -> str:
@@ -120,6 +126,21 @@ def unlike_controls(values: Any, cells: Cells, genes: np.ndarray | None) -> str:
         found[what] = _distance(mean, profile * max((mean @ profile) / (profile @ profile), 0.0))
     best = min(found, key=lambda what: found[what])
     return best if found[best] * _CLEARLY < own else ""
+
+
+def _warn_total(values: Any, cells: Cells, genes: np.ndarray | None, where: str) -> None:
+    """Warn if cells have a far larger total than control cells of one total: an effect can hide which logarithm was taken."""
+    rows = _some(values)
+    if not len(rows) or not cells.table["is_control"].any():
+        return
+    expected = _common_total(_some_controls(cells))
+    with np.errstate(over="ignore"):
+        total = float(np.expm1((rows if genes is None else rows[:, genes]).astype(np.float64)).sum(1).mean())
+    if expected and total > _FAR_LARGER * expected:
+        log.warn(
+            f"The expression in {where} adds up to {total / expected:.2g} times the total of the control cells. If its logarithm has base 2 or "
+            "10, or its cells have another total, transform it to the scale of the control cells."
+        )
 
 
 def _common_total(rows: np.ndarray) -> float:

@@ -17,6 +17,7 @@ from scperturbrl._core.random import numpy_rng
 from scperturbrl.data.cells.cell_keys import distinct_keys
 from scperturbrl.data.cells.depth import at_depths, read_units
 from scperturbrl.data.cells.draw import order_by, shuffled
+from scperturbrl.data.evaluation.compared_depth import thinned
 from scperturbrl.data.evaluation.evaluation import CEILING, DUPLICATE
 from scperturbrl.data.evaluation.population import Population, draw_population, mean_of, population_order
 from scperturbrl.data.generator.depth import in_order_of
@@ -196,8 +197,5 @@ class Models:
         """Predicted cells, thinned if they are deeper than the cells with which they are compared."""
         if self.depths is None:
             return {name: other.matrix for name, other in self.others.items()}
-        groups, depths = self.cells.table["group"], self.depths
-        return {
-            name: other.at_most({one: depths.target_of(one, str(groups[one])) for one in other.depth.index})[0]
-            for name, other in self.others.items()
-        }
+        groups = self.cells.table["group"].astype(str).to_dict()
+        return thinned(self.others, self.depths, groups)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from anndata import AnnData
 from scipy import sparse
 
 from scperturbrl._core import log
@@ -18,9 +20,7 @@ from scperturbrl.data.cells.setup import expression
 from scperturbrl.data.generator.stored import check_genes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from anndata import AnnData
+    from collections.abc import Sequence
 
     from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.cells.setup import Setup
@@ -41,13 +41,24 @@ def read_prediction(name: str, other: AnnData, cells: Cells, setup: Setup, condi
     check_genes(list(cells.genes), other.var_names, whose="`adata` has", other=f"`predictions[{name!r}]`")
     matrix = row_matrix(other, expression(other, None), longest=cells.chunk)
     check_expression(matrix, where=f"`predictions[{name!r}].X`", cells=cells)
-    table, codes = condition_table(other, setup)
+    table, codes = condition_table(other, setup, where=f"`predictions[{name!r}]`")
     for condition in conditions:
         if condition not in table.index:
             msg = f"`predictions[{name!r}]` has no cells of condition {condition!r}.{near_matches(condition, table.index)}"
             raise KeyError(msg)
     labels = table.index.to_numpy()[codes]
     return OtherCells.read(matrix, other.obs_names, labels, conditions=set(conditions), chunk=cells.chunk)
+
+
+def check_predictions(predictions: Any) -> None:
+    """Raise ``TypeError`` unless `predictions` is a mapping of names to AnnData."""
+    if not isinstance(predictions, Mapping):
+        msg = f"`predictions` is a {type(predictions).__name__}; give a dictionary of names and AnnData, such as `{{'mine': cells}}`."
+        raise TypeError(msg)
+    for name, other in predictions.items():
+        if not isinstance(other, AnnData):
+            msg = f"`predictions[{name!r}]` is a {type(other).__name__}; an AnnData with the columns of `obs` that define conditions is needed."
+            raise TypeError(msg)
 
 
 def read_layer(adata: AnnData, layer: str, cells: Cells, conditions: Sequence[str]) -> OtherCells:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scperturbrl._core import keys
-from scperturbrl.data.cells.conditions import condition_record, parse_perturbation
+from scperturbrl.data.cells.conditions import condition_record, find_conditions, parse_perturbation
 from scperturbrl.data.cells.doses import check_dose, wanted_dose, warn_outside
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def wanted_conditions(
         If a covariate was not declared, a label is empty, or the dose is missing, not declared or not above 0.
     TypeError
         If the dose is not a number.
+    KeyError
+        If a name with covariates or a dose is not a measured condition.
     """
     if dose is not None:
         check_dose(dose, setup)
@@ -44,8 +46,9 @@ def wanted_conditions(
     records, known = [], list(cells.table.columns[:-1])
     outside: dict[str, tuple[float, float, float]] = {}
     for name in [conditions] if isinstance(conditions, str) else conditions:
-        if name in cells.table.index and covariates is None and dose is None:
-            records.append({"condition": name, **cells.table.loc[name, known].to_dict()})
+        named = _measured(str(name), cells, setup) if covariates is None and dose is None else ""
+        if named:
+            records.append({"condition": named, **cells.table.loc[named, known].to_dict()})
             continue
         if not str(name).replace(setup.perturbation_sep, "").strip():
             msg = f"{name!r} in `conditions` contains no perturbation. Use {setup.control!r} to get control cells."
@@ -60,6 +63,27 @@ def wanted_conditions(
     return pd.DataFrame(records).drop_duplicates("condition").set_index("condition")
 
 
+def _measured(name: str, cells: Cells, setup: Setup) -> str:
+    """The measured condition called `name`, with the parts of a combination in any order; "" for the label of a perturbation.
+
+    Raises
+    ------
+    KeyError
+        If `name` has a dose or covariates like a condition, but no cells.
+    """
+    if name in cells.table.index:
+        return name
+    label, *rest = name.split(" | ")
+    if not any(each.split("=")[0] in (*setup.covariate_keys, setup.dose_key) for each in rest):
+        return ""
+    try:
+        return find_conditions(name, cells.table, setup)[0]
+    except KeyError as error:
+        given = "`covariates`" + (" and `dose`" if setup.dose_key else "")
+        msg = f"{error.args[0]} For one that was not measured, pass {label!r} and {given}."
+        raise KeyError(msg) from None
+
+
 def covariate_combinations(cells: Cells, setup: Setup, given: Mapping[str, object] | None) -> list[tuple[str, ...]]:
     """Covariates to predict for: those of control cells that agree with `given`."""
     given = {key: str(value) for key, value in (given or {}).items()}
@@ -70,6 +94,12 @@ def covariate_combinations(cells: Cells, setup: Setup, given: Mapping[str, objec
     found = cells.table.loc[cells.table["is_control"], "covariates"]
     wanted = [given.get(key) for key in setup.covariate_keys]
     chosen = [row for row in found if all(w is None or w == v for w, v in zip(wanted, row, strict=True))]
+    if not len(found):
+        msg = (
+            f"`adata` has no control cells ({setup.control!r} in `obs[{setup.perturbation_key!r}]`), from which cells are predicted. Keep "
+            "them in every subset."
+        )
+        raise ValueError(msg)
     if not chosen:
         msg = f"No control cells have the covariates {given}; available: {sorted(set(found))[:10]}."
         raise ValueError(msg)

@@ -83,7 +83,11 @@ class Controls:
         """
         if (group, "") not in self.runs:
             options = sorted({name for name, _ in self.runs})
-            msg = f"There are no control cells with covariates {group!r}; available: {options}."
+            msg = (
+                f"There are no control cells with covariates {group!r}; available: {options}."
+                if options
+                else "`adata` has no control cells, from which cells are generated. Keep them in every subset."
+            )
             raise ValueError(msg)
         return self.runs.get((group, batch), self.runs[group, ""])
 

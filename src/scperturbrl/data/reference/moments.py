@@ -117,7 +117,7 @@ def check_cells(cells: Cells, count: np.ndarray, rows: Sequence[int], min_cells:
     for row in rows:
         if count[row] < min_cells:
             msg = (
-                f"Condition {cells.table.index[row]!r} has {int(count[row])} usable cells; at least {min_cells} are "
-                "needed. Drop it or merge it with another condition."
+                f"Condition {cells.table.index[row]!r} has {int(count[row])} usable cells (some are set aside to check results with); at "
+                f"least {min_cells} are needed. Drop it or merge it with another condition."
             )
             raise ValueError(msg)

@@ -56,7 +56,7 @@ def candidate_table(
     Raises
     ------
     ValueError
-        If there are no candidates, or a covariate or dose is not declared.
+        If there are no candidates, a covariate or dose is not declared, or a table has a missing label or a dose that is not above 0.
     KeyError
         If a table has no column of perturbations.
     """
@@ -143,13 +143,35 @@ def _of_table(
     if key not in frame:
         msg = f"The table of candidates has no column {key!r}, the declared perturbation column. It has {list(frame.columns)[:10]}."
         raise KeyError(msg)
+    _check_values(frame, setup)
     records = []
     outside: dict[str, tuple[float, float, float]] = {}
     for row in frame.to_dict("records"):
         parts = parse_perturbation(str(row[key]), control=setup.control, sep=setup.perturbation_sep)
-        amount = wanted_dose(row.get(setup.dose_key, dose), parts, str(row[key]), cells.table, setup, outside)
+        amount = float(row[setup.dose_key]) if parts and setup.dose_key in row else dose
+        amount = wanted_dose(amount, parts, str(row[key]), cells.table, setup, outside)
         given = {name: row[name] for name in setup.covariate_keys if name in frame}
         contexts = covariate_combinations(cells, setup, {**(covariates or {}), **given})
         records += [condition_record(parts, dose=amount, covariates=list(c), setup=setup) for c in contexts]
     warn_outside(outside)
     return pd.DataFrame(records).set_index("condition") if records else pd.DataFrame()
+
+
+def _check_values(frame: pd.DataFrame, setup: Setup) -> None:
+    """Raise if a candidate has no label, or a dose that is missing, not a number or not above 0."""
+    key = setup.perturbation_key
+    if frame[key].isna().any():
+        msg = (
+            f"The column {key!r} of the candidates has {int(frame[key].isna().sum())} missing values. Drop these rows."
+        )
+        raise ValueError(msg)
+    if setup.dose_key is None or setup.dose_key not in frame:
+        return
+    treated = frame[frame[key].astype(str) != setup.control]
+    dose = pd.to_numeric(treated[setup.dose_key], errors="coerce")
+    wrong = treated.loc[~((dose > 0) & np.isfinite(dose)), setup.dose_key]
+    if len(wrong):
+        msg = (
+            f"The column {setup.dose_key!r} of the candidates holds {wrong.iloc[0]!r}; a dose must be a number above 0."
+        )
+        raise ValueError(msg)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from scperturbrl._core import log
+from scperturbrl._core.provenance import counted
 from scperturbrl._core.random import numpy_rng
 from scperturbrl._core.validate import check_number, near_matches
 from scperturbrl.data.reference.networks import Networks
@@ -82,6 +84,9 @@ def _weights(objective: Wanted | None, given: Mapping[str, Any]) -> dict[Any, fl
     if isinstance(objective, Mapping):
         for word, weight in objective.items():
             check_number(**{str(word): weight})
+            if not np.isfinite(weight) or weight == 0:
+                msg = f"`objective` gives {str(word)!r} the weight {weight}; it must be finite and not 0. Leave out what is not wanted."
+                raise ValueError(msg)
         wanted |= objective
     elif objective is not None:
         wanted[objective] = 1.0
@@ -108,7 +113,7 @@ def _term(word: Any, adata: AnnData, cells: Cells, known: Known, given: Mapping[
         return Alike(LIKE, np.repeat(known.measured.effects[place][None], len(known.ground.groups), 0))
     if word == REWARD:
         _measured_place(known, str(given[REWARD]), REWARD)
-        return OfCells(REWARD, _reward(adata, cells, str(given[REWARD])), _stand_ins(known, seed))
+        return OfCells(REWARD, _reward(adata, cells, str(given[REWARD])), _stand_ins(known, seed), gaps=True)
     return _activity(str(word), adata)
 
 
@@ -130,10 +135,22 @@ def _signature(genes: Mapping[str, Sequence[str]], adata: AnnData) -> Along:
     if strange or not genes:
         msg = f"`signature` holds {sorted(strange)}; genes are given as {{'up': [...], 'down': [...]}}."
         raise ValueError(msg)
-    inside = {side: adata.var_names.isin(list(genes.get(side, ()))) for side in ("up", "down")}
-    if not (inside["up"] | inside["down"]).any():
-        msg = f"None of the genes of `signature` is in `var_names`, such as {next(iter(next(iter(genes.values()))), '')!r}."
+    sides = {side: [own] if isinstance(own := genes.get(side, ()), str) else list(own) for side in ("up", "down")}
+    both = sorted(set(sides["up"]) & set(sides["down"]))
+    if both:
+        msg = f"`signature` names {counted(both)} in 'up' and in 'down'. Name each gene on one side."
         raise ValueError(msg)
+    named = dict.fromkeys([*sides["up"], *sides["down"]])
+    absent = [str(gene) for gene in named if gene not in adata.var_names]
+    if len(absent) == len(named):
+        msg = f"None of the genes of `signature` is in `var_names`, such as {absent[0] if absent else ''!r}."
+        raise ValueError(msg)
+    if absent:
+        log.warn(
+            f"{len(absent)} of {len(named)} genes of `signature` are not in `var_names` ({counted(absent)}). The objective is the mean "
+            "of the others."
+        )
+    inside = {side: adata.var_names.isin(own) for side, own in sides.items()}
     return Along.signature(SIGNATURE, inside["up"], inside["down"])
 
 

@@ -9,12 +9,14 @@ import numpy as np
 from anndata import AnnData
 
 from scperturbrl._core.random import numpy_rng
-from scperturbrl._core.validate import check_log_normalised
 from scperturbrl.data.cells.cells import dense
+from scperturbrl.data.cells.row_blocks import row_matrix
+from scperturbrl.data.cells.scale import check_expression
 from scperturbrl.data.screen.known import training_rows
 from scperturbrl.metrics.cells.distribution import energy_distance
 
 if TYPE_CHECKING:
+    from scperturbrl.data.cells.cells import Cells
     from scperturbrl.data.screen.known import Known
 
 LEAST_SHARED = 0.5
@@ -35,10 +37,10 @@ def wanted_effects(adata: AnnData, known: Known, towards: str | AnnData) -> np.n
     Raises
     ------
     ValueError
-        If there are no such cells, or the other data has fewer than half of the genes.
+        If there are no such cells, or the other data has fewer than half of the genes or another scale.
     """
     if isinstance(towards, AnnData):
-        mean, shared = _other_mean(adata, towards)
+        mean, shared = _other_mean(known.cells, towards)
     else:
         mean, shared = _own_mean(adata, known, towards), np.ones(adata.n_vars, dtype=bool)
     return np.where(shared, mean - known.ground.controls, 0.0)
@@ -70,16 +72,17 @@ def _own_mean(adata: AnnData, known: Known, towards: str) -> np.ndarray:
     return np.asarray(total / len(rows))
 
 
-def _other_mean(adata: AnnData, other: AnnData) -> tuple[np.ndarray, np.ndarray]:
-    place = other.var_names.get_indexer(adata.var_names)
+def _other_mean(cells: Cells, other: AnnData) -> tuple[np.ndarray, np.ndarray]:
+    place = other.var_names.get_indexer(cells.genes)
     shared = place >= 0
     if shared.mean() < LEAST_SHARED or not other.n_obs:
         msg = (
-            f"The cells in `towards` have {int(shared.sum())} of the {adata.n_vars} genes of `adata`; at least half are needed. "
+            f"The cells in `towards` have {int(shared.sum())} of the {len(shared)} genes of `adata`; at least half are needed. "
             "Use the same gene names in both."
         )
         raise ValueError(msg)
-    check_log_normalised(other.X, where="`towards.X`")
+    values = row_matrix(other, other.X, longest=cells.chunk)
+    check_expression(values, where="`towards.X`", cells=cells.at_genes(shared), genes=place[shared])
     mean = np.asarray(other.X.mean(0), dtype=float).ravel()
     return np.where(shared, mean[np.maximum(place, 0)], 0.0), shared
 

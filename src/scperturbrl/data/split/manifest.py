@@ -148,12 +148,24 @@ def write_split(adata: AnnData, manifest: SplitManifest) -> None:
             f"{len(alone)} test conditions share neither perturbation nor context with training ({shortened(alone)}): "
             "their predictions are based on `embeddings` or on genes alone."
         )
+    _tell_replaced(adata, labels[codes])
     obs = {keys.SPLIT: pd.Categorical(labels[codes], categories=list(_LABELS)).remove_unused_categories()}
     if keys.ORIGIN not in adata.obs:
         # so that generated cells can be distinguished after they are joined
         obs[keys.ORIGIN] = pd.Categorical([keys.OBSERVED] * adata.n_obs)
     setup = {name: value for name, value in adata.uns[keys.SETUP].items() if name != "reference"}
     write(adata, obs=obs, uns={keys.SETUP: {**setup, keys.SPLIT: manifest.to_uns()}})
+
+
+def _tell_replaced(adata: AnnData, labels: np.ndarray) -> None:
+    """Tell that a column of the user, which this package did not write, is replaced."""
+    if keys.SPLIT not in adata.obs or keys.SPLIT in adata.uns[keys.SETUP]:
+        return
+    if (adata.obs[keys.SPLIT].astype(str).to_numpy() != labels).any():
+        log.tell(
+            f"`obs[{keys.SPLIT!r}]` existed and is replaced. To split by such a column, rename it and pass "
+            "`holdout='column', column=...` with train, validation and test in it."
+        )
 
 
 def described(labels: np.ndarray, table: pd.DataFrame) -> str:

@@ -13,7 +13,7 @@ from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.get._fits.objective import Objective, cell_values
-from scperturbrl.get._fits.sources import Source, control_cells, read_sources
+from scperturbrl.get._fits.sources import Source, control_cells, read_sources, warn_without_rows
 from scperturbrl.screen.dose_response import MIN_DOSES, Response, fit_hill, own_directions, own_response
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def dose_response(
     r"""Fit a Hill curve to the response of every perturbation to its doses.
 
     The mean response relative to control cells, which is 0 at dose 0, is fitted by :math:`T d^h / (E^h + d^h)` with
-    :func:`scipy.optimize.least_squares`, each dose weighted by its standard error. The slope has a log-normal prior
+    :func:`scipy.optimize.least_squares`, each dose weighted by its standard error. Cells of all doses are compared at
+    :term:`equal depth`, because treated cells often have fewer counts, which would look like a response. The slope has a log-normal prior
     around 1.5 (90 % from 0.7 to 3.4), which matters with three or four doses.
 
     Parameters
@@ -189,7 +190,7 @@ def _series(
         raise ValueError(msg)
     cells = Cells.of(adata, setup)
     values = None if objective is None else cell_values(adata, objective)
-    sources = read_sources(adata, cells, layers, predictions)
+    cells, sources = read_sources(adata, cells, layers, predictions)
     wanted = [perturbations] if isinstance(perturbations, str) else perturbations
     _check_known(wanted, sources)
     found = [
@@ -203,6 +204,8 @@ def _series(
         msg = f"{absent[0]!r} does not have" if absent else "No perturbation has"
         msg += f" {MIN_DOSES} doses with {MIN_CELLS} cells each in one context, which a curve needs."
         raise ValueError(msg)
+    needs = f"{MIN_DOSES} doses with {MIN_CELLS} cells each in one context"
+    warn_without_rows(sources, {each.name["model"] for each in found}, needs)
     return found
 
 

@@ -14,7 +14,7 @@ from scperturbrl._core.validate import check_number
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.conditions import find_conditions
 from scperturbrl.data.cells.setup import Setup
-from scperturbrl.get._fits.sources import Source, control_cells, read_sources
+from scperturbrl.get._fits.sources import Source, control_cells, read_sources, warn_without_rows
 from scperturbrl.screen.interactions import N_FOLDS, fit_interaction
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def genetic_interactions(
     The mean effect of the pair AB is fitted by :math:`c_A \delta_A + c_B \delta_B` over genes, as in the
     genetic-interaction map of :cite:t:`norman2019`, without the genes that the pair targets. Norman et al. use the
     Theil-Sen estimator, and distance correlation as similarity. Here it is least squares and the cosine, because both
-    can be corrected for sampling noise. Without this correction, additive pairs with a hundred cells per condition look
+    can be corrected for sampling noise. All cells are compared at :term:`equal depth`. Without the correction, additive pairs with a hundred cells per condition look
     buffered.
 
     Parameters
@@ -124,7 +124,8 @@ def genetic_interactions(
         raise ValueError(msg)
     setup = Setup.of(adata)
     cells = Cells.of(adata, setup)
-    sources, split = read_sources(adata, cells, layers, predictions), cells.split_of()
+    cells, sources = read_sources(adata, cells, layers, predictions)
+    split = cells.split_of()
     names = None if pairs is None else _wanted(pairs, sources, setup)
     rows = [
         _row(source, cells, name, singles) | {keys.SPLIT: split.get(name, keys.TEST)}
@@ -132,7 +133,9 @@ def genetic_interactions(
         for name, singles in _pairs(source, min_cells).items()
         if names is None or name in names
     ]
-    _check_complete(rows, names, min_cells)
+    needs = f"{min_cells} cells of the pair and of each of its two parts, in the same context and at the same dose"
+    _check_complete(rows, names, needs)
+    warn_without_rows(sources, {row["model"] for row in rows}, needs)
     order = ["condition", keys.SPLIT, "model", "first", "second", *_COLUMNS, *_MEASURES, "interaction", "n_cells"]
     return pd.DataFrame(rows)[order]
 
@@ -155,9 +158,8 @@ def _pairs(source: Source, min_cells: int) -> dict[str, list[str]]:
     return found
 
 
-def _check_complete(rows: Sequence[dict[str, Any]], wanted: Sequence[str] | None, min_cells: int) -> None:
+def _check_complete(rows: Sequence[dict[str, Any]], wanted: Sequence[str] | None, needs: str) -> None:
     absent = [name for name in wanted or [] if name not in {row["condition"] for row in rows}]
-    needs = f"{min_cells} cells of the pair and of each of its two parts, in the same context and at the same dose"
     if absent:
         msg = f"{absent[0]!r} in `pairs` does not have {needs}. Leave it out, or predict all three in `predictions`."
         raise ValueError(msg)

@@ -11,8 +11,11 @@ from scperturbrl._core import keys
 from scperturbrl._core.provenance import warn_old_layers
 from scperturbrl._core.validate import near_matches
 from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.cells.other_depth import OtherCells
+from scperturbrl.data.cells.row_blocks import row_matrix
 from scperturbrl.data.cells.scale import check_like_controls
 from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.evaluation.compared_depth import at_one_depth
 from scperturbrl.get._read.slots import missing
 
 if TYPE_CHECKING:
@@ -30,11 +33,11 @@ class Populations:
     Attributes
     ----------
     cells
-        Expression and conditions.
+        Expression and conditions, all conditions of a control group at one depth: a difference in depth looks like an effect.
     conditions
         Names of the C conditions.
     layers
-        Generated cells by the key of their generator.
+        Generated cells by the key of their generator, at the same depth.
     """
 
     cells: Cells
@@ -51,7 +54,20 @@ class Populations:
         warn_old_layers(adata, layers)
         for key, matrix in layers.items():
             check_like_controls(matrix, where=f"`layers[{key!r}]`", cells=cells)
-        return cls(cells, choose_conditions(cells, conditions), layers)
+        wanted, labels = choose_conditions(cells, conditions), cells.table.index.to_numpy()[cells.codes]
+        made = {
+            key: OtherCells.read(
+                row_matrix(adata, matrix, longest=cells.chunk),
+                cells.names,
+                labels,
+                conditions=set(wanted),
+                chunk=cells.chunk,
+            )
+            for key, matrix in layers.items()
+        }
+        groups = cells.table.loc[wanted, "group"].astype(str).to_dict()
+        level, matrices = at_one_depth(cells, made, groups)
+        return cls(level, wanted, matrices)
 
     def rows(self, condition: str) -> np.ndarray:
         """Rows of the cells of `condition`."""

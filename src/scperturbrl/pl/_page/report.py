@@ -64,7 +64,7 @@ def report(
         :func:`~scperturbrl.tl.generate`, scores of :func:`~scperturbrl.tl.score`) are left out, and the report lists
         them.
     path
-        File to write; replaced if it exists.
+        File to write; replaced if it exists. Its folder is created if necessary.
     model
         The model that the verdict compares with the others; by default the post-trained generator, else the first
         generator, else the first prediction.
@@ -81,7 +81,7 @@ def report(
     KeyError
         If nothing was evaluated.
     ValueError
-        If `model` is not in the evaluation.
+        If `model` is not in the evaluation, or `path` is a folder.
 
     Examples
     --------
@@ -100,6 +100,10 @@ def report(
     adata = pick(adata, modality)
     if keys.EVALUATION not in adata.uns:
         raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
+    target = Path(path)
+    if target.is_dir():
+        msg = f"`path` is {str(path)!r}, a folder. Name a file in it, such as {str(target / 'report.html')!r}."
+        raise ValueError(msg)
     findings = Findings(adata, _model(adata, model))
     generators = [name for name in findings.table["model"].unique() if name in adata.uns]
     parts = [
@@ -114,7 +118,7 @@ def report(
         html.section("Every metric, and whether it can be trusted here", *_metrics(findings)),
         html.section("Settings", *_settings(adata, generators)),
     ]
-    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(html.page(title, parts), encoding="utf-8")
     return target
 
