@@ -190,9 +190,6 @@ def evaluate(
     cells = Cells.of(adata, setup)
     wanted = evaluated_conditions(cells, setup, conditions)
     check_reference(adata, cells)
-    if not cells.conditions(slots.TRAIN):
-        msg = "`adata` has no perturbed training cells, which baselines and scaled scores need. Evaluate with all training cells."
-        raise ValueError(msg)
     params = {**adata.uns[slots.SETUP]["reference"]["params"], "seed": resolve_seed(seed)}
     everything = np.ones(len(cells.codes), dtype=bool)
     names = generator_keys(adata) if keys is None else with_controls(adata, keys)

@@ -25,8 +25,11 @@ def evaluated_conditions(
     KeyError
         If there is no such condition.
     ValueError
-        If no test condition has enough cells, or a name stands for control cells.
+        If no test condition has enough cells, a name stands for control cells, or there are no perturbed training cells.
     """
+    if not cells.conditions(keys.TRAIN):
+        msg = "`adata` has no perturbed training cells, which baselines and scaled scores need. Evaluate with all training cells."
+        raise ValueError(msg)
     if conditions is not None:
         return find_conditions(conditions, cells.table, setup)
     found = cells.conditions(keys.TEST, min_cells=min_cells)

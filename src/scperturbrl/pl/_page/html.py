@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import io
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping, Sequence
 
     from matplotlib.figure import Figure
@@ -47,6 +49,22 @@ def page(title: str, parts: Iterable[str]) -> str:
     """Return a whole document without external resources."""
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
     return f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body>{"".join(parts)}</body></html>\n'
+
+
+def file_of(path: str | os.PathLike[str]) -> Path:
+    """The file at `path`, which must not be a folder."""
+    file = Path(path)
+    if file.is_dir():
+        msg = f"`path` is {str(path)!r}, a folder. Name a file in it, such as {str(file / 'report.html')!r}."
+        raise ValueError(msg)
+    return file
+
+
+def write(file: Path, title: str, parts: Iterable[str]) -> Path:
+    """Write a :func:`page` to `file`, whose folder is created if necessary."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(page(title, parts), encoding="utf-8")
+    return file
 
 
 def section(title: str, *parts: str) -> str:

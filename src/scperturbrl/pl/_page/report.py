@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -30,6 +29,7 @@ from scperturbrl.pl.registry import ADDED
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
+    from pathlib import Path
 
     from anndata import AnnData
     from mudata import MuData
@@ -100,10 +100,7 @@ def report(
     adata = pick(adata, modality)
     if keys.EVALUATION not in adata.uns:
         raise KeyError(missing("uns", keys.EVALUATION, "tl.evaluate(adata)", {}))
-    target = Path(path)
-    if target.is_dir():
-        msg = f"`path` is {str(path)!r}, a folder. Name a file in it, such as {str(target / 'report.html')!r}."
-        raise ValueError(msg)
+    target = html.file_of(path)
     findings = Findings(adata, _model(adata, model))
     generators = [name for name in findings.table["model"].unique() if name in adata.uns]
     parts = [
@@ -118,9 +115,7 @@ def report(
         html.section("Every metric, and whether it can be trusted here", *_metrics(findings)),
         html.section("Settings", *_settings(adata, generators)),
     ]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(html.page(title, parts), encoding="utf-8")
-    return target
+    return html.write(target, title, parts)
 
 
 def _model(adata: AnnData, model: str | None) -> str:
