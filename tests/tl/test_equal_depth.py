@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -270,4 +271,6 @@ def test_conditions_of_another_depth_are_named(zhao):
     told = [str(one.message) for one in caught if "sequencing depth" in str(one.message)]
     assert len(told) == 1
     assert "1 of 5 conditions" in told[0]
-    assert "panobinostat | patient_id=PW040 (129 counts a control cell, 596 a treated one)" in told[0]
+    # the means are those of whole cells, thinned or not, so that the last digit depends on the draw
+    # the median of the control cells is 128.5, which rounding errors of the machine turn into either number
+    assert re.search(r"panobinostat \| patient_id=PW040 \(12[89] counts a control cell, 596 a treated one\)", told[0])

@@ -14,9 +14,9 @@ import scperturbrl as spr
 from scperturbrl import verifiers
 from scperturbrl._core import log
 from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.post_training import run as post_training_run
 from scperturbrl.metrics import energy_distance
 from scperturbrl.rl.finetuner import Finetuner
-from scperturbrl.tl import _post_training
 
 TINY = {"n_iterations": 2, "n_conditions": 2, "group_size": 4, "progress": False}
 
@@ -336,9 +336,9 @@ def test_without_validation_conditions_the_few_training_conditions_are_not_spare
 def test_validation_conditions_are_judged_by_their_own_cells(monkeypatch):
     # training has no combination, so the effect of one cannot be predicted
     asked = []
-    score = _post_training.validation_reward
+    score = post_training_run.validation_reward
     monkeypatch.setattr(
-        _post_training, "validation_reward", lambda *args: asked.append((args[3], *score(*args))) or asked[-1][1:]
+        post_training_run, "validation_reward", lambda *args: asked.append((args[3], *score(*args))) or asked[-1][1:]
     )
     adata = combinations_are("validation")
     ((names, reward, real),) = asked
