@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 N_LEAST, N_MOST, N_ALL, N_AT_ONCE = 256, 2048, 65_536, 4096
 # shares of these in the two rounds: the second one also corrects the noise of the first
 ROUNDS = (0.25, 0.75)
-# limits of the share of a common shift of latent cells that arrives in the mean of the generated ones; .3 to .6 on shallow panels
-ARRIVED = (0.3, 1.0)
+# Limits of the share of a common shift of latent cells that arrives in the mean of the generated ones. It is .3 to .6 on shallow panels.
+# With very few counts it is .1 to .4, and dividing by less than .6 moves other genes too far.
+ARRIVED = (0.6, 1.0)
 
 
 @torch.no_grad()
