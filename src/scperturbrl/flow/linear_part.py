@@ -71,8 +71,8 @@ class LinearPart(nn.Module):
     own_gene
         Usual change of the log rate of the targeted gene by a perturbation at amount 1.
     context_control
-        ``(K, G)`` mean control profile of each of K control groups. K is `n_contexts` if several groups have training
-        conditions and the effects are not too large to store, else 0.
+        ``(K, G)`` mean control profile of each of K control groups. K is `n_contexts`, or 0 if their effects are too
+        large to store.
     context_effect
         ``(K, P + 1, G)`` mean effect of each perturbation in each of them, NaN where it was not measured.
     context_line
@@ -130,8 +130,7 @@ class LinearPart(nn.Module):
         self.register_buffer("trained_shift", torch.zeros(n_conditions, n_latent))
         self.register_buffer("map_r2", torch.zeros(n_groups + 1))
         self.register_buffer("own_gene", torch.tensor(0.0))
-        several = n_groups > 1 and n_contexts * (n_tokens + 1) * n_genes <= MOST_VALUES
-        n_contexts = n_contexts if several else 0
+        n_contexts = n_contexts if n_contexts * (n_tokens + 1) * n_genes <= MOST_VALUES else 0
         self.register_buffer("context_control", torch.zeros(n_contexts, n_genes))
         self.register_buffer("context_effect", torch.zeros(n_contexts, n_tokens + 1, n_genes))
         self.register_buffer("context_line", torch.zeros(4))

@@ -10,7 +10,7 @@ import numpy as np
 
 from scperturbrl.metrics.baselines.combination_ridge import combination_ridge_effect
 from scperturbrl.metrics.baselines.context_line import fit_context_line
-from scperturbrl.metrics.baselines.context_transfer import transferred_effect
+from scperturbrl.metrics.baselines.context_transfer import fit_transfer_line, transferred_effect
 from scperturbrl.metrics.baselines.feature_map import MIN_TRAINED
 from scperturbrl.metrics.baselines.ridge import ridge_effect
 from scperturbrl.screen.part_effects import PartEffects, single_effects, single_noise, summed
@@ -196,21 +196,25 @@ class Line:
         return self._remember("noise", group, make)
 
     def _context(self, group: int) -> PartEffects | None:
-        """Effects in a context without perturbed training cells, if several other contexts have them."""
+        """Effects in a context without perturbed training cells."""
         if self._inside(group).any():
             return None
-        return self._carry("transferred", group, self._clean_singles, transferred_effect)
+        return self._carry("transferred", group, self._transfer_line, self._clean_singles, transferred_effect)
 
     def _carried(self, group: int) -> PartEffects | None:
         """What the context line alone makes of effects as they are measured, a baseline."""
         along = lambda line, controls, effects, query: line.predict(controls, effects, control_query=query)
-        return self._carry("carried", group, self._singles, along)
+        return self._carry("carried", group, self._context_line, self._singles, along)
 
     def _carry(
-        self, what: str, group: int, singles: Callable[[int], PartEffects | None], transfer: Callable[..., np.ndarray]
+        self,
+        what: str,
+        group: int,
+        line: ContextLine | None,
+        singles: Callable[[int], PartEffects | None],
+        transfer: Callable[..., np.ndarray],
     ) -> PartEffects | None:
         if (what, group) not in self._kept:
-            line = self._context_line
             found = None if line is None else self._transfer(group, partial(transfer, line), self._by_context(singles))
             self._kept[what, group] = found
         return self._kept[what, group]
@@ -241,10 +245,19 @@ class Line:
     @cached_property
     def _context_line(self) -> ContextLine | None:
         """Fitted to effects as they are measured; None with one context."""
+        return self._fitted_line(fit_context_line) if len(self._contexts) > 1 else None
+
+    @cached_property
+    def _transfer_line(self) -> ContextLine | None:
+        """The same for :func:`~scperturbrl.metrics.baselines.context_transfer.transferred_effect`, and also with one context."""
+        return self._fitted_line(fit_transfer_line)
+
+    def _fitted_line(self, fit: Callable[..., ContextLine]) -> ContextLine | None:
+        """`fit` applied to effects as they are measured; None if there are none, or too many values."""
         size = len(self._contexts) * len(self._single_parts) * self.ground.controls.shape[1]
-        if len(self._contexts) < 2 or not 0 < size <= MOST_VALUES:
+        if not 0 < size <= MOST_VALUES:
             return None
-        return fit_context_line(self.ground.controls[self._contexts], self._by_context(self._singles))
+        return fit(self.ground.controls[self._contexts], self._by_context(self._singles))
 
     def _by_context(self, singles: Callable[[int], PartEffects | None]) -> np.ndarray:
         """Effects ``(K, P, G)`` of single perturbations, NaN where not measured; `singles` gives those in a context."""

@@ -19,9 +19,11 @@ from scperturbrl.metrics import context_ridge_effect
 SHARED = {"fraction_shared": 1.0, "fraction_scaled": 0.0, "dispersion": 6.0, "library_size": 2500}
 
 
-def screen(held_out, *, n_steps, seed=0, **options):
-    """A generator of contexts of which one has control cells only."""
+def screen(held_out, *, n_steps, seed=0, contexts=None, **options):
+    """A generator of contexts (all, or those in `contexts`) of which one has control cells only."""
     adata = spr.datasets.simulated_contexts(n_programs=9, n_pathways=6, **SHARED, seed=seed, **options)
+    if contexts is not None:
+        adata = adata[adata.obs["cell_type"].isin(contexts)].copy()
     spr.pp.setup_anndata(adata, covariate_keys=["cell_type"])
     spr.pp.split(adata, holdout="cell_type", values=[held_out], seed=0)
     spr.tl.fit_generator(adata, n_steps=n_steps, width=32, n_latent=10, progress=False)
@@ -126,10 +128,12 @@ def test_an_effect_that_was_not_measured_anywhere_is_unknown(world):
     assert not context_effects(stored, table, profiles(cells, table))[1].any()
 
 
-@pytest.mark.parametrize("held_out", ["B2", "A1"])
-def test_effects_in_a_new_context_are_as_large_as_the_true_ones(held_out):
+# the last one with a single other context
+@pytest.mark.parametrize(("held_out", "contexts"), [("B2", None), ("A1", None), ("A1", ["A1", "A2"])])
+def test_effects_in_a_new_context_are_as_large_as_the_true_ones(held_out, contexts):
     adata = screen(
         held_out,
+        contexts=contexts,
         n_steps=250,
         n_genes=120,
         n_singles=6,
@@ -148,6 +152,18 @@ def test_effects_in_a_new_context_are_as_large_as_the_true_ones(held_out):
         along += made @ true[name].to_numpy()
         size += np.square(true[name].to_numpy()).sum()
     assert 0.8 < along / size < 1.2
+
+
+def test_from_a_single_context_rates_change_by_the_same_factor_and_the_error_is_twice_the_prior_value():
+    rng = np.random.default_rng(0)
+    controls, effect = 2 + rng.normal(scale=0.3, size=(2, 6)), rng.normal(scale=0.3, size=(1, 6))
+    stored, table = bare("a", 6), pd.DataFrame({"group": ["a"], "parts": [("drug",)]})
+    fit_contexts(stored, MeasuredEffects(controls[:1], effect, np.full((1, 6), 1e-6)), effect, table, np.ones(1))
+    found, known = context_effects(stored, table.assign(group=["new"]), torch.as_tensor(controls[1:]).float())
+    assert known.all()
+    expected = context_ridge_effect(controls[:1], effect, control_query=controls[1])
+    np.testing.assert_allclose(found[0].numpy(), expected, rtol=1e-4)
+    assert float(stored.generator.linear.context_error) == pytest.approx(0.2)
 
 
 def test_doses_are_brought_to_the_full_dose_before_they_are_carried():

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from scperturbrl.metrics.baselines.context_line import SCALES, ContextLine, fit_context_line
-from scperturbrl.metrics.baselines.context_transfer import transferred_effect
+from scperturbrl.metrics.baselines.context_line import SCALES, ContextLine
+from scperturbrl.metrics.baselines.context_transfer import fit_transfer_line, transferred_effect
 from scperturbrl.metrics.baselines.left_out_contexts import LeftOut, error_by_context, left_out_contexts
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 # the widest kernel of all counts every context the same; stored as 0, because weights are finite
 _FLAT = 0.0
 # The error in contexts left out is that of one context less and of measured instead of denoised effects, so it is too large by a factor
-# of 2 to 3 with five contexts. The prior value is what was found in new contexts, and it counts as eight contexts.
+# of 2 to 3 with five contexts. The prior value is what was found in new contexts, and it counts as eight contexts. If none can be left
+# out, because there are only one or two, it is twice as large.
 _PRIOR_ERROR, _PRIOR_CONTEXTS, _LEAST_ERROR = 0.1, 8, 0.01
 
 
@@ -55,7 +56,7 @@ def fit_contexts(
     shape = tuple(linear.context_effect.shape)
     raw, kept = (_at_full_amount(x[single], amount[single], place, shape) for x in (measured.effect, denoised))
     some = np.isfinite(raw).all(2).any(0)
-    line = fit_context_line(linear.context_control.numpy(), raw[:, some])
+    line = fit_transfer_line(linear.context_control.numpy(), raw[:, some])
     # an effect that was not measured is stored as infinitely large: weights must be numbers
     linear.context_effect.copy_(torch.as_tensor(np.nan_to_num(kept, nan=_NOT_MEASURED)))
     width = line.width if np.isfinite(line.width) else _FLAT
@@ -63,8 +64,9 @@ def fit_contexts(
     linear.context_line.copy_(torch.tensor([width, SCALES.index(line.scale), line.share, _beside_mean_shift(left_out)]))
     variance = _at_full_amount(measured.noise[single], amount[single], place, shape, squared=True)[:, some]
     found = np.log(_relative_errors(left_out, variance, stored.generator.space.loadings().numpy()))
-    linear.context_error.fill_(float(np.exp(np.mean([*found, *[np.log(_PRIOR_ERROR)] * _PRIOR_CONTEXTS]))))
-    linear.context_explained.fill_(float(np.clip(1 - np.exp(found.mean()), 0, 1)) if len(found) else 1 - _PRIOR_ERROR)
+    prior = _PRIOR_ERROR if len(found) else 2 * _PRIOR_ERROR
+    linear.context_error.fill_(float(np.exp(np.mean([*found, *[np.log(prior)] * _PRIOR_CONTEXTS]))))
+    linear.context_explained.fill_(float(np.clip(1 - np.exp(found.mean()), 0, 1)) if len(found) else 1 - prior)
 
 
 def _at_full_amount(
