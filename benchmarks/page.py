@@ -25,6 +25,7 @@ _MOST_NAMES = 3
 _LABELS = {
     "kang_types": "interferon on blood cells",
     "kang_types_hvg": "interferon on blood cells, 2,000 genes",
+    "kang_pairs": "interferon on blood cells, one other cell type",
     "zhao_patients": "panobinostat on glioblastoma",
     "norman_singles": "CRISPR activation in K562",
     "schraivogel": "CRISPR interference in K562, 72 genes",

@@ -87,6 +87,11 @@ _ALL = [
         "interferon beta on blood cells, 2,000 variable genes",
     ),
     _dataset(
+        "kang_pairs",
+        real.kang_pairs,
+        "interferon beta on blood cells, 2,000 variable genes, each of seven cell types held out and one other trained on",
+    ),
+    _dataset(
         "zhao_patients", real.zhao_patients, "panobinostat on glioblastoma slices, each of five patients held out"
     ),
     _dataset(
@@ -121,7 +126,7 @@ SUITES = {
     "real": ["kang", "norman", "zhao", "schraivogel", "vcc"],
     "simulated": ["simulated", *simulated.VARIATIONS],
     "unseen": [*simulated.UNSEEN, "norman_all"],
-    "contexts": [*simulated.CONTEXTS, "kang_types", "kang_types_hvg", "zhao_patients"],
+    "contexts": [*simulated.CONTEXTS, "kang_types", "kang_types_hvg", "kang_pairs", "zhao_patients"],
     "unseen_real": ["norman_singles", "schraivogel", "vcc"],
     "planted": [f"planted_{what}" for what in ("singles", "doubles", "contexts", "doses")],
     "panels": list(simulated.PANELS),

@@ -36,7 +36,8 @@ def test_a_cell_type_of_the_contexts_is_held_out(seed, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "column", "n"), [("kang_types_hvg", "cell_type", 7), ("zhao_patients", "patient_id", 5)]
+    ("name", "column", "n"),
+    [("kang_types_hvg", "cell_type", 7), ("kang_pairs", "cell_type", 7), ("zhao_patients", "patient_id", 5)],
 )
 def test_every_context_has_a_fold_of_its_own(name, column, n, shared_data, monkeypatch):
     # the reference does not matter here
