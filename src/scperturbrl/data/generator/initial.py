@@ -72,8 +72,7 @@ def new_generator(
             n_features=features.shape[1],
             n_covariate_values=tuple(len(values) for values in vocabulary.covariate_values),
             n_groups=len(vocabulary.groups),
-            # without covariates there is no other context
-            n_contexts=len(vocabulary.contexts) if setup.covariate_keys else 0,
+            n_contexts=len(vocabulary.contexts),
             n_conditions=int((training & ~cells.table["is_control"].to_numpy(dtype=bool)).sum()),
             width=settings.width,
             n_blocks=settings.n_blocks,

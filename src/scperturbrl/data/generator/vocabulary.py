@@ -34,7 +34,8 @@ class Vocabulary:
     groups
         Control groups with perturbed training cells; group i + 1 of the linear part is the i-th.
     contexts
-        Control groups whose effects are transferred to new ones: `groups`, and those with perturbed validation cells.
+        Control groups whose effects are transferred to new ones: `groups`, and those with perturbed validation cells;
+        none without covariates.
     """
 
     tokens: tuple[str, ...]
@@ -174,4 +175,6 @@ def training_vocabulary(
     values = [tuple(sorted(rows["covariates"].str[i].unique())) for i in range(len(covariate_keys))]
     groups = sorted(rows["group"].unique())
     others = sorted(set(table.loc[validation & perturbed, "group"]) - set(groups))
-    return Vocabulary(tuple(tokens), tuple(values), embeddings, tuple(groups), (*groups, *others))
+    # without covariates there is no other context
+    contexts = (*groups, *others) if covariate_keys else ()
+    return Vocabulary(tuple(tokens), tuple(values), embeddings, tuple(groups), contexts)
