@@ -95,7 +95,7 @@ def steps_in(folder, verb):
     ("verb", "options", "patched"),
     [
         ("fit_generator", {**SMALL, "n_steps": 300}, "scperturbrl.flow.training.fit.flow_matching_loss"),
-        ("rl_finetune", {**RL, "n_iterations": 25, "guard": True}, "scperturbrl.rl.finetuner.group_advantage"),
+        ("rl_finetune", {**RL, "n_iterations": 25, "guard": True}, "scperturbrl.rl.finetuner.condition_advantage"),
     ],
 )
 @pytest.mark.parametrize("after", [7, 113, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 200, 20))])

@@ -42,7 +42,7 @@ class Batch:
     control
         ``(n, d)`` the control cells they were made from.
     advantage
-        ``(n,)`` reward relative to the group of each cell.
+        ``(n,)`` reward of each cell relative to the other cells of its condition.
     source
         Where their paths start.
     path
