@@ -88,7 +88,7 @@ def test_a_killed_run_resumes_bit_for_bit(killed, verb):
 def steps_in(folder, verb):
     with safe_open(folder / f"{verb}.safetensors", framework="numpy") as file:
         progress = json.loads(file.metadata()["content"])["state"]["progress"]
-    return progress.get("step", progress.get("iteration"))
+    return progress["done"]
 
 
 @pytest.mark.parametrize(

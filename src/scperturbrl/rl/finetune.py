@@ -73,7 +73,7 @@ def finetune(
         from_flow=moved is None or not bool(moved.all()),
     )
     result = FinetuneResult(left_out=apart.tolist())
-    run = FinetuneRun(tuner.weights(), tuner.rng, guard, result, tuner.finite, file).resumed(state)
+    run = FinetuneRun(tuner.weights(), tuner.rng, result, tuner.finite, file, guard).resumed(state)
     start = time.perf_counter() - result.seconds
     if state is None:
         vitals = signs.measure(generator)
