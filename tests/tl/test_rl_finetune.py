@@ -129,7 +129,7 @@ HACKED = {
     "anchor": 0.0,
     "energy_steps": 0,
     "learning_rate": 2e-3,
-    "n_iterations": 100,
+    "n_iterations": 60,
     "n_conditions": 8,
     "group_size": 16,
 }
@@ -151,7 +151,7 @@ def test_unanchored_optimisation_hacks_the_rewards(screen):
     assert hacked_scores.mean() > real.mean() + 0.1
     fitted = screen.uns["hacked"]["fitted"]
     assert fitted["stopped"] == "all iterations done"
-    assert fitted["kept_iteration"] == 100
+    assert fitted["kept_iteration"] == 60
     # an inactive guard reports what it would have done
     assert any("energy rose" in text for text in fitted["alarms"])
 
@@ -165,7 +165,7 @@ def test_the_guard_prevents_it(screen):
     fitted, history = record["fitted"], record["history"].set_index("iteration")
     assert fitted["stopped"].startswith("guard: ")
     assert any(": energy rose" in text for text in fitted["alarms"])
-    assert history.index[-1] < 100
+    assert history.index[-1] < 60
     vitals = history.loc[fitted["kept_iteration"]]
     for name in ("check_energy", "check_validation_energy"):
         start = history[name].iloc[0]

@@ -130,7 +130,7 @@ def test_an_effect_that_was_not_measured_anywhere_is_unknown(world):
 def test_effects_in_a_new_context_are_as_large_as_the_true_ones(held_out):
     adata = screen(
         held_out,
-        n_steps=250,
+        n_steps=100,
         n_genes=120,
         n_singles=6,
         n_cell_types=2,
