@@ -17,11 +17,13 @@ import pytest
 import scanpy as sc
 import sklearn.linear_model  # noqa: F401  loads the libraries whose threads are limited below
 import torch
+from hypothesis import HealthCheck, settings
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 import scperturbrl as spr
 from scperturbrl._core.random import torch_rng
+from scperturbrl.data.generator import trained_means
 from scperturbrl.flow.architecture import Architecture
 from scperturbrl.flow.condition_encoder import ConditionBatch
 from scperturbrl.flow.control_cells import SparseRows
@@ -51,6 +53,21 @@ torch.set_num_threads(1)
 threadpool_limits(limits=1)
 
 mpl.use("Agg")
+
+# how long an example takes says something about the machine only
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+# Generating cells for the means of trained conditions takes a third of the time of so short a fit, and all of that of a
+# transformer. An eighth of them is enough, but where means are tested.
+ALL_CELLS, trained_means.N_MOST = trained_means.N_MOST, 256
+
+
+@pytest.fixture(scope="module")
+def all_cells_for_means():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trained_means, "N_MOST", ALL_CELLS)
+        yield
 
 
 @pytest.fixture(autouse=True)

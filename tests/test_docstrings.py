@@ -28,7 +28,7 @@ def examples():
             )
 
 
-pytestmark = pytest.mark.usefixtures("no_traces")
+pytestmark = pytest.mark.usefixtures("no_traces", "all_cells_for_means")
 
 
 @pytest.mark.parametrize("test", list(examples()))

@@ -80,22 +80,22 @@ class Growing(base.Adapter):
         }
 
 
-@pytest.fixture
-def measured(monkeypatch, tmp_path):
-    monkeypatch.setattr(simulated, "load", small)
-    monkeypatch.setattr(equal_time, "N_CELLS", 20)
-    monkeypatch.setitem(ADAPTERS, "cellflow", Growing)
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    out = tmp_path_factory.mktemp("results")
     fit = spr.tl.fit_generator
-    options = {"width": 16, "n_latent": 6}
-    monkeypatch.setattr(
-        spr.tl, "fit_generator", lambda adata, **o: fit(adata, **({"n_steps": 30} | options | o)), raising=False
-    )
-    equal_time.run([0.001, 0.002], ["cellflow"], [0], out=tmp_path)
-    equal_time.run([5, 20], ["generator"], [0], out=tmp_path)
-    return tmp_path
+    options = {"n_steps": 30, "width": 16, "n_latent": 6}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulated, "load", small)
+        patch.setattr(equal_time, "N_CELLS", 20)
+        patch.setitem(ADAPTERS, "cellflow", Growing)
+        patch.setattr(spr.tl, "fit_generator", lambda adata, **o: fit(adata, **(options | o)), raising=False)
+        equal_time.run([0.001, 0.002], ["cellflow"], [0], out=out)
+        equal_time.run([5, 20], ["generator"], [0], out=out)
+    return out
 
 
-def test_every_budget_has_rows_a_line_and_a_point(measured, capsys):
+def test_every_budget_has_rows_a_line_and_a_point(measured, tmp_path, monkeypatch, capsys):
     assert [file.name for file in measured.iterdir()] == ["equal_time.csv.gz"]
     cells = kept.read(measured / "equal_time.csv.gz").drop_duplicates(["fitted", "minutes"])
     assert cells[["fitted", "minutes"]].to_numpy().tolist() == [
@@ -115,13 +115,14 @@ def test_every_budget_has_rows_a_line_and_a_point(measured, capsys):
     text = equal_time.markdown(results)
     assert text.count("\n") == 2 + 4 + 3
     assert text.index("| cellflow | 0.001 |") < text.index("| cellflow | 0.002 |") < text.index("| generator | 5 |")
-    equal_time.picture(results, measured / "equal.png")
-    assert (measured / "equal.png").stat().st_size > 1000
+    equal_time.picture(results, tmp_path / "equal.png")
+    assert (tmp_path / "equal.png").stat().st_size > 1000
     folds = equal_time.fold_markdown(results, kept.read(measured / "equal_time.csv.gz"))
     # of four budgets, two of each model
     assert folds.count("\n") == 2 + 2 * 4
     assert "| generator | cellflow | additive | additive_ridge | split_half |" in folds
     capsys.readouterr()
+    monkeypatch.setattr(simulated, "load", small)
     equal_time.run([0.001, 0.002], ["cellflow"], [0], out=measured)
     assert capsys.readouterr().out == "seed 0, cellflow: kept\n"
 
@@ -153,15 +154,14 @@ def test_another_suite_has_a_table_of_its_own_and_no_more_cells_than_controls(mo
     assert {"cellflow", "context_line", "split_half"} <= set(results["model"])
 
 
-def test_splits_that_differ_are_not_joined(measured):
-    file = kept.table_file(measured, equal_time.NAME)
-    table = kept.read(file)
+def test_splits_that_differ_are_not_joined(measured, tmp_path):
+    table = kept.read(kept.table_file(measured, equal_time.NAME))
     table.loc[table["minutes"] == 0.001, "split"] = "another"
-    kept.keep(table, file)
+    kept.keep(table, kept.table_file(tmp_path, equal_time.NAME))
     with pytest.raises(ValueError, match="different splits"):
-        equal_time.collect(measured)
+        equal_time.collect(tmp_path)
     with pytest.raises(FileNotFoundError, match="equal-time"):
-        equal_time.collect(measured / "nowhere")
+        equal_time.collect(tmp_path / "nowhere")
 
 
 def test_minutes_of_the_generator_are_cpu_minutes(monkeypatch):

@@ -12,6 +12,11 @@ if importlib.util.find_spec("benchmarks") is None:
 from benchmarks import screening_report as report
 
 
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    monkeypatch.setattr(report, "N_BOOTSTRAP_CONDITIONS", 40)
+
+
 def rows(seed=0):
     rng = np.random.default_rng(seed)
     truth = rng.normal(size=12)

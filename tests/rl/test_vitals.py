@@ -10,9 +10,8 @@ import torch
 from scipy.stats import sem
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.path import sample_path
+from scperturbrl.flow.path import GAUSSIAN, sample_path
 from scperturbrl.flow.rollout.yardstick import Yardstick
-from scperturbrl.flow.source import GAUSSIAN
 from scperturbrl.rl.evidence import Judge
 from scperturbrl.rl.vitals import VitalSigns
 

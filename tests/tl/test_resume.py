@@ -20,8 +20,8 @@ from safetensors import safe_open
 import scperturbrl as spr
 
 SMALL = {"width": 16, "n_latent": 6, "n_blocks": 1, "batch_size": 32}
-FIT = {**SMALL, "n_steps": 1000, "progress": False}
-RL = {"n_iterations": 120, "n_conditions": 2, "group_size": 4, "energy_steps": 1, "guard": False, "progress": False}
+FIT = {**SMALL, "n_steps": 600, "progress": False}
+RL = {"n_iterations": 40, "n_conditions": 2, "group_size": 4, "energy_steps": 1, "guard": False, "progress": False}
 VERBS = {"fit_generator": FIT, "rl_finetune": RL}
 
 CHILD = """
@@ -88,21 +88,21 @@ def test_a_killed_run_resumes_bit_for_bit(killed, verb):
 def steps_in(folder, verb):
     with safe_open(folder / f"{verb}.safetensors", framework="numpy") as file:
         progress = json.loads(file.metadata()["content"])["state"]["progress"]
-    return progress.get("step", progress.get("iteration"))
+    return progress["done"]
 
 
 @pytest.mark.parametrize(
     ("verb", "options", "patched"),
     [
-        ("fit_generator", {**SMALL, "n_steps": 300}, "scperturbrl.flow.training.fit.flow_matching_loss"),
-        ("rl_finetune", {**RL, "n_iterations": 25, "guard": True}, "scperturbrl.rl.finetuner.group_advantage"),
+        ("fit_generator", {**SMALL, "n_steps": 150}, "scperturbrl.flow.training.fit.flow_matching_loss"),
+        ("rl_finetune", {**RL, "n_iterations": 11, "guard": True}, "scperturbrl.rl.finetuner.condition_advantage"),
     ],
 )
-@pytest.mark.parametrize("after", [7, 113, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 200, 20))])
+@pytest.mark.parametrize("after", [7, 113, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 150, 15))])
 def test_an_interrupted_run_resumes_bit_for_bit(fitted, tmp_path, monkeypatch, verb, options, patched, after):
     module, name = patched.rsplit(".", 1)
     original, calls = getattr(importlib.import_module(module), name), []
-    after = after if verb == "fit_generator" else after % 16
+    after = after if verb == "fit_generator" else after % 8
 
     def interrupted(*arguments, **options):
         calls.append(1)
@@ -124,7 +124,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(fitted, tmp_path, monkeypatch, v
 
 
 def test_a_finished_run_is_not_run_again(fitted, tmp_path, monkeypatch):
-    for verb, options in (("fit_generator", {**SMALL, "n_steps": 120}), ("rl_finetune", {**RL, "n_iterations": 11})):
+    for verb, options in (("fit_generator", {**SMALL, "n_steps": 20}), ("rl_finetune", {**RL, "n_iterations": 3})):
         call = getattr(spr.tl, verb)
         call(fitted, key_added="first", checkpoint_dir=tmp_path, **options)
         with monkeypatch.context() as patch:
@@ -162,7 +162,7 @@ def test_other_settings_or_data_are_no_continuation(fitted, tmp_path, verb, chan
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_full_disk_stops_with_the_last_state_intact(fitted, tmp_path, monkeypatch, verb):
-    options = {"fit_generator": {**SMALL, "n_steps": 250}, "rl_finetune": {**RL, "n_iterations": 25}}[verb]
+    options = {"fit_generator": {**SMALL, "n_steps": 205}, "rl_finetune": {**RL, "n_iterations": 11}}[verb]
     call, before = getattr(spr.tl, verb), set(fitted.uns)
     monkeypatch.setattr("scperturbrl._core.files.run_file.RunFile.is_due", lambda self: True)
     sync, calls = os.fsync, []

@@ -74,6 +74,6 @@ def test_a_fit(bases, tmp_path, killed_at, source, space, further):
 @pytest.mark.parametrize(("source", "space"), KINDS)
 def test_a_post_training(bases, tmp_path, killed_at, source, space):
     adata = bases.copy()
-    revive = killed_at("scperturbrl.rl.finetuner.group_advantage", 7)
+    revive = killed_at("scperturbrl.rl.finetuner.condition_advantage", 7)
     options = {"key": f"{source} {space}", **SHORT}
     interrupted_and_whole(adata, lambda **o: spr.tl.rl_finetune(adata, **options, **o), tmp_path, revive)

@@ -129,7 +129,7 @@ HACKED = {
     "anchor": 0.0,
     "energy_steps": 0,
     "learning_rate": 2e-3,
-    "n_iterations": 100,
+    "n_iterations": 75,
     "n_conditions": 8,
     "group_size": 16,
 }
@@ -141,9 +141,9 @@ def test_unanchored_optimisation_hacks_the_rewards(screen):
     hacked_energy, hacked_size, hacked_scores, _ = measure(screen, "hacked")
     assert energy < 0.1
     assert 0.8 < size < 1.2
-    # measured: -.01 and 2.8, in units of the distance of control cells
-    assert hacked_energy > 1.5
-    assert hacked_size > 1.8
+    # in units of the distance of control cells, so farther away than these; measured: -.01 and 1.6
+    assert hacked_energy > 1.2
+    assert hacked_size > 1.4
     spr.tl.score(screen)
     real = screen.obsm["score_observed"][screen.obs["split"] == "train"].mean()
     for name in ("pearson_topk", "de_spearman", "pathway_activity"):
@@ -151,7 +151,7 @@ def test_unanchored_optimisation_hacks_the_rewards(screen):
     assert hacked_scores.mean() > real.mean() + 0.1
     fitted = screen.uns["hacked"]["fitted"]
     assert fitted["stopped"] == "all iterations done"
-    assert fitted["kept_iteration"] == 100
+    assert fitted["kept_iteration"] == 75
     # an inactive guard reports what it would have done
     assert any("energy rose" in text for text in fitted["alarms"])
 
@@ -165,7 +165,7 @@ def test_the_guard_prevents_it(screen):
     fitted, history = record["fitted"], record["history"].set_index("iteration")
     assert fitted["stopped"].startswith("guard: ")
     assert any(": energy rose" in text for text in fitted["alarms"])
-    assert history.index[-1] < 100
+    assert history.index[-1] < 75
     vitals = history.loc[fitted["kept_iteration"]]
     for name in ("check_energy", "check_validation_energy"):
         start = history[name].iloc[0]

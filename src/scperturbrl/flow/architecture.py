@@ -33,7 +33,7 @@ class Architecture:
     n_conditions
         Trained conditions, whose means are stored.
     source
-        Where the flow starts, see :mod:`scperturbrl.flow.source`.
+        Where the flow starts, see :mod:`scperturbrl.flow.path`.
     total
         Total of the normalised values of a cell; 0 if it differs between cells.
     n_responses

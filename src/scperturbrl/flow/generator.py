@@ -18,8 +18,8 @@ from scperturbrl.flow.initial_weights import OwnDraws
 from scperturbrl.flow.linear_part import LinearPart
 from scperturbrl.flow.observation.carry import ControlCounts
 from scperturbrl.flow.parts import empty_observation, empty_space, new_velocity
+from scperturbrl.flow.path import Source
 from scperturbrl.flow.sampler import integrate
-from scperturbrl.flow.source import Source
 from scperturbrl.flow.weights import checked_weights
 
 if TYPE_CHECKING:

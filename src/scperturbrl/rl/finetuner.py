@@ -19,7 +19,7 @@ from scperturbrl.flow.rollout.rollout import Rollout, finish, roll_out
 from scperturbrl.flow.training.finite_steps import FiniteSteps
 from scperturbrl.flow.training.weight_state import WeightAverage, WeightState
 from scperturbrl.rl.adaptive_anchor import AdaptiveAnchor
-from scperturbrl.rl.advantage import group_advantage
+from scperturbrl.rl.advantage import condition_advantage
 from scperturbrl.rl.guard import GuardLimits
 from scperturbrl.rl.reward import Scores
 from scperturbrl.rl.rules.base import Batch, Fields, PathRule
@@ -185,8 +185,8 @@ class Finetuner:
         return Scores(*(torch.stack(parts).mean(0) for parts in zip(*each, strict=True)))
 
     def _batch(self, rollout: Rollout, scores: Scores) -> Batch:
-        advantage = group_advantage(scores.rewarded, self.reward.verifier_weight[rollout.index])
-        value = SoftReward.of_group(self.reward, self.generator.space, rollout.index, scores)
+        advantage = condition_advantage(scores.rewarded, self.reward.verifier_weight[rollout.index])
+        value = SoftReward.of_scores(self.reward, self.generator.space, rollout.index, scores)
         return Batch(
             rollout.latent, rollout.control.latent, advantage.reshape(-1), self.generator.source, rollout.path, value
         )

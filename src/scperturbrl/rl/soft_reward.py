@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from scperturbrl.rl.advantage import group_scale
+from scperturbrl.rl.advantage import condition_scale
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,9 +27,9 @@ class SoftReward:
     space
         Decodes latent cells. Counts are not drawn, so the cells have neither zeros nor count noise.
     index
-        ``(C,)`` conditions of the group.
+        ``(C,)`` conditions of the cells.
     scale
-        ``(C, 1, V)`` spread of each verifier in the group.
+        ``(C, 1, V)`` spread of each verifier in each condition.
     """
 
     reward: Reward
@@ -38,16 +38,16 @@ class SoftReward:
     scale: Tensor
 
     @classmethod
-    def of_group(cls, reward: Reward, space: Space, index: Tensor, scores: Scores) -> SoftReward | None:
-        """For a scored group; None if no verifier has gradients."""
+    def of_scores(cls, reward: Reward, space: Space, index: Tensor, scores: Scores) -> SoftReward | None:
+        """For scored cells of the conditions `index`; None if no verifier has gradients."""
         usable = torch.tensor([float(v.differentiable) for v in reward.verifiers], device=reward.weights.device)
         if not usable.any():
             return None
         soft = replace(reward, weights=reward.weights * usable)
-        return cls(soft, space, index, group_scale(scores.rewarded, reward.verifier_weight[index]))
+        return cls(soft, space, index, condition_scale(scores.rewarded, reward.verifier_weight[index]))
 
     def __call__(self, latent: Tensor) -> Tensor:
-        """Reward ``(n,)`` of latent cells ``(n, d)``, the groups one after the other."""
+        """Reward ``(n,)`` of latent cells ``(n, d)``, the conditions one after the other."""
         cells = self.space.decode(latent).clamp_min(0).view(len(self.index), -1, self.space.mean.shape[0])
         rewarded = self._rewarded(cells)
         weight = self.reward.verifier_weight[self.index]

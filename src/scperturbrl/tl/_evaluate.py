@@ -44,9 +44,9 @@ from scperturbrl.data.evaluation.metric_calibration import (
 from scperturbrl.data.evaluation.models import Models, check_model_names, with_controls
 from scperturbrl.data.evaluation.predictions import check_predictions, read_layer, read_prediction, warn_measured
 from scperturbrl.data.evaluation.roles import metric_roles, trained_with
+from scperturbrl.data.generator.likeness import warn_unlike
 from scperturbrl.data.generator.stored import generator_keys, read_generator
 from scperturbrl.data.reference.stored import check_reference, cross_fit
-from scperturbrl.data.transfer.likeness import warn_unlike
 from scperturbrl.metrics.metric import OWN_ENGINE
 from scperturbrl.metrics.registry import METRICS
 from scperturbrl.verifiers.registry import DEFAULT, resolve

@@ -26,7 +26,7 @@ from scperturbrl.data.generator.stored import read_generator, write_generator
 from scperturbrl.data.generator.training import finish_generator, train_generator
 from scperturbrl.data.generator.vocabulary import check_embeddings
 from scperturbrl.flow.architecture import Architecture
-from scperturbrl.flow.source import SOURCES
+from scperturbrl.flow.path import SOURCES
 from scperturbrl.flow.space.base import SPACES
 from scperturbrl.flow.training.fit import FitResult, FitSettings
 from scperturbrl.flow.velocity.base import BACKBONES, PRECISIONS

@@ -23,8 +23,8 @@ from scperturbrl.data.cells.growing_rows import GrowingRows, sparse_rows
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.controls import draw_controls
 from scperturbrl.data.generator.generation import generated_rows
+from scperturbrl.data.generator.likeness import warn_unlike
 from scperturbrl.data.generator.stored import read_generator, warn_leaked
-from scperturbrl.data.transfer.likeness import warn_unlike
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -24,13 +24,13 @@ from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.evaluation.mudata import join_cells
 from scperturbrl.data.generator.controls import draw_controls
 from scperturbrl.data.generator.generation import generate_cells
+from scperturbrl.data.generator.likeness import warn_unlike
 from scperturbrl.data.generator.linear import linear_weights, magnitudes
 from scperturbrl.data.generator.means import PREDICTED
 from scperturbrl.data.generator.stored import condition_frame, read_generator, warn_leaked
 from scperturbrl.data.generator.uncertainty import reliabilities, uncertainties
 from scperturbrl.data.generator.wanted import wanted_conditions
 from scperturbrl.data.screen.effect_trust import effect_trust
-from scperturbrl.data.transfer.likeness import warn_unlike
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -21,16 +21,15 @@ from scperturbrl._core.validate import check_choice, check_number, check_positiv
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.network import network_hash
 from scperturbrl.data.cells.setup import Setup
+from scperturbrl.data.generator.likeness import warn_unlike
 from scperturbrl.data.generator.stored import read_generator, write_generator
 from scperturbrl.data.generator.training import finish_generator
 from scperturbrl.data.post_training.reward import build_reward
 from scperturbrl.data.post_training.run import chosen_settings, ended, post_train, warn_about
 from scperturbrl.data.reference.networks import Networks
 from scperturbrl.data.reference.stored import at_reference_depth
-from scperturbrl.data.transfer.likeness import warn_unlike
 from scperturbrl.rl.finetuner import FinetuneSettings
-from scperturbrl.rl.rules.checks import check_anchor, check_gradients, check_source
-from scperturbrl.rl.rules.registry import UPDATE_RULES
+from scperturbrl.rl.rules.registry import UPDATE_RULES, check_anchor, check_gradients, check_source
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:
@@ -72,8 +71,8 @@ def rl_finetune(
 ) -> None:
     """Post-train a generator so that single generated cells agree with known perturbation biology.
 
-    Each round generates a group of cells for several training conditions and scores every cell with the verifiers. It
-    pulls the velocity towards cells that score above their group and away from those below (DiffusionNFT). An anchor
+    Each round generates cells of several training conditions and scores every cell with the verifiers. It pulls the
+    velocity towards cells that score above the others of their condition and away from those below (DiffusionNFT). An anchor
     holds the velocity near that of the pretrained generator; the condition encoder is not changed. The round then descends
     the energy distance between generated and real training cells, which a reward of single cells cannot measure.
 
@@ -100,7 +99,7 @@ def rl_finetune(
         rewards the raw scores, as first published. Raw rewards favour cells that collapse to the mean, so use them only for
         reproduction.
     update_rule
-        ``"nft"``: DiffusionNFT, a contrast within groups. ``"value_gradient"``: the gradient of the reward through the
+        ``"nft"``: DiffusionNFT, a contrast within conditions. ``"value_gradient"``: the gradient of the reward through the
         decoded cell; only verifiers with gradients are rewarded. ``"hybrid"``: the sum of both. ``"grpo"``: a policy
         gradient on noisy paths; slow, for comparison, and only for generators that start at noise. Change it if your
         verifiers have no gradients (``"nft"``).

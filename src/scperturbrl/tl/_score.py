@@ -22,7 +22,7 @@ from scperturbrl.data.cells.depth import at_depths, condition_depths
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.reference.pseudo_tables import METHODS
 from scperturbrl.data.reference.stored import reference_depths
-from scperturbrl.data.scoring.origin import record_scored
+from scperturbrl.data.scoring.scored_cells import record_scored
 from scperturbrl.data.scoring.scorer import Scorer
 from scperturbrl.data.scoring.targets import ScoredCells
 from scperturbrl.verifiers.registry import DEFAULT, resolve, resolve_weights

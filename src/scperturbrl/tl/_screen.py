@@ -24,7 +24,7 @@ from scperturbrl.data.screen.known import Known
 from scperturbrl.data.screen.objective import build_objective
 from scperturbrl.data.screen.population import EnergyFall
 from scperturbrl.data.screen.real_values import real_values
-from scperturbrl.data.screen.refine import refine
+from scperturbrl.data.screen.refine import CandidateCells, refine
 from scperturbrl.screen.conformal import too_few
 from scperturbrl.screen.kinds import MEASURED
 from scperturbrl.screen.line import Line
@@ -179,10 +179,8 @@ def screen(
     fall = None if towards is None else EnergyFall.of(adata, known, towards, seed=seed)
     trust, real = Trust(known.ground, known.measured, conditions), real_values(known, line, wanted, fall)
     found = Screen(table, trust, predict_all(line, conditions, wanted), real, wanted)
-    chosen = found.promising(n_refine)
-    refined = refine(
-        adata, cells, known, line, table, chosen, wanted, fall, key=key, n_cells=n_cells, device=device, seed=seed
-    )
+    makes = CandidateCells.of(adata, cells, key, n_cells=n_cells, device=device, seed=seed) if n_refine > 0 else None
+    refined = refine(found, known, line, makes, n_refine, fall)
     result = found.table(refined, trust.residuals(wanted, line, real.values[:, 0]), level=level, top=top, seed=seed)
     _tell(trust, result)
     params: dict[str, Any] = {

@@ -17,7 +17,7 @@ from scperturbrl._core.random import Seed, numpy_rng, resolve_seed
 from scperturbrl._core.validate import check_choice, check_positive, near_matches
 from scperturbrl._core.write import write
 from scperturbrl.data.cells.setup import expression
-from scperturbrl.data.scoring.origin import check_scored
+from scperturbrl.data.scoring.scored_cells import check_scored
 from scperturbrl.data.scoring.selection import best_of, effective_share, resample, selection_cost
 
 if TYPE_CHECKING:

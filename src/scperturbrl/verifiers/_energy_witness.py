@@ -44,21 +44,20 @@ BANK_POINTS = Prepared("bank_points", _bank_points)
 def energy_witness() -> Verifier:
     """Energy witness: is the cell close to real cells, and far from the other generated cells?
 
-    The mean distance to the other cells of its group minus the mean distance to real cells of the condition, ``sum_j
-    |x_i - x_j| / (n - 1) - mean_k |x_i - y_k|``, on the components of the training cells. Averaged over a group, its
-    gradient is minus half of that of the energy distance, so following it moves the group towards the real population.
+    The mean distance to the other cells of its condition minus the mean distance to real cells of the condition, ``sum_j
+    |x_i - x_j| / (n - 1) - mean_k |x_i - y_k|``, on the components of the training cells. Averaged over the cells, its
+    gradient is minus half of that of the energy distance, so following it moves them towards the real population.
     The other cells and the real cells are fixed in the gradient.
 
     Returns
     -------
-    An unbounded verifier that scores a cell *within its group*: 0 on average for a group of real cells, below 0 for
-    control cells and for copies of the mean. Its mean over a group is not a measure of quality, because it grows with
-    spread; calibration clips it at that of real cells. NaN for a group of one and for a condition without real
-    cells.
+    An unbounded verifier that scores a cell *beside the others of its condition*: 0 on average for real cells, below 0
+    for control cells and for copies of the mean. Its mean is not a measure of quality, because it grows with spread;
+    calibration clips it at that of real cells. NaN for a single cell and for a condition without real cells.
 
     Notes
     -----
-    With `n` in place of `n - 1` the cell would count as its own neighbour, and small groups would score too low.
+    With `n` in place of `n - 1` the cell would count as its own neighbour, and few cells would score too low.
 
     Examples
     --------

@@ -8,9 +8,8 @@ import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.linear import fit_recentring, linear_weights, magnitudes, recentred
-from scperturbrl.data.generator.means import linear_effects, predicted_means
+from scperturbrl.data.generator.means import linear_effects, predicted_means, trained_shifts
 from scperturbrl.data.generator.stored import read_generator
-from scperturbrl.data.generator.trained_shift import trained_shifts
 from scperturbrl.data.reference.baselines import TrainingEffects
 
 
@@ -129,7 +128,7 @@ def test_buffered_combinations_lower_the_additivity():
         )  # fmt: skip
         spr.pp.setup_anndata(adata)
         spr.pp.split(adata, holdout="combinations", fraction=0.25, seed=0)
-        spr.tl.fit_generator(adata, n_steps=60, width=32, n_latent=10, progress=False)
+        spr.tl.fit_generator(adata, n_steps=5, width=32, n_latent=10, progress=False)
         found[name] = adata.uns["generator"]["fitted"]["linear"]["additivity"]
     # buffered pairs of the simulator do 0.3 to 0.65 of the sum
     assert 0.3 < found["buffered"] < 0.8 < found["additive"] <= 1

@@ -9,6 +9,8 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.generator.self_check import self_check, self_check_problems
 from scperturbrl.data.generator.stored import read_generator
 
+pytestmark = pytest.mark.usefixtures("all_cells_for_means")
+
 GOOD = {
     "energy": 0.02,
     "energy_control": 1.0,
@@ -37,7 +39,7 @@ def screen():
     )
     spr.pp.setup_anndata(adata)
     spr.pp.split(adata)
-    spr.tl.fit_generator(adata, n_steps=400, width=64, progress=False)
+    spr.tl.fit_generator(adata, n_steps=250, width=64, progress=False)
     return adata
 
 

@@ -4,8 +4,7 @@ import numpy as np
 import torch
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.path import sample_path
-from scperturbrl.flow.source import GAUSSIAN
+from scperturbrl.flow.path import GAUSSIAN, sample_path
 from scperturbrl.flow.training.loss import flow_matching_loss
 
 

@@ -9,9 +9,8 @@ from scipy.optimize import minimize
 from torch import nn
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.path import sample_path
+from scperturbrl.flow.path import GAUSSIAN, sample_path
 from scperturbrl.flow.sampler import integrate
-from scperturbrl.flow.source import GAUSSIAN
 from scperturbrl.rl.rules.nft import anchor_loss, nft_loss, optimality
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -1,8 +1,10 @@
-"""Smaller batches when the memory of a device runs out."""
+"""Smaller batches when the memory of a device runs out; freed memory given back to the system."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -61,3 +63,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` is an out-of-memory error of any device."""
     known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
     return known or any(words in str(error) for words in ("out of memory", "can't allocate memory"))
+
+
+def give_back_freed() -> None:
+    """Give freed memory back to the system.
+
+    The C library of Linux keeps freed arrays of up to 32 MB for later ones, but later ones that are larger or grow do not fit
+    into these gaps. On other systems nothing happens.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from scperturbrl._core.machine.freed import give_back_freed
+from scperturbrl._core.machine.memory import give_back_freed
 from scperturbrl._core.machine.threads import one_thread
 from scperturbrl.data.cells.growing_rows import GrowingRows
 from scperturbrl.data.generator.controls import control_cells

@@ -14,8 +14,7 @@ from scperturbrl._core import keys
 from scperturbrl.data.cells.depth import equal_depth
 from scperturbrl.data.generator.contexts import fit_contexts, is_new_context
 from scperturbrl.data.generator.gene_shifts import gene_shifts
-from scperturbrl.data.generator.means import Means, linear_effects, predicted_means
-from scperturbrl.data.generator.trained_shift import trained_shifts
+from scperturbrl.data.generator.means import Means, linear_effects, predicted_means, trained_shifts
 from scperturbrl.data.generator.unseen import fit_own_gene, fit_unseen, own_genes
 from scperturbrl.data.latent.cells import Controls, encode_rows
 from scperturbrl.data.reference.moments import MeasuredEffects, measured_effects

@@ -1,4 +1,4 @@
-"""Mean latent cells of conditions: of their control cells, by the flow, and by the linear part."""
+"""Mean latent cells of conditions: of their control cells, by the flow, and by the linear part; shifts of trained ones."""
 
 from __future__ import annotations
 
@@ -163,3 +163,19 @@ def _control_latents(stored: StoredGenerator, cells: Cells, groups: Sequence[str
     mean = [found[group][0] for group in groups]
     empty = torch.zeros(0, stored.generator.space.dim)
     return torch.stack(mean) if mean else empty, [found[group][1] for group in groups]
+
+
+def trained_shifts(stored: StoredGenerator, table: pd.DataFrame) -> Tensor:
+    """The shift ``(C, d)`` of each condition of `table`; 0 for conditions without training cells."""
+    position = positions(stored)
+    found = torch.zeros(len(table), stored.generator.space.dim)
+    for row, name in enumerate(table.index):
+        if name in position:
+            found[row] = stored.generator.linear.trained_shift[position[name]]
+    return found
+
+
+def positions(stored: StoredGenerator) -> dict[str, int]:
+    """Row of each perturbed training condition among the shifts."""
+    perturbed = stored.conditions["n_parts"] > 0
+    return {name: i for i, name in enumerate(n for n in stored.training_conditions() if perturbed[n])}

@@ -117,7 +117,7 @@ def _read_state(file: RunFile, stored: StoredGenerator, cells: Cells, settings: 
     if not own_features:
         embeddings = default_embeddings(generator, stored.genes)
         stored.vocabulary = replace(stored.vocabulary, embeddings=embeddings)
-    log.note(f"continuing from step {state['progress']['step']} of {file.path}")
+    log.note(f"continuing from step {state['progress']['done']} of {file.path}")
     return state
 
 

@@ -131,7 +131,7 @@ def _read_state(
     }
     state = file.read(identity)
     if state is not None:
-        log.note(f"continuing from iteration {state['progress']['iteration']} of {file.path}")
+        log.note(f"continuing from iteration {state['progress']['done']} of {file.path}")
     return state
 
 

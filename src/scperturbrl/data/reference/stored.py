@@ -16,7 +16,7 @@ from scperturbrl.data.cells.depth import Depths, at_depths
 from scperturbrl.data.reference.cross_fit import N_FOLDS, CrossFit
 from scperturbrl.data.reference.material import Material
 from scperturbrl.data.reference.networks import Networks, check_networks
-from scperturbrl.data.reference.origin import check_origin, record_origin
+from scperturbrl.data.reference.same_cells import check_same_cells, record_cells
 from scperturbrl.data.reference.statistics import ReferenceTable, draw_bank, fit_reference, target_mask
 from scperturbrl.verifiers.calibration import Calibration
 from scperturbrl.verifiers.registry import DEFAULT, resolve
@@ -68,7 +68,7 @@ def write_reference(
     record = {
         "params": params,
         "split_hash": split_hash(adata),
-        "cells": record_origin(adata, cells, use),
+        "cells": record_cells(adata, cells, use),
         "networks": networks.hashes,
         "n_cells": pd.Series(table.n_cells, index=list(conditions)).rename("n_cells").to_frame(),
         "group": groups.to_numpy().astype(str),
@@ -165,7 +165,7 @@ def check_reference(adata: AnnData, cells: Cells) -> dict[str, Any]:
             "`scperturbrl.pp.reference(adata)` again."
         )
         raise ValueError(msg)
-    check_origin(adata, cells, record["cells"])
+    check_same_cells(adata, cells, record["cells"])
     return dict(record)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,63 +24,81 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scperturbrl.data.cells.cells import Cells
+    from scperturbrl.data.generator.stored import StoredGenerator
     from scperturbrl.data.screen.known import Known
     from scperturbrl.data.screen.population import EnergyFall
     from scperturbrl.screen.line import Line
-    from scperturbrl.screen.objectives import Objective
+    from scperturbrl.screen.table import Screen
+
+
+@dataclass(frozen=True)
+class CandidateCells:
+    """Generates `n_cells` cells of one candidate at a time, with the generator `key`."""
+
+    key: str
+    stored: StoredGenerator
+    cells: Cells
+    n_cells: int
+    device: torch.device
+    seed: int
+
+    @classmethod
+    def of(
+        cls, adata: AnnData, cells: Cells, key: str | None, *, n_cells: int, device: str | torch.device, seed: int
+    ) -> CandidateCells | None:
+        """Read the generator; None if there is none and none was requested."""
+        name = default_key(adata, key)
+        if key is None and not is_generator(adata, name):
+            return None
+        return cls(name, read_generator(adata, name), cells, n_cells, resolve_device(device), seed)
+
+    def usable(self, table: pd.DataFrame) -> np.ndarray:
+        """Mask of the candidates whose perturbations the generator knows; warns of those that it was trained on."""
+        mask = np.array([all(map(self.stored.vocabulary.known, parts)) for parts in table["parts"]], dtype=bool)
+        warn_leaked(self.key, self.stored, self.cells.split_of(), table.index[mask])
+        return mask
+
+    def made(self, one: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Cells ``(n, G)`` of the candidate in a table of one row, and the control cells that they started from."""
+        controls = draw_controls(self.cells, one["group"].tolist() * self.n_cells, None, seed=self.seed)
+        made = generate_cells(
+            self.stored,
+            self.cells,
+            one,
+            np.zeros(self.n_cells, dtype=int),
+            controls,
+            library_size="control",
+            seed=self.seed,
+            device=self.device,
+        )
+        return dense(made), self.cells.block(controls)
 
 
 def refine(
-    adata: AnnData,
-    cells: Cells,
-    known: Known,
-    line: Line,
-    table: pd.DataFrame,
-    rows: np.ndarray,
-    objective: Objective,
-    fall: EnergyFall | None = None,
-    *,
-    key: str | None,
-    n_cells: int,
-    device: str | torch.device,
-    seed: int,
+    screen: Screen, known: Known, line: Line, makes: CandidateCells | None, n: int, fall: EnergyFall | None = None
 ) -> Refined:
-    """Generate `n_cells` cells of each candidate at `rows` of `table`, one candidate after the other, and compute their values.
+    """Generate cells of the `n` most promising candidates, one after the other, and compute their values.
 
-    An effect is the difference from the mean of the control cells that the generated ones started from. No cells are generated if there
-    is no generator and none was requested.
+    An effect is the difference from the mean of the control cells that the generated ones started from.
     """
-    name = default_key(adata, key)
-    if not len(rows) or (key is None and not is_generator(adata, name)):
+    objective, rows = screen.objective, screen.promising(n)
+    if makes is None or not len(rows):
         return Refined(np.zeros(0, dtype=int), np.zeros((0, 1 + len(objective.terms))), np.zeros(0), np.zeros(0), "")
-    stored = read_generator(adata, name)
-    usable = np.array([all(map(stored.vocabulary.known, table["parts"].iloc[row])) for row in rows], dtype=bool)
-    rows = rows[usable]
-    warn_leaked(name, stored, cells.split_of(), table.index[rows])
-    conditions = known.encode(table.iloc[rows])
+    rows = rows[makes.usable(screen.candidates.iloc[rows])]
+    table = screen.candidates.iloc[rows]
+    conditions = known.encode(table)
     additive = line.sums(conditions)
     values, spread = np.full((len(rows), 1 + len(objective.terms)), np.nan), np.full(len(rows), np.nan)
     falls = np.full(len(rows), np.nan)
-    for i, row in enumerate(rows):
-        one = table.iloc[[row]]
-        controls = draw_controls(cells, one["group"].tolist() * n_cells, None, seed=seed)
-        made = generate_cells(
-            stored,
-            cells,
-            one,
-            np.zeros(n_cells, dtype=int),
-            controls,
-            library_size="control",
-            seed=seed,
-            device=resolve_device(device),
-        )
-        block, source = dense(made), cells.block(controls)
+    for i in range(len(rows)):
+        block, source = makes.made(table.iloc[[i]])
         # a generated cell shares the noise of the control cell that it started from
-        paired = ((block - source).var(0, ddof=1) - block.var(0, ddof=1)).mean() / n_cells if n_cells > 1 else 0.0
+        n_made = len(block)
+        paired = ((block - source).var(0, ddof=1) - block.var(0, ddof=1)).mean() / n_made if n_made > 1 else 0.0
         own = Effects(block[:1], int(conditions.group[i]), source.mean(0), additive[i : i + 1], paired, paired)
         values[i] = objective.of_population(block, own)
         spread[i] = spread_of(objective.of_cells(block, own)[:, 0])
         if fall is not None:
             falls[i] = fall(block, own.group)
-    log.note(f"generated cells of {len(rows)} candidates by {name!r}")
-    return Refined(rows, values, spread, falls, name)
+    log.note(f"generated cells of {len(rows)} candidates by {makes.key!r}")
+    return Refined(rows, values, spread, falls, makes.key)

@@ -1,1 +1,1 @@
-"""Generated groups of cells and their distance to real ones, for fitting and post-training alike."""
+"""Generated cells and their distance to real ones, for fitting and post-training alike."""

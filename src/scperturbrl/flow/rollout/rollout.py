@@ -1,4 +1,4 @@
-"""Groups of generated cells, one group per condition."""
+"""Generated cells of several conditions, equally many of each."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def roll_out(
     rng: torch.Generator,
     sampler: Sampler | None = None,
 ) -> Rollout:
-    """Generate a group of cells for each condition with the sampler that evaluation uses.
+    """Generate `group_size` cells for each condition with the sampler that evaluation uses.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def roll_out(
         sampler of the generator draws the cells.
     """
     control, unit = pool.draw(index, group_size, rng)
-    own, rows = _of_groups(conditions, index, group_size)
+    own, rows = _of_cells(conditions, index, group_size)
     approach = path = None
     if sampler is None:
         approach = generator.approach(control.latent, own, rows, rng)
@@ -134,14 +134,14 @@ def finish(
     if rollout.approach is None:
         msg = "This rollout has no last step of the generator's sampler."
         raise ValueError(msg)
-    own, rows = _of_groups(conditions, rollout.index, rollout.group_size)
+    own, rows = _of_cells(conditions, rollout.index, rollout.group_size)
     latent = generator.last_step(rollout.approach, rollout.control.latent, own, rows)
     parts = (rollout.control, rollout.unit, own, rows, rng)
     cells = _with_counts(generator, latent, *parts, draws=1, differentiable=True)
     return latent, cells[0]
 
 
-def _of_groups(conditions: ConditionBatch, index: Tensor, group_size: int) -> tuple[ConditionBatch, Tensor]:
+def _of_cells(conditions: ConditionBatch, index: Tensor, group_size: int) -> tuple[ConditionBatch, Tensor]:
     """Only the conditions at `index`, which have to be encoded, and the index among them for each cell."""
     place = torch.arange(len(index), device=index.device)
     return conditions.select(index), place.repeat_interleave(group_size)
@@ -166,9 +166,9 @@ def _with_counts(
     seeds = torch.randint(2**62, (len(conditions),), generator=rng, device=rows.device).tolist()
     drawn = []
     for number, seed in enumerate(seeds):
-        group = slice(number * group_size, (number + 1) * group_size)
+        these = slice(number * group_size, (number + 1) * group_size)
         own = torch.Generator(device=rows.device).manual_seed(seed)
-        counts = None if measured is None else ControlCounts(measured.counts[group], measured.log_mean[group])
-        sample = partial(generator.observation.sample, log_rate[group], unit[group], own, control=counts)
+        counts = None if measured is None else ControlCounts(measured.counts[these], measured.log_mean[these])
+        sample = partial(generator.observation.sample, log_rate[these], unit[these], own, control=counts)
         drawn.append(torch.stack([sample(differentiable=differentiable)[0] for _ in range(draws)]))
     return torch.stack(drawn, dim=1)

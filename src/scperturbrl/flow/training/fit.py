@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from scperturbrl._core.random import on_device, torch_rng
 from scperturbrl.flow.training.finite_steps import FiniteSteps
 from scperturbrl.flow.training.latent_cells import LatentCells, Pairing
 from scperturbrl.flow.training.loss import flow_matching_loss
-from scperturbrl.flow.training.run import FitRun
+from scperturbrl.flow.training.run import FitRun, RunResult
 from scperturbrl.flow.training.weight_state import WeightAverage, WeightState, restore, snapshot
 
 if TYPE_CHECKING:
@@ -58,18 +58,11 @@ class FitSettings:
 
 
 @dataclass
-class FitResult:
-    """Result of training besides the weights: `history` with one row per validation, and why training ended.
+class FitResult(RunResult):
+    """Result of training besides the weights: `history` with one row per validation, the best step, and why training ended."""
 
-    `skipped` is the number of skipped steps that were not finite, and `first_skipped` describes the first one.
-    """
-
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_step: int = 0
     stopped: str = "all steps done"
-    seconds: float = 0.0
-    skipped: int = 0
-    first_skipped: str = ""
+    best_step: int = 0
 
 
 def fit_flow(
@@ -119,7 +112,7 @@ def fit_flow(
     pairing, validation = _paired(train, validation, generator, settings)
     result, best = FitResult(), _Best(settings, compares=distance is not None)
     finite = FiniteSteps(generator.named_network_parameters(), clip=settings.gradient_clip, conditions=names)
-    run = FitRun(WeightState(parameters, [optimiser], average), rng, best, result, finite, file).resumed(state)
+    run = FitRun(WeightState(parameters, [optimiser], average), rng, result, finite, file, best).resumed(state)
     take = partial(_training_step, generator, _field(generator, settings), conditions, settings, optimiser, rng, finite)
     batch = BatchSize(settings.batch_size, "cells of a training step")
     start = time.perf_counter() - result.seconds

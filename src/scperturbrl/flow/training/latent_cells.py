@@ -12,7 +12,7 @@ from torch import Tensor
 from scperturbrl._core.random import torch_rng
 
 if TYPE_CHECKING:
-    from scperturbrl.flow.source import Source
+    from scperturbrl.flow.path import Source
 
 # cells in one optimal assignment, whose cost grows with the cube of their number
 CHUNK = 256

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
-from scperturbrl.flow.source import GAUSSIAN
+from scperturbrl.flow.path import GAUSSIAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from scperturbrl.flow.source import Source
+    from scperturbrl.flow.path import Source
 
     Field = Callable[[Tensor, Tensor], Tensor]
     """Velocity ``(n, d)`` at positions ``(n, d)`` and times ``(n,)``, each row with a condition of its own."""
@@ -42,7 +42,7 @@ class Batch:
     control
         ``(n, d)`` the control cells they were made from.
     advantage
-        ``(n,)`` reward relative to the group of each cell.
+        ``(n,)`` reward of each cell relative to the other cells of its condition.
     source
         Where their paths start.
     path

@@ -1,4 +1,4 @@
-"""Contrast within groups and gradient of the reward, added."""
+"""Contrast within conditions and gradient of the reward, added."""
 
 from __future__ import annotations
 

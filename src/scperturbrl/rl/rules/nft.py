@@ -26,7 +26,7 @@ def nft_loss(velocity: Tensor, old: Tensor, target: Tensor, weight: Tensor, *, b
 
     With ``v+ = beta v + (1 - beta) v_old`` and ``v- = (1 + beta) v_old - beta v`` it is
     ``r |v+ - u|^2 + (1 - r) |v- - u|^2``. Its minimum over v is ``v_old + (2 / beta) Cov(r, u | x_t)``: the velocity moves
-    towards cells that score above their group and away from those below.
+    towards cells that score above the others of their condition and away from those below.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ class ValueGradient:
     taken at the cell that the pretrained velocity points to, ``x1 = x_t + (1 - t) v_pre(x_t)``, so the target of the
     regression is ``v_pre + (1 - t) / (2 anchor t) grad R(x1(x_t))``, times the variance of the source's noise.
 
-    The rule is cheap, because nothing is compared within groups. It is biased, because the cell that the velocity points to is
+    The rule is cheap, because no cells are compared with each other. It is biased, because the cell that the velocity points to is
     smoother than a real cell; early on the path it is an average. So only times after `min_time` are used, and the variance
     of the cells shrinks if the rule is trained for long.
 

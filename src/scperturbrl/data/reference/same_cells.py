@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 _REMEDY = "Call `scperturbrl.pp.reference(adata)` again, or use the cells from which it was computed."
 
 
-def record_origin(adata: AnnData, cells: Cells, use: np.ndarray) -> dict[str, Any]:
-    """The record for :func:`check_origin`: names, conditions and some of the expression of the cells `use`."""
+def record_cells(adata: AnnData, cells: Cells, use: np.ndarray) -> dict[str, Any]:
+    """The record for :func:`check_same_cells`: names, conditions and some of the expression of the cells `use`."""
     rows = use.nonzero()[0]
     layer = Setup.of(adata).layer
     return Fingerprint.of(adata, layer, cells.table.index.to_numpy(), cells.codes, rows).to_uns()
 
 
-def check_origin(adata: AnnData, cells: Cells, made_of: Mapping[str, Any]) -> None:
+def check_same_cells(adata: AnnData, cells: Cells, made_of: Mapping[str, Any]) -> None:
     """Raise if labels or expression of training cells changed since the reference was computed.
 
     Subsets of them, other cells that are not training cells, and the order of cells do not matter.
