@@ -41,9 +41,9 @@ class LinearPart(nn.Module):
         ``(n_groups + 1, P + 1, d)`` latent effect of a perturbation at amount 1; token 0 has none.
     covered
         ``(n_groups + 1, P + 1)`` 1 if the group has training conditions with the perturbation.
-    weight, weight_unseen
-        Share in [0, 1] of the linear part in the mean: for conditions whose perturbations were all trained on, and for
-        those with an unseen perturbation.
+    weight, weight_unseen, weight_dose
+        Share in [0, 1] of the linear part in the mean: for conditions whose perturbations were all trained on, for
+        those with an unseen perturbation, and for those at an unmeasured dose of a trained one.
     context_error
         Squared error of a predicted effect in a context without perturbed training cells, as a share of its squared size.
     context_explained
@@ -68,6 +68,8 @@ class LinearPart(nn.Module):
     trained_shift
         ``(n_conditions, d)`` shift of the latent cells of each trained condition, in their stored order, to the mean of
         the training cells.
+    condition_effect
+        ``(n_conditions, d)`` effect of each of them; 0 without doses.
     own_gene
         Usual change of the log rate of the targeted gene by a perturbation at amount 1.
     context_control
@@ -86,6 +88,7 @@ class LinearPart(nn.Module):
     context_error: Tensor
     context_explained: Tensor
     weight_unseen: Tensor
+    weight_dose: Tensor
     magnitude: Tensor
     additivity: Tensor
     full_dose: Tensor
@@ -96,6 +99,7 @@ class LinearPart(nn.Module):
     map_r2: Tensor
     own_gene: Tensor
     trained_shift: Tensor
+    condition_effect: Tensor
     context_control: Tensor
     context_effect: Tensor
     context_line: Tensor
@@ -121,6 +125,7 @@ class LinearPart(nn.Module):
         self.register_buffer("context_error", torch.tensor(0.0))
         self.register_buffer("context_explained", torch.tensor(0.0))
         self.register_buffer("weight_unseen", torch.tensor(0.0))
+        self.register_buffer("weight_dose", torch.tensor(0.0))
         self.register_buffer("magnitude", torch.tensor(1.0))
         self.register_buffer("additivity", torch.ones(n_groups + 1))
         self.register_buffer("responses", torch.zeros(n_genes if n_responses else 0, n_responses))
@@ -128,6 +133,7 @@ class LinearPart(nn.Module):
         self.register_buffer("mapped", torch.zeros(n_groups + 1))
         self.register_buffer("map_error", torch.zeros(n_groups + 1))
         self.register_buffer("trained_shift", torch.zeros(n_conditions, n_latent))
+        self.register_buffer("condition_effect", torch.zeros(n_conditions, n_latent))
         self.register_buffer("map_r2", torch.zeros(n_groups + 1))
         self.register_buffer("own_gene", torch.tensor(0.0))
         n_contexts = n_contexts if n_contexts * (n_tokens + 1) * n_genes <= MOST_VALUES else 0

@@ -13,6 +13,7 @@ from torch import Tensor
 from scperturbrl._core import keys
 from scperturbrl.data.cells.depth import equal_depth
 from scperturbrl.data.generator.contexts import fit_contexts, is_new_context
+from scperturbrl.data.generator.doses import dose_effects, fit_doses
 from scperturbrl.data.generator.gene_shifts import gene_shifts
 from scperturbrl.data.generator.means import Means, linear_effects, predicted_means, trained_shifts
 from scperturbrl.data.generator.unseen import fit_own_gene, fit_unseen, own_genes
@@ -33,7 +34,10 @@ MIN_CELLS = 10
 # The linear part was tested on left-out perturbations, the flow was not. So the flow gets a share only with the support of several
 # validation conditions.
 UNSEEN = {"prior": 1.0, "most": 1.0, "evidence": 8.0}
-_WEIGHTS = {"": "weight", "unseen_": "weight_unseen"}
+# Between doses, half of each is closer than either. One or two validation conditions do not say more, because low doses do next to nothing.
+DOSES = {"prior": 0.5, "most": 0.75, "evidence": 8.0}
+_WEIGHTS = {"": "weight", "unseen_": "weight_unseen", "dose_": "weight_dose"}
+_LIMITS = {"unseen_": UNSEEN, "dose_": DOSES}
 
 
 def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
@@ -60,6 +64,7 @@ def fit_linear_part(stored: StoredGenerator, cells: Cells) -> None:
         chosen = np.flatnonzero(groups == group) if group else np.arange(len(table))
         if len(chosen):
             _fit_group(linear, group, design[chosen], latent.numpy()[chosen])
+    fit_doses(stored, table, latent)
     _fit_contexts(stored, cells, measured, denoised)
     fit_unseen(stored, measured.effect.astype(np.float32), table["parts"], design, groups)
     fit_own_gene(stored, cells)
@@ -98,8 +103,8 @@ def _fit_group(linear: LinearPart, group: int, design: np.ndarray, latent: np.nd
 def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: torch.device | str = "cpu") -> None:
     """Set weights and magnitude of the linear part by the validation conditions, which neither it nor the flow was fitted to.
 
-    The magnitude is that of combinations. Conditions with an unseen perturbation have a separate weight, chosen on validation
-    conditions of the same kind. New contexts have weights of their own (:func:`linear_weights`); one validation context says too little
+    The magnitude is that of combinations. Conditions with an unseen perturbation and those at an unmeasured dose have separate weights,
+    chosen on validation conditions of the same kind. New contexts have weights of their own (:func:`linear_weights`); one validation context says too little
     about another. The flow runs on `device`.
     """
     names = cells.conditions(keys.VALIDATION, min_cells=MIN_CELLS)
@@ -107,8 +112,11 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: 
     new = _has_unseen(stored, table)
     linear = stored.generator.linear
     record: dict[str, float] = {}
-    context = is_new_context(stored, table) & ~new
-    for kind, prefix in ((~new & ~context, ""), (context, "context_"), (new, "unseen_")):
+    context, dose = is_new_context(stored, table) & ~new, dose_effects(stored, table)[1].numpy()
+    kinds = [(~new & ~context & ~dose, ""), (context, "context_"), (new, "unseen_")]
+    if linear.condition_effect.any():
+        kinds.append((dose, "dose_"))
+    for kind, prefix in kinds:
         means = predicted_means(stored, cells, table, kind, seed=seed, device=device)
         means, rows = means.select(means.known), np.asarray(cells.rows(names), dtype=int)[means.known.numpy()]
         real = torch.zeros_like(means.flow)
@@ -133,8 +141,8 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: 
 
 def _limits(stored: StoredGenerator, table: pd.DataFrame, combined: Tensor, prefix: str) -> dict[str, float]:
     """Prior and limits of :func:`recentring_weight` for the conditions of `table`, all of one kind; `combined` marks combinations."""
-    if prefix == "unseen_":
-        return UNSEEN
+    if prefix in _LIMITS:
+        return _LIMITS[prefix]
     # The linear part estimates from all combinations at once by how much they fall short of the sum of their parts; the flow has to learn it from each.
     linear, vocabulary = stored.generator.linear, stored.vocabulary
     additivity = linear.additivity[linear.rows(vocabulary.batch(table), vocabulary.group_codes(table))]
@@ -228,6 +236,7 @@ def _fitted_weights(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     linear = stored.generator.linear
     known = np.where(_is_combination(table), float(linear.weight), min(float(linear.weight), MOST))
     weight = np.where(_has_unseen(stored, table), float(linear.weight_unseen), known)
+    weight = np.where(dose_effects(stored, table)[1].numpy(), float(linear.weight_dose), weight)
     return weight * (_is_predicted(stored, table) & ~_is_transferred(stored, table))
 
 

@@ -12,6 +12,7 @@ from scperturbrl._core.machine.threads import in_threads
 from scperturbrl._core.random import torch_rng
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.generator.contexts import context_effects, is_new_context
+from scperturbrl.data.generator.doses import dose_effects, positions
 from scperturbrl.data.generator.unseen import unseen_features
 from scperturbrl.data.latent.cells import Controls, encode_group
 
@@ -136,9 +137,14 @@ def _flow_means(
 
 
 def linear_effects(stored: StoredGenerator, table: pd.DataFrame, batch: ConditionBatch) -> tuple[Tensor, Tensor]:
-    """Latent effects ``(C, d)`` of the linear part, and whether they are known ``(C,)``."""
+    """Latent effects ``(C, d)`` of the linear part, and whether they are known ``(C,)``.
+
+    Where the perturbation was measured at other doses in the same control group, they are interpolated.
+    """
     features = unseen_features(stored, table, batch.features)
-    return stored.generator.linear(batch, stored.vocabulary.group_codes(table), features)
+    effect, known = stored.generator.linear(batch, stored.vocabulary.group_codes(table), features)
+    between, told = dose_effects(stored, table)
+    return torch.where(told[:, None], between, effect), known | told
 
 
 def _control_profiles(cells: Cells, groups: Sequence[str]) -> Tensor:
@@ -173,9 +179,3 @@ def trained_shifts(stored: StoredGenerator, table: pd.DataFrame) -> Tensor:
         if name in position:
             found[row] = stored.generator.linear.trained_shift[position[name]]
     return found
-
-
-def positions(stored: StoredGenerator) -> dict[str, int]:
-    """Row of each perturbed training condition among the shifts."""
-    perturbed = stored.conditions["n_parts"] > 0
-    return {name: i for i, name in enumerate(n for n in stored.training_conditions() if perturbed[n])}
