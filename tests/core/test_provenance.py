@@ -112,7 +112,18 @@ def test_a_layer_of_another_split_is_not_evaluated(adata):
 
 
 def test_scoring_a_layer_of_another_split_is_warned_about(adata):
-    with pytest.warns(UserWarning, match=r"`layers\['generator'\]` was made under another split.*Generate again"):
+    with pytest.warns(UserWarning, match=r"`layers\['generator'\]` was made under another split.*generate again"):
+        spr.tl.score(adata, layer="generator")
+
+
+def test_a_generator_of_another_split_must_be_fitted_again_first(adata):
+    remedy = r"Fit 'generator' again under the present split, then generate"
+    with pytest.warns(UserWarning, match=remedy):
+        spr.tl.score(adata, layer="generator")
+    with pytest.raises(ValueError, match=remedy):
+        spr.tl.evaluate(adata, keys=[], layers=["generator"], **BRIEF)
+    spr.tl.fit_generator(adata, **SMALL)
+    with pytest.warns(UserWarning, match=r"under another split.*\. Generate again\."):
         spr.tl.score(adata, layer="generator")
 
 

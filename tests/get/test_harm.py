@@ -46,6 +46,13 @@ def test_nothing_harmed_and_nothing_measured():
     assert np.isnan(harm({"parent": [np.nan, 1.0], "tuned": [1.0, np.nan]})["harm_rate"])
 
 
+def test_a_model_is_not_compared_with_itself():
+    adata = screen({"parent": [1.0], "tuned": [0.5]})
+    for compare in (spr.get.harm, spr.get.gap_closed):
+        with pytest.raises(ValueError, match="`reference` is 'tuned', the model itself. Name another model"):
+            compare(adata, "tuned", reference="tuned")
+
+
 def test_the_parent_is_found(adata):
     found = spr.get.harm(adata, "generator_rl")
     assert found["reference"].unique().tolist() == [adata.uns["generator_rl"]["params"]["parent"]]

@@ -44,3 +44,12 @@ def test_given_axes_and_layout(adata, inside):
     assert spr.pl.calibration(adata, ax=axes) == list(axes)
     with pytest.raises(ValueError, match="this plot has 2 panels"):
         spr.pl.calibration(adata, ax=axes[0])
+
+
+def test_a_narrow_range_of_variances_has_a_scale(adata):
+    figure = spr.pl.calibration(adata, return_fig=True)
+    figure.canvas.draw()
+    ax = figure.axes[0]
+    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        shown = [tick for tick in axis.get_majorticklocs() if low <= tick <= high]
+        assert len(shown) >= 2

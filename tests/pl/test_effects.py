@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from matplotlib.text import Text
 
 import scperturbrl as spr
 from scperturbrl.get._effects import agreement
-from scperturbrl.pl._draw.labels import _apart
+from scperturbrl.pl._draw.labels import _apart, spread_labels
 
 
 def points(ax, drawn, gid):
@@ -106,3 +107,20 @@ def test_heights_become_apart_and_stay_inside(heights):
 
 def test_heights_that_are_apart_stay():
     assert _apart([-0.5, 0.0, 0.7], 0.2, -1, 1) == pytest.approx([-0.5, 0.0, 0.7])
+
+
+@pytest.mark.parametrize("size", [(3.4, 3.4), (9.9, 3.4)])
+def test_long_names_stay_inside_narrow_axes(size):
+    figure, axes = plt.subplots(1, 3, figsize=size) if size[0] > 5 else plt.subplots(figsize=size)
+    rng = np.random.default_rng(0)
+    for ax in np.ravel(axes):
+        others = rng.normal(size=(200, 2))
+        points = np.array([[2.0, 1.0], [1.8, 0.5], [-0.9, -0.5], [-1.0, -0.9]])
+        ax.set(xlim=(-1.5, 2.4), ylim=(-1.5, 2.4), aspect="equal")
+        spread_labels(ax, points, ["GENE0001", "GENE0002", "GENE0003", "GENE0004"], others=others)
+    figure.canvas.draw()
+    for ax in np.ravel(axes):
+        for text in ax.texts:
+            box = Text.get_window_extent(text)
+            assert ax.bbox.x0 <= box.x0
+            assert box.x1 <= ax.bbox.x1

@@ -329,3 +329,34 @@ def test_contexts_with_few_control_cells_are_told(toy, monkeypatch):
     toy.obs["kind"] = kind
     spr.pp.setup_anndata(toy, covariate_keys=["kind"])
     assert any("1 of 2 contexts (kind) have fewer than 10 control cells ('other' has 2)" in message for message in told)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (
+            {"batch_key": "perturbation"},
+            ValueError,
+            "`batch_key` names 'perturbation', which is the perturbation column",
+        ),
+        ({"covariate_keys": ["perturbation"]}, ValueError, "`covariate_keys` names 'perturbation', which is"),
+        ({"covariate_keys": ["dose"], "dose_key": "dose"}, ValueError, "names 'dose', which is the dose column"),
+        ({"dose_key": "perturbation"}, ValueError, "`dose_key` is 'perturbation', which is the perturbation column"),
+        ({"covariate_keys": ["cell_type", "cell_type"]}, ValueError, "names 'cell_type' twice"),
+        ({"control": False}, TypeError, "`control` is False; labels are compared as text. Pass `control='False'`"),
+    ],
+)
+def test_a_column_has_one_role(plain, options, error, message):
+    refused(plain, error, message, **options)
+
+
+def test_the_batch_may_be_a_covariate(plain):
+    spr.pp.setup_anndata(plain, covariate_keys=["batch"], batch_key="batch")
+
+
+def test_doses_that_are_numbers_as_text_are_repaired_by_the_line(plain):
+    plain.obs["dose"] = plain.obs["dose"].astype(str).astype("category")
+    with pytest.raises(ValueError, match="not numeric") as told:
+        spr.pp.setup_anndata(plain, dose_key="dose")
+    exec(str(told.value).split("\n")[1], {"adata": plain, "pd": pd})
+    spr.pp.setup_anndata(plain, dose_key="dose")

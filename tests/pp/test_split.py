@@ -258,3 +258,29 @@ def test_a_column_of_the_user_is_not_replaced_without_a_word(toy, monkeypatch):
     told.clear()
     spr.pp.split(toy, seed=1)
     assert not any("existed" in message for message in told)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"values": []}, "`values` is empty. Name what to hold out"),
+        ({"holdout": "nothing", "values": ["A+B"]}, "`holdout` is 'nothing', which does not use it"),
+        ({"holdout": "column", "column": "given", "values": ["A+B"]}, "`holdout` is 'column', which does not use it"),
+        ({"column": "given"}, "`column` is 'given', but `holdout` is 'combinations'. To follow the column"),
+    ],
+)
+def test_nothing_that_is_given_is_ignored(options, message):
+    adata = screen()
+    with pytest.raises(ValueError, match=message):
+        spr.pp.split(adata, **options)
+    assert "split" not in adata.obs
+    spr.pp.split(adata)
+    manifest = spr.get.split_manifest(adata)
+    with pytest.raises(ValueError, match="`holdout` is a manifest, which does not use it"):
+        spr.pp.split(adata, holdout=manifest, values=["A+B"])
+
+
+def test_a_screen_without_combinations_can_hold_out_perturbations():
+    adata = make(["control", *SINGLES] * 2)
+    with pytest.raises(ValueError, match=r"Hold out perturbations \(`holdout='perturbations'`\), or a covariate"):
+        spr.pp.split(adata)

@@ -226,6 +226,12 @@ def test_errors_name_value_and_remedy(fitted, spoil, options, error, message):
         spr.tl.predict(fitted, **options)
 
 
+def test_the_name_of_a_condition_has_its_own_dose_and_covariates(context):
+    name = next(name for name in context.varm["perturbation_effect"].columns if " | " in name)
+    with pytest.raises(ValueError, match="is the name of a condition, and `covariates` is given too. Pass the label"):
+        spr.tl.predict(context, [name], n_cells=2, covariates={"cell_type": "T"})
+
+
 def test_a_context_without_control_cells_is_named(context):
     with pytest.raises(ValueError, match=r"No control cells have the covariates \{'cell_type': 'Q'\}.*'T'"):
         spr.tl.predict(context, singles(context)[0], covariates={"cell_type": "Q"})

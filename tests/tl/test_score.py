@@ -335,3 +335,23 @@ def test_what_got_no_score_is_told_with_the_remedy(toy, monkeypatch):
     assert not told
     spr.tl.score(toy)
     assert all(word in told[0] for word in ("no scores", "held-out", "reference='observed'"))
+
+
+def test_each_reason_for_no_score_is_told(toy, monkeypatch):
+    told = []
+    monkeypatch.setattr("scperturbrl.tl._score.log.tell", told.append)
+    theirs = toy[toy.obs["perturbation"] != "control"].copy()
+    theirs.obs["perturbation"] = theirs.obs["perturbation"].astype(str).replace("GENE034", "GENE034_1")
+    spr.tl.score(theirs, reference=toy)
+    assert "'GENE034_1': no scores" in told[0]
+    assert "no cells of this condition. Did you mean 'GENE034'" in told[0]
+    assert "held-out" in told[1]
+    few = toy[~(toy.obs["perturbation"].eq("GENE034") & toy.obs["perturbation"].duplicated())].copy()
+    spr.pp.setup_anndata(few)
+    spr.pp.split(few, holdout="nothing")
+    with pytest.warns(UserWarning, match="fewer than 10 cells and get no reference"):
+        spr.pp.reference(few)
+    told.clear()
+    spr.tl.score(few)
+    assert len(told) == 1
+    assert told[0].startswith("'GENE034': no scores, because there are too few training cells")

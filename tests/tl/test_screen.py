@@ -236,6 +236,12 @@ def test_contexts_and_doses(context):
         ({"towards": "perturbation === 3"}, ValueError, "not a valid query of `obs`"),
         ({"towards": "perturbation == 'nothing'"}, ValueError, "selects 0 cells"),
         ({"like": "nothing"}, KeyError, "not a condition with training cells"),
+        ({"like": "control"}, KeyError, "not a condition with training cells"),
+        (
+            {"objective": "size", "candidates": "A+B"},
+            ValueError,
+            r"'candidates'|a list of labels, such as `\['A\+B'\]`",
+        ),
         ({"signature": {"high": ["GENE001"]}}, ValueError, r"holds \['high'\]"),
         ({"signature": {"up": ["nothing"]}}, ValueError, "None of the genes"),
         ({"objective": "size", "candidates": "triples"}, ValueError, "'singles', 'pairs'"),
@@ -260,6 +266,23 @@ def test_errors_say_what_to_do(pairs, options, error, words):
     with pytest.raises(error, match=words):
         spr.tl.screen(pairs, **options)
     assert "screen" not in pairs.uns
+
+
+@pytest.mark.parametrize("argument", ["like", "reward"])
+def test_the_parts_of_a_named_combination_have_any_order(pairs, argument):
+    spr.pp.reference(pairs)
+    name = next(name for name in pairs.varm["perturbation_effect"].columns if "+" in name)
+    values = []
+    for given in (name, "+".join(name.split("+")[::-1])):
+        spr.tl.screen(pairs, "singles", **{argument: given}, n_refine=0)
+        values.append(pairs.uns["screen"]["table"]["value"])
+    pd.testing.assert_series_equal(*values)
+
+
+def test_a_held_out_condition_is_no_objective(pairs):
+    held_out = str(pairs.obs.loc[pairs.obs["split"] == "test", "perturbation"].iloc[0])
+    with pytest.raises(KeyError, match="not a condition with training cells. It has none, because it is held out"):
+        spr.tl.screen(pairs, like=held_out)
 
 
 def test_another_data_set_needs_the_genes(pairs):

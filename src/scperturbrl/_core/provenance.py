@@ -117,10 +117,21 @@ def warn_old_scores(adata: AnnData, place: str, key: str) -> None:
     _warn_old(adata, {place: {name: str(record.get(name, "")) for name in names}}, "Generate and score again.")
 
 
+def _after_fit(adata: AnnData, makers: Iterable[str], remedy: str) -> str:
+    """The `remedy`, after another fit if one of the generators `makers` was itself fitted under another split."""
+    now = split_hash(adata)
+    for key in makers:
+        record = adata.uns.get(key) if key else None
+        params = record.get("params", {}) if isinstance(record, dict) else {}
+        if str(params.get("split_hash", "")) not in {"", now}:
+            return f"Fit {key!r} again under the present split, then {remedy[0].lower()}{remedy[1:]}"
+    return remedy
+
+
 def _warn_old(adata: AnnData, made: Mapping[str, Mapping[str, str]], remedy: str) -> None:
     under = {name: note.get("split_hash", "") for name, note in made.items()}
     if same_split(under, split_hash(adata)):
-        warn_other_split(adata, under, remedy)
+        warn_other_split(adata, under, _after_fit(adata, [note.get("made_by", "") for note in made.values()], remedy))
     else:
         warn_older(adata, made, remedy)
 
@@ -258,7 +269,9 @@ def check_predictions_held_out(
             raise ValueError(msg)
     wrong = same_split({f"`layers[{layer!r}]`": layer_hash(adata, layer) for layer in layers}, split_hash(adata))
     if wrong and test:
-        msg = f"{wrong}, so its generator may have seen test conditions. Generate it again under the present split."
+        makers = [layer_note(adata, layer).get("made_by", "") for layer in layers]
+        remedy = _after_fit(adata, makers, "Generate it again under the present split.")
+        msg = f"{wrong}, so its generator may have seen test conditions. {remedy}"
         raise ValueError(msg)
 
 

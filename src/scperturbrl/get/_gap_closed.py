@@ -10,7 +10,7 @@ import pandas as pd
 from scperturbrl._core.docs import documented
 from scperturbrl._core.modality import pick
 from scperturbrl.data.evaluation.metric_calibration import CEILING
-from scperturbrl.get._harm import harm, parent_of
+from scperturbrl.get._harm import check_other, harm, parent_of
 from scperturbrl.get._read.labels import SCORE_PREFIX
 from scperturbrl.get._read.slots import chosen, read_evaluation
 from scperturbrl.metrics.bootstrap import ratio_interval
@@ -92,6 +92,7 @@ def gap_closed(
     models = list(dict.fromkeys(table["model"]))
     chosen("model", model, models)
     other = chosen("reference", _reference(adata, model, models) if reference is None else reference, models)[0]
+    check_other(model, other)
     metrics = list(dict.fromkeys(table["metric"]))
     rows = []
     for name in [

@@ -89,6 +89,7 @@ def harm(
     models = list(dict.fromkeys(table["model"]))
     chosen("model", model, models)
     other = chosen("reference", parent_of(adata, model) if reference is None else reference, models)[0]
+    check_other(model, other)
     known = [name for name in dict.fromkeys(table["metric"]) if name in METRICS]
     rows = []
     for name in chosen("metrics", metrics, known):
@@ -96,6 +97,13 @@ def harm(
         errors = wide.reindex(columns=[model, other, CEILING]).map(METRICS[name].error)
         rows.append({"model": model, "reference": other, "metric": name} | _harmed(errors, margin))
     return pd.DataFrame(rows)
+
+
+def check_other(model: str, other: str) -> None:
+    """Raise if a model would be compared with itself."""
+    if model == other:
+        msg = f"`reference` is {other!r}, the model itself. Name another model."
+        raise ValueError(msg)
 
 
 def parent_of(adata: AnnData, model: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from scperturbrl._core.default_key import default_key
 from scperturbrl._core.docs import documented
@@ -107,6 +107,11 @@ def _draw_variance(ax: Axes, frame: pd.DataFrame) -> str:
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_minor_formatter(NullFormatter())
     low, high = (both.min() / 1.3, both.max() * 1.3) if len(both) else (0.1, 1.0)
+    if np.floor(np.log10(high)) <= np.ceil(np.log10(low)):
+        # a single power of ten inside gives no scale
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(FormatStrFormatter("%g"))
     ratio = float(np.median(both[:, 1] / both[:, 0])) if len(both) else float("nan")
     _draw(ax, both, (low, high), lambda x: x * ratio)
     return f"Median ratio {ratio:.2f}"

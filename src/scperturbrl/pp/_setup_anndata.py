@@ -119,6 +119,7 @@ def setup_anndata(
     check_unique_names(adata)
     check_observed(adata)
     check_obs_column(adata, perturbation_key, role="perturbation")
+    _check_roles(perturbation_key, covariate_keys, dose_key, batch_key)
     for key in [*covariate_keys, *([batch_key] if batch_key else [])]:
         check_obs_column(adata, key, role="covariate")
         check_spellings(adata.obs[key].astype(str).unique(), key=key)
@@ -155,6 +156,27 @@ def setup_anndata(
     log.finish(started, [f"uns[{keys.SETUP!r}]"])
 
 
+def _check_roles(
+    perturbation_key: str, covariate_keys: Sequence[str], dose_key: str | None, batch_key: str | None
+) -> None:
+    """Raise if one column has two roles. The batch may also be a covariate."""
+    if dose_key == perturbation_key:
+        msg = f"`dose_key` is {dose_key!r}, which is the perturbation column. Name the column of doses, or leave out `dose_key`."
+        raise ValueError(msg)
+    for name, given in (("covariate_keys", covariate_keys), ("batch_key", [batch_key] if batch_key else [])):
+        taken = {perturbation_key: "perturbation", **({dose_key: "dose"} if dose_key else {})}
+        for key in given:
+            if key in taken:
+                msg = (
+                    f"`{name}` names {key!r}, which is the {taken[key]} column. Leave it out: each column has one role."
+                )
+                raise ValueError(msg)
+    twice = [key for key in covariate_keys if list(covariate_keys).count(key) > 1]
+    if twice:
+        msg = f"`covariate_keys` names {twice[0]!r} twice. Name each covariate once."
+        raise ValueError(msg)
+
+
 def _check_in_modality(whole: AnnData | MuData, adata: AnnData, columns: Sequence[str | None]) -> None:
     """Raise if a column is in ``obs`` of a MuData but not in that of the modality."""
     if whole is adata:
@@ -188,6 +210,9 @@ def _check_control(adata: AnnData, key: str, control: object, sep: str) -> str:
     """Return the control label as text; raise if no cell, or every cell, has it."""
     if isinstance(control, (int, float, np.integer, np.floating)) and not isinstance(control, bool):
         control = str(control)
+    if isinstance(control, bool | np.bool_):
+        msg = f"`control` is {control!r}; labels are compared as text. Pass `control={str(control)!r}`."
+        raise TypeError(msg)
     if not isinstance(control, str):
         msg = f"`control` is {control!r}; it must be one label. Give all control cells the same label first."
         raise TypeError(msg)

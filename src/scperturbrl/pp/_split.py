@@ -15,7 +15,7 @@ from scperturbrl._core.validate import check_fraction, check_obs_column
 from scperturbrl.data.cells.conditions import condition_table
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.split.draw import drawn, only_predictable, warn_unpredictable
-from scperturbrl.data.split.holdout import NOTHING, candidates, folds, hold_out
+from scperturbrl.data.split.holdout import COLUMN, NOTHING, candidates, folds, hold_out
 from scperturbrl.data.split.manifest import SplitManifest, check_conditions, write_split
 from scperturbrl.data.split.neighbours import similar_contexts
 from scperturbrl.data.split.predictable import Described
@@ -101,7 +101,7 @@ def split(
         If a covariate, a value or the column does not exist.
     ValueError
         If no condition can be held out this way or none of them is predictable, if no condition would be left for
-        training, or if a manifest has other conditions.
+        training, if a manifest has other conditions, or if `values` or `column` does not go with `holdout`.
 
     Warns
     -----
@@ -121,14 +121,15 @@ def split(
     adata = pick(adata, modality)
     started = log.start("holding out conditions")
     setup = Setup.of(adata)
+    _check_unused(holdout, values, column)
     own_fraction = _validation_share(validation_fraction, holdout)
     check_fraction(fraction=fraction, validation_fraction=own_fraction)
     seed = resolve_seed(seed)
     table, codes = condition_table(adata, setup)
     described = Described.of(adata.var_names, embeddings)
-    if isinstance(holdout, SplitManifest | PathLike) or (isinstance(holdout, str) and holdout.endswith(".json")):
+    if isinstance(holdout, SplitManifest | PathLike) or (isinstance(holdout, str) and _is_manifest(holdout)):
         manifest = holdout if isinstance(holdout, SplitManifest) else SplitManifest.load(holdout)
-    elif isinstance(holdout, str) and holdout == "column":
+    elif isinstance(holdout, str) and holdout == COLUMN:
         labels = _given(adata, table, codes, column)
         manifest = SplitManifest.of(labels, table, described=f"column {column}", seed=seed)
     else:
@@ -242,6 +243,32 @@ def split_folds(
         words = f"{_named(holdout)}, fold {number + 1} of {k}: {', '.join(chosen)}"
         found.append(SplitManifest.of(labels, table, described=words, seed=seed))
     return found
+
+
+def _check_unused(holdout: object, values: Sequence[object] | None, column: str | None) -> None:
+    """Raise if `values` is empty, or `holdout` would ignore `values` or `column`."""
+    if column is not None and not (isinstance(holdout, str) and holdout == COLUMN):
+        msg = f"`column` is {column!r}, but `holdout` is {_words(holdout)}. To follow the column, pass `holdout='column'`; else leave out `column`."
+        raise ValueError(msg)
+    if values is None:
+        return
+    if _is_manifest(holdout) or (isinstance(holdout, str) and holdout in (COLUMN, NOTHING)):
+        msg = f"`values` is given, but `holdout` is {_words(holdout)}, which does not use it. Pass what the values are, such as `holdout='combinations'`, or leave out `values`."
+        raise ValueError(msg)
+    if not len(values):
+        msg = (
+            "`values` is empty. Name what to hold out, or leave out `values` to draw at random. `holdout='nothing'` trains on all "
+            "conditions."
+        )
+        raise ValueError(msg)
+
+
+def _is_manifest(holdout: object) -> bool:
+    return isinstance(holdout, SplitManifest | PathLike) or (isinstance(holdout, str) and holdout.endswith(".json"))
+
+
+def _words(holdout: object) -> str:
+    return "a manifest" if _is_manifest(holdout) else repr(holdout)
 
 
 def _validation_share(given: float | None, holdout: object) -> float:

@@ -161,7 +161,7 @@ def rl_finetune(
         If `key` is no generator or a verifier is unknown.
     ValueError
         If there is no reference, the generator was fitted under another split, or no verifier discriminates real from
-        control cells in any condition; if `update_rule` does not support the source of the generator; or if the state in
+        control cells in any condition; if `key_added` is `key`; if `update_rule` does not support the source of the generator; or if the state in
         `checkpoint_dir` is damaged or of another run.
     FileExistsError
         If there is a state in `checkpoint_dir` and `resume` is false.
@@ -188,6 +188,12 @@ def rl_finetune(
     """
     adata = pick(adata, modality)
     check_key(adata, key_added, keys.GENERATOR)
+    if key_added == key:
+        msg = (
+            f"`key_added` is {key_added!r}, the generator that is post-trained. Choose another name: the pretrained one is needed to tell "
+            "what post-training changed."
+        )
+        raise ValueError(msg)
     check_positive(n_iterations=n_iterations, n_conditions=n_conditions, learning_rate=learning_rate)
     _check_at_least(0, anchor=anchor, reward_steps=reward_steps, energy_steps=energy_steps)
     _check_at_least(2, group_size=group_size)

@@ -14,8 +14,8 @@ from scperturbrl._core.machine.memory_limit import DEFAULT_LIMIT
 from scperturbrl._core.machine.own_torch import own_torch
 from scperturbrl._core.machine.threads import pinned
 from scperturbrl._core.modality import pick
-from scperturbrl._core.provenance import layer_note, split_hash, warn_old_layers
-from scperturbrl._core.validate import check_choice
+from scperturbrl._core.provenance import counted, layer_note, split_hash, warn_old_layers
+from scperturbrl._core.validate import check_choice, near_matches
 from scperturbrl._core.write import ABSENT, write
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.depth import at_depths, condition_depths
@@ -182,7 +182,7 @@ def score(
         **columns,
         **record_scored(adata, layer if foreign else layer or Setup.of(home).layer, columns["columns"]),
     }
-    _tell_not_scored(record)
+    _tell_not_scored(record, measured)
     write(
         adata,
         obsm={keys.score(key): scores},
@@ -212,12 +212,28 @@ def _at_depths(target: ScoredCells, depths: Depths | None) -> tuple[ScoredCells,
     return found, thinned
 
 
-def _tell_not_scored(record: dict[str, Any]) -> None:
-    names = [str(name) for name in record["not_scored"]]
-    if names and not record["uses_held_out_cells"]:
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+def _tell_not_scored(record: dict[str, Any], measured: Cells) -> None:
+    """Say which conditions have no scores, and why: a label is unknown, the condition is held out, or it is too small."""
+    names, part = [str(name) for name in record["not_scored"]], measured.split_of()
+    strange = [name for name in names if name not in part]
+    if strange:
+        which = "this condition" if len(strange) == 1 else "these conditions"
         log.tell(
-            f"{', '.join(map(repr, names[:3]))}{more}: no scores, because held-out conditions have no training cells. "
+            f"{counted(strange)}: no scores, because the data with the reference have no cells of {which}."
+            f"{near_matches(strange[0], part)} If labels are spelt differently, rename them to those; for conditions that were not "
+            "measured, pass `pseudo_references`."
+        )
+    if record["uses_held_out_cells"]:
+        return
+    few = [name for name in names if part.get(name) == keys.TRAIN]
+    held_out = [name for name in names if name in part and name not in few]
+    if few:
+        log.tell(
+            f"{counted(few)}: no scores, because there are too few training cells (`min_cells` of `pp.reference`)."
+        )
+    if held_out:
+        log.tell(
+            f"{counted(held_out)}: no scores, because held-out conditions have no training cells. "
             "For evaluation only, `reference='observed'` scores against the measured cells of a condition."
         )
 
@@ -231,7 +247,7 @@ def _record(target: ScoredCells, scorer: Scorer, scores: np.ndarray, reference: 
         "uses_held_out_cells": reference == "observed",
         "verifiers": [verifier.name for verifier in scorer.verifiers],
         "not_scored": np.setdiff1d(perturbed, scored),
-        "reason": "held out or too few cells: these conditions have no reference",
+        "reason": "held out, too few cells or not in the data: these conditions have no reference",
         "skipped": pd.DataFrame(
             skipped, columns=["condition", "verifier"], index=[str(i) for i in range(len(skipped))]
         ),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from scperturbrl._core.lazy import files_of
 from scperturbrl._core.register import add
+from scperturbrl._core.validate import check_number
 from scperturbrl.verifiers.base import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     Item = TypeVar("Item", bound=Verifier | Callable[..., Verifier])
 
@@ -133,11 +135,16 @@ def resolve_weights(verifiers: Sequence[Verifier], weights: Mapping[str, float] 
 
     Raises
     ------
+    TypeError
+        If `weights` is not a mapping, or holds something that is not a number.
     KeyError
         If `weights` names an unknown verifier.
     ValueError
         If one is negative or not finite, or all are 0.
     """
+    if weights is not None and not isinstance(weights, Mapping):
+        msg = f"`weights` is {weights!r}; give a dictionary of verifiers and weights, such as `{{{verifiers[0].name!r}: 2.0}}`."
+        raise TypeError(msg)
     given = dict(weights or {})
     names = [verifier.name for verifier in verifiers]
     unknown = sorted(set(given) - set(names))
@@ -145,6 +152,7 @@ def resolve_weights(verifiers: Sequence[Verifier], weights: Mapping[str, float] 
         msg = f"`weights` names {unknown}, which are not among the verifiers {names}."
         raise KeyError(msg)
     for name, value in given.items():
+        check_number(**{f"weights[{name!r}]": value})
         if not 0 <= value < float("inf"):
             msg = (
                 f"`weights[{name!r}]` is {value!r}; it must be finite and not negative. Use 0 to leave a verifier out."

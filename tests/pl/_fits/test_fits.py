@@ -41,6 +41,16 @@ def test_dots_are_coefficients(screen):
     assert [text.get_text() for text in drawn(ax, "kind")] == frame.loc[rows, "interaction"].tolist()
 
 
+def test_intervals_that_go_on_beyond_the_axes_have_arrowheads(screen):
+    ax = spr.pl.genetic_interactions(screen, show=False)
+    frame = spr.get.genetic_interactions(screen)
+    low, high = ax.get_xlim()
+    for part in ("first", "second"):
+        beyond = (frame[f"{part}_low"] < low).sum() + (frame[f"{part}_high"] > high).sum()
+        assert len(drawn(ax, f"{part}_cut")) == beyond
+    assert drawn(ax, "first_cut") or drawn(ax, "second_cut")
+
+
 def test_a_panel_for_each_model_and_names_inside(screen):
     figure = spr.pl.genetic_interactions(screen, layers="same", return_fig=True)
     assert [ax.get_title() for ax in figure.axes] == ["Real cells", "Same"]

@@ -38,7 +38,9 @@ def check_dose_column(adata: AnnData, key: str, perturbed: np.ndarray, *, pertur
     check_obs_column(adata[perturbed], key, role="dose")
     dose = adata.obs[key][perturbed]
     if not pd.api.types.is_numeric_dtype(dose.dtype):
-        msg = f"`obs[{key!r}]` is not numeric (first value {dose.iloc[0]!r}). Convert the dose to numbers of one unit."
+        numbers = pd.to_numeric(dose.astype(str), errors="coerce").notna().all()
+        line = f"\nadata.obs[{key!r}] = pd.to_numeric(adata.obs[{key!r}].astype(str), errors='coerce')"
+        msg = f"`obs[{key!r}]` is not numeric (first value {dose.iloc[0]!r}). Convert the dose to numbers of one unit{':' + line if numbers else '.'}"
         raise ValueError(msg)
     if not (np.isfinite(dose) & (dose >= 0)).all():
         strange = dose[~(np.isfinite(dose) & (dose >= 0))].iloc[0]

@@ -216,7 +216,7 @@ def read_generator(adata: AnnData, key: str) -> StoredGenerator:
         msg = f"`uns` has no generator {key!r}.{hint}"
         raise KeyError(msg)
     stored = StoredGenerator.from_uns(adata.uns[key])
-    check_genes(stored.genes, adata.var_names)
+    check_genes(stored.genes, adata.var_names, or_else=f", or fit {key!r} again with `tl.fit_generator`")
     check_declared(stored, adata, f"The generator {key!r}")
     return stored
 
@@ -263,7 +263,12 @@ def warn_leaked(key: str, stored: StoredGenerator, now: Mapping[str, str], wante
 
 
 def check_genes(
-    expected: list[str], found: pd.Index, *, whose: str = "The generator was fitted on", other: str = "`adata`"
+    expected: list[str],
+    found: pd.Index,
+    *,
+    whose: str = "The generator was fitted on",
+    other: str = "`adata`",
+    or_else: str = "",
 ) -> None:
     """Raise ``ValueError`` unless the genes are the same in the same order."""
     if name_hash(expected) == name_hash(found):
@@ -271,7 +276,7 @@ def check_genes(
     missing, more = (sorted(set(one) - set(two)) for one, two in ((expected, found), (found, expected)))
     what = f"genes are missing, {missing[:5]} among them" if missing else "the genes are in another order"
     what = f"{more[:5]} are not among them" if more and not missing else what
-    msg = f"{whose} {len(expected)} genes, {other} has {len(found)}: {what}. Bring them to the same genes in the same order, such as `{other.strip('`')}[:, genes]`."
+    msg = f"{whose} {len(expected)} genes, {other} has {len(found)}: {what}. Bring them to the same genes in the same order, such as `{other.strip('`')}[:, genes]`{or_else}."
     raise ValueError(msg)
 
 

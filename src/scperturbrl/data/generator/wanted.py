@@ -46,7 +46,12 @@ def wanted_conditions(
     records, known = [], list(cells.table.columns[:-1])
     outside: dict[str, tuple[float, float, float]] = {}
     for name in [conditions] if isinstance(conditions, str) else conditions:
-        named = _measured(str(name), cells, setup) if covariates is None and dose is None else ""
+        named = _measured(str(name), cells, setup)
+        if named and " | " in str(name) and (covariates is not None or dose is not None):
+            given = "dose" if dose is not None else "covariates"
+            msg = f"{str(name)!r} in `conditions` is the name of a condition, and `{given}` is given too. Pass the label {str(name).split(' | ')[0]!r}, or leave out `{given}`."
+            raise ValueError(msg)
+        named = named if covariates is None and dose is None else ""
         if named:
             records.append({"condition": named, **cells.table.loc[named, known].to_dict()})
             continue

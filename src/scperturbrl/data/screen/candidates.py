@@ -10,7 +10,6 @@ import pandas as pd
 
 from scperturbrl._core import keys
 from scperturbrl._core.default_key import default_key
-from scperturbrl._core.validate import check_choice
 from scperturbrl.data.cells.conditions import condition_record, parse_perturbation
 from scperturbrl.data.cells.doses import check_dose, measured_doses, wanted_dose, warn_outside
 from scperturbrl.data.generator.stored import is_generator, read_generator
@@ -66,7 +65,9 @@ def candidate_table(
         return _checked(_of_table(candidates, cells, setup, covariates, dose))
     if not isinstance(candidates, str):
         return _checked(wanted_conditions(list(candidates), cells, setup, covariates, dose))
-    check_choice("candidates", candidates, [SINGLES, PAIRS])
+    if candidates not in (SINGLES, PAIRS):
+        msg = f"`candidates` is {candidates!r}; it must be one of {SINGLES!r}, {PAIRS!r}, a list of labels, such as `[{candidates!r}]`, or a table."
+        raise ValueError(msg)
     singles = [(name,) for name in [*trained, *sorted(set(described) - set(trained) - {setup.control})]]
     parts = singles if candidates == SINGLES else list(combinations(sorted(trained), 2))
     doses = [_dose(own, cells, setup, dose) for own in parts]

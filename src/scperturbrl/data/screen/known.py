@@ -107,7 +107,7 @@ def encode(table: pd.DataFrame, ground: Ground, full_dose: float) -> Conditions:
     context = {name: place for place, name in enumerate(ground.groups)}
     lost = sorted(set(table["group"]) - set(context))
     if lost:
-        msg = f"The context {lost[0]!r} has no training control cells, so no predictions are possible there. Narrow `covariates`, or split again."
+        msg = f"The context {lost[0]!r} has fewer than 2 training control cells, so no predictions are possible there. Narrow `covariates`, or split again."
         raise ValueError(msg)
     codes = np.full((len(table), max(1, int(table["parts"].str.len().max())) if len(table) else 1), -1)
     for row, parts in enumerate(table["parts"]):

@@ -12,6 +12,8 @@ from scperturbrl._core import log
 from scperturbrl._core.provenance import counted
 from scperturbrl._core.random import numpy_rng
 from scperturbrl._core.validate import check_number, near_matches
+from scperturbrl.data.cells.conditions import find_conditions
+from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.reference.networks import Networks
 from scperturbrl.data.screen.known import training_rows
 from scperturbrl.data.screen.population import wanted_effects
@@ -109,11 +111,12 @@ def _term(word: Any, adata: AnnData, cells: Cells, known: Known, given: Mapping[
     if word == TOWARDS:
         return Alike(TOWARDS, wanted_effects(adata, known, given[TOWARDS]))
     if word == LIKE:
-        place = _measured_place(known, str(given[LIKE]), LIKE)
+        place = _measured_place(known, Setup.of(adata), str(given[LIKE]), LIKE)
         return Alike(LIKE, np.repeat(known.measured.effects[place][None], len(known.ground.groups), 0))
     if word == REWARD:
-        _measured_place(known, str(given[REWARD]), REWARD)
-        return OfCells(REWARD, _reward(adata, cells, str(given[REWARD])), _stand_ins(known, seed), gaps=True)
+        place = _measured_place(known, Setup.of(adata), str(given[REWARD]), REWARD)
+        name = str(known.measured.names[place])
+        return OfCells(REWARD, _reward(adata, cells, name), _stand_ins(known, seed), gaps=True)
     return _activity(str(word), adata)
 
 
@@ -154,12 +157,22 @@ def _signature(genes: Mapping[str, Sequence[str]], adata: AnnData) -> Along:
     return Along.signature(SIGNATURE, inside["up"], inside["down"])
 
 
-def _measured_place(known: Known, name: str, argument: str) -> int:
+def _measured_place(known: Known, setup: Setup, name: str, argument: str) -> int:
+    """Place of the condition called `name`, with the parts of a combination in any order."""
     names = known.measured.names.astype(str).tolist()
-    if name not in names:
-        msg = f"`{argument}` is {name!r}, which is not a condition with training cells.{near_matches(name, names)}"
+    try:
+        found = [name] if name in names else find_conditions(name, known.cells.table, setup)
+    except (KeyError, ValueError):
+        found = []
+    trained = [each for each in found if each in names]
+    if len(trained) > 1:
+        msg = f"`{argument}` is {name!r}, which has {len(trained)} conditions with training cells. Name one: {counted(trained)}."
         raise KeyError(msg)
-    return names.index(name)
+    if not trained:
+        state = " It has none, because it is held out or too small." if found else near_matches(name, names)
+        msg = f"`{argument}` is {name!r}, which is not a condition with training cells.{state}"
+        raise KeyError(msg)
+    return names.index(trained[0])
 
 
 def _stand_ins(known: Known, seed: int) -> list[np.ndarray]:
@@ -181,6 +194,9 @@ def _reward(adata: AnnData, cells: Cells, condition: str) -> Callable[[np.ndarra
 
     verifiers, level = resolve(DEFAULT), at_reference_depth(adata, cells)
     table, reference = read_reference(adata, level, verifiers)
+    if condition not in table.conditions:
+        msg = f"`reward` is {condition!r}, which has no reference: it has too few training cells.{near_matches(condition, table.conditions)}"
+        raise KeyError(msg)
     row = torch.tensor([table.conditions.index(condition)])
     own = read_calibration(adata, level, table.conditions, verifiers).select(row)
     reference, weights = reference.select(row), torch.ones(len(verifiers))

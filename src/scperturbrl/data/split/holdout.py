@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scperturbrl.data.cells.setup import Setup
     from scperturbrl.data.split.predictable import Described
 
-COMBINATIONS, NOTHING = "combinations", "nothing"
+COMBINATIONS, NOTHING, COLUMN = "combinations", "nothing", "column"
 JOIN = " | "
 
 
@@ -115,7 +115,9 @@ def candidates(table: pd.DataFrame, setup: Setup, holdout: str | Sequence[str]) 
         values = {name: perturbed["covariates"].str[i].nunique() for i, name in enumerate(setup.covariate_keys)}
         others = [name for name, n in values.items() if name != holdout and n > 1]
         remedy = f"a covariate, one of {others}" if others else "a covariate after declaring it in `pp.setup_anndata`"
-        msg = f"`holdout={holdout!r}` is impossible: {why}. Hold out {remedy}, such as a cell type or donor."
+        single = perturbed["parts"].str.len().eq(1)
+        whole = " perturbations (`holdout='perturbations'`), or" if holdout == COMBINATIONS and single.sum() > 1 else ""
+        msg = f"`holdout={holdout!r}` is impossible: {why}. Hold out{whole} {remedy}, such as a cell type or donor."
         raise ValueError(msg)
     return units
 

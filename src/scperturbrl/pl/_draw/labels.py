@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+# width of a capital letter in the default size, in inches
+_CHARACTER = 0.066
+
+
 def spread_labels(
     ax: Axes, points: np.ndarray, labels: Sequence[str], *, others: np.ndarray, size: str = "x-small"
 ) -> None:
@@ -27,12 +31,17 @@ def spread_labels(
     # height of a line of text as a share of the height of the axes, before the layout is known
     inches = ax.get_position().height * figure_of(ax).get_size_inches()[1]
     step = inch(0.13) / max(inches, 0.5) * (limits[1] - limits[0])
+    across = ax.get_position().width * figure_of(ax).get_size_inches()[0]
+    if ax.get_aspect() != "auto":
+        across = min(across, inches)
     for side in (-1, 1):
         own = sorted((i for i in range(len(labels)) if (points[i, 0] > 0) == (side < 0)), key=lambda i: points[i, 1])
         heights = _apart([points[i, 1] for i in own], step, *limits)
         edge = _edge(others, heights, step, side)
-        # names take a third of the width
-        x = side * (min(edge, (0.67 * max(side * left, side * right))) + 0.03 * (right - left))
+        # the longest name ends inside the axes, even if it then covers some points
+        longest = max((len(labels[i]) for i in own), default=0)
+        room = max(side * left, side * right) - inch(_CHARACTER) * longest / max(across, 0.5) * (right - left)
+        x = side * max(min(edge + 0.03 * (right - left), room), 0.0)
         for i, y in zip(own, heights, strict=True):
             ax.annotate(
                 labels[i],

@@ -198,6 +198,10 @@ def _draw_part(
     if not np.isfinite(low):
         return
     ax.plot(np.clip([low, high], *limits), [y, y], color=color, linewidth=1.2, alpha=0.7, zorder=2, gid=f"{gid}_range")
+    # an interval that goes on beyond the axes ends in an arrowhead
+    for end, edge, head in ((low, limits[0], "<"), (high, limits[1], ">")):
+        if (end < edge) if head == "<" else (end > edge):
+            ax.plot(edge, y, head, color=color, markersize=3.5, clip_on=False, zorder=2, gid=f"{gid}_cut")
     marker = "o" if limits[0] <= value <= limits[1] else ">" if value > limits[1] else "<"
     place = float(np.clip(value, *limits))
     ax.plot(place, y, marker, color=color, markerfacecolor=face, markersize=5.5, clip_on=False, zorder=3, gid=gid)
