@@ -50,6 +50,8 @@ def free_port():
         return found.getsockname()[1]
 
 
+# the other processes do not see what conftest changes
+@pytest.mark.usefixtures("all_cells_for_means")
 def test_two_processes_give_the_weights_of_one(toy, tmp_path):
     spr.tl.fit_generator(toy, n_steps=20, key_added="start", progress=False, **SIZES)
     toy.write_h5ad(tmp_path / "a.h5ad")
