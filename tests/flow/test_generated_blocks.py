@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow import generated_blocks
+from scperturbrl.flow import counted_cells, generated_blocks
 
 
 def test_out_of_memory_means_smaller_blocks_with_a_warning(make_generator, make_batch, monkeypatch):
@@ -62,6 +62,6 @@ def test_cells_drawn_in_parts_are_those_of_the_whole_block(make_generator, make_
         generator, control, unit, conditions, torch.arange(n) % 2, torch_rng(0, "block")
     )
     found = draw()
-    monkeypatch.setattr(generated_blocks, "AT_ONCE", n)
+    monkeypatch.setattr(counted_cells, "AT_ONCE", n)
     for ours, theirs in zip(found, draw(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)

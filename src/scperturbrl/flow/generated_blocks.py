@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +10,7 @@ import torch
 from scperturbrl._core.machine.memory import BatchSize
 from scperturbrl._core.machine.threads import stream_in_threads
 from scperturbrl._core.random import torch_rng
-from scperturbrl.flow.observation.carry import is_hashed
+from scperturbrl.flow.counted_cells import counted_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 # cells are drawn in blocks of this size, each with its own random stream, so results do not depend on memory settings
 BLOCK = 512
-# of a block on the CPU, so many cells have their rates and counts at a time; all arrays over genes then fit into a cache
-AT_ONCE = 128
 # fewer conditions than this are encoded together with others, because libraries round products of few rows differently
 _LEAST = 8
 
@@ -103,21 +100,7 @@ def draw_block(
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """One block of log-normalised cells and their counts, on the CPU."""
-    own, unit, n = index.to(generator.device), unit.to(generator.device), len(index)
-    latent, state = generator.sample_latent(control.latent, conditions, own, rng), rng.get_state()
-    cells = torch.empty(n, generator.architecture.n_genes)
-    counts = torch.empty_like(cells)
-    at_once = AT_ONCE if is_hashed(latent) else n
-    for first in range(0, n, at_once):
-        # the counts have their own places among the random numbers, so those of a part are those of the whole
-        rng.set_state(state)
-        rows = slice(first, first + at_once)
-        some = control.each(itemgetter(rows))
-        log_rate = generator.cell_log_rate(latent[rows], some, conditions, own[rows])
-        # one number that is not finite makes the sum so
-        if not torch.isfinite(log_rate.sum()):
-            msg = "The generator gives rates that are not finite: its weights are damaged, or a dose is far beyond those it was fitted to."
-            raise FloatingPointError(msg)
-        measured = generator.measured(some, first)
-        cells[rows], counts[rows] = generator.observation.sample(log_rate, unit[rows], rng, control=measured)
-    return cells, counts
+    own = index.to(generator.device)
+    latent = generator.sample_latent(control.latent, conditions, own, rng)
+    found = counted_cells(generator, latent, control, unit.to(generator.device), conditions, own, rng, refuse=True)
+    return found[0].cpu(), found[1].cpu()

@@ -13,6 +13,7 @@ from scperturbrl._core.show import as_html, as_text
 from scperturbrl.flow.architecture import Architecture, described_space, read_architecture
 from scperturbrl.flow.condition_encoder import ConditionBatch, ConditionEncoder
 from scperturbrl.flow.control_cells import ControlCells
+from scperturbrl.flow.counted_cells import counted_cells
 from scperturbrl.flow.generated_blocks import generated_blocks
 from scperturbrl.flow.initial_weights import OwnDraws
 from scperturbrl.flow.linear_part import LinearPart
@@ -197,10 +198,10 @@ class Generator(nn.Module):
         -------
         Log-normalised cells ``(n, G)`` and their counts ``(n, G)``.
         """
+        if not differentiable:
+            return counted_cells(self, latent, control, unit, conditions, index, rng)
         log_rate = self.cell_log_rate(latent, control, conditions, index)
-        return self.observation.sample(
-            log_rate, unit, rng, control=self.measured(control), differentiable=differentiable
-        )
+        return self.observation.sample(log_rate, unit, rng, control=self.measured(control), differentiable=True)
 
     @torch.no_grad()
     def measured(self, control: ControlCells, first: int = 0) -> ControlCounts | None:

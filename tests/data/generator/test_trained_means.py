@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scanpy as sc
 import torch
 
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
+from scperturbrl.data.generator import trained_means
 from scperturbrl.data.generator.controls import draw_controls
 from scperturbrl.data.generator.generation import generate_cells
 from scperturbrl.data.generator.means import positions, trained_shifts
@@ -134,3 +136,19 @@ def test_a_shift_is_found_anew_each_time(world):
     stored.generator.linear.trained_shift.fill_(7.0)
     set_trained_means(stored, cells, seed=2)
     torch.testing.assert_close(stored.generator.linear.trained_shift, once)
+
+
+@pytest.mark.parametrize("n_jobs", [2, 5])
+def test_workers_change_no_bit(world, n_jobs, monkeypatch):
+    stored, cells = world
+    # several parts to deal out
+    monkeypatch.setattr(trained_means, "N_AT_ONCE", 2048)
+    found = []
+    before = sc.settings.n_jobs
+    try:
+        for sc.settings.n_jobs in (1, n_jobs):
+            set_trained_means(stored, cells, seed=2)
+            found.append(stored.generator.linear.trained_shift.clone())
+    finally:
+        sc.settings.n_jobs = before
+    assert torch.equal(*found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.latent.cells import encode_rows
-from scperturbrl.data.reference.moments import denoising_shifts
+from scperturbrl.data.reference.moments import condition_moments, denoising_shifts
 from scperturbrl.flow.space.base import PCASpace
 from scperturbrl.metrics import denoised_effects
 
@@ -61,3 +63,17 @@ def test_denoised_means_are_closer_to_those_of_many_cells(cells, space):
         raw.append(float((measured - true).square().sum()))
         denoised.append(float((measured + shift[row] - true).square().sum()))
     assert np.mean(denoised) < 0.7 * np.mean(raw)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_moments_do_not_depend_on_the_blocks_in_which_cells_are_read(cells, dense, monkeypatch):
+    use = np.arange(len(cells.codes)) % 3 > 0
+    whole = condition_moments(cells, use)
+    for row in (0, 5):
+        own = cells.block(np.flatnonzero(use & (cells.codes == row))).astype(float)
+        for found, expected in zip(whole, (len(own), own.mean(0), own.var(0, ddof=1)), strict=True):
+            np.testing.assert_allclose(found[row], expected, atol=1e-10)
+    other = replace(cells, expression=cells.block(np.arange(len(cells.codes)))) if dense else cells
+    monkeypatch.setattr(Cells, "chunk", 37)
+    for found, expected in zip(condition_moments(other, use), whole, strict=True):
+        np.testing.assert_array_equal(found, expected)

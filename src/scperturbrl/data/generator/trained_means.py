@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from scperturbrl._core import keys
+from scperturbrl._core.machine.threads import in_threads
 from scperturbrl._core.random import torch_rng
 from scperturbrl.data.generator.controls import control_pool
 from scperturbrl.data.generator.doses import positions
@@ -87,18 +88,21 @@ def _made_means(
     change of a cell is estimated instead (a control variate).
     """
     generator, n_cells = stored.generator, int(ROUNDS[round_] * np.clip(N_ALL // len(names), N_LEAST, N_MOST))
-    at_once, found = N_AT_ONCE // n_cells, []
-    for first in range(0, len(names), at_once):
-        rng = torch_rng(seed, "means of trained conditions", round_, first)
-        table = cells.table.loc[names[first : first + at_once]]
-        pool, conditions = control_pool(stored, cells, table), recentred(stored, cells, table, seed=seed)
-        index = torch.arange(len(table))
+    pool = control_pool(stored, cells, cells.table.loc[names])
+
+    def made(index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        rng = torch_rng(seed, "means of trained conditions", round_, int(index[0]))
+        table = cells.table.loc[[names[i] for i in index]]
+        conditions = recentred(stored, cells, table, seed=seed)
         control, unit = pool.draw(index, n_cells, rng)
-        rows = index.repeat_interleave(n_cells)
+        rows = torch.arange(len(index)).repeat_interleave(n_cells)
         latent = generator.sample_latent(control.latent, conditions, rows, rng)
         drawn, _ = generator.sample_cells(latent, control, unit, conditions, rows, rng)
-        change = (generator.space.encode(drawn) - control.latent).view(len(table), n_cells, -1)
-        start = [pool.latent[i : i + count].mean(0) for i, count in zip(pool.start, pool.count, strict=True)]
-        found.append((torch.stack(start) + change.mean(1), change.var(1).sum(1) / n_cells))
+        change = (generator.space.encode(drawn) - control.latent).view(len(index), n_cells, -1)
+        runs = zip(pool.start[index], pool.count[index], strict=True)
+        start = [pool.latent[i : i + count].mean(0) for i, count in runs]
+        return torch.stack(start) + change.mean(1), change.var(1).sum(1) / n_cells
+
+    found = in_threads(made, torch.arange(len(names)).split(N_AT_ONCE // n_cells))
     means, noise = zip(*found, strict=True)
     return torch.cat(means), torch.cat(noise)

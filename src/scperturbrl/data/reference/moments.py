@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numba
 import numpy as np
 import torch
 from scipy import sparse
 
 from scperturbrl._core import keys
-from scperturbrl.data.cells.cells import dense
+from scperturbrl.data.cells.growing_rows import sparse_rows
 from scperturbrl.metrics.baselines.denoised import denoised_effects
 
 if TYPE_CHECKING:
@@ -85,31 +86,38 @@ def condition_moments(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count, mean and unbiased variance of the used cells of each condition of the table, at every gene.
 
-    With `along` ``(G, P)``, those of the projections of cells. Cells are read in blocks.
+    With `along` ``(G, P)``, those of the projections of cells. Cells are read in blocks, and added one after another, so that the size of
+    the blocks does not matter.
     """
     index = np.flatnonzero(use)
     n_columns = len(cells.genes) if along is None else along.shape[1]
     count = np.bincount(cells.codes[index], minlength=len(cells.table)).astype(np.float64)
     total, squares = (np.zeros((len(cells.table), n_columns)) for _ in range(2))
-    for part, rows in cells.pieces(index):
-        block: Any = (_dense_if_full(rows) if along is None else np.asarray(rows @ along)).astype(np.float64)
-        found, place = np.unique(cells.codes[index[part]], return_inverse=True)
-        member = sparse.csr_matrix((np.ones(len(place)), (place, np.arange(len(place)))))
-        total[found] += _array(member @ block)
-        squares[found] += _array(member @ (block.multiply(block) if sparse.issparse(block) else block**2))
+    for part, block in cells.pieces(index):
+        rows = _sparse(block if along is None else np.asarray(block @ along))
+        _add(rows.data, rows.indices, rows.indptr, cells.codes[index[part]], total, squares)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = total / count[:, None]
         variance = np.maximum(squares - count[:, None] * mean**2, 0) / (count[:, None] - 1)
     return count, mean, variance
 
 
-def _dense_if_full(rows: Any) -> Any:
-    # products of sparse matrices are faster only if most values are zero
-    return dense(rows) if sparse.issparse(rows) and rows.nnz > 0.2 * rows.shape[0] * rows.shape[1] else rows
+def _sparse(block: Any) -> sparse.csr_matrix:
+    """Float32 rows of a sparse or dense block, each value once."""
+    if not sparse.issparse(block):
+        return sparse_rows(block)
+    rows = sparse.csr_matrix(block, dtype=np.float32)
+    rows.sum_duplicates()
+    return rows
 
 
-def _array(values: Any) -> np.ndarray:
-    return values.toarray() if sparse.issparse(values) else np.asarray(values)
+@numba.njit(nogil=True, cache=True)
+def _add(values, columns, start, codes, total, squares):  # type: ignore[no-untyped-def]
+    for i in range(len(codes)):
+        for k in range(start[i], start[i + 1]):
+            value = np.float64(values[k])
+            total[codes[i], columns[k]] += value
+            squares[codes[i], columns[k]] += value * value
 
 
 def check_cells(cells: Cells, count: np.ndarray, rows: Sequence[int], min_cells: int) -> None:
