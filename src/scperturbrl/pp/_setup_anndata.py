@@ -156,25 +156,18 @@ def setup_anndata(
     log.finish(started, [f"uns[{keys.SETUP!r}]"])
 
 
-def _check_roles(
-    perturbation_key: str, covariate_keys: Sequence[str], dose_key: str | None, batch_key: str | None
-) -> None:
+def _check_roles(perturbation_key: str, covariate_keys: Sequence[str], dose_key: str | None, batch: str | None) -> None:
     """Raise if one column has two roles. The batch may also be a covariate."""
+    msg = ""
     if dose_key == perturbation_key:
         msg = f"`dose_key` is {dose_key!r}, which is the perturbation column. Name the column of doses, or leave out `dose_key`."
-        raise ValueError(msg)
-    for name, given in (("covariate_keys", covariate_keys), ("batch_key", [batch_key] if batch_key else [])):
-        taken = {perturbation_key: "perturbation", **({dose_key: "dose"} if dose_key else {})}
-        for key in given:
-            if key in taken:
-                msg = (
-                    f"`{name}` names {key!r}, which is the {taken[key]} column. Leave it out: each column has one role."
-                )
-                raise ValueError(msg)
+    taken = {perturbation_key: "perturbation", **({dose_key: "dose"} if dose_key else {})}
+    for name, given in (("covariate_keys", covariate_keys), ("batch_key", [batch] if batch else [])):
+        for key in (key for key in given if key in taken and not msg):
+            msg = f"`{name}` names {key!r}, which is the {taken[key]} column. Leave it out: each column has one role."
     twice = [key for key in covariate_keys if list(covariate_keys).count(key) > 1]
-    if twice:
-        msg = f"`covariate_keys` names {twice[0]!r} twice. Name each covariate once."
-        raise ValueError(msg)
+    if msg or twice:
+        raise ValueError(msg or f"`covariate_keys` names {twice[0]!r} twice. Name each covariate once.")
 
 
 def _check_in_modality(whole: AnnData | MuData, adata: AnnData, columns: Sequence[str | None]) -> None:
@@ -210,12 +203,10 @@ def _check_control(adata: AnnData, key: str, control: object, sep: str) -> str:
     """Return the control label as text; raise if no cell, or every cell, has it."""
     if isinstance(control, (int, float, np.integer, np.floating)) and not isinstance(control, bool):
         control = str(control)
-    if isinstance(control, bool | np.bool_):
-        msg = f"`control` is {control!r}; labels are compared as text. Pass `control={str(control)!r}`."
-        raise TypeError(msg)
     if not isinstance(control, str):
-        msg = f"`control` is {control!r}; it must be one label. Give all control cells the same label first."
-        raise TypeError(msg)
+        told = f"labels are compared as text. Pass `control={str(control)!r}`."
+        other = "it must be one label. Give all control cells the same label first."
+        raise TypeError(f"`control` is {control!r}; {told if isinstance(control, bool | np.bool_) else other}")
     if not sep:
         msg = "`perturbation_sep` is empty. Give the separator of combinations; it need not occur in the data."
         raise ValueError(msg)

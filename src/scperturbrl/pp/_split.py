@@ -247,28 +247,22 @@ def split_folds(
 
 def _check_unused(holdout: object, values: Sequence[object] | None, column: str | None) -> None:
     """Raise if `values` is empty, or `holdout` would ignore `values` or `column`."""
+    words = "a manifest" if _is_manifest(holdout) else repr(holdout)
     if column is not None and not (isinstance(holdout, str) and holdout == COLUMN):
-        msg = f"`column` is {column!r}, but `holdout` is {_words(holdout)}. To follow the column, pass `holdout='column'`; else leave out `column`."
+        msg = f"`column` is {column!r}, but `holdout` is {words}. To follow the column, pass `holdout='column'`; else leave out `column`."
         raise ValueError(msg)
     if values is None:
         return
     if _is_manifest(holdout) or (isinstance(holdout, str) and holdout in (COLUMN, NOTHING)):
-        msg = f"`values` is given, but `holdout` is {_words(holdout)}, which does not use it. Pass what the values are, such as `holdout='combinations'`, or leave out `values`."
+        msg = f"`values` is given, but `holdout` is {words}, which does not use it. Pass what the values are, such as `holdout='combinations'`, or leave out `values`."
         raise ValueError(msg)
     if not len(values):
-        msg = (
-            "`values` is empty. Name what to hold out, or leave out `values` to draw at random. `holdout='nothing'` trains on all "
-            "conditions."
-        )
+        msg = "`values` is empty. Name what to hold out, or leave out `values`. `holdout='nothing'` trains on all conditions."
         raise ValueError(msg)
 
 
 def _is_manifest(holdout: object) -> bool:
     return isinstance(holdout, SplitManifest | PathLike) or (isinstance(holdout, str) and holdout.endswith(".json"))
-
-
-def _words(holdout: object) -> str:
-    return "a manifest" if _is_manifest(holdout) else repr(holdout)
 
 
 def _validation_share(given: float | None, holdout: object) -> float:

@@ -273,9 +273,9 @@ def check_genes(
     """Raise ``ValueError`` unless the genes are the same in the same order."""
     if name_hash(expected) == name_hash(found):
         return
-    missing, more = (sorted(set(one) - set(two)) for one, two in ((expected, found), (found, expected)))
-    what = f"genes are missing, {missing[:5]} among them" if missing else "the genes are in another order"
-    what = f"{more[:5]} are not among them" if more and not missing else what
+    missing, more = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    what = f"{more[:5]} are not among them" if more else "the genes are in another order"
+    what = f"genes are missing, {missing[:5]} among them" if missing else what
     msg = f"{whose} {len(expected)} genes, {other} has {len(found)}: {what}. Bring them to the same genes in the same order, such as `{other.strip('`')}[:, genes]`{or_else}."
     raise ValueError(msg)
 
