@@ -101,7 +101,7 @@ def encode(table: pd.DataFrame, ground: Ground, full_dose: float) -> Conditions:
     Raises
     ------
     ValueError
-        If a context has no training control cells.
+        If a context has fewer than 2 training control cells.
     """
     position = {name: place for place, name in enumerate(ground.names)}
     context = {name: place for place, name in enumerate(ground.groups)}
