@@ -198,10 +198,10 @@ class Generator(nn.Module):
         -------
         Log-normalised cells ``(n, G)`` and their counts ``(n, G)``.
         """
-        if not differentiable:
-            return counted_cells(self, latent, control, unit, conditions, index, rng)
-        log_rate = self.cell_log_rate(latent, control, conditions, index)
-        return self.observation.sample(log_rate, unit, rng, control=self.measured(control), differentiable=True)
+        if differentiable:
+            rate = self.cell_log_rate(latent, control, conditions, index)
+            return self.observation.sample(rate, unit, rng, control=self.measured(control), differentiable=True)
+        return counted_cells(self, latent, control, unit, conditions, index, rng)
 
     @torch.no_grad()
     def measured(self, control: ControlCells, first: int = 0) -> ControlCounts | None:
@@ -260,9 +260,8 @@ class Generator(nn.Module):
         -------
         Log-normalised cells ``(n, G)`` and their counts ``(n, G)``, on the CPU.
         """
-        cells = torch.empty(len(unit), self.architecture.n_genes)
+        cells, start = torch.empty(len(unit), self.architecture.n_genes), 0
         counts = torch.empty_like(cells)
-        start = 0
         wanted = unit if wanted_unit is None else wanted_unit
         read = lambda rows: self.read_controls(control[rows].to(self.device), unit[rows].to(self.device))
         for block, own in generated_blocks(self, read, wanted, conditions, index, seed=seed):

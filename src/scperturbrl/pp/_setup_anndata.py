@@ -158,16 +158,15 @@ def setup_anndata(
 
 def _check_roles(perturbation_key: str, covariate_keys: Sequence[str], dose_key: str | None, batch: str | None) -> None:
     """Raise if one column has two roles. The batch may also be a covariate."""
-    msg = ""
-    if dose_key == perturbation_key:
-        msg = f"`dose_key` is {dose_key!r}, which is the perturbation column. Name the column of doses, or leave out `dose_key`."
+    whose = f"`dose_key` is {dose_key!r}, which is the perturbation column. Name the column of doses, or leave out `dose_key`."
+    msg = whose if dose_key == perturbation_key else ""
     taken = {perturbation_key: "perturbation", **({dose_key: "dose"} if dose_key else {})}
     for name, given in (("covariate_keys", covariate_keys), ("batch_key", [batch] if batch else [])):
         for key in (key for key in given if key in taken and not msg):
             msg = f"`{name}` names {key!r}, which is the {taken[key]} column. Leave it out: each column has one role."
-    twice = [key for key in covariate_keys if list(covariate_keys).count(key) > 1]
+    twice = "".join(f"{key!r}" for key in sorted(set(covariate_keys)) if list(covariate_keys).count(key) > 1)
     if msg or twice:
-        raise ValueError(msg or f"`covariate_keys` names {twice[0]!r} twice. Name each covariate once.")
+        raise ValueError(msg or f"`covariate_keys` names {twice} twice. Name each covariate once.")
 
 
 def _check_in_modality(whole: AnnData | MuData, adata: AnnData, columns: Sequence[str | None]) -> None:
@@ -191,8 +190,7 @@ def _check_expression(adata: AnnData, layer: str | None) -> Any:
     longest = rows_at_once(max(adata.n_vars, 1), bytes_of(DEFAULT_LIMIT))
     values = expression(adata, layer)
     values = None if values is None else row_matrix(adata, values, longest=longest)
-    where = "`X`" if layer is None else f"`layers[{layer!r}]`"
-    check_expression(values, where=where)
+    check_expression(values, where="`X`" if layer is None else f"`layers[{layer!r}]`")
     if adata.n_vars < 2:
         msg = f"`adata` has {adata.n_vars} gene; at least 2 genes are needed."
         raise ValueError(msg)
@@ -204,9 +202,10 @@ def _check_control(adata: AnnData, key: str, control: object, sep: str) -> str:
     if isinstance(control, (int, float, np.integer, np.floating)) and not isinstance(control, bool):
         control = str(control)
     if not isinstance(control, str):
-        told = f"labels are compared as text. Pass `control={str(control)!r}`."
-        other = "it must be one label. Give all control cells the same label first."
-        raise TypeError(f"`control` is {control!r}; {told if isinstance(control, bool | np.bool_) else other}")
+        text = f"labels are compared as text. Pass `control={str(control)!r}`."
+        one = "it must be one label. Give all control cells the same label first."
+        msg = f"`control` is {control!r}; {text if isinstance(control, bool | np.bool_) else one}"
+        raise TypeError(msg)
     if not sep:
         msg = "`perturbation_sep` is empty. Give the separator of combinations; it need not occur in the data."
         raise ValueError(msg)

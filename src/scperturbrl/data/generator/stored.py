@@ -257,8 +257,7 @@ def warn_leaked(key: str, stored: StoredGenerator, now: Mapping[str, str], wante
     if found:
         log.warn(
             f"The generator {key!r} was fitted with another split and was trained on {len(found)} of the test "
-            "conditions "
-            f"({counted(found)}): its cells of these conditions are not predictions of held-out conditions."
+            f"conditions ({counted(found)}): its cells of these conditions are not predictions of held-out conditions."
         )
 
 
