@@ -29,7 +29,8 @@ from scperturbrl.data.post_training.run import chosen_settings, ended, post_trai
 from scperturbrl.data.reference.networks import Networks
 from scperturbrl.data.reference.stored import at_reference_depth
 from scperturbrl.rl.finetuner import FinetuneSettings
-from scperturbrl.rl.rules.registry import UPDATE_RULES, check_anchor, check_gradients, check_source
+from scperturbrl.rl.rules.checks import check_anchor, check_gradients, check_source
+from scperturbrl.rl.rules.registry import UPDATE_RULES
 from scperturbrl.verifiers.registry import DEFAULT, resolve
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ import torch
 
 import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
-from scperturbrl.data.generator.doses import dose_effects, fit_doses, positions
+from scperturbrl.data.generator.doses import dose_effects, fit_doses
 from scperturbrl.data.generator.linear import linear_weights
 from scperturbrl.data.generator.means import linear_effects
 from scperturbrl.data.generator.stored import read_generator
+from scperturbrl.data.generator.trained_shift import positions
 from scperturbrl.flow.linear_part import LinearPart
 from scperturbrl.metrics import interpolated_dose_effect
 

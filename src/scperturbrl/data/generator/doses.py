@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from scperturbrl.data.generator.trained_shift import positions
 from scperturbrl.metrics.baselines.dose import interpolated_dose_effect
 
 if TYPE_CHECKING:
@@ -22,38 +23,35 @@ def fit_doses(stored: StoredGenerator, table: pd.DataFrame, effects: Tensor) -> 
     linear.condition_effect.zero_()
     if not (table["dose"] > 0).any():
         return
-    kept = [i for i, name in enumerate(table.index) if name in position]
-    linear.condition_effect[[position[table.index[i]] for i in kept]] = effects[kept]
+    linear.condition_effect[[position[name] for name in table.index]] = effects
 
 
 def dose_effects(stored: StoredGenerator, table: pd.DataFrame) -> tuple[Tensor, Tensor]:
-    """Latent effects ``(C, d)`` interpolated between doses of the same perturbation in the same control group, and where there are such ``(C,)``.
+    """Latent effects ``(C, d)`` at unmeasured doses of trained perturbations, and where there are some ``(C,)``.
 
-    Linear in the logarithm of the dose between measured doses; outside of them, the effect at the nearest one.
+    They are interpolated between the doses of the same perturbation in the same control group, linear in the logarithm of the dose.
+    Outside of these doses it is the effect at the nearest one.
     """
-    effects = stored.generator.linear.condition_effect
+    effects = stored.generator.linear.condition_effect.numpy()
     found, known = torch.zeros(len(table), effects.shape[1]), torch.zeros(len(table), dtype=torch.bool)
     wanted = ((table["dose"] > 0) & (table["parts"].str.len() == 1)).to_numpy(dtype=bool)
     if not wanted.any():
         return found, known
     trained = stored.conditions.loc[list(positions(stored))]
-    rows = effects.numpy()
-    usable = ((trained["dose"] > 0) & (trained["n_parts"] == 1)).to_numpy(dtype=bool) & (rows != 0).any(1)
+    # a condition with a single cell has no measured effect
+    usable = (trained["dose"] > 0) & (trained["n_parts"] == 1) & effects.any(1)
+    doses, rows = trained["dose"].to_numpy(float), np.arange(len(trained))[usable]
+    same = trained[usable].groupby(["perturbation", "group"], observed=True).indices
     for row in np.flatnonzero(wanted & ~table.index.isin(trained.index)):
-        own = table.iloc[row]
-        same = (trained["perturbation"] == own["perturbation"]) & (trained["group"] == own["group"])
-        doses = np.flatnonzero(usable & same.to_numpy(dtype=bool))
-        if len(doses):
-            at = {"doses_train": trained["dose"].to_numpy(float)[doses], "doses_query": [float(own["dose"])]}
-            labels = [own["perturbation"]] * len(doses)
-            found[row] = torch.as_tensor(
-                interpolated_dose_effect(labels, rows[doses], labels_query=labels[:1], **at)[0], dtype=torch.float32
-            )
+        name, group, dose = table.iloc[row][["perturbation", "group", "dose"]]
+        own = rows[same.get((name, group), [])]
+        if len(own):
+            at = {
+                "labels_train": [name] * len(own),
+                "doses_train": doses[own],
+                "labels_query": [name],
+                "doses_query": [dose],
+            }
+            found[row] = torch.as_tensor(interpolated_dose_effect(effects_train=effects[own], **at)[0])
             known[row] = True
     return found, known
-
-
-def positions(stored: StoredGenerator) -> dict[str, int]:
-    """Row of each perturbed training condition among the shifts and effects of trained conditions."""
-    perturbed = stored.conditions["n_parts"] > 0
-    return {name: i for i, name in enumerate(n for n in stored.training_conditions() if perturbed[n])}

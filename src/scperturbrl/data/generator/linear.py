@@ -15,7 +15,8 @@ from scperturbrl.data.cells.depth import equal_depth
 from scperturbrl.data.generator.contexts import fit_contexts, is_new_context
 from scperturbrl.data.generator.doses import dose_effects, fit_doses
 from scperturbrl.data.generator.gene_shifts import gene_shifts
-from scperturbrl.data.generator.means import Means, linear_effects, predicted_means, trained_shifts
+from scperturbrl.data.generator.means import Means, linear_effects, predicted_means
+from scperturbrl.data.generator.trained_shift import trained_shifts
 from scperturbrl.data.generator.unseen import fit_own_gene, fit_unseen, own_genes
 from scperturbrl.data.latent.cells import Controls, encode_rows
 from scperturbrl.data.reference.moments import MeasuredEffects, measured_effects
@@ -34,7 +35,7 @@ MIN_CELLS = 10
 # The linear part was tested on left-out perturbations, the flow was not. So the flow gets a share only with the support of several
 # validation conditions.
 UNSEEN = {"prior": 1.0, "most": 1.0, "evidence": 8.0}
-# Between doses, half of each is closer than either. One or two validation conditions do not say more, because low doses do next to nothing.
+# Half of each is closer than either. One or two validation conditions change little, because low doses do next to nothing.
 DOSES = {"prior": 0.5, "most": 0.75, "evidence": 8.0}
 _WEIGHTS = {"": "weight", "unseen_": "weight_unseen", "dose_": "weight_dose"}
 _LIMITS = {"unseen_": UNSEEN, "dose_": DOSES}
@@ -104,8 +105,8 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: 
     """Set weights and magnitude of the linear part by the validation conditions, which neither it nor the flow was fitted to.
 
     The magnitude is that of combinations. Conditions with an unseen perturbation and those at an unmeasured dose have separate weights,
-    chosen on validation conditions of the same kind. New contexts have weights of their own (:func:`linear_weights`); one validation context says too little
-    about another. The flow runs on `device`.
+    chosen on validation conditions of the same kind. New contexts have weights of their own (:func:`linear_weights`), because one
+    validation context says too little about another. The flow runs on `device`.
     """
     names = cells.conditions(keys.VALIDATION, min_cells=MIN_CELLS)
     table = cells.table.loc[names]

@@ -1,4 +1,4 @@
-"""Mean latent cells of conditions: of their control cells, by the flow, and by the linear part; shifts of trained ones."""
+"""Mean latent cells of conditions: of their control cells, by the flow, and by the linear part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scperturbrl._core.machine.threads import in_threads
 from scperturbrl._core.random import torch_rng
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.generator.contexts import context_effects, is_new_context
-from scperturbrl.data.generator.doses import dose_effects, positions
+from scperturbrl.data.generator.doses import dose_effects
 from scperturbrl.data.generator.unseen import unseen_features
 from scperturbrl.data.latent.cells import Controls, encode_group
 
@@ -169,13 +169,3 @@ def _control_latents(stored: StoredGenerator, cells: Cells, groups: Sequence[str
     mean = [found[group][0] for group in groups]
     empty = torch.zeros(0, stored.generator.space.dim)
     return torch.stack(mean) if mean else empty, [found[group][1] for group in groups]
-
-
-def trained_shifts(stored: StoredGenerator, table: pd.DataFrame) -> Tensor:
-    """The shift ``(C, d)`` of each condition of `table`; 0 for conditions without training cells."""
-    position = positions(stored)
-    found = torch.zeros(len(table), stored.generator.space.dim)
-    for row, name in enumerate(table.index):
-        if name in position:
-            found[row] = stored.generator.linear.trained_shift[position[name]]
-    return found

@@ -1,19 +1,16 @@
-"""The update rules by name, to which others can be added, and what each of them cannot be used with."""
+"""The update rules by name, to which others can be added."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from scperturbrl._core import log
 from scperturbrl._core.lazy import declared
 from scperturbrl._core.register import add
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scperturbrl.flow.path import Source
-    from scperturbrl.rl.reward import Reward
     from scperturbrl.rl.rules.base import Rule, UpdateRule
 
 _RULES: dict[str, Rule] = {}
@@ -69,42 +66,6 @@ def make_rule(name: str, *, anchor: float, beta: float = 1.0) -> UpdateRule:
         msg = f"`update_rule` is {name!r}; it must be one of {', '.join(map(repr, UPDATE_RULES))}."
         raise ValueError(msg)
     return UPDATE_RULES[name].make(anchor=anchor, beta=beta)
-
-
-def check_anchor(name: str, anchor: float) -> None:
-    """Refuse an anchor of 0 for update rules that have no optimum without the pretrained generator."""
-    if anchor == 0 and UPDATE_RULES[name].needs_anchor:
-        msg = (
-            f"`anchor` is 0, but `update_rule={name!r}` needs an anchor above 0. Use `update_rule='nft'` to "
-            "train without one."
-        )
-        raise ValueError(msg)
-
-
-def check_source(name: str, source: Source) -> None:
-    """Refuse a rule that does not support the source of the flow.
-
-    Raises
-    ------
-    ValueError
-        If the rule needs a flow that starts at noise, and this one does not.
-    """
-    if UPDATE_RULES[name].needs_noise and not source.is_gaussian:
-        msg = (
-            f"`update_rule={name!r}` needs a generator that starts at noise, but this one starts at control cells. Use "
-            "`update_rule='nft'`, or fit the generator with `source='gaussian'`."
-        )
-        raise ValueError(msg)
-
-
-def check_gradients(name: str, reward: Reward) -> None:
-    """Refuse a rule that needs gradients if no verifier has any, and report verifiers that are left out."""
-    without = [v.name for v in reward.verifiers if not v.differentiable]
-    if UPDATE_RULES[name].needs_gradients and without:
-        if len(without) == len(reward.verifiers):
-            msg = f"`update_rule={name!r}` needs verifiers with gradients; {without} have none. Use 'nft'."
-            raise ValueError(msg)
-        log.note(f"not rewarded, because they have no gradients: {without}")
 
 
 for _rule in declared("scperturbrl.rl.rules", "RULE"):
