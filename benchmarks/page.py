@@ -34,6 +34,7 @@ _LABELS = {
     "norman_all": "CRISPR activation in K562, parts unseen too",
     "contexts": "simulated",
     "depth": "simulated, uneven depth",
+    "doses": "simulated",
     "unseen_singles": "simulated, genes act on their own programs",
     "unseen_unrelated": "simulated, co-expression unrelated to effects",
 }
@@ -63,7 +64,7 @@ QUESTIONS = (_CONTEXTS, _UNSEEN, _DOSES, _COMBINATIONS)
 _ASKED = {
     **dict.fromkeys([*SUITES["contexts"], *CONTEXTS, "kang", "zhao", "planted_contexts"], _CONTEXTS),
     **dict.fromkeys([*SUITES["unseen_real"], *UNSEEN, "planted_singles"], _UNSEEN),
-    "planted_doses": _DOSES,
+    **dict.fromkeys(SUITES["doses"], _DOSES),
 }
 _HEAD = """# Results
 

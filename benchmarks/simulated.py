@@ -37,6 +37,12 @@ CONTEXTS: dict[str, tuple[dict[str, Any], str]] = {
     "contexts": ({}, "10 perturbations of 6 cell types, one cell type held out"),
     "depth": ({"depth_ratio": (0.25, 4)}, "as contexts, treated cells .25 to 4 times as deep as controls"),
 }
+DOSES: dict[str, tuple[dict[str, Any], str]] = {
+    "doses": (
+        {"n_singles": 12, "n_doubles": 0, "doses": (0.1, 1.0, 10.0, 100.0)},
+        "12 singles at 4 doses, one of them held out for 8",
+    ),
+}
 # genes x mean counts a cell
 PANELS: dict[str, tuple[dict[str, Any], str]] = {
     f"panel_{genes}_{depth}": (
@@ -77,5 +83,26 @@ def load_contexts(options: dict[str, Any], seed: int, data: Path) -> tuple[AnnDa
     network, types = adata.uns["pathway_network"], adata.uns["truth"]["cell_types"].index
     spr.pp.setup_anndata(adata, covariate_keys=["cell_type"])
     spr.pp.split(adata, holdout="cell_type", values=[types[seed % len(types)]], seed=seed)
+    spr.pp.reference(adata, network=network, seed=seed)
+    return adata, {}
+
+
+def load_doses(options: dict[str, Any], seed: int, data: Path) -> tuple[AnnData, dict[str, pd.DataFrame]]:
+    """Draw a new data set for every seed; hold out a middle dose of a third of the perturbations and the highest of another.
+
+    The first two of the others have a validation dose, one in the middle each.
+    """
+    del data
+    adata = spr.datasets.simulated_perturbseq(**options, seed=seed)
+    network, names = adata.uns["pathway_network"], sorted(adata.uns["truth"]["singles"].index)
+    spr.pp.setup_anndata(adata, dose_key="dose")
+    doses = sorted(options["doses"])
+    middle = lambda i: doses[1 + i % 2]
+    held_out = {(name, middle(i)): "test" for i, name in enumerate(names[::3])}
+    held_out |= {(name, doses[-1]): "test" for name in names[2::3]}
+    held_out |= {(name, middle(i)): "validation" for i, name in enumerate(names[1::3][:2])}
+    pairs = zip(adata.obs["perturbation"].astype(str), adata.obs["dose"], strict=True)
+    adata.obs["side"] = [held_out.get(pair, "train") for pair in pairs]
+    spr.pp.split(adata, holdout="column", column="side", seed=seed)
     spr.pp.reference(adata, network=network, seed=seed)
     return adata, {}

@@ -79,6 +79,10 @@ _ALL = [
         _dataset(name, partial(simulated.load_contexts, options), words)
         for name, (options, words) in simulated.CONTEXTS.items()
     ),
+    *(
+        _dataset(name, partial(simulated.load_doses, options), words)
+        for name, (options, words) in simulated.DOSES.items()
+    ),
     *(_dataset(name, partial(simulated.load, options), words) for name, (options, words) in simulated.PANELS.items()),
     _dataset("kang_types", real.kang_types, "interferon beta on blood cells, each of seven cell types held out"),
     _dataset(
@@ -129,6 +133,7 @@ SUITES = {
     "contexts": [*simulated.CONTEXTS, "kang_types", "kang_types_hvg", "kang_pairs", "zhao_patients"],
     "unseen_real": ["norman_singles", "schraivogel", "vcc"],
     "planted": [f"planted_{what}" for what in ("singles", "doubles", "contexts", "doses")],
+    "doses": [*simulated.DOSES, "planted_doses"],
     "panels": list(simulated.PANELS),
     "paper": list(paper.DATASETS),
 }

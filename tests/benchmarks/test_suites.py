@@ -35,6 +35,17 @@ def test_a_cell_type_of_the_contexts_is_held_out(seed, monkeypatch):
     assert shallow.adata.uns["truth"]["parameters"]["depth_ratio"].tolist() == [0.25, 4]
 
 
+def test_doses_are_held_out_in_the_middle_and_at_the_top_and_every_drug_keeps_others(monkeypatch):
+    make = spr.datasets.simulated_perturbseq
+    small = {"n_genes": 60, "n_cells_per_condition": 12, "n_controls": 30}
+    monkeypatch.setattr(spr.datasets, "simulated_perturbseq", lambda **o: make(**(o | small)), raising=False)
+    obs = suites.DATASETS["doses"].load(0, None).adata.obs
+    dose = lambda side: obs.loc[obs["split"] == side].groupby("perturbation", observed=True)["dose"].unique()
+    assert sorted(float(value) for (value,) in dose("test")) == [1, 1, 10, 10, 100, 100, 100, 100]
+    assert sorted(float(value) for (value,) in dose("validation")) == [1, 10]
+    assert (dose("train").drop("control").map(len) >= 3).all()
+
+
 @pytest.mark.parametrize(
     ("name", "column", "n"),
     [("kang_types_hvg", "cell_type", 7), ("kang_pairs", "cell_type", 7), ("zhao_patients", "patient_id", 5)],
