@@ -12,8 +12,7 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.generator.doses import dose_effects, fit_doses
 from scperturbrl.data.generator.linear import linear_weights
 from scperturbrl.data.generator.means import linear_effects
-from scperturbrl.data.generator.stored import read_generator
-from scperturbrl.data.generator.trained_shift import positions
+from scperturbrl.data.generator.stored import positions, read_generator
 from scperturbrl.flow.linear_part import LinearPart
 from scperturbrl.metrics import interpolated_dose_effect
 
@@ -44,8 +43,9 @@ def test_between_doses_effects_are_interpolated_and_beyond_them_the_nearest_is_u
     effects = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     fit_doses(stored, trained, effects)
     asked = conditions([("A", "x", 10.0), ("A", "x", 0.1), ("A", "x", 1000.0)])
-    found, known = dose_effects(stored, asked)
+    found, known, between = dose_effects(stored, asked)
     assert known.all()
+    assert between.tolist() == [True, False, False]
     expected = interpolated_dose_effect(
         ["A", "A"], effects[:2], doses_train=[1, 100], labels_query=["A"] * 3, doses_query=[10, 0.1, 1000]
     )
@@ -55,8 +55,9 @@ def test_between_doses_effects_are_interpolated_and_beyond_them_the_nearest_is_u
 def test_other_groups_combinations_and_trained_conditions_have_none(stored, trained):
     fit_doses(stored, trained, torch.ones(5, 3))
     asked = conditions([("C", "x", 10.0), ("B", "y", 10.0), ("A+B", "x", 10.0), ("A", "x", 0.0), ("A", "x", 1.0)])
-    found, known = dose_effects(stored, asked)
+    found, known, between = dose_effects(stored, asked)
     assert not known.any()
+    assert not between.any()
     assert not found.any()
 
 

@@ -8,9 +8,8 @@ import scperturbrl as spr
 from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.cells.setup import Setup
 from scperturbrl.data.generator.linear import fit_recentring, linear_weights, magnitudes, recentred
-from scperturbrl.data.generator.means import linear_effects, predicted_means
+from scperturbrl.data.generator.means import linear_effects, predicted_means, trained_shifts
 from scperturbrl.data.generator.stored import read_generator
-from scperturbrl.data.generator.trained_shift import trained_shifts
 from scperturbrl.data.reference.baselines import TrainingEffects
 
 

@@ -10,9 +10,9 @@ from scperturbrl.data.cells.cells import Cells
 from scperturbrl.data.generator import trained_means
 from scperturbrl.data.generator.controls import draw_controls
 from scperturbrl.data.generator.generation import generate_cells
-from scperturbrl.data.generator.stored import read_generator
+from scperturbrl.data.generator.means import trained_shifts
+from scperturbrl.data.generator.stored import positions, read_generator
 from scperturbrl.data.generator.trained_means import set_trained_means
-from scperturbrl.data.generator.trained_shift import positions, trained_shifts
 
 pytestmark = pytest.mark.usefixtures("all_cells_for_means")
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from scperturbrl.data.generator.trained_shift import positions
+from scperturbrl.data.generator.stored import positions
 from scperturbrl.metrics.baselines.dose import interpolated_dose_effect
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import Tensor
 
     from scperturbrl.data.generator.stored import StoredGenerator
 
@@ -26,17 +26,25 @@ def fit_doses(stored: StoredGenerator, table: pd.DataFrame, effects: Tensor) -> 
     linear.condition_effect[[position[name] for name in table.index]] = effects
 
 
-def dose_effects(stored: StoredGenerator, table: pd.DataFrame) -> tuple[Tensor, Tensor]:
-    """Latent effects ``(C, d)`` at unmeasured doses of trained perturbations, and where there are some ``(C,)``.
+class DoseEffects(NamedTuple):
+    """Latent effects ``(C, d)`` at unmeasured doses, where there are some ``(C,)``, and which lie between measured doses ``(C,)``."""
+
+    effect: Tensor
+    known: Tensor
+    between: Tensor
+
+
+def dose_effects(stored: StoredGenerator, table: pd.DataFrame) -> DoseEffects:
+    """Effects of the conditions of `table` that are trained perturbations at unmeasured doses.
 
     They are interpolated between the doses of the same perturbation in the same control group, linear in the logarithm of the dose.
-    Outside of these doses it is the effect at the nearest one.
+    Beyond these doses it is the effect at the nearest one.
     """
     effects = stored.generator.linear.condition_effect.numpy()
-    found, known = torch.zeros(len(table), effects.shape[1]), torch.zeros(len(table), dtype=torch.bool)
+    found, known, between = torch.zeros(len(table), effects.shape[1]), *torch.zeros(2, len(table), dtype=torch.bool)
     wanted = ((table["dose"] > 0) & (table["parts"].str.len() == 1)).to_numpy(dtype=bool)
     if not wanted.any():
-        return found, known
+        return DoseEffects(found, known, between)
     trained = stored.conditions.loc[list(positions(stored))]
     # a condition with a single cell has no measured effect
     usable = (trained["dose"] > 0) & (trained["n_parts"] == 1) & effects.any(1)
@@ -53,5 +61,5 @@ def dose_effects(stored: StoredGenerator, table: pd.DataFrame) -> tuple[Tensor, 
                 "doses_query": [dose],
             }
             found[row] = torch.as_tensor(interpolated_dose_effect(effects_train=effects[own], **at)[0])
-            known[row] = True
-    return found, known
+            known[row], between[row] = True, bool(doses[own].min() < dose < doses[own].max())
+    return DoseEffects(found, known, between)

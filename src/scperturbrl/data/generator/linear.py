@@ -15,8 +15,7 @@ from scperturbrl.data.cells.depth import equal_depth
 from scperturbrl.data.generator.contexts import fit_contexts, is_new_context
 from scperturbrl.data.generator.doses import dose_effects, fit_doses
 from scperturbrl.data.generator.gene_shifts import gene_shifts
-from scperturbrl.data.generator.means import Means, linear_effects, predicted_means
-from scperturbrl.data.generator.trained_shift import trained_shifts
+from scperturbrl.data.generator.means import Means, linear_effects, predicted_means, trained_shifts
 from scperturbrl.data.generator.unseen import fit_own_gene, fit_unseen, own_genes
 from scperturbrl.data.latent.cells import Controls, encode_rows
 from scperturbrl.data.reference.moments import MeasuredEffects, measured_effects
@@ -35,7 +34,8 @@ MIN_CELLS = 10
 # The linear part was tested on left-out perturbations, the flow was not. So the flow gets a share only with the support of several
 # validation conditions.
 UNSEEN = {"prior": 1.0, "most": 1.0, "evidence": 8.0}
-# Half of each is closer than either. One or two validation conditions change little, because low doses do next to nothing.
+# Between measured doses, half of each is closer than either. One or two validation conditions change little, because low doses do next to
+# nothing. Beyond the measured doses, where the flow is far worse, only the linear part counts.
 DOSES = {"prior": 0.5, "most": 0.75, "evidence": 8.0}
 _WEIGHTS = {"": "weight", "unseen_": "weight_unseen", "dose_": "weight_dose"}
 _LIMITS = {"unseen_": UNSEEN, "dose_": DOSES}
@@ -113,10 +113,10 @@ def fit_recentring(stored: StoredGenerator, cells: Cells, *, seed: int, device: 
     new = _has_unseen(stored, table)
     linear = stored.generator.linear
     record: dict[str, float] = {}
-    context, dose = is_new_context(stored, table) & ~new, dose_effects(stored, table)[1].numpy()
-    kinds = [(~new & ~context & ~dose, ""), (context, "context_"), (new, "unseen_")]
+    context, doses = is_new_context(stored, table) & ~new, dose_effects(stored, table)
+    kinds = [(~new & ~context & ~doses.known.numpy(), ""), (context, "context_"), (new, "unseen_")]
     if linear.condition_effect.any():
-        kinds.append((dose, "dose_"))
+        kinds.append((doses.between.numpy(), "dose_"))
     for kind, prefix in kinds:
         means = predicted_means(stored, cells, table, kind, seed=seed, device=device)
         means, rows = means.select(means.known), np.asarray(cells.rows(names), dtype=int)[means.known.numpy()]
@@ -237,7 +237,8 @@ def _fitted_weights(stored: StoredGenerator, table: pd.DataFrame) -> np.ndarray:
     linear = stored.generator.linear
     known = np.where(_is_combination(table), float(linear.weight), min(float(linear.weight), MOST))
     weight = np.where(_has_unseen(stored, table), float(linear.weight_unseen), known)
-    weight = np.where(dose_effects(stored, table)[1].numpy(), float(linear.weight_dose), weight)
+    doses = dose_effects(stored, table)
+    weight = np.where(doses.known, np.where(doses.between, float(linear.weight_dose), 1.0), weight)
     return weight * (_is_predicted(stored, table) & ~_is_transferred(stored, table))
 
 

@@ -13,6 +13,7 @@ from scperturbrl._core.random import torch_rng
 from scperturbrl.data.cells.cells import dense
 from scperturbrl.data.generator.contexts import context_effects, is_new_context
 from scperturbrl.data.generator.doses import dose_effects
+from scperturbrl.data.generator.stored import positions
 from scperturbrl.data.generator.unseen import unseen_features
 from scperturbrl.data.latent.cells import Controls, encode_group
 
@@ -143,8 +144,8 @@ def linear_effects(stored: StoredGenerator, table: pd.DataFrame, batch: Conditio
     """
     features = unseen_features(stored, table, batch.features)
     effect, known = stored.generator.linear(batch, stored.vocabulary.group_codes(table), features)
-    between, told = dose_effects(stored, table)
-    return torch.where(told[:, None], between, effect), known | told
+    doses = dose_effects(stored, table)
+    return torch.where(doses.known[:, None], doses.effect, effect), known | doses.known
 
 
 def _control_profiles(cells: Cells, groups: Sequence[str]) -> Tensor:
@@ -169,3 +170,13 @@ def _control_latents(stored: StoredGenerator, cells: Cells, groups: Sequence[str
     mean = [found[group][0] for group in groups]
     empty = torch.zeros(0, stored.generator.space.dim)
     return torch.stack(mean) if mean else empty, [found[group][1] for group in groups]
+
+
+def trained_shifts(stored: StoredGenerator, table: pd.DataFrame) -> Tensor:
+    """Shift ``(C, d)`` of the cells of each condition of `table` to the mean of its training cells; 0 for conditions without any."""
+    position = positions(stored)
+    found = torch.zeros(len(table), stored.generator.space.dim)
+    for row, name in enumerate(table.index):
+        if name in position:
+            found[row] = stored.generator.linear.trained_shift[position[name]]
+    return found

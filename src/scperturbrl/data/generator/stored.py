@@ -96,14 +96,8 @@ class StoredGenerator:
         embeddings = space.get("embeddings")
         if embeddings is None:
             embeddings = default_embeddings(generator, genes)
-        names = [f"covariate_{i}" for i in range(len(generator.architecture.n_covariate_values))]
-        vocabulary = Vocabulary(
-            tokens=tuple(str(token) for token in space["vocabulary"]["tokens"]),
-            covariate_values=tuple(tuple(str(v) for v in space["vocabulary"][name]) for name in names),
-            embeddings=embeddings,
-            groups=tuple(str(group) for group in space["vocabulary"]["groups"]),
-            contexts=tuple(str(context) for context in space["vocabulary"]["contexts"]),
-        )
+        n_covariates = len(generator.architecture.n_covariate_values)
+        vocabulary = Vocabulary.from_uns(space["vocabulary"], n_covariates, embeddings)
         check_fit(generator, vocabulary, genes)
         params, fitted = dict(record["params"]), dict(record["fitted"])
         return cls(generator, vocabulary, params, fitted, record["history"], record["conditions"], genes)
@@ -288,6 +282,12 @@ def is_generator(adata: AnnData, key: str) -> bool:
 def generator_keys(adata: AnnData) -> list[str]:
     """Keys of all generators in `adata`."""
     return [key for key in adata.uns if is_generator(adata, key)]
+
+
+def positions(stored: StoredGenerator) -> dict[str, int]:
+    """Row of each perturbed training condition among the stored shifts and effects."""
+    perturbed = stored.conditions["n_parts"] > 0
+    return {name: i for i, name in enumerate(n for n in stored.training_conditions() if perturbed[n])}
 
 
 def condition_frame(table: pd.DataFrame, split: dict[str, str], vocabulary: Vocabulary) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from scperturbrl._core.machine.threads import in_threads
 from scperturbrl._core.random import torch_rng
 from scperturbrl.data.generator.controls import control_pool
 from scperturbrl.data.generator.linear import recentred
-from scperturbrl.data.generator.trained_shift import positions
+from scperturbrl.data.generator.stored import positions
 from scperturbrl.data.latent.cells import encode_rows
 from scperturbrl.data.reference.moments import denoising_shifts
 

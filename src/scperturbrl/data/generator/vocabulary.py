@@ -14,7 +14,7 @@ from scperturbrl._core.validate import near_matches
 from scperturbrl.flow.condition_encoder import ConditionBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from scperturbrl.flow.generator import Generator
 
@@ -111,6 +111,13 @@ class Vocabulary:
         values = {f"covariate_{i}": np.array(v, dtype=str) for i, v in enumerate(self.covariate_values)}
         names = {name: np.array(getattr(self, name), dtype=str) for name in ("tokens", "groups", "contexts")}
         return {**names, **values}
+
+    @classmethod
+    def from_uns(cls, values: Mapping[str, Any], n_covariates: int, embeddings: pd.DataFrame) -> Vocabulary:
+        """Read what :meth:`to_uns` wrote, of which `n_covariates` entries are values of covariates."""
+        words = lambda name: tuple(str(value) for value in values[name])
+        covariates = tuple(words(f"covariate_{i}") for i in range(n_covariates))
+        return cls(words("tokens"), covariates, embeddings, words("groups"), words("contexts"))
 
 
 def gene_embeddings(components: np.ndarray, genes: Iterable[str]) -> pd.DataFrame:
